@@ -1,0 +1,486 @@
+/**
+ * What a C library looks like from outside: the record that every system's table in `ffi/abi/` fills in.
+ *
+ * A number stands under its C name. A fact that a system does not have is `null` there, so that whoever asks has to say
+ * what happens then.
+ *
+ * @module
+ */
+import { aix } from "./abi/aix.ts";
+import { darwin } from "./abi/darwin.ts";
+import { freebsd } from "./abi/freebsd.ts";
+import { illumos } from "./abi/illumos.ts";
+import { linux } from "./abi/linux.ts";
+import { netbsd } from "./abi/netbsd.ts";
+import { openbsd } from "./abi/openbsd.ts";
+
+/** The systems this package knows by name. */
+export type Os =
+  | "linux"
+  | "darwin"
+  | "freebsd"
+  | "openbsd"
+  | "netbsd"
+  | "illumos"
+  | "aix";
+
+/** The processors this package knows by name. */
+export type Arch =
+  | "x86_64"
+  | "aarch64"
+  | "ppc64"
+  | "riscv64"
+  | "s390x"
+  | "sparc64";
+
+/**
+ * Every name that `<errno.h>` gives a number on at least one of the known systems.
+ *
+ * A program may name any of them on any system; one that the running system lacks is simply never met there.
+ */
+export type ErrnoCode =
+  | "E2BIG"
+  | "EACCES"
+  | "EADDRINUSE"
+  | "EADDRNOTAVAIL"
+  | "EADV"
+  | "EAFNOSUPPORT"
+  | "EAGAIN"
+  | "EALREADY"
+  | "EAUTH"
+  | "EBADARCH"
+  | "EBADE"
+  | "EBADEXEC"
+  | "EBADF"
+  | "EBADFD"
+  | "EBADMACHO"
+  | "EBADMSG"
+  | "EBADR"
+  | "EBADRPC"
+  | "EBADRQC"
+  | "EBADSLT"
+  | "EBFONT"
+  | "EBUSY"
+  | "ECANCELED"
+  | "ECAPMODE"
+  | "ECHILD"
+  | "ECHRNG"
+  | "ECLONEME"
+  | "ECOMM"
+  | "ECONNABORTED"
+  | "ECONNREFUSED"
+  | "ECONNRESET"
+  | "ECORRUPT"
+  | "EDEADLK"
+  | "EDEADLOCK"
+  | "EDESTADDREQ"
+  | "EDESTADDRREQ"
+  | "EDEVERR"
+  | "EDIST"
+  | "EDOM"
+  | "EDOOFUS"
+  | "EDOTDOT"
+  | "EDQUOT"
+  | "EEXIST"
+  | "EFAULT"
+  | "EFBIG"
+  | "EFORMAT"
+  | "EFTYPE"
+  | "EHOSTDOWN"
+  | "EHOSTUNREACH"
+  | "EHWPOISON"
+  | "EIDRM"
+  | "EILSEQ"
+  | "EINPROGRESS"
+  | "EINTEGRITY"
+  | "EINTR"
+  | "EINVAL"
+  | "EIO"
+  | "EIPSEC"
+  | "EISCONN"
+  | "EISDIR"
+  | "EISNAM"
+  | "EKEYEXPIRED"
+  | "EKEYREJECTED"
+  | "EKEYREVOKED"
+  | "EL2HLT"
+  | "EL2NSYNC"
+  | "EL3HLT"
+  | "EL3RST"
+  | "ELIBACC"
+  | "ELIBBAD"
+  | "ELIBEXEC"
+  | "ELIBMAX"
+  | "ELIBSCN"
+  | "ELNRNG"
+  | "ELOCKUNMAPPED"
+  | "ELOOP"
+  | "EMEDIA"
+  | "EMEDIUMTYPE"
+  | "EMFILE"
+  | "EMLINK"
+  | "EMSGSIZE"
+  | "EMULTIHOP"
+  | "ENAMETOOLONG"
+  | "ENAVAIL"
+  | "ENEEDAUTH"
+  | "ENETDOWN"
+  | "ENETRESET"
+  | "ENETUNREACH"
+  | "ENFILE"
+  | "ENOANO"
+  | "ENOATTR"
+  | "ENOBUFS"
+  | "ENOCONNECT"
+  | "ENOCSI"
+  | "ENODATA"
+  | "ENODEV"
+  | "ENOENT"
+  | "ENOEXEC"
+  | "ENOKEY"
+  | "ENOLCK"
+  | "ENOLINK"
+  | "ENOMEDIUM"
+  | "ENOMEM"
+  | "ENOMSG"
+  | "ENONET"
+  | "ENOPKG"
+  | "ENOPOLICY"
+  | "ENOPROTOOPT"
+  | "ENOSPC"
+  | "ENOSR"
+  | "ENOSTR"
+  | "ENOSYS"
+  | "ENOTACTIVE"
+  | "ENOTBLK"
+  | "ENOTCAPABLE"
+  | "ENOTCONN"
+  | "ENOTDIR"
+  | "ENOTEMPTY"
+  | "ENOTNAM"
+  | "ENOTREADY"
+  | "ENOTRECOVERABLE"
+  | "ENOTRUST"
+  | "ENOTSOCK"
+  | "ENOTSUP"
+  | "ENOTTY"
+  | "ENOTUNIQ"
+  | "ENXIO"
+  | "EOPNOTSUPP"
+  | "EOVERFLOW"
+  | "EOWNERDEAD"
+  | "EPERM"
+  | "EPFNOSUPPORT"
+  | "EPIPE"
+  | "EPROCLIM"
+  | "EPROCUNAVAIL"
+  | "EPROGMISMATCH"
+  | "EPROGUNAVAIL"
+  | "EPROTO"
+  | "EPROTONOSUPPORT"
+  | "EPROTOTYPE"
+  | "EPWROFF"
+  | "EQFULL"
+  | "ERANGE"
+  | "EREMCHG"
+  | "EREMOTE"
+  | "EREMOTEIO"
+  | "ERESTART"
+  | "ERFKILL"
+  | "EROFS"
+  | "ERPCMISMATCH"
+  | "ESAD"
+  | "ESHLIBVERS"
+  | "ESHUTDOWN"
+  | "ESOCKTNOSUPPORT"
+  | "ESOFT"
+  | "ESPIPE"
+  | "ESRCH"
+  | "ESRMNT"
+  | "ESTALE"
+  | "ESTRPIPE"
+  | "ESYSERROR"
+  | "ETIME"
+  | "ETIMEDOUT"
+  | "ETOOMANYREFS"
+  | "ETXTBSY"
+  | "EUCLEAN"
+  | "EUNATCH"
+  | "EUSERS"
+  | "EWOULDBLOCK"
+  | "EWRPROTECT"
+  | "EXDEV"
+  | "EXFULL";
+
+/** The names that `<netdb.h>` gives to the failures of getaddrinfo. */
+export type EaiCode =
+  | "EAI_ADDRFAMILY"
+  | "EAI_AGAIN"
+  | "EAI_BADFLAGS"
+  | "EAI_BADHINTS"
+  | "EAI_FAIL"
+  | "EAI_FAMILY"
+  | "EAI_MEMORY"
+  | "EAI_NODATA"
+  | "EAI_NONAME"
+  | "EAI_OVERFLOW"
+  | "EAI_PROTOCOL"
+  | "EAI_SERVICE"
+  | "EAI_SOCKTYPE"
+  | "EAI_SYSTEM";
+
+/** One system on one processor. Sizes and offsets are bytes. */
+export interface Abi {
+  readonly os: Os;
+  readonly arch: Arch;
+  readonly littleEndian: boolean;
+
+  /** File names to try in turn: sonames first, then absolute paths, which work where a permission names a path. */
+  readonly libraries: readonly string[];
+  /** Exported names of the C functions that the library exports under another one. */
+  readonly symbols: Readonly<Record<string, string>>;
+  /** The function that answers the address of this thread's `errno`. */
+  readonly errnoLocation: string;
+  /** Width of `nfds_t`. */
+  readonly nfdsSize: 4 | 8;
+  /** Whether variadic arguments travel on the stack even while argument registers are free. */
+  readonly variadicOnStack: boolean;
+
+  readonly AF_UNSPEC: number;
+  readonly AF_UNIX: number;
+  readonly AF_INET: number;
+  readonly AF_INET6: number;
+  readonly AF_VSOCK: number | null;
+
+  readonly SOCK_STREAM: number;
+  readonly SOCK_DGRAM: number;
+  readonly SOCK_RAW: number;
+  readonly SOCK_SEQPACKET: number;
+  /** Flags of socket(2)'s type argument, `null` where it takes none and fcntl has to follow. */
+  readonly SOCK_NONBLOCK: number | null;
+  readonly SOCK_CLOEXEC: number | null;
+
+  readonly IPPROTO_IP: number;
+  readonly IPPROTO_ICMP: number;
+  readonly IPPROTO_TCP: number;
+  readonly IPPROTO_UDP: number;
+  readonly IPPROTO_IPV6: number;
+  readonly IPPROTO_SCTP: number;
+  readonly IPPROTO_MPTCP: number | null;
+
+  readonly F_GETFD: number;
+  readonly F_SETFD: number;
+  readonly FD_CLOEXEC: number;
+  readonly F_GETFL: number;
+  readonly F_SETFL: number;
+  readonly O_NONBLOCK: number;
+
+  readonly POLLIN: number;
+  readonly POLLOUT: number;
+  readonly POLLERR: number;
+  readonly POLLHUP: number;
+  readonly POLLNVAL: number;
+
+  readonly SHUT_RD: number;
+  readonly SHUT_WR: number;
+  readonly SHUT_RDWR: number;
+  readonly MSG_DONTWAIT: number;
+  /** Reads the queue of ICMP errors instead of data. */
+  readonly MSG_ERRQUEUE: number | null;
+  /** Keeps send(2) from raising SIGPIPE; `null` where only the option SO_NOSIGPIPE does that. */
+  readonly MSG_NOSIGNAL: number | null;
+  readonly SO_NOSIGPIPE: number | null;
+
+  readonly SOL_SOCKET: number;
+  readonly SO_ACCEPTCONN: number;
+  readonly SO_BINDTODEVICE: number | null;
+  readonly SO_BROADCAST: number;
+  readonly SO_DOMAIN: number | null;
+  readonly SO_ERROR: number;
+  readonly SO_KEEPALIVE: number;
+  readonly SO_LINGER: number;
+  readonly SO_MARK: number | null;
+  readonly SO_PROTOCOL: number | null;
+  readonly SO_RCVBUF: number;
+  readonly SO_REUSEADDR: number;
+  readonly SO_REUSEPORT: number | null;
+  readonly SO_SNDBUF: number;
+  readonly SO_TYPE: number;
+
+  readonly IP_BIND_ADDRESS_NO_PORT: number | null;
+  readonly IP_BOUND_IF: number | null;
+  readonly IP_FREEBIND: number | null;
+  readonly IP_LOCAL_PORT_RANGE: number | null;
+  readonly IP_RECVERR: number | null;
+  readonly IP_TOS: number;
+  readonly IP_TRANSPARENT: number | null;
+  readonly IP_TTL: number;
+  readonly IPV6_BOUND_IF: number | null;
+  readonly IPV6_RECVERR: number | null;
+  readonly IPV6_TCLASS: number;
+  readonly IPV6_UNICAST_HOPS: number;
+  readonly IPV6_V6ONLY: number;
+
+  readonly TCP_CONGESTION: number | null;
+  readonly TCP_FASTOPEN_CONNECT: number | null;
+  /** Seconds of silence before the first probe; Darwin calls it TCP_KEEPALIVE. */
+  readonly TCP_KEEPIDLE: number | null;
+  readonly TCP_KEEPINTVL: number | null;
+  readonly TCP_KEEPCNT: number | null;
+  readonly TCP_MAXSEG: number;
+  readonly TCP_MD5SIG: number | null;
+  readonly TCP_NODELAY: number;
+  readonly TCP_QUICKACK: number | null;
+  readonly TCP_SYNCNT: number | null;
+  readonly TCP_USER_TIMEOUT: number | null;
+
+  /** The header of every socket address: a length byte where the system has one, then the family. */
+  readonly sockaddr: {
+    readonly len: number | null;
+    readonly family: number;
+    readonly familySize: 1 | 2;
+  };
+  readonly sockaddrIn: {
+    readonly size: number;
+    readonly port: number;
+    readonly addr: number;
+  };
+  readonly sockaddrIn6: {
+    readonly size: number;
+    readonly port: number;
+    readonly flowInfo: number;
+    readonly addr: number;
+    readonly scopeId: number;
+  };
+  /** `pathSize` is the whole array `sun_path`. */
+  readonly sockaddrUn: { readonly path: number; readonly pathSize: number };
+  /** Whether a path that begins with a NUL names a socket outside the file system. */
+  readonly abstractUnix: boolean;
+  readonly sockaddrVm: {
+    readonly size: number;
+    readonly port: number;
+    readonly cid: number;
+  } | null;
+  readonly pollfd: {
+    readonly size: number;
+    readonly fd: number;
+    readonly events: number;
+    readonly revents: number;
+  };
+  readonly addrinfo: {
+    readonly size: number;
+    readonly flags: number;
+    readonly family: number;
+    readonly socktype: number;
+    readonly protocol: number;
+    readonly addrlen: number;
+    readonly addrlenSize: 4 | 8;
+    readonly addr: number;
+    readonly next: number;
+  };
+  /**
+   * The structure that TCP_MD5SIG takes: the peer, and the key with its length, 16 bits. `null` where that option only
+   * switches signing on, and keys come by another way.
+   */
+  readonly tcpMd5sig: {
+    readonly size: number;
+    readonly addr: number;
+    readonly addrSize: number;
+    readonly keyLength: number;
+    readonly key: number;
+    readonly keySize: number;
+  } | null;
+  /** What the kernel tells of a TCP connection, `null` where it does not; `option` is at level IPPROTO_TCP. */
+  readonly tcpInfo: {
+    readonly option: number;
+    readonly size: number;
+    readonly state: number;
+    /**
+     * The byte that counts retransmissions of the segment under way; during the handshake, that is the SYN. `null` where
+     * the system leaves it empty.
+     */
+    readonly retransmits: number | null;
+    /** Smoothed round trip, 32 bits that count `rttUnit`. */
+    readonly rtt: number;
+    readonly rttvar: number;
+    /** How many microseconds one count of `rtt` and `rttvar` is. */
+    readonly rttUnit: 1 | 1000;
+    readonly totalRetrans: number | null;
+    /** Names of the states by number. A state has the same name on every system. */
+    readonly states: readonly string[];
+  } | null;
+
+  readonly AI_NUMERICHOST: number;
+  readonly eais: Readonly<Partial<Record<EaiCode, number>>>;
+  /** The whole of `<errno.h>`. Where two names share a number, the first one listed names it. */
+  readonly errnos: Readonly<Partial<Record<ErrnoCode, number>>>;
+}
+
+/** `process.platform` as Node, Bun and Deno spell it, in our names. */
+const OS_NAMES: Readonly<Record<string, Os>> = {
+  linux: "linux",
+  darwin: "darwin",
+  freebsd: "freebsd",
+  openbsd: "openbsd",
+  netbsd: "netbsd",
+  sunos: "illumos",
+  illumos: "illumos",
+  aix: "aix",
+};
+
+/** `process.arch` as Node, Bun and Deno spell it, in our names. */
+const ARCH_NAMES: Readonly<Record<string, Arch>> = {
+  x64: "x86_64",
+  x86_64: "x86_64",
+  arm64: "aarch64",
+  aarch64: "aarch64",
+  ppc64: "ppc64",
+  riscv64: "riscv64",
+  s390x: "s390x",
+};
+
+const TABLES: Readonly<Partial<Record<Os, (arch: Arch) => Abi | null>>> = {
+  linux,
+  darwin,
+  freebsd,
+  openbsd,
+  netbsd,
+  illumos,
+  aix,
+};
+
+/**
+ * The table for a system and a processor, both as the runtime spells them (`process.platform`, `process.arch`).
+ *
+ * @throws {Error} If there is no table for the pair; the message names both.
+ */
+export function abiFor(platform: string, arch: string): Abi {
+  const abi = lookUp(platform, arch);
+  if (abi === null) {
+    throw new Error(
+      `Cannot call the C library on ${platform} ${arch}: no table describes this system`,
+    );
+  }
+  return abi;
+}
+
+/** The table of the system this runs on, `null` where there is none. Asks for no permission. */
+export function hostAbi(): Abi | null {
+  const { platform, arch } = hostPlatform();
+  return lookUp(platform, arch);
+}
+
+/** What the runtime calls this system and this processor. */
+export function hostPlatform(): { platform: string; arch: string } {
+  const { process } = globalThis as unknown as {
+    process: { platform: string; arch: string };
+  };
+  return { platform: process.platform, arch: process.arch };
+}
+
+function lookUp(platform: string, arch: string): Abi | null {
+  const os = OS_NAMES[platform];
+  const cpu = ARCH_NAMES[arch];
+  if (os === undefined || cpu === undefined) return null;
+  return TABLES[os]?.(cpu) ?? null;
+}

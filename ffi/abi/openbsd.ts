@@ -1,0 +1,263 @@
+import type { Abi, Arch } from "../abi.ts";
+
+/** OpenBSD, 64-bit; its numbers do not depend on the processor. */
+export function openbsd(arch: Arch): Abi | null {
+  return arch === "x86_64" || arch === "aarch64" ? { ...COMMON, arch } : null;
+}
+
+const COMMON: Omit<Abi, "arch"> = {
+  os: "openbsd",
+  littleEndian: true,
+  // The version in the file name changes with every release. ld.so takes a name without one, and without a slash, to mean
+  // the newest that lies there; a path has to be exact, so none can be given here.
+  libraries: ["libc.so"],
+  symbols: {},
+  errnoLocation: "__errno", // <errno.h>
+  nfdsSize: 4, // <sys/poll.h>, unsigned int
+  variadicOnStack: false,
+
+  AF_UNSPEC: 0, // <sys/socket.h>
+  AF_UNIX: 1,
+  AF_INET: 2,
+  AF_INET6: 24,
+  AF_VSOCK: null,
+
+  SOCK_STREAM: 1, // <sys/socket.h>
+  SOCK_DGRAM: 2,
+  SOCK_RAW: 3,
+  SOCK_SEQPACKET: 5,
+  SOCK_NONBLOCK: 0x4000,
+  SOCK_CLOEXEC: 0x8000,
+
+  IPPROTO_IP: 0, // <netinet/in.h>
+  IPPROTO_ICMP: 1,
+  IPPROTO_TCP: 6,
+  IPPROTO_UDP: 17,
+  IPPROTO_IPV6: 41,
+  IPPROTO_SCTP: 132,
+  IPPROTO_MPTCP: null,
+
+  F_GETFD: 1, // <sys/fcntl.h>
+  F_SETFD: 2,
+  FD_CLOEXEC: 1,
+  F_GETFL: 3,
+  F_SETFL: 4,
+  O_NONBLOCK: 0x0004,
+
+  POLLIN: 0x0001, // <sys/poll.h>
+  POLLOUT: 0x0004,
+  POLLERR: 0x0008,
+  POLLHUP: 0x0010,
+  POLLNVAL: 0x0020,
+
+  SHUT_RD: 0, // <sys/socket.h>
+  SHUT_WR: 1,
+  SHUT_RDWR: 2,
+  MSG_DONTWAIT: 0x80,
+  MSG_ERRQUEUE: null,
+  MSG_NOSIGNAL: 0x400,
+  SO_NOSIGPIPE: null,
+
+  SOL_SOCKET: 0xffff, // <sys/socket.h>
+  SO_ACCEPTCONN: 0x0002,
+  SO_BINDTODEVICE: null,
+  SO_BROADCAST: 0x0020,
+  SO_DOMAIN: 0x1024,
+  SO_ERROR: 0x1007,
+  SO_KEEPALIVE: 0x0008,
+  SO_LINGER: 0x0080,
+  SO_MARK: null,
+  SO_PROTOCOL: 0x1025,
+  SO_RCVBUF: 0x1002,
+  SO_REUSEADDR: 0x0004,
+  SO_REUSEPORT: 0x0200,
+  SO_SNDBUF: 0x1001,
+  SO_TYPE: 0x1008,
+
+  IP_BIND_ADDRESS_NO_PORT: null, // <netinet/in.h>
+  IP_BOUND_IF: null,
+  IP_FREEBIND: null,
+  IP_LOCAL_PORT_RANGE: null,
+  IP_RECVERR: null,
+  IP_TOS: 3,
+  IP_TRANSPARENT: null,
+  IP_TTL: 4,
+  IPV6_BOUND_IF: null, // <netinet6/in6.h>
+  IPV6_RECVERR: null,
+  IPV6_TCLASS: 61,
+  IPV6_UNICAST_HOPS: 4,
+  IPV6_V6ONLY: 27,
+
+  TCP_CONGESTION: null, // <netinet/tcp.h>
+  TCP_FASTOPEN_CONNECT: null,
+  TCP_KEEPIDLE: null,
+  TCP_KEEPINTVL: null,
+  TCP_KEEPCNT: null,
+  TCP_MAXSEG: 2,
+  TCP_MD5SIG: 4,
+  TCP_NODELAY: 1,
+  TCP_QUICKACK: null,
+  TCP_SYNCNT: null,
+  TCP_USER_TIMEOUT: null,
+
+  sockaddr: { len: 0, family: 1, familySize: 1 }, // <sys/socket.h>
+  sockaddrIn: { size: 16, port: 2, addr: 4 }, // <netinet/in.h>
+  sockaddrIn6: { size: 28, port: 2, flowInfo: 4, addr: 8, scopeId: 24 }, // <netinet6/in6.h>
+  sockaddrUn: { path: 2, pathSize: 104 }, // <sys/un.h>
+  abstractUnix: false,
+  sockaddrVm: null,
+  pollfd: { size: 8, fd: 0, events: 4, revents: 6 }, // <sys/poll.h>
+  addrinfo: {
+    size: 48, // <netdb.h>
+    flags: 0,
+    family: 4,
+    socktype: 8,
+    protocol: 12,
+    addrlen: 16,
+    addrlenSize: 4,
+    addr: 24, // before ai_canonname, unlike its sisters
+    next: 40,
+  },
+  tcpMd5sig: null,
+  tcpInfo: {
+    option: 9, // TCP_INFO, <netinet/tcp.h>
+    size: 212,
+    state: 0,
+    retransmits: null, // __tcpi_retransmits is never filled in
+    rtt: 68,
+    rttvar: 72,
+    rttUnit: 1,
+    totalRetrans: null, // tcpi_snd_rexmitpack is told to root alone, everybody else reads 0
+    states: [ // <netinet/tcp_fsm.h>, from 0
+      "CLOSE",
+      "LISTEN",
+      "SYN_SENT",
+      "SYN_RECV",
+      "ESTABLISHED",
+      "CLOSE_WAIT",
+      "FIN_WAIT1",
+      "CLOSING",
+      "LAST_ACK",
+      "FIN_WAIT2",
+      "TIME_WAIT",
+    ],
+  },
+
+  AI_NUMERICHOST: 4, // <netdb.h>
+  eais: {
+    EAI_BADFLAGS: -1,
+    EAI_NONAME: -2,
+    EAI_AGAIN: -3,
+    EAI_FAIL: -4,
+    EAI_NODATA: -5,
+    EAI_FAMILY: -6,
+    EAI_SOCKTYPE: -7,
+    EAI_SERVICE: -8,
+    EAI_ADDRFAMILY: -9,
+    EAI_MEMORY: -10,
+    EAI_SYSTEM: -11,
+    EAI_BADHINTS: -12,
+    EAI_PROTOCOL: -13,
+    EAI_OVERFLOW: -14,
+  },
+
+  errnos: { // <sys/errno.h>
+    EPERM: 1,
+    ENOENT: 2,
+    ESRCH: 3,
+    EINTR: 4,
+    EIO: 5,
+    ENXIO: 6,
+    E2BIG: 7,
+    ENOEXEC: 8,
+    EBADF: 9,
+    ECHILD: 10,
+    EDEADLK: 11,
+    ENOMEM: 12,
+    EACCES: 13,
+    EFAULT: 14,
+    ENOTBLK: 15,
+    EBUSY: 16,
+    EEXIST: 17,
+    EXDEV: 18,
+    ENODEV: 19,
+    ENOTDIR: 20,
+    EISDIR: 21,
+    EINVAL: 22,
+    ENFILE: 23,
+    EMFILE: 24,
+    ENOTTY: 25,
+    ETXTBSY: 26,
+    EFBIG: 27,
+    ENOSPC: 28,
+    ESPIPE: 29,
+    EROFS: 30,
+    EMLINK: 31,
+    EPIPE: 32,
+    EDOM: 33,
+    ERANGE: 34,
+    EAGAIN: 35,
+    EINPROGRESS: 36,
+    EALREADY: 37,
+    ENOTSOCK: 38,
+    EDESTADDRREQ: 39,
+    EMSGSIZE: 40,
+    EPROTOTYPE: 41,
+    ENOPROTOOPT: 42,
+    EPROTONOSUPPORT: 43,
+    ESOCKTNOSUPPORT: 44,
+    EOPNOTSUPP: 45,
+    EPFNOSUPPORT: 46,
+    EAFNOSUPPORT: 47,
+    EADDRINUSE: 48,
+    EADDRNOTAVAIL: 49,
+    ENETDOWN: 50,
+    ENETUNREACH: 51,
+    ENETRESET: 52,
+    ECONNABORTED: 53,
+    ECONNRESET: 54,
+    ENOBUFS: 55,
+    EISCONN: 56,
+    ENOTCONN: 57,
+    ESHUTDOWN: 58,
+    ETOOMANYREFS: 59,
+    ETIMEDOUT: 60,
+    ECONNREFUSED: 61,
+    ELOOP: 62,
+    ENAMETOOLONG: 63,
+    EHOSTDOWN: 64,
+    EHOSTUNREACH: 65,
+    ENOTEMPTY: 66,
+    EPROCLIM: 67,
+    EUSERS: 68,
+    EDQUOT: 69,
+    ESTALE: 70,
+    EREMOTE: 71,
+    EBADRPC: 72,
+    ERPCMISMATCH: 73,
+    EPROGUNAVAIL: 74,
+    EPROGMISMATCH: 75,
+    EPROCUNAVAIL: 76,
+    ENOLCK: 77,
+    ENOSYS: 78,
+    EFTYPE: 79,
+    EAUTH: 80,
+    ENEEDAUTH: 81,
+    EIPSEC: 82,
+    ENOATTR: 83,
+    EILSEQ: 84,
+    ENOMEDIUM: 85,
+    EMEDIUMTYPE: 86,
+    EOVERFLOW: 87,
+    ECANCELED: 88,
+    EIDRM: 89,
+    ENOMSG: 90,
+    ENOTSUP: 91,
+    EBADMSG: 92,
+    ENOTRECOVERABLE: 93,
+    EOWNERDEAD: 94,
+    EPROTO: 95,
+    // Second names of numbers above.
+    EWOULDBLOCK: 35,
+  },
+};

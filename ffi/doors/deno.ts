@@ -1,0 +1,147 @@
+import type {
+  CFunctions,
+  CType,
+  Declaration,
+  Door,
+  Permissions,
+} from "../libc.ts";
+
+const NATIVE_TYPES: Readonly<
+  Record<Exclude<CType, "nfds">, Deno.NativeResultType>
+> = {
+  int: "i32",
+  uint: "u32",
+  size: "usize",
+  buffer: "buffer",
+  pointer: "pointer",
+  address: "u64",
+  void: "void",
+};
+
+/** `Deno.dlopen`, and Deno's own permissions. */
+export const denoDoor: Door = {
+  openable(names) {
+    const all = { name: "ffi" } as const;
+    if (isGranted(all)) return names;
+    const granted = names.filter((path) =>
+      path.startsWith("/") && isGranted({ name: "ffi", path })
+    );
+    if (granted.length > 0) return granted;
+    // The user is asked for all of FFI, not for one library: a bare name that
+    // is granted at the prompt is afterwards sought in the working directory
+    // (denoland/deno#29246).
+    if (Deno.permissions.requestSync(all).state === "granted") return names;
+    // Opening it all the same brings forth the error that Deno itself words.
+    Deno.dlopen(names[0]!, {});
+    return names;
+  },
+
+  open(name, declarations, nfdsSize): CFunctions {
+    const interfaces = declarations.map((d) => [d.entry, define(d, nfdsSize)]);
+    const library = Deno.dlopen(
+      name,
+      Object.fromEntries(interfaces) as Deno.ForeignLibraryInterface,
+    );
+    return library.symbols as unknown as CFunctions;
+  },
+
+  get permissions(): Permissions {
+    return denoPermissions();
+  },
+};
+
+function define(
+  { symbol, parameters, result, offThread }: Declaration,
+  nfdsSize: 4 | 8,
+): Deno.ForeignFunction {
+  function native(type: CType): Deno.NativeResultType {
+    if (type === "nfds") return nfdsSize === 8 ? "usize" : "u32";
+    return NATIVE_TYPES[type];
+  }
+  return {
+    name: symbol,
+    parameters: parameters.map(native) as Deno.NativeType[],
+    result: native(result),
+    nonblocking: offThread,
+  };
+}
+
+function isGranted(descriptor: Deno.PermissionDescriptor): boolean {
+  return isWhole(Deno.permissions.querySync(descriptor));
+}
+
+/** Whether a grant has no exception: `partial` says that something is denied. */
+function isWhole(status: Deno.PermissionStatus): boolean {
+  return status.state === "granted" && !status.partial;
+}
+
+function denoPermissions(): Permissions {
+  // A kept status object follows a later revoke, and reading it takes
+  // nanoseconds, where a query takes a microsecond.
+  const net = Deno.permissions.querySync({ name: "net" });
+  const read = Deno.permissions.querySync({ name: "read" });
+  const write = Deno.permissions.querySync({ name: "write" });
+  return {
+    net() {
+      return isWhole(net);
+    },
+    files() {
+      return isWhole(read) && isWhole(write);
+    },
+    demandHost(hostname, port) {
+      const host = hostOf(hostname, port);
+      demand({ name: "net", host }, host);
+    },
+    demandResolved(address, port) {
+      const host = hostOf(address, port);
+      const { state } = Deno.permissions.querySync({ name: "net", host });
+      if (state === "denied") throw notCapable("net", host);
+    },
+    demandPath(path) {
+      demand({ name: "read", path }, path);
+      demand({ name: "write", path }, path);
+      const host = `unix:${
+        path.startsWith("/") ? "" : `${Deno.cwd()}/`
+      }${path}`;
+      demand({ name: "net", host }, host);
+    },
+    demandVsock(cid, port) {
+      const host = `vsock:${cid}:${port}`;
+      demand({ name: "net", host }, host);
+    },
+    demandAbstract() {
+      demand({ name: "net" }, "abstract Unix sockets");
+    },
+    demandAll(files) {
+      demandWhole("net", "every address");
+      if (!files) return;
+      demandWhole("read", "every file");
+      demandWhole("write", "every file");
+    },
+  };
+}
+
+/** A rule for an IPv6 address has brackets, with or without a port. */
+function hostOf(hostname: string, port: number): string {
+  return `${hostname.includes(":") ? `[${hostname}]` : hostname}:${port}`;
+}
+
+/** Asks as Deno's own operations do: at the prompt where there is one. */
+function demand(descriptor: Deno.PermissionDescriptor, what: string): void {
+  let { state } = Deno.permissions.querySync(descriptor);
+  if (state === "prompt") {
+    state = Deno.permissions.requestSync(descriptor).state;
+  }
+  if (state !== "granted") throw notCapable(descriptor.name, what);
+}
+
+function demandWhole(name: "net" | "read" | "write", what: string): void {
+  const status = Deno.permissions.requestSync({ name });
+  if (!isWhole(status)) throw notCapable(name, what);
+}
+
+function notCapable(name: string, what: string): Error {
+  return new Deno.errors.NotCapable(
+    `Requires ${name} access to "${what}", run again with the --allow-${name} flag`,
+  );
+}
