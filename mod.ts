@@ -1,0 +1,94 @@
+/**
+ * `connect(2)` of the C library, with its own answers: synchronous and with
+ * one exception class per errno.
+ *
+ * For tools that work on the network itself: port scanners, pings over TCP,
+ * health checks, experiments with socket options. Every call is the C
+ * function's, through FFI; importing the module opens nothing and asks for no
+ * permission.
+ *
+ * @example Is anybody there?
+ * ```ts
+ * import { connectSync, Errno } from "@einprogress/connect";
+ * import { assertEquals } from "@std/assert";
+ *
+ * function isOpen(port: number): boolean {
+ *   try {
+ *     connectSync({ hostname: "127.0.0.1", port, timeout: 1000 }).close();
+ *     return true;
+ *   } catch (error) {
+ *     if (error instanceof Errno.ECONNREFUSED) return false;
+ *     throw error;
+ *   }
+ * }
+ *
+ * const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+ * assertEquals(isOpen(listener.addr.port), true);
+ * listener.close();
+ * assertEquals(isOpen(listener.addr.port), false);
+ * ```
+ *
+ * @module
+ */
+export {
+  abstractUnix,
+  type Address,
+  inet,
+  inet6,
+  type Inet6Address,
+  type Inet6Options,
+  type InetAddress,
+  type RawAddress,
+  rawAddress,
+  SocketAddress,
+  unix,
+  type UnixAddress,
+  unspecified,
+  type UnspecifiedAddress,
+  vsock,
+  type VsockAddress,
+} from "./src/address.ts";
+export {
+  type ConnectOptions,
+  connectSync,
+  type ConnectTarget,
+  type DialOptions,
+  type TcpTarget,
+  type UnixTarget,
+  type VsockTarget,
+} from "./src/dial.ts";
+export {
+  type EaiCode,
+  Errno,
+  type ErrnoClass,
+  type ErrnoCode,
+  type ErrnoContext,
+  ErrnoError,
+  type ErrnoErrorOf,
+  errnoName,
+  isErrno,
+  LookupError,
+  NotSupportedError,
+} from "./src/errors.ts";
+export type { LookupFamily } from "./src/lookup.ts";
+export type {
+  KeepAlive,
+  Md5Key,
+  ReadableSocketOptionName,
+  ReadableSocketOptions,
+  SocketFacts,
+  SocketOptionName,
+  SocketOptions,
+  TcpInfo,
+} from "./src/options.ts";
+export {
+  type AttemptOptions,
+  type PollEvent,
+  type ReceiveOptions,
+  type SendOptions,
+  Socket,
+  type SocketFamily,
+  type SocketOpenOptions,
+  type SocketProtocol,
+  type SocketType,
+} from "./src/socket.ts";

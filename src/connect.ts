@@ -1,0 +1,229 @@
+/**
+ * The state machine of connect(2), over descriptors.
+ *
+ * Answers are errnos, 0 for done; what they mean to a caller is decided above.
+ *
+ * @module
+ */
+import type { Abi } from "../ffi/abi.ts";
+import { type Libc, newMemory } from "../ffi/libc.ts";
+
+/** The answer that the caller's own time ran out; no errno is negative. */
+export const DEADLINE = -1;
+
+/** The answer that the attempt is still under way. */
+export const PENDING = -2;
+
+/** How long a full Unix-domain backlog is left alone before the next try, in ms. */
+const BACKLOG_PAUSE = 5;
+
+/** The longest time poll(2) can be told, in ms: the largest int. */
+const LONGEST_WAIT = 0x7fff_ffff;
+
+/** What a wait has to remember of one attempt. */
+export interface Attempt {
+  /** An error that TCP was told of while it went on trying, or 0. */
+  soft: number;
+}
+
+// Scratch memory: no call's use of it outlives the call.
+const pollfd = newMemory(16);
+const pollfdView = new DataView(pollfd.buffer);
+const int = newMemory(4);
+const intView = new DataView(int.buffer);
+const length = newMemory(4);
+const lengthView = new DataView(length.buffer);
+const bytes = newMemory(512);
+const here: Attempt = { soft: 0 };
+
+/** Whether the kernel goes on with an attempt after an answer of connect(2). */
+export function goesOn(libc: Libc, errno: number): boolean {
+  const { errnos } = libc.abi;
+  return errno === errnos.EINPROGRESS || errno === errnos.EINTR;
+}
+
+/**
+ * Connects, and waits for as long as it takes or as `timeout` allows.
+ *
+ * @param libc The C library.
+ * @param fd A socket; with a timeout, a non-blocking one.
+ * @param address The socket address.
+ * @param timeout Milliseconds, `Infinity` for no limit of ours.
+ * @param resume Whether an attempt for this address may be under way already.
+ * @returns 0, an errno, or {@linkcode DEADLINE}.
+ */
+export function connectFd(
+  libc: Libc,
+  fd: number,
+  address: Uint8Array,
+  timeout: number,
+  resume: boolean,
+): number {
+  const errno = -libc.connect(fd, address, address.length);
+  if (errno === 0) return 0;
+  const { abi } = libc;
+  const { errnos } = abi;
+  if (resume) {
+    if (errno === errnos.EISCONN) return 0;
+    if (errno === errnos.EALREADY) return waitConnected(libc, fd, timeout);
+  }
+  if (familyOf(abi, address) === abi.AF_UNIX) {
+    return errno === errnos.EAGAIN || errno === errnos.EINTR
+      ? connectUnix(libc, fd, address, errno, timeout)
+      : errno;
+  }
+  // The attempt lives in the kernel now, also when a signal cut the call
+  // short. A second connect would be told EALREADY, and on some systems would
+  // disturb it: wait instead, and ask for the outcome.
+  return goesOn(libc, errno) ? waitConnected(libc, fd, timeout) : errno;
+}
+
+/**
+ * Waits for a pending attempt and tells how it ended.
+ *
+ * @returns 0, an errno, or {@linkcode DEADLINE}.
+ */
+export function waitConnected(
+  libc: Libc,
+  fd: number,
+  timeout: number,
+): number {
+  const end = performance.now() + timeout;
+  const { EINTR } = libc.abi.errnos;
+  here.soft = 0;
+  for (;;) {
+    const revents = pollFd(libc, fd, libc.abi.POLLOUT, millisecondsTo(end));
+    if (revents > 0) {
+      const errno = settle(libc, fd, revents, here);
+      if (errno !== PENDING) return errno;
+    } else if (revents < 0 && revents !== -EINTR!) {
+      return -revents;
+    }
+    if (performance.now() >= end) return DEADLINE;
+  }
+}
+
+/**
+ * Tells what became of an attempt that poll(2) has something to say of.
+ *
+ * An ICMP error may be soft: SO_ERROR gives it once, TCP goes on trying, and
+ * Linux answers POLLERR again and again until the queue of errors is drained.
+ * POLLERR by itself is such a one; an end comes with POLLOUT or POLLHUP.
+ *
+ * @returns 0, an errno, or {@linkcode PENDING}.
+ */
+export function settle(
+  libc: Libc,
+  fd: number,
+  revents: number,
+  attempt: Attempt,
+): number {
+  const { errnos, POLLOUT, POLLHUP, POLLNVAL, MSG_ERRQUEUE } = libc.abi;
+  const errno = takeErrno(libc, fd);
+  const isEnd = (revents & (POLLOUT | POLLHUP | POLLNVAL)) !== 0;
+  if (!isEnd && MSG_ERRQUEUE !== null) {
+    if (errno !== 0) attempt.soft = errno;
+    drainErrors(libc, fd, MSG_ERRQUEUE);
+    return PENDING;
+  }
+  if (errno !== 0) {
+    // The kernel, too, reports what it was told last in place of its timeout;
+    // the reading of SO_ERROR has made it forget that.
+    return errno === errnos.ETIMEDOUT && attempt.soft !== 0
+      ? attempt.soft
+      : errno;
+  }
+  const result = peerOf(libc, fd);
+  if (result === 0) return 0;
+  // Woken for nothing, unless the hang-up says that there is nothing left to
+  // wait for, and its reason was handed out before.
+  if (result === -errnos.ENOTCONN! && (revents & POLLHUP) === 0) return PENDING;
+  return attempt.soft !== 0 ? attempt.soft : -result;
+}
+
+/**
+ * Takes the pending error of a socket, which clears it.
+ *
+ * @returns The errno, 0 for none.
+ */
+export function takeErrno(libc: Libc, fd: number): number {
+  const { abi } = libc;
+  lengthView.setUint32(0, 4, abi.littleEndian);
+  const result = libc.getsockopt(fd, abi.SOL_SOCKET, abi.SO_ERROR, int, length);
+  return result < 0 ? -result : intView.getInt32(0, abi.littleEndian);
+}
+
+/**
+ * Waits for events on one descriptor.
+ *
+ * @param timeout Whole milliseconds, -1 for no limit.
+ * @returns The events that came, 0 if none did in time, or `-errno`.
+ */
+export function pollFd(
+  libc: Libc,
+  fd: number,
+  events: number,
+  timeout: number,
+): number {
+  const { littleEndian, pollfd: at } = libc.abi;
+  pollfdView.setInt32(at.fd, fd, littleEndian);
+  pollfdView.setInt16(at.events, events, littleEndian);
+  pollfdView.setInt16(at.revents, 0, littleEndian);
+  const result = libc.poll(pollfd, 1, timeout);
+  return result > 0 ? pollfdView.getUint16(at.revents, littleEndian) : result;
+}
+
+/** Milliseconds from now to a moment as poll(2) takes them, rounded up. */
+export function millisecondsTo(end: number): number {
+  if (end === Infinity) return -1;
+  const left = Math.ceil(end - performance.now());
+  return left <= 0 ? 0 : left > LONGEST_WAIT ? LONGEST_WAIT : left;
+}
+
+/**
+ * Goes on where a Unix-domain connect has begun nothing yet.
+ *
+ * There is no half-open state in that family: a full backlog leaves nothing to
+ * poll for, and neither does a signal that came while the call waited for room
+ * in it, so the call is made again.
+ */
+function connectUnix(
+  libc: Libc,
+  fd: number,
+  address: Uint8Array,
+  errno: number,
+  timeout: number,
+): number {
+  const { EAGAIN, EINTR, EISCONN } = libc.abi.errnos;
+  const end = performance.now() + timeout;
+  for (;;) {
+    if (errno === EAGAIN) {
+      // Without a deadline it is the caller's own socket that will not wait.
+      if (timeout === Infinity) return errno;
+      const left = millisecondsTo(end);
+      if (left === 0) return DEADLINE;
+      libc.poll(pollfd, 0, Math.min(left, BACKLOG_PAUSE));
+    } else if (errno !== EINTR) {
+      return errno === EISCONN ? 0 : errno;
+    }
+    errno = -libc.connect(fd, address, address.length);
+  }
+}
+
+/** The family of a socket address; every system's numbers fit one byte. */
+export function familyOf(abi: Abi, address: Uint8Array): number {
+  const { family, familySize } = abi.sockaddr;
+  const low = abi.littleEndian ? family : family + familySize - 1;
+  return address[low] ?? abi.AF_UNSPEC;
+}
+
+function peerOf(libc: Libc, fd: number): number {
+  lengthView.setUint32(0, bytes.length, libc.abi.littleEndian);
+  return libc.getpeername(fd, bytes, length);
+}
+
+/** Empties the queue of errors; what it holds is of no interest here. */
+function drainErrors(libc: Libc, fd: number, flag: number): void {
+  const flags = flag | libc.abi.MSG_DONTWAIT;
+  while (libc.recvfrom(fd, bytes, bytes.length, flags, null, null) >= 0);
+}

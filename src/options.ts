@@ -1,0 +1,1081 @@
+/**
+ * Socket options by name: which C options stand behind a name, what their
+ * values mean, and what the kernel says of a TCP connection.
+ *
+ * @module
+ */
+import type { Abi } from "../ffi/abi.ts";
+import { type Libc, newMemory } from "../ffi/libc.ts";
+import { type Address, bytesOf, isAddress } from "./address.ts";
+import { ErrnoError, errnoErrorFor, NotSupportedError } from "./errors.ts";
+
+/**
+ * When a silent connection is asked whether its peer is still there.
+ *
+ * What is left out stays as it is, which at first is the system's setting.
+ * Systems count in seconds: a duration that is not a whole number of them is
+ * refused and not rounded.
+ */
+export interface KeepAlive {
+  /**
+   * Silence before the first probe, in milliseconds, a multiple of 1000.
+   *
+   * C: `TCP_KEEPIDLE`; on macOS, `TCP_KEEPALIVE`. All but OpenBSD.
+   */
+  readonly initialDelay?: number | undefined;
+  /**
+   * Time between probes that stay unanswered, in milliseconds, a multiple of
+   * 1000.
+   *
+   * C: `TCP_KEEPINTVL`. All but OpenBSD.
+   */
+  readonly interval?: number | undefined;
+  /**
+   * How many probes stay unanswered before the connection is given up.
+   *
+   * C: `TCP_KEEPCNT`. All but OpenBSD.
+   */
+  readonly count?: number | undefined;
+}
+
+/** A secret shared with one peer, which signs every segment. */
+export interface Md5Key {
+  /** The peer. Its port does not matter. */
+  readonly address: Address;
+  /** At most 80 bytes; text counts in UTF-8. An empty one takes the key away. */
+  readonly key: string | Uint8Array;
+}
+
+/**
+ * The options that a socket can be given, and the types of their values.
+ *
+ * Durations are milliseconds and sizes are bytes. Where the system counts in
+ * seconds, a duration that is not a whole number of them is refused: what is
+ * set is what was asked for. A value of the wrong type is a `TypeError` and one
+ * out of range a `RangeError`, both before the system is asked anything; an
+ * option that the system does not have is a {@linkcode NotSupportedError}, and
+ * what the kernel refuses is an {@linkcode ErrnoError}.
+ *
+ * All of them can be read back, except `md5`. {@linkcode SocketFacts} has what
+ * can be read only.
+ *
+ * @example Setting an option before connecting, and reading it back
+ * ```ts
+ * import { Socket } from "@einprogress/connect";
+ * import { assertEquals } from "@std/assert";
+ *
+ * using socket = Socket.open({ family: "inet", type: "stream" });
+ * socket.setOption("ttl", 3);
+ * socket.setOption("linger", 2000);
+ * assertEquals(socket.getOption("ttl"), 3);
+ * assertEquals(socket.getOption("linger"), 2000);
+ * ```
+ *
+ * C: `setsockopt(2)`, `getsockopt(2)`.
+ */
+export interface SocketOptions {
+  /**
+   * Whether an address may be bound to that an earlier connection still holds.
+   *
+   * C: `SO_REUSEADDR`. All systems.
+   */
+  reuseAddress: boolean;
+  /**
+   * Whether other sockets that ask for the same may share the address.
+   *
+   * C: `SO_REUSEPORT`. All but illumos.
+   */
+  reusePort: boolean;
+  /**
+   * Whether datagrams may go to broadcast addresses.
+   *
+   * C: `SO_BROADCAST`. All systems.
+   */
+  broadcast: boolean;
+  /**
+   * Whether small segments are sent at once, and not held back while earlier
+   * data waits to be acknowledged.
+   *
+   * C: `TCP_NODELAY`. All systems.
+   */
+  noDelay: boolean;
+  /**
+   * Whether, and when, a silent connection is asked whether its peer is still
+   * there. Times set the switch on too; `true` leaves them as they are.
+   *
+   * Reads as `false` when off, as the times when on, and as `true` where the
+   * socket or the system has no such times.
+   *
+   * C: `SO_KEEPALIVE`. All systems; {@linkcode KeepAlive} says which have times.
+   */
+  keepAlive: boolean | KeepAlive;
+  /**
+   * How long a close waits for unsent data, in milliseconds, a multiple of
+   * 1000; `null` leaves the data to the system. At 0, close throws the data
+   * away and resets the connection.
+   *
+   * C: `SO_LINGER`; on macOS, `SO_LINGER_SEC`. All systems.
+   */
+  linger: number | null;
+  /**
+   * How many routers a packet may pass, up to 255: IPv4's time to live on an
+   * IPv4 socket, the hop limit on an IPv6 one.
+   *
+   * An IPv6 socket that talks to an IPv4-mapped address keeps an IPv4 time to
+   * live besides, which this does not reach.
+   *
+   * C: `IP_TTL`, `IPV6_UNICAST_HOPS`. All systems.
+   */
+  ttl: number;
+  /**
+   * The byte that IPv4 calls type of service and IPv6 traffic class: DSCP in
+   * its upper six bits, ECN in the lower two.
+   *
+   * Linux keeps the lower two bits of a TCP socket to itself.
+   *
+   * C: `IP_TOS`, `IPV6_TCLASS`. All systems.
+   */
+  typeOfService: number;
+  /**
+   * The network interface, by name, that packets have to leave and arrive by.
+   * `""` stands for any.
+   *
+   * Since Linux 5.7 every user may choose one; to choose another afterwards
+   * needs `CAP_NET_RAW`, as to choose one did before. On macOS and illumos the kernel keeps the interface by number, so
+   * that its name cannot be read back.
+   *
+   * C: `SO_BINDTODEVICE` on Linux; `IP_BOUND_IF`, `IPV6_BOUND_IF` and
+   * `if_nametoindex(3)` on macOS and illumos.
+   */
+  interface: string;
+  /**
+   * The mark of 32 bits that routing rules and packet filters look at. Needs
+   * `CAP_NET_ADMIN` or, since Linux 5.17, `CAP_NET_RAW`.
+   *
+   * C: `SO_MARK`. Linux.
+   */
+  mark: number;
+  /**
+   * How long sent data, or a handshake, may go unacknowledged before the
+   * connection is given up, in milliseconds; 0 stands for the system's own
+   * patience.
+   *
+   * It is looked at when a retransmission is due, so it ends a handshake late
+   * rather than on time.
+   *
+   * C: `TCP_USER_TIMEOUT`. Linux.
+   */
+  userTimeout: number;
+  /**
+   * How often the first segment of a handshake is repeated before the attempt
+   * fails with ETIMEDOUT, 1 to 127.
+   *
+   * C: `TCP_SYNCNT`. Linux.
+   */
+  synRetries: number;
+  /**
+   * Whether the first data goes out along with the first segment, to peers
+   * that gave out a cookie earlier. Connecting to such a peer succeeds at once,
+   * sends nothing and so says nothing about it.
+   *
+   * C: `TCP_FASTOPEN_CONNECT`. Linux since 4.11.
+   */
+  fastOpen: boolean;
+  /**
+   * The algorithm of congestion control, such as `"cubic"` or `"reno"`.
+   *
+   * C: `TCP_CONGESTION`. Linux, FreeBSD, illumos.
+   */
+  congestion: string;
+  /**
+   * The room for data that has arrived, in bytes.
+   *
+   * Linux doubles what is set, to cover its own bookkeeping, keeps it between
+   * a minimum and `net.core.rmem_max`, and reads back what came out.
+   *
+   * C: `SO_RCVBUF`. All systems.
+   */
+  receiveBufferSize: number;
+  /**
+   * The room for data that waits to be sent, in bytes. What
+   * {@linkcode SocketOptions.receiveBufferSize} says of Linux holds here too,
+   * with `net.core.wmem_max`.
+   *
+   * C: `SO_SNDBUF`. All systems.
+   */
+  sendBufferSize: number;
+  /**
+   * Whether an IPv6 socket keeps away from IPv4-mapped addresses. OpenBSD
+   * always does, and refuses `false`.
+   *
+   * C: `IPV6_V6ONLY`. All systems; IPv6 sockets only.
+   */
+  v6Only: boolean;
+  /**
+   * The largest TCP segment, in bytes, to announce to the peer; on a connected
+   * socket it reads as what is in use.
+   *
+   * C: `TCP_MAXSEG`. All systems.
+   */
+  maxSegmentSize: number;
+  /**
+   * Whether data is acknowledged at once. The kernel changes this by itself as
+   * the connection goes on.
+   *
+   * C: `TCP_QUICKACK`. Linux, illumos.
+   */
+  quickAck: boolean;
+  /**
+   * Whether an address may be bound to that no interface has, or has yet.
+   *
+   * C: `IP_FREEBIND`, for IPv6 too. Linux.
+   */
+  freeBind: boolean;
+  /**
+   * Whether the socket may act for addresses that are not this machine's.
+   * Needs `CAP_NET_ADMIN` or `CAP_NET_RAW`.
+   *
+   * C: `IP_TRANSPARENT`, for IPv6 too. Linux.
+   */
+  transparent: boolean;
+  /**
+   * Whether binding to port 0 leaves the choice of the port to connect, so
+   * that one port can serve connections to different peers.
+   *
+   * C: `IP_BIND_ADDRESS_NO_PORT`, for IPv6 too. Linux since 4.2.
+   */
+  bindAddressNoPort: boolean;
+  /**
+   * The lowest and the highest port that the kernel may choose for this
+   * socket, within its own range; 0 at either end stands for the end of that
+   * range.
+   *
+   * C: `IP_LOCAL_PORT_RANGE`, for IPv6 too. Linux since 6.3.
+   */
+  localPortRange: readonly [low: number, high: number];
+  /**
+   * A key for one peer, with which both sides sign their segments. It can be
+   * set only.
+   *
+   * C: `TCP_MD5SIG`, RFC 2385. Linux.
+   */
+  md5: Md5Key;
+  /**
+   * Whether the socket keeps the ICMP errors that its packets bring about,
+   * with the address of who sent them, for `recvmsg` with `MSG_ERRQUEUE`. An
+   * unconnected datagram socket then reports them as errors, too.
+   *
+   * C: `IP_RECVERR`, `IPV6_RECVERR`. Linux.
+   */
+  readErrorQueue: boolean;
+}
+
+/** The name of an option that can be set. */
+export type SocketOptionName = keyof SocketOptions;
+
+/** What a socket is: options that can be read and never set. */
+export interface SocketFacts {
+  /**
+   * The type that it was opened with, as a number if it is another than these.
+   *
+   * C: `SO_TYPE`. All systems.
+   */
+  readonly type: "stream" | "dgram" | "seqpacket" | "raw" | number;
+  /**
+   * The number of its protocol, such as 6 for TCP. A socket that was opened
+   * with protocol 0 has the one that the system chose.
+   *
+   * C: `SO_PROTOCOL`; on illumos, `SO_PROTOTYPE`. Linux, FreeBSD, OpenBSD,
+   * illumos.
+   */
+  readonly protocol: number;
+  /**
+   * Whether it listens.
+   *
+   * C: `SO_ACCEPTCONN`. All systems.
+   */
+  readonly acceptsConnections: boolean;
+}
+
+/** Every option that can be read, and the type that it reads as. */
+export interface ReadableSocketOptions
+  extends Omit<SocketOptions, "md5">, SocketFacts {}
+
+/** The name of an option that can be read. */
+export type ReadableSocketOptionName = keyof ReadableSocketOptions;
+
+/** Everything that has a name here. */
+interface AllOptions extends SocketOptions, SocketFacts {}
+
+/** A socket, and the name under which a caller knows the option. */
+interface Target {
+  readonly libc: Libc;
+  readonly fd: number;
+  readonly family: number;
+  readonly name: string;
+}
+
+/** One option. Methods but the first are for systems that have it. */
+interface Option<T> {
+  isIn(abi: Abi): boolean;
+  /** Throws if the option cannot be set to this value. */
+  check(value: T, name: string, abi: Abi): void;
+  set(target: Target, value: T): void;
+  get(target: Target): T;
+}
+
+/** How values of one kind lie in memory; that memory is {@linkcode scratch}. */
+interface Codec<T> {
+  /** How many bytes they take when they are read. */
+  readonly size: number;
+  /** Throws if there is no writing this value. */
+  check(value: T, name: string, abi: Abi): void;
+  /** Answers how many bytes it wrote. */
+  write(value: T, abi: Abi): number;
+  /** Reads what the system wrote, so many bytes. */
+  read(length: number, abi: Abi): T;
+}
+
+const INT_MIN = -0x80000000;
+const INT_MAX = 0x7fffffff;
+const UINT_MAX = 0xffffffff;
+const PORT_MAX = 0xffff;
+/** Milliseconds in the unit of C's options that count seconds. */
+const SECOND = 1000;
+/** Both `IFNAMSIZ` and `TCP_CA_NAME_MAX`, on each system that takes names. */
+const NAME_SIZE = 16;
+
+/** For one system call at a time; no call outlives its use. */
+const scratch = newMemory(256);
+const view = new DataView(scratch.buffer);
+const lengthBytes = newMemory(4);
+const lengthView = new DataView(lengthBytes.buffer);
+const encoder = new TextEncoder();
+const decoder = new TextDecoder();
+
+const FLAG: Codec<boolean> = {
+  size: 4,
+  check(value, name) {
+    if (typeof value !== "boolean") throw wrongType(name, value, "a boolean");
+  },
+  write(value, abi) {
+    view.setInt32(0, value ? 1 : 0, abi.littleEndian);
+    return 4;
+  },
+  read(length, abi) {
+    // Some systems answer the option's own bit, and not 1.
+    return readInt(length, abi) !== 0;
+  },
+};
+
+/** Numbers from `min` to `max`, of which C counts `unit` as one. */
+function integer(min: number, max: number, unit = 1): Codec<number> {
+  return {
+    size: 4,
+    check(value, name) {
+      checkInt(`Cannot set option "${name}" to`, value, min * unit, max * unit);
+      if (value % unit !== 0) {
+        throw outOfRange(name, value, `a multiple of ${unit}`);
+      }
+    },
+    write(value, abi) {
+      view.setUint32(0, value / unit, abi.littleEndian);
+      return 4;
+    },
+    read(length, abi) {
+      const value = readInt(length, abi);
+      return (max > INT_MAX ? value >>> 0 : value) * unit;
+    },
+  };
+}
+
+const COUNT = integer(0, INT_MAX);
+const OCTET = integer(0, 0xff);
+const PORT = integer(0, PORT_MAX);
+const SECONDS = integer(0, INT_MAX, SECOND);
+
+const NAME: Codec<string> = {
+  size: NAME_SIZE,
+  check(value, name) {
+    // Linux cuts longer ones short without a word, and may then know them.
+    if (cString(name, value).length > NAME_SIZE) {
+      throw outOfRange(name, value, `at most ${NAME_SIZE - 1} bytes`);
+    }
+  },
+  write(value) {
+    const { written } = encoder.encodeInto(`${value}\0`, scratch);
+    return written;
+  },
+  read(length) {
+    const bytes = scratch.subarray(0, length);
+    const end = bytes.indexOf(0);
+    return decoder.decode(end === -1 ? bytes : bytes.subarray(0, end));
+  },
+};
+
+/** `struct linger`, which is the same everywhere: a switch, and seconds. */
+const LINGER: Codec<number | null> = {
+  size: 8,
+  check(value, name, abi) {
+    if (value === null) return;
+    if (typeof value !== "number") {
+      throw wrongType(name, value, "a number or null");
+    }
+    SECONDS.check(value, name, abi);
+  },
+  write(value, abi) {
+    view.setInt32(0, value === null ? 0 : 1, abi.littleEndian);
+    view.setInt32(4, (value ?? 0) / SECOND, abi.littleEndian);
+    return 8;
+  },
+  read(_length, abi) {
+    return view.getInt32(0, abi.littleEndian) === 0
+      ? null
+      : view.getInt32(4, abi.littleEndian) * SECOND;
+  },
+};
+
+const PORT_RANGE: Codec<readonly [number, number]> = {
+  size: 4,
+  check(value, name, abi) {
+    if (!Array.isArray(value) || value.length !== 2) {
+      throw wrongType(name, value, "an array of two ports");
+    }
+    const [low, high] = value;
+    PORT.check(low, `${name}[0]`, abi);
+    PORT.check(high, `${name}[1]`, abi);
+    if (high !== 0 && low > high) {
+      throw outOfRange(name, value, "the lower port first");
+    }
+  },
+  write([low, high], abi) {
+    view.setUint32(0, high << 16 | low, abi.littleEndian);
+    return 4;
+  },
+  read(_length, abi) {
+    const range = view.getUint32(0, abi.littleEndian);
+    return [range & PORT_MAX, range >>> 16];
+  },
+};
+
+const SOCKET_TYPE: Codec<SocketFacts["type"]> = {
+  ...COUNT as Codec<number | string>,
+  read(length, abi) {
+    const type = readInt(length, abi);
+    switch (type) {
+      case abi.SOCK_STREAM:
+        return "stream";
+      case abi.SOCK_DGRAM:
+        return "dgram";
+      case abi.SOCK_SEQPACKET:
+        return "seqpacket";
+      case abi.SOCK_RAW:
+        return "raw";
+      default:
+        return type;
+    }
+  },
+};
+
+/** The level at which an option is found, by how its C name begins. */
+const LEVELS = {
+  SO: "SOL_SOCKET",
+  IP: "IPPROTO_IP",
+  IPV6: "IPPROTO_IPV6",
+  TCP: "IPPROTO_TCP",
+} as const satisfies Record<string, keyof Abi>;
+
+/** The C name of an option. */
+type Constant = keyof Abi & `${keyof typeof LEVELS}_${string}`;
+
+/** An option that is one option in C, or one for each version of IP. */
+function single<T>(
+  constant: Constant,
+  codec: Codec<T>,
+  constantForIpv6: Constant = constant,
+): Option<T> {
+  function locate({ libc: { abi }, family }: Target): [number, number] {
+    const name = family === abi.AF_INET6 ? constantForIpv6 : constant;
+    const prefix = name.slice(0, name.indexOf("_")) as keyof typeof LEVELS;
+    return [abi[LEVELS[prefix]], abi[name]!];
+  }
+  return {
+    isIn(abi) {
+      return abi[constant] !== null && abi[constantForIpv6] !== null;
+    },
+    check: codec.check,
+    set(target, value) {
+      const { libc, fd, name } = target;
+      const [level, option] = locate(target);
+      const length = codec.write(value, libc.abi);
+      set(libc, fd, level, option, scratch, length, named(name));
+    },
+    get(target) {
+      const { libc, fd, name } = target;
+      const [level, option] = locate(target);
+      const { size } = codec;
+      scratch.fill(0, 0, size);
+      return codec.read(
+        get(libc, fd, level, option, scratch, size, named(name)),
+        libc.abi,
+      );
+    },
+  };
+}
+
+function readOnly<T>(option: Option<T>): Option<T> {
+  return {
+    ...option,
+    check(_value, name) {
+      throw new TypeError(`Cannot set option "${name}": it can only be read`);
+    },
+  };
+}
+
+const KEEP_ALIVE_SWITCH = single("SO_KEEPALIVE", FLAG);
+const KEEP_ALIVE_TIMES: { [T in keyof KeepAlive]-?: Option<number> } = {
+  initialDelay: single("TCP_KEEPIDLE", SECONDS),
+  interval: single("TCP_KEEPINTVL", SECONDS),
+  count: single("TCP_KEEPCNT", COUNT),
+};
+
+/** Those of the times that a caller gave, each with its option. */
+function* timesOf(
+  keepAlive: boolean | KeepAlive,
+): Generator<[keyof KeepAlive, Option<number>, number]> {
+  if (typeof keepAlive === "boolean") return;
+  for (const time of Object.keys(KEEP_ALIVE_TIMES) as (keyof KeepAlive)[]) {
+    const value = keepAlive[time];
+    if (value !== undefined) yield [time, KEEP_ALIVE_TIMES[time], value];
+  }
+}
+
+const KEEP_ALIVE: Option<boolean | KeepAlive> = {
+  isIn: KEEP_ALIVE_SWITCH.isIn,
+  check(value, name, abi) {
+    if (typeof value !== "boolean" && !isObject(value)) {
+      throw wrongType(name, value, "a boolean or an object with times");
+    }
+    for (const [time, option, number] of timesOf(value)) {
+      const part = `${name}.${time}`;
+      if (!option.isIn(abi)) throw unsupported(part, abi);
+      option.check(number, part, abi);
+    }
+  },
+  set(target, value) {
+    // The switch comes last: a refused time leaves nothing switched on.
+    for (const [time, option, number] of timesOf(value)) {
+      option.set({ ...target, name: `${target.name}.${time}` }, number);
+    }
+    KEEP_ALIVE_SWITCH.set(target, value !== false);
+  },
+  get(target) {
+    if (!KEEP_ALIVE_SWITCH.get(target)) return false;
+    const { initialDelay, interval, count } = KEEP_ALIVE_TIMES;
+    if (!initialDelay.isIn(target.libc.abi)) return true;
+    try {
+      return {
+        initialDelay: initialDelay.get(target),
+        interval: interval.get(target),
+        count: count.get(target),
+      };
+    } catch (error) {
+      // The switch was read, so the socket is one, but not of TCP.
+      if (error instanceof ErrnoError) return true;
+      throw error;
+    }
+  },
+};
+
+const INTERFACE_BY_NAME = single("SO_BINDTODEVICE", NAME);
+const INTERFACE_BY_INDEX = single("IP_BOUND_IF", COUNT, "IPV6_BOUND_IF");
+
+const INTERFACE: Option<string> = {
+  isIn(abi) {
+    return INTERFACE_BY_NAME.isIn(abi) || INTERFACE_BY_INDEX.isIn(abi);
+  },
+  check(value, name, abi) {
+    if (INTERFACE_BY_NAME.isIn(abi)) NAME.check(value, name, abi);
+    else cString(name, value);
+  },
+  set(target, value) {
+    const { libc, name } = target;
+    if (INTERFACE_BY_NAME.isIn(libc.abi)) {
+      INTERFACE_BY_NAME.set(target, value);
+      return;
+    }
+    let index = 0;
+    if (value !== "") {
+      index = libc.if_nametoindex(cString(name, value));
+      if (index < 0) throw refusal("if_nametoindex", index, named(name));
+    }
+    INTERFACE_BY_INDEX.set(target, index);
+  },
+  get(target) {
+    const { libc: { abi }, name } = target;
+    if (INTERFACE_BY_NAME.isIn(abi)) return INTERFACE_BY_NAME.get(target);
+    throw new NotSupportedError(`getOption("${name}")`, abi.os);
+  },
+};
+
+const MD5: Option<Md5Key> = {
+  isIn({ TCP_MD5SIG, tcpMd5sig }) {
+    return TCP_MD5SIG !== null && tcpMd5sig !== null;
+  },
+  check(value, name, abi) {
+    const { addrSize, keySize } = abi.tcpMd5sig!;
+    if (!isObject(value)) {
+      throw wrongType(name, value, "an object with an address and a key");
+    }
+    const { address, key } = value;
+    if (!isAddress(address)) {
+      throw wrongType(`${name}.address`, address, "an address");
+    }
+    if (bytesOf(address).length > addrSize) {
+      throw outOfRange(`${name}.address`, address, `at most ${addrSize} bytes`);
+    }
+    // The key is a secret, so no message shows any of it.
+    if (typeof key !== "string" && !(key instanceof Uint8Array)) {
+      throw new TypeError(
+        `Cannot set option "${name}.key": expected a string or a Uint8Array`,
+      );
+    }
+    const { length } = keyBytes(key);
+    if (length > keySize) {
+      throw new RangeError(
+        `Cannot set option "${name}.key" to a key of ${length} bytes: ` +
+          `expected at most ${keySize}`,
+      );
+    }
+  },
+  set({ libc, fd, name }, { address, key }) {
+    const { littleEndian, IPPROTO_TCP, TCP_MD5SIG, tcpMd5sig } = libc.abi;
+    const { size, addr, keyLength, key: keyAt } = tcpMd5sig!;
+    // Not the scratch memory, where the key would stay.
+    const bytes = newMemory(size);
+    const secret = keyBytes(key);
+    bytes.set(bytesOf(address), addr);
+    new DataView(bytes.buffer)
+      .setUint16(keyLength, secret.length, littleEndian);
+    bytes.set(secret, keyAt);
+    set(libc, fd, IPPROTO_TCP, TCP_MD5SIG!, bytes, size, named(name));
+  },
+  get({ name }) {
+    throw new TypeError(`Cannot get option "${name}": it can only be set`);
+  },
+};
+
+const OPTIONS: { readonly [N in keyof AllOptions]: Option<AllOptions[N]> } = {
+  reuseAddress: single("SO_REUSEADDR", FLAG),
+  reusePort: single("SO_REUSEPORT", FLAG),
+  broadcast: single("SO_BROADCAST", FLAG),
+  noDelay: single("TCP_NODELAY", FLAG),
+  keepAlive: KEEP_ALIVE,
+  linger: single("SO_LINGER", LINGER),
+  ttl: single("IP_TTL", OCTET, "IPV6_UNICAST_HOPS"),
+  typeOfService: single("IP_TOS", OCTET, "IPV6_TCLASS"),
+  interface: INTERFACE,
+  mark: single("SO_MARK", integer(0, UINT_MAX)),
+  userTimeout: single("TCP_USER_TIMEOUT", COUNT),
+  synRetries: single("TCP_SYNCNT", COUNT),
+  fastOpen: single("TCP_FASTOPEN_CONNECT", FLAG),
+  congestion: single("TCP_CONGESTION", NAME),
+  receiveBufferSize: single("SO_RCVBUF", COUNT),
+  sendBufferSize: single("SO_SNDBUF", COUNT),
+  v6Only: single("IPV6_V6ONLY", FLAG),
+  maxSegmentSize: single("TCP_MAXSEG", COUNT),
+  quickAck: single("TCP_QUICKACK", FLAG),
+  freeBind: single("IP_FREEBIND", FLAG),
+  transparent: single("IP_TRANSPARENT", FLAG),
+  bindAddressNoPort: single("IP_BIND_ADDRESS_NO_PORT", FLAG),
+  localPortRange: single("IP_LOCAL_PORT_RANGE", PORT_RANGE),
+  md5: MD5,
+  readErrorQueue: single("IP_RECVERR", FLAG, "IPV6_RECVERR"),
+  type: readOnly(single("SO_TYPE", SOCKET_TYPE)),
+  protocol: readOnly(single("SO_PROTOCOL", COUNT)),
+  acceptsConnections: readOnly(single("SO_ACCEPTCONN", FLAG)),
+};
+
+/** Finds an option, `name` being whatever a caller without types passed. */
+function find<N extends keyof AllOptions>(
+  verb: "get" | "set" | "look up",
+  name: N,
+): Option<AllOptions[N]> {
+  if (Object.hasOwn(OPTIONS, name)) return OPTIONS[name];
+  throw new TypeError(`Cannot ${verb} option ${show(name)}: unknown name`);
+}
+
+/**
+ * Sets an option by name.
+ *
+ * Nothing is set unless the whole value is good, but for what the kernel
+ * refuses on its own.
+ *
+ * @param libc The C library.
+ * @param fd The socket.
+ * @param family Its address family, as a number.
+ * @param name The option.
+ * @param value What {@linkcode SocketOptions} says of it.
+ * @throws {TypeError} If the name is unknown or the value has a wrong type.
+ * @throws {RangeError} If the value cannot be.
+ * @throws {NotSupportedError} If this system does not have the option.
+ * @throws {ErrnoError} If the kernel refuses.
+ */
+export function setOption<N extends SocketOptionName>(
+  libc: Libc,
+  fd: number,
+  family: number,
+  name: N,
+  value: SocketOptions[N],
+): void {
+  const option: Option<SocketOptions[N]> = find("set", name);
+  if (!option.isIn(libc.abi)) throw unsupported(name, libc.abi);
+  option.check(value, name, libc.abi);
+  option.set({ libc, fd, family, name }, value);
+}
+
+/**
+ * Reads an option by name.
+ *
+ * @param libc The C library.
+ * @param fd The socket.
+ * @param family Its address family, as a number.
+ * @param name The option.
+ * @returns Its value, in the unit in which it is set.
+ * @throws {TypeError} If the name is unknown, or cannot be read.
+ * @throws {NotSupportedError} If this system does not have the option.
+ * @throws {ErrnoError} If the kernel refuses.
+ */
+export function getOption<N extends ReadableSocketOptionName>(
+  libc: Libc,
+  fd: number,
+  family: number,
+  name: N,
+): ReadableSocketOptions[N] {
+  const option: Option<ReadableSocketOptions[N]> = find("get", name);
+  if (!option.isIn(libc.abi)) throw unsupported(name, libc.abi);
+  return option.get({ libc, fd, family, name });
+}
+
+/** Whether a system has an option; its kernel may still be too old for it. */
+export function isSupported(
+  abi: Abi,
+  name: SocketOptionName | keyof SocketFacts,
+): boolean {
+  return find("look up", name).isIn(abi);
+}
+
+/**
+ * Sets any option, by its numbers in C.
+ *
+ * @param libc The C library.
+ * @param fd The socket.
+ * @param level The level, such as `IPPROTO_TCP`.
+ * @param option The option at that level.
+ * @param value A C `int` or `unsigned int`, or the bytes of anything else.
+ * @throws {TypeError} If an argument has a wrong type.
+ * @throws {RangeError} If a number does not fit its C type.
+ * @throws {ErrnoError} If the kernel refuses.
+ */
+export function setRawOption(
+  libc: Libc,
+  fd: number,
+  level: number,
+  option: number,
+  value: number | Uint8Array,
+): void {
+  const what = raw("set", level, option);
+  if (value instanceof Uint8Array) {
+    // C is never shown memory of callers, who may share or detach it.
+    const bytes = newMemory(value.length);
+    bytes.set(value);
+    set(libc, fd, level, option, bytes, bytes.length, what);
+  } else {
+    if (typeof value !== "number") {
+      throw new TypeError(
+        `Cannot set ${what} to ${show(value)}: expected a number or a ` +
+          "Uint8Array",
+      );
+    }
+    checkInt(`Cannot set ${what} to`, value, INT_MIN, UINT_MAX);
+    view.setUint32(0, value, libc.abi.littleEndian);
+    set(libc, fd, level, option, scratch, 4, what);
+  }
+}
+
+/**
+ * Reads any option that is a C `int`, by its numbers in C.
+ *
+ * @param libc The C library.
+ * @param fd The socket.
+ * @param level The level, such as `IPPROTO_TCP`.
+ * @param option The option at that level.
+ * @returns The number, signed.
+ * @throws {TypeError} If an argument has a wrong type, or the system's answer
+ * is not of an `int`'s length.
+ * @throws {RangeError} If a number does not fit its C type.
+ * @throws {ErrnoError} If the kernel refuses.
+ */
+export function getRawOption(
+  libc: Libc,
+  fd: number,
+  level: number,
+  option: number,
+): number {
+  const what = raw("get", level, option);
+  return readInt(get(libc, fd, level, option, scratch, 4, what), libc.abi);
+}
+
+/**
+ * Reads any option as bytes, by its numbers in C.
+ *
+ * @param libc The C library.
+ * @param fd The socket.
+ * @param level The level, such as `IPPROTO_TCP`.
+ * @param option The option at that level.
+ * @param length How many bytes there is room for.
+ * @returns The bytes that the kernel wrote, which may be fewer.
+ * @throws {TypeError} If an argument has a wrong type.
+ * @throws {RangeError} If a number does not fit its C type.
+ * @throws {ErrnoError} If the kernel refuses.
+ */
+export function getRawOptionBytes(
+  libc: Libc,
+  fd: number,
+  level: number,
+  option: number,
+  length: number,
+): Uint8Array<ArrayBuffer> {
+  const what = raw("get", level, option);
+  checkInt(`Cannot get ${what} of length`, length, 0, INT_MAX);
+  return getBytes(libc, fd, level, option, length, what);
+}
+
+/**
+ * What the kernel knows of a TCP connection. Durations are milliseconds, with
+ * the fraction that the kernel measured.
+ *
+ * Right after connecting, `rtt` is the time that the handshake took on the
+ * network, without that of this process. An attempt that is still pending can
+ * be asked as well: `retransmits` then counts the first segments that went
+ * unanswered.
+ *
+ * @example Telling the network's share of the time from the rest
+ * ```ts
+ * import { connectSync } from "@einprogress/connect";
+ * import { assertEquals } from "@std/assert";
+ *
+ * using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+ * const { port } = listener.addr;
+ * using socket = connectSync({ hostname: "127.0.0.1", port });
+ * const { state, totalRetransmits } = socket.tcpInfo();
+ * assertEquals(state, "ESTABLISHED");
+ * assertEquals(totalRetransmits, 0);
+ * ```
+ *
+ * C: `TCP_INFO`; on macOS, `TCP_CONNECTION_INFO`. Linux, macOS, FreeBSD,
+ * OpenBSD, NetBSD.
+ */
+export interface TcpInfo {
+  /**
+   * The state in Linux's words, on every system: `"SYN_SENT"`, `"ESTABLISHED"`,
+   * `"CLOSE"`, … A state without a name is its number.
+   */
+  readonly state: string;
+  /** The round trip, smoothed, in milliseconds; 0 before there is a sample. */
+  readonly rtt: number;
+  /**
+   * How much the round trip varies, in milliseconds; before there is a sample,
+   * what the system starts from.
+   */
+  readonly rttVariance: number;
+  /**
+   * How often the segment under way has been repeated; during a handshake, the
+   * first one. `null` where the system does not count.
+   */
+  readonly retransmits: number | null;
+  /**
+   * How many segments have been repeated since the connection began. `null`
+   * where the system does not tell.
+   */
+  readonly totalRetransmits: number | null;
+}
+
+/**
+ * Reads what the kernel knows of a TCP connection, also of a pending one.
+ *
+ * @param libc The C library.
+ * @param fd The socket.
+ * @throws {NotSupportedError} If this system, or its kernel, does not tell.
+ * @throws {ErrnoError} If the kernel refuses, as it does when the socket is not
+ * one of TCP.
+ */
+export function tcpInfo(libc: Libc, fd: number): TcpInfo {
+  const { abi } = libc;
+  const layout = abi.tcpInfo;
+  if (layout === null) throw new NotSupportedError("tcpInfo()", abi.os);
+  const { option, size, state, rtt, rttvar, rttUnit, states } = layout;
+  const { retransmits, totalRetrans } = layout;
+  const bytes = getBytes(libc, fd, abi.IPPROTO_TCP, option, size, "tcpInfo()");
+  const info = new DataView(bytes.buffer, 0, bytes.length);
+  // The structure grew from release to release: an older kernel fills in less.
+  function has(at: number | null, width: number): at is number {
+    return at !== null && at + width <= bytes.length;
+  }
+  if (!has(state, 1) || !has(rtt, 4) || !has(rttvar, 4)) {
+    throw new NotSupportedError("tcpInfo()", abi.os);
+  }
+  const number = info.getUint8(state);
+  const millisecond = 1000 / rttUnit;
+  return {
+    state: states[number] ?? `${number}`,
+    rtt: info.getUint32(rtt, abi.littleEndian) / millisecond,
+    rttVariance: info.getUint32(rttvar, abi.littleEndian) / millisecond,
+    retransmits: has(retransmits, 1) ? info.getUint8(retransmits) : null,
+    totalRetransmits: has(totalRetrans, 4)
+      ? info.getUint32(totalRetrans, abi.littleEndian)
+      : null,
+  };
+}
+
+/** Calls setsockopt, and throws if the kernel refuses. */
+function set(
+  libc: Libc,
+  fd: number,
+  level: number,
+  option: number,
+  bytes: Uint8Array,
+  length: number,
+  what: string,
+): void {
+  const result = libc.setsockopt(fd, level, option, bytes, length);
+  if (result < 0) throw refusal("setsockopt", result, what);
+}
+
+/** Calls getsockopt, and answers how many of `size` bytes the kernel wrote. */
+function get(
+  libc: Libc,
+  fd: number,
+  level: number,
+  option: number,
+  bytes: Uint8Array,
+  size: number,
+  what: string,
+): number {
+  const { littleEndian } = libc.abi;
+  lengthView.setUint32(0, size, littleEndian);
+  const result = libc.getsockopt(fd, level, option, bytes, lengthBytes);
+  if (result < 0) throw refusal("getsockopt", result, what);
+  // Some answer the length that it would have taken.
+  return Math.min(lengthView.getUint32(0, littleEndian), size);
+}
+
+function getBytes(
+  libc: Libc,
+  fd: number,
+  level: number,
+  option: number,
+  size: number,
+  what: string,
+): Uint8Array<ArrayBuffer> {
+  const bytes = newMemory(size);
+  return bytes.subarray(0, get(libc, fd, level, option, bytes, size, what));
+}
+
+/** Reads an `int` from the scratch memory, or a byte that stands for one. */
+function readInt(length: number, { littleEndian }: Abi): number {
+  if (length === 4) return view.getInt32(0, littleEndian);
+  if (length === 1) return view.getUint8(0);
+  throw new TypeError(
+    `Cannot read the option as a number: the system answered ${length} bytes`,
+  );
+}
+
+/** An option as messages call it. */
+function named(name: string): string {
+  return `option "${name}"`;
+}
+
+/** Checks the numbers of an option, and answers what messages call it. */
+function raw(verb: "get" | "set", level: number, option: number): string {
+  checkInt(`Cannot ${verb} an option at level`, level, INT_MIN, INT_MAX);
+  checkInt(`Cannot ${verb} option`, option, INT_MIN, INT_MAX);
+  return `option ${option} at level ${level}`;
+}
+
+function checkInt(
+  action: string,
+  value: unknown,
+  min: number,
+  max: number,
+): asserts value is number {
+  if (typeof value !== "number") {
+    throw new TypeError(`${action} ${show(value)}: expected a number`);
+  }
+  if (!Number.isInteger(value) || value < min || value > max) {
+    throw new RangeError(
+      `${action} ${value}: expected an integer from ${min} to ${max}`,
+    );
+  }
+}
+
+/** Checks that a text can be a C string, and makes it one. */
+function cString(name: string, value: unknown): Uint8Array<ArrayBuffer> {
+  if (typeof value !== "string") throw wrongType(name, value, "a string");
+  if (value.includes("\0")) throw outOfRange(name, value, "no NUL in it");
+  const bytes = encoder.encode(`${value}\0`);
+  const memory = newMemory(bytes.length);
+  memory.set(bytes);
+  return memory;
+}
+
+function keyBytes(key: string | Uint8Array): Uint8Array {
+  return typeof key === "string" ? encoder.encode(key) : key;
+}
+
+function isObject(value: unknown): value is object {
+  return typeof value === "object" && value !== null;
+}
+
+function wrongType(name: string, value: unknown, expected: string): TypeError {
+  return new TypeError(
+    `Cannot set option "${name}" to ${show(value)}: expected ${expected}`,
+  );
+}
+
+function outOfRange(
+  name: string,
+  value: unknown,
+  expected: string,
+): RangeError {
+  return new RangeError(
+    `Cannot set option "${name}" to ${show(value)}: expected ${expected}`,
+  );
+}
+
+function unsupported(name: string, { os }: Abi): NotSupportedError {
+  return new NotSupportedError(named(name), os);
+}
+
+function refusal(syscall: string, result: number, what: string): ErrnoError {
+  return errnoErrorFor(-result, { syscall, subject: what });
+}
+
+/** A value as messages show it: text in quotes, cut where it is long. */
+function show(value: unknown): string {
+  switch (typeof value) {
+    case "string":
+      return JSON.stringify(
+        value.length > 200 ? `${value.slice(0, 200)}…` : value,
+      );
+    case "object":
+      if (value === null) return "null";
+      return Array.isArray(value) && value.length < 5 && !value.some(isObject)
+        ? `[${value.map(show).join(", ")}]`
+        : "(an object)";
+    case "function":
+      return "(a function)";
+    default:
+      return String(value);
+  }
+}

@@ -1,0 +1,1009 @@
+/**
+ * A socket: the one owner of one descriptor.
+ *
+ * @module
+ */
+import type { Abi } from "../ffi/abi.ts";
+import { type Libc, libc, newMemory } from "../ffi/libc.ts";
+import { type Address, bytesOf, decodeAddress, isAddress } from "./address.ts";
+import {
+  connectFd,
+  DEADLINE,
+  familyOf,
+  millisecondsTo,
+  pollFd,
+  takeErrno,
+} from "./connect.ts";
+import {
+  type ErrnoContext,
+  type ErrnoError,
+  errnoError,
+  errnoErrorFor,
+  NotSupportedError,
+} from "./errors.ts";
+import {
+  getOption,
+  getRawOption,
+  type ReadableSocketOptionName,
+  type ReadableSocketOptions,
+  setOption,
+  setRawOption,
+  type SocketOptionName,
+  type SocketOptions,
+  type TcpInfo,
+  tcpInfo,
+} from "./options.ts";
+import { demand, isAllowed } from "./permission.ts";
+
+/** The address families that have a name here. */
+export type SocketFamily = "inet" | "inet6" | "unix" | "vsock";
+
+/** The socket types that have a name here. */
+export type SocketType = "stream" | "dgram" | "seqpacket" | "raw";
+
+/** The protocols that have a name here. */
+export type SocketProtocol = "icmp" | "mptcp" | "sctp" | "tcp" | "udp";
+
+/** What {@linkcode Socket.open} opens. */
+export interface SocketOpenOptions {
+  /**
+   * The address family: a name, or the system's own number for another one.
+   *
+   * @default {"inet"}
+   */
+  readonly family?: SocketFamily | number;
+  /**
+   * The socket type: a name, or the system's own number.
+   *
+   * @default {"stream"}
+   */
+  readonly type?: SocketType | number;
+  /**
+   * The protocol: a name, or the system's own number. 0 is the family's usual
+   * one for the type.
+   *
+   * @default {0}
+   */
+  readonly protocol?: SocketProtocol | number;
+  /**
+   * Whether calls return at once instead of waiting.
+   *
+   * @default {false}
+   */
+  readonly nonblocking?: boolean;
+}
+
+/** How long one attempt may take. */
+export interface AttemptOptions {
+  /**
+   * Milliseconds until the attempt is given up, 0 or more. Without it, the
+   * system's own patience counts: on Linux, about two minutes for TCP.
+   *
+   * @default {Infinity}
+   */
+  readonly timeout?: number | undefined;
+}
+
+/** How data is sent. */
+export interface SendOptions {
+  /** The receiver, where the socket has no peer or another one is meant. */
+  readonly to?: Address;
+  /**
+   * The system's own `MSG_…` flags, or-ed together.
+   *
+   * @default {0}
+   */
+  readonly flags?: number;
+}
+
+/** How data is received. */
+export interface ReceiveOptions {
+  /**
+   * The system's own `MSG_…` flags, or-ed together.
+   *
+   * @default {0}
+   */
+  readonly flags?: number;
+}
+
+/** The events of poll(2), by their C names. */
+export type PollEvent =
+  | "POLLIN"
+  | "POLLOUT"
+  | "POLLERR"
+  | "POLLHUP"
+  | "POLLNVAL";
+
+const POLL_EVENTS: readonly PollEvent[] = [
+  "POLLIN",
+  "POLLOUT",
+  "POLLERR",
+  "POLLHUP",
+  "POLLNVAL",
+];
+
+const FAMILIES: Readonly<Record<SocketFamily, keyof Abi>> = {
+  inet: "AF_INET",
+  inet6: "AF_INET6",
+  unix: "AF_UNIX",
+  vsock: "AF_VSOCK",
+};
+
+const TYPES: Readonly<Record<SocketType, keyof Abi>> = {
+  stream: "SOCK_STREAM",
+  dgram: "SOCK_DGRAM",
+  seqpacket: "SOCK_SEQPACKET",
+  raw: "SOCK_RAW",
+};
+
+const PROTOCOLS: Readonly<Record<SocketProtocol, keyof Abi>> = {
+  icmp: "IPPROTO_ICMP",
+  mptcp: "IPPROTO_MPTCP",
+  sctp: "IPPROTO_SCTP",
+  tcp: "IPPROTO_TCP",
+  udp: "IPPROTO_UDP",
+};
+
+const DIRECTIONS: Readonly<Record<"read" | "write" | "both", keyof Abi>> = {
+  read: "SHUT_RD",
+  write: "SHUT_WR",
+  both: "SHUT_RDWR",
+};
+
+/** The most that one call is given; its answer has to fit an int. */
+const LARGEST_TRANSFER = 0x7fff_f000;
+
+// Scratch memory for addresses that the kernel writes: no call's use of it
+// outlives the call.
+const sockaddr = newMemory(256);
+const length = newMemory(4);
+const lengthView = new DataView(length.buffer);
+
+/** Connects without asking for permission; for callers who have asked. */
+export let connectSocket: (
+  socket: Socket,
+  address: Address,
+  timeout: number,
+) => number;
+
+/**
+ * A socket of the C library: one descriptor and its methods.
+ *
+ * The descriptor has close-on-exec set and belongs to this object until
+ * {@linkcode Socket.close} or {@linkcode Socket.detach}. After either, every
+ * method fails with EBADF and none reaches the kernel, which may have given
+ * the number to somebody else by then.
+ *
+ * @example What connect(2) answers, without an exception
+ * ```ts
+ * import { inet, Socket } from "@einprogress/connect";
+ * import { assertEquals } from "@std/assert";
+ *
+ * using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+ * using socket = Socket.open({ family: "inet", type: "stream" });
+ * assertEquals(socket.tryConnect(inet("127.0.0.1", listener.addr.port)), 0);
+ * ```
+ */
+export class Socket implements Disposable {
+  readonly #libc: Libc;
+  /** -1 once the descriptor is given up. */
+  #fd: number;
+  readonly #family: number;
+  /** Whether the descriptor's past is unknown. */
+  readonly #adopted: boolean;
+  /** Where the last attempt went, which may still be under way. */
+  #target: Address | null = null;
+
+  static {
+    connectSocket = (socket, address, timeout) =>
+      socket.#connect(address, timeout);
+  }
+
+  private constructor(
+    libc: Libc,
+    fd: number,
+    family: number,
+    adopted: boolean,
+  ) {
+    this.#libc = libc;
+    this.#fd = fd;
+    this.#family = family;
+    this.#adopted = adopted;
+  }
+
+  /**
+   * Opens a socket.
+   *
+   * @param options What kind of socket.
+   * @returns The socket. The caller owns it and closes it.
+   * @throws {ErrnoError} If the system refuses: `EMFILE`, `EACCES` and
+   * `EPERM` for raw sockets, `EPROTONOSUPPORT`, `EAFNOSUPPORT`, ….
+   * @throws {NotSupportedError} If the system has no such family or protocol.
+   *
+   * @example A non-blocking one
+   * ```ts
+   * import { Socket } from "@einprogress/connect";
+   * import { assert } from "@std/assert";
+   *
+   * using socket = Socket.open({ family: "inet6", nonblocking: true });
+   * assert(socket.nonblocking);
+   * ```
+   *
+   * C: `socket(2)` with `SOCK_CLOEXEC`, and `fcntl(2)` where it takes no flags.
+   */
+  static open(options: SocketOpenOptions = {}): Socket {
+    const {
+      family = "inet",
+      type = "stream",
+      protocol = 0,
+      nonblocking = false,
+    } = options;
+    const c = libc();
+    const { abi } = c;
+    const domain = numberFor(abi, "family", FAMILIES, family);
+    let flags = numberFor(abi, "type", TYPES, type);
+    flags |= abi.SOCK_CLOEXEC ?? 0;
+    if (nonblocking) flags |= abi.SOCK_NONBLOCK ?? 0;
+    const fd = c.socket(
+      domain,
+      flags,
+      numberFor(abi, "protocol", PROTOCOLS, protocol),
+    );
+    if (fd < 0) throw errnoErrorFor(-fd, { syscall: "socket" });
+    const socket = new Socket(c, fd, domain, false);
+    if (
+      abi.SOCK_CLOEXEC === null || abi.SOCK_NONBLOCK === null ||
+      abi.SO_NOSIGPIPE !== null
+    ) {
+      try {
+        if (abi.SOCK_CLOEXEC === null) socket.#closeOnExec();
+        if (abi.SOCK_NONBLOCK === null && nonblocking) {
+          socket.nonblocking = true;
+        }
+        if (abi.SO_NOSIGPIPE !== null) {
+          setRawOption(c, fd, abi.SOL_SOCKET, abi.SO_NOSIGPIPE, 1);
+        }
+      } catch (error) {
+        socket.close();
+        throw error;
+      }
+    }
+    return socket;
+  }
+
+  /**
+   * Takes over a descriptor that came from elsewhere.
+   *
+   * It belongs to the returned socket from then on, which sets close-on-exec
+   * and closes it in the end; its former owner has to forget it. On failure
+   * the descriptor is left as it was.
+   *
+   * @param fd The descriptor of a socket.
+   * @returns The socket. The caller owns it and closes it.
+   * @throws {ErrnoError} `EBADF` if it is no open descriptor, `ENOTSOCK` if it
+   * is not a socket.
+   *
+   * @example There and back
+   * ```ts
+   * import { Socket } from "@einprogress/connect";
+   * import { assertEquals } from "@std/assert";
+   *
+   * const fd = Socket.open().detach();
+   * using socket = Socket.fromFd(fd);
+   * assertEquals(socket.fd, fd);
+   * ```
+   *
+   * C: `getsockopt(2)` with `SO_TYPE`, `getsockname(2)`, `fcntl(2)`.
+   */
+  static fromFd(fd: number): Socket {
+    if (!Number.isInteger(fd) || fd < 0 || fd > 0x7fff_ffff) {
+      throw new RangeError(
+        `Cannot adopt descriptor ${fd}: fd must be an integer from 0 to 2147483647`,
+      );
+    }
+    const c = libc();
+    getRawOption(c, fd, c.abi.SOL_SOCKET, c.abi.SO_TYPE);
+    const result = readAddress(c.getsockname, c, fd);
+    if (result < 0) {
+      throw errnoErrorFor(-result, {
+        syscall: "getsockname",
+        subject: `descriptor ${fd}`,
+      });
+    }
+    const socket = new Socket(c, fd, familyOf(c.abi, sockaddr), true);
+    socket.#closeOnExec();
+    return socket;
+  }
+
+  /** The descriptor, -1 once this object has given it up. */
+  get fd(): number {
+    return this.#fd;
+  }
+
+  /** Whether this object has given its descriptor up. */
+  get closed(): boolean {
+    return this.#fd < 0;
+  }
+
+  /**
+   * Whether calls on the descriptor return at once instead of waiting.
+   *
+   * C: `fcntl(2)` with `F_GETFL` and `F_SETFL`.
+   */
+  get nonblocking(): boolean {
+    return (this.#flags() & this.#libc.abi.O_NONBLOCK) !== 0;
+  }
+
+  set nonblocking(on: boolean) {
+    const { abi } = this.#libc;
+    const flags = this.#flags();
+    const wanted = on ? flags | abi.O_NONBLOCK : flags & ~abi.O_NONBLOCK;
+    if (wanted !== flags) {
+      this.#check("fcntl", this.#libc.fcntl(this.#fd, abi.F_SETFL, wanted));
+    }
+  }
+
+  /**
+   * Calls connect(2) once and hands over its answer.
+   *
+   * Never throws and allocates nothing. EINPROGRESS is an answer like any
+   * other; {@linkcode Socket.connectSync} with the same address then waits for
+   * the outcome. Where the runtime's `net` permission does not reach, the
+   * answer is EACCES, as from a sandbox of the system's own; on a closed socket
+   * it is EBADF, and for a value that is no address EFAULT.
+   *
+   * @param address Where to.
+   * @returns 0, or the errno: this system's number, positive.
+   *
+   * @example Reading the answer
+   * ```ts
+   * import { errnoName, inet, Socket } from "@einprogress/connect";
+   * import { assertEquals } from "@std/assert";
+   *
+   * const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+   * const { port } = listener.addr;
+   * listener.close();
+   * using socket = Socket.open();
+   * const errno = socket.tryConnect(inet("127.0.0.1", port));
+   * assertEquals(errnoName(errno), "ECONNREFUSED");
+   * ```
+   *
+   * C: `connect(2)`.
+   */
+  tryConnect(address: Address): number {
+    const libc = this.#libc;
+    if (!isAddress(address)) return libc.abi.errnos.EFAULT!;
+    if (!isAllowed(libc, address)) return libc.abi.errnos.EACCES!;
+    this.#target = address;
+    const bytes = bytesOf(address);
+    // Subtracted from 0, since negating 0 makes -0.
+    return 0 - libc.connect(this.#fd, bytes, bytes.length);
+  }
+
+  /**
+   * Connects, and returns when the connection stands.
+   *
+   * Blocks the calling thread. A signal is no failure: the attempt goes on in
+   * the kernel, so its outcome is waited for, and connect is never called a
+   * second time. On a non-blocking socket it waits all the same, and leaves the
+   * socket non-blocking. After a failure the socket stays open, and belongs to
+   * the caller: Linux lets it try again, BSD and illumos want a new one. After
+   * a deadline the attempt may still be under way in the kernel, until the
+   * socket is closed.
+   *
+   * A datagram socket only notes its peer, and may do so again and again.
+   *
+   * @param address Where to.
+   * @param options Limits for this attempt.
+   * @throws {ErrnoError} The class of the errno: {@linkcode Errno}`.ECONNREFUSED`,
+   * `ENETUNREACH`, …; `ETIMEDOUT` with `timeoutKind` `"deadline"` if
+   * `options.timeout` passed, `"kernel"` if the system gave up.
+   *
+   * @example With a deadline
+   * ```ts
+   * import { inet, Socket } from "@einprogress/connect";
+   * import { assertEquals } from "@std/assert";
+   *
+   * using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+   * const address = inet("127.0.0.1", listener.addr.port);
+   * using socket = Socket.open();
+   * socket.connectSync(address, { timeout: 1000 });
+   * assertEquals(socket.remoteAddress?.equals(address), true);
+   * ```
+   *
+   * C: `connect(2)`; if it has to wait, `poll(2)`, `getsockopt(2)` with
+   * `SO_ERROR`, `getpeername(2)`; with a timeout, `fcntl(2)` before and after.
+   */
+  connectSync(address: Address, options: AttemptOptions = {}): void {
+    const timeout = checkTimeout(options.timeout);
+    demandAddress(address);
+    this.#use("connect", address);
+    demand(this.#libc, address);
+    const start = performance.now();
+    const errno = this.#connect(address, timeout);
+    if (errno !== 0) {
+      throw connectError(this, errno, address.toString(), start, timeout);
+    }
+  }
+
+  /**
+   * Gives the socket its own address.
+   *
+   * @param address The address; port 0 leaves the choice to the system.
+   * @throws {ErrnoError} `EADDRINUSE`, `EADDRNOTAVAIL`, `EACCES` for a
+   * privileged port, ….
+   *
+   * @example A fixed source address
+   * ```ts
+   * import { inet, Socket } from "@einprogress/connect";
+   * import { assertEquals } from "@std/assert";
+   *
+   * using socket = Socket.open();
+   * socket.bind(inet("127.0.0.2", 0));
+   * assertEquals(`${socket.localAddress}`.split(":")[0], "127.0.0.2");
+   * ```
+   *
+   * C: `bind(2)`.
+   */
+  bind(address: Address): void {
+    demandAddress(address);
+    this.#use("bind", address);
+    demand(this.#libc, address);
+    bindSocket(this, address);
+  }
+
+  /**
+   * The address on this side. Before connect and bind it is all zeros, or an
+   * unnamed Unix address.
+   *
+   * C: `getsockname(2)`.
+   */
+  get localAddress(): Address {
+    this.#use("getsockname");
+    const result = readAddress(this.#libc.getsockname, this.#libc, this.#fd);
+    this.#check("getsockname", result);
+    return decodeAddress(sockaddr, result);
+  }
+
+  /**
+   * The address on the other side, `null` if there is none.
+   *
+   * C: `getpeername(2)`; `ENOTCONN` is the answer that is `null` here.
+   */
+  get remoteAddress(): Address | null {
+    this.#use("getpeername");
+    const result = readAddress(this.#libc.getpeername, this.#libc, this.#fd);
+    if (result === -this.#libc.abi.errnos.ENOTCONN!) return null;
+    this.#check("getpeername", result);
+    return decodeAddress(sockaddr, result);
+  }
+
+  /**
+   * Takes the error that is pending on the socket, which clears it.
+   *
+   * @returns The error, `null` if there is none.
+   *
+   * C: `getsockopt(2)` with `SO_ERROR`.
+   */
+  takeError(): ErrnoError | null {
+    this.#use("getsockopt");
+    const errno = takeErrno(this.#libc, this.#fd);
+    return errno === 0 ? null : errnoErrorFor(errno, {
+      syscall: this.#target === null ? "getsockopt" : "connect",
+      address: this.#target?.toString(),
+    });
+  }
+
+  /**
+   * Waits until something is to be read or may be written.
+   *
+   * Blocks the calling thread. Readiness is a hint: errors and hang-ups are
+   * told without being asked for, and wake-ups for nothing happen. A signal
+   * does not end the wait.
+   *
+   * @param events What to wait for: `"POLLIN"`, `"POLLOUT"`, or both.
+   * @param timeout Milliseconds, 0 to look without waiting.
+   * @returns The events that came; empty if none did in time.
+   *
+   * @example Waiting for the outcome of an attempt
+   * ```ts
+   * import { inet, Socket } from "@einprogress/connect";
+   * import { assert } from "@std/assert";
+   *
+   * using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+   * using socket = Socket.open({ nonblocking: true });
+   * socket.tryConnect(inet("127.0.0.1", listener.addr.port));
+   * assert(socket.poll("POLLOUT", 1000).includes("POLLOUT"));
+   * assert(socket.takeError() === null);
+   * ```
+   *
+   * C: `poll(2)`.
+   */
+  poll(
+    events: "POLLIN" | "POLLOUT" | readonly ("POLLIN" | "POLLOUT")[],
+    timeout: number = Infinity,
+  ): PollEvent[] {
+    this.#use("poll");
+    const { abi } = this.#libc;
+    const end = performance.now() + checkTimeout(timeout);
+    let mask = 0;
+    for (const event of typeof events === "string" ? [events] : events) {
+      if (event !== "POLLIN" && event !== "POLLOUT") {
+        throw new TypeError(
+          `Cannot poll for "${event}": events are "POLLIN" and "POLLOUT"`,
+        );
+      }
+      mask |= abi[event];
+    }
+    for (;;) {
+      const result = pollFd(this.#libc, this.#fd, mask, millisecondsTo(end));
+      if (result === 0 && performance.now() < end) continue;
+      if (result === -abi.errnos.EINTR!) continue;
+      this.#check("poll", result);
+      return POLL_EVENTS.filter((event) => (result & abi[event]) !== 0);
+    }
+  }
+
+  /**
+   * Sets an option by name, or any option by the system's own numbers.
+   *
+   * @param name The option.
+   * @param value Its value, in the units that {@linkcode SocketOptions} tells.
+   * @throws {RangeError} If the value is out of range; {@linkcode TypeError} if
+   * it is of the wrong kind.
+   * @throws {NotSupportedError} If this system has no such option.
+   * @throws {ErrnoError} If the system refuses it.
+   *
+   * @example By name and by number
+   * ```ts
+   * import { Socket } from "@einprogress/connect";
+   * import { assertEquals } from "@std/assert";
+   *
+   * using socket = Socket.open();
+   * socket.setOption("ttl", 42);
+   * assertEquals(socket.getOption("ttl"), 42);
+   * if (Deno.build.os === "linux") {
+   *   const IPPROTO_IP = 0;
+   *   const IP_TTL = 2;
+   *   assertEquals(socket.getOption(IPPROTO_IP, IP_TTL), 42);
+   * }
+   * ```
+   *
+   * C: `setsockopt(2)`.
+   */
+  setOption<N extends SocketOptionName>(
+    name: N,
+    value: SocketOptions[N],
+  ): void;
+  /**
+   * Sets any option by the system's own numbers.
+   *
+   * @param level The level: `SOL_SOCKET`, `IPPROTO_TCP`, ….
+   * @param name The option's number at that level.
+   * @param value An int, or the bytes of whatever the option takes.
+   */
+  setOption(level: number, name: number, value: number | Uint8Array): void;
+  setOption(
+    nameOrLevel: SocketOptionName | number,
+    valueOrName: unknown,
+    value?: number | Uint8Array,
+  ): void {
+    this.#use("setsockopt");
+    if (typeof nameOrLevel === "number") {
+      setRawOption(
+        this.#libc,
+        this.#fd,
+        nameOrLevel,
+        valueOrName as number,
+        value!,
+      );
+    } else {
+      setOption(
+        this.#libc,
+        this.#fd,
+        this.#family,
+        nameOrLevel,
+        valueOrName as SocketOptions[SocketOptionName],
+      );
+    }
+  }
+
+  /**
+   * Reads an option by name, or any int-valued option by the system's numbers.
+   *
+   * @param name The option.
+   * @returns Its value, in the units that {@linkcode ReadableSocketOptions}
+   * tells.
+   * @throws {NotSupportedError} If this system has no such option.
+   * @throws {ErrnoError} If the system refuses to tell.
+   *
+   * C: `getsockopt(2)`.
+   */
+  getOption<N extends ReadableSocketOptionName>(
+    name: N,
+  ): ReadableSocketOptions[N];
+  /**
+   * Reads any int-valued option by the system's own numbers.
+   *
+   * @param level The level: `SOL_SOCKET`, `IPPROTO_TCP`, ….
+   * @param name The option's number at that level.
+   */
+  getOption(level: number, name: number): number;
+  getOption(
+    nameOrLevel: ReadableSocketOptionName | number,
+    name?: number,
+  ): unknown {
+    this.#use("getsockopt");
+    return typeof nameOrLevel === "number"
+      ? getRawOption(this.#libc, this.#fd, nameOrLevel, name!)
+      : getOption(this.#libc, this.#fd, this.#family, nameOrLevel);
+  }
+
+  /**
+   * What the kernel knows of a TCP connection, also while it is pending.
+   *
+   * @returns The state, and the round trip as the kernel measured it, without
+   * any cost of the runtime.
+   * @throws {NotSupportedError} If this system does not tell.
+   * @throws {ErrnoError} If it is no TCP socket.
+   *
+   * C: `getsockopt(2)` with `TCP_INFO`.
+   */
+  tcpInfo(): TcpInfo {
+    this.#use("getsockopt");
+    return tcpInfo(this.#libc, this.#fd);
+  }
+
+  /**
+   * Sends bytes, as many as the system takes in one call.
+   *
+   * On a blocking socket it waits for room. A peer that is gone is an EPIPE
+   * error, never a signal.
+   *
+   * @param data What to send; one datagram on a socket of that kind.
+   * @param options The receiver, and flags.
+   * @returns How many bytes were taken.
+   * @throws {ErrnoError} If the system refuses, `EAGAIN` if a non-blocking
+   * socket has no room.
+   *
+   * @example A datagram
+   * ```ts
+   * import { inet, Socket } from "@einprogress/connect";
+   * import { assertEquals } from "@std/assert";
+   *
+   * using receiver = Socket.open({ type: "dgram" });
+   * receiver.bind(inet("127.0.0.1", 0));
+   * using sender = Socket.open({ type: "dgram" });
+   * sender.connectSync(receiver.localAddress);
+   * assertEquals(sender.sendSync(new Uint8Array([1, 2, 3])), 3);
+   * assertEquals(receiver.recvSync(new Uint8Array(16)), 3);
+   * ```
+   *
+   * C: `send(2)`, `sendto(2)`, with `MSG_NOSIGNAL`.
+   */
+  sendSync(data: Uint8Array, options: SendOptions = {}): number {
+    const { to = null, flags = 0 } = options;
+    if (to !== null) demandAddress(to);
+    this.#use("sendto", to);
+    const { abi } = this.#libc;
+    if (to !== null) demand(this.#libc, to);
+    else if (this.#adopted && !this.#libc.permissions.net()) {
+      const peer = this.remoteAddress;
+      if (peer !== null) demand(this.#libc, peer);
+    }
+    const bytes = to === null ? null : bytesOf(to);
+    const size = Math.min(data.length, LARGEST_TRANSFER);
+    for (;;) {
+      const result = this.#libc.sendto(
+        this.#fd,
+        data,
+        size,
+        flags | (abi.MSG_NOSIGNAL ?? 0),
+        bytes,
+        bytes === null ? 0 : bytes.length,
+      );
+      if (result === -abi.errnos.EINTR!) continue;
+      return this.#check("sendto", result, to);
+    }
+  }
+
+  /**
+   * Receives bytes, as many as there are, or one datagram.
+   *
+   * On a blocking socket it waits for some. A datagram that is longer than the
+   * buffer is cut, and its rest is lost.
+   *
+   * @param buffer Where to put them.
+   * @param options Flags.
+   * @returns How many there were; on a stream, 0 means that the peer sends no
+   * more.
+   * @throws {ErrnoError} If the system refuses, `EAGAIN` if a non-blocking
+   * socket has nothing.
+   *
+   * C: `recv(2)`.
+   */
+  recvSync(buffer: Uint8Array, options: ReceiveOptions = {}): number {
+    return this.#receive(buffer, options, null);
+  }
+
+  /**
+   * Receives as {@linkcode Socket.recvSync} does, and tells from whom.
+   *
+   * @param buffer Where to put the bytes.
+   * @param options Flags.
+   * @returns How many there were, and the sender's address; an unnamed sender
+   * is an unspecified or an unnamed Unix address.
+   *
+   * C: `recvfrom(2)`.
+   */
+  recvFromSync(
+    buffer: Uint8Array,
+    options: ReceiveOptions = {},
+  ): [size: number, from: Address] {
+    const { abi } = this.#libc;
+    offerRoom(abi);
+    const size = this.#receive(buffer, options, sockaddr);
+    return [size, decodeAddress(sockaddr, filledRoom(abi))];
+  }
+
+  /**
+   * Ends one direction of the connection, or both.
+   *
+   * @param how `"write"` tells the peer that no more will come.
+   * @throws {ErrnoError} `ENOTCONN` if there is no connection.
+   *
+   * C: `shutdown(2)`.
+   */
+  shutdown(how: "read" | "write" | "both"): void {
+    this.#use("shutdown");
+    const { abi } = this.#libc;
+    const direction = numberFor(abi, "how", DIRECTIONS, how);
+    this.#check("shutdown", this.#libc.shutdown(this.#fd, direction));
+  }
+
+  /**
+   * Gives the descriptor away, open, exactly once.
+   *
+   * From then on it is the caller's to close, and this object is as closed.
+   *
+   * @returns The descriptor.
+   * @throws {ErrnoError} `EBADF` if it was given up before.
+   */
+  detach(): number {
+    this.#use("detach");
+    const fd = this.#fd;
+    this.#fd = -1;
+    return fd;
+  }
+
+  /**
+   * Closes the descriptor. Closing a second time does nothing.
+   *
+   * @throws {ErrnoError} `EBADF` if somebody else has closed the descriptor,
+   * which means that somewhere a number is used that is not theirs.
+   *
+   * C: `close(2)`, once: after EINTR, too, the descriptor is gone.
+   */
+  close(): void {
+    if (this.#fd < 0) return;
+    const fd = this.#fd;
+    this.#fd = -1;
+    const result = this.#libc.close(fd);
+    if (result === -this.#libc.abi.errnos.EBADF!) {
+      throw errnoErrorFor(-result, {
+        syscall: "close",
+        subject: `descriptor ${fd}`,
+      });
+    }
+  }
+
+  /** Closes the descriptor, as {@linkcode Socket.close} does. */
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  #connect(address: Address, timeout: number): number {
+    const libc = this.#libc;
+    const resume = this.#target === address;
+    this.#target = address;
+    const bytes = bytesOf(address);
+    if (timeout === Infinity) {
+      return connectFd(libc, this.#fd, bytes, timeout, resume);
+    }
+    const wasBlocking = !this.nonblocking;
+    if (wasBlocking) this.nonblocking = true;
+    try {
+      return connectFd(libc, this.#fd, bytes, timeout, resume);
+    } finally {
+      if (wasBlocking) this.nonblocking = false;
+    }
+  }
+
+  #receive(
+    buffer: Uint8Array,
+    { flags = 0 }: ReceiveOptions,
+    from: Uint8Array | null,
+  ): number {
+    this.#use("recvfrom");
+    const size = Math.min(buffer.length, LARGEST_TRANSFER);
+    for (;;) {
+      const result = this.#libc.recvfrom(
+        this.#fd,
+        buffer,
+        size,
+        flags,
+        from,
+        from === null ? null : length,
+      );
+      if (result === -this.#libc.abi.errnos.EINTR!) continue;
+      return this.#check("recvfrom", result);
+    }
+  }
+
+  #flags(): number {
+    this.#use("fcntl");
+    const result = this.#libc.fcntl(this.#fd, this.#libc.abi.F_GETFL, 0);
+    return this.#check("fcntl", result);
+  }
+
+  #closeOnExec(): void {
+    const { F_GETFD, F_SETFD, FD_CLOEXEC } = this.#libc.abi;
+    const flags = this.#libc.fcntl(this.#fd, F_GETFD, 0);
+    this.#check("fcntl", flags);
+    const result = this.#libc.fcntl(this.#fd, F_SETFD, flags | FD_CLOEXEC);
+    this.#check("fcntl", result);
+  }
+
+  /** Refuses to work on a descriptor that is no longer ours. */
+  #use(syscall: string, address: Address | null = null): void {
+    if (this.#fd >= 0) return;
+    throw errnoError("EBADF", {
+      syscall,
+      address: address?.toString(),
+      detail: "the socket is closed",
+    });
+  }
+
+  #check(
+    syscall: string,
+    result: number,
+    address: Address | null = null,
+  ): number {
+    if (result >= 0) return result;
+    throw errnoErrorFor(-result, { syscall, address: address?.toString() });
+  }
+}
+
+/** The error for an attempt that failed, with all that is known of it. */
+export function connectError(
+  socket: Socket,
+  errno: number,
+  address: string,
+  start: number,
+  timeout: number,
+): ErrnoError {
+  const context: ErrnoContext = {
+    syscall: "connect",
+    address,
+    localAddress: boundTo(socket),
+    elapsed: performance.now() - start,
+  };
+  if (errno !== DEADLINE) return errnoErrorFor(errno, context);
+  return errnoError("ETIMEDOUT", {
+    ...context,
+    timeoutKind: "deadline",
+    detail: `no answer within ${Math.round(timeout)} ms`,
+  });
+}
+
+/** Binds without asking for permission; for callers who have asked. */
+export function bindSocket(socket: Socket, address: Address): void {
+  const bytes = bytesOf(address);
+  const result = libc().bind(socket.fd, bytes, bytes.length);
+  if (result < 0) {
+    throw errnoErrorFor(-result, {
+      syscall: "bind",
+      address: address.toString(),
+    });
+  }
+}
+
+/**
+ * Milliseconds as a caller gave them.
+ *
+ * @throws {TypeError} If it is no number; {@linkcode RangeError} if it is
+ * negative or not a number at all.
+ */
+export function checkTimeout(timeout: number | undefined): number {
+  if (timeout === undefined) return Infinity;
+  if (typeof timeout !== "number") {
+    throw new TypeError(
+      `Cannot use timeout ${
+        JSON.stringify(timeout)
+      }: it must be a number of milliseconds`,
+    );
+  }
+  if (!(timeout >= 0)) {
+    throw new RangeError(
+      `Cannot use timeout ${timeout}: it must be 0 or more milliseconds`,
+    );
+  }
+  return timeout;
+}
+
+function demandAddress(address: unknown): asserts address is Address {
+  if (isAddress(address)) return;
+  throw new TypeError(
+    `Cannot use address ${inspect(address)}: it must come from inet(), ` +
+      "inet6(), unix() or another of the address functions",
+  );
+}
+
+function inspect(value: unknown): string {
+  try {
+    return JSON.stringify(value) ?? String(value);
+  } catch {
+    return String(value);
+  }
+}
+
+/** The local address of a socket that has a port or a path, as text. */
+function boundTo(socket: Socket): string | undefined {
+  const address = socket.localAddress;
+  switch (address.family) {
+    case "inet":
+    case "inet6":
+      return address.port === 0 ? undefined : address.toString();
+    case "unix":
+      return address.path === "" ? undefined : address.toString();
+    default:
+      return undefined;
+  }
+}
+
+/** The system's number for a name, or the number that was given. */
+function numberFor<N extends string>(
+  abi: Abi,
+  argument: string,
+  names: Readonly<Record<N, keyof Abi>>,
+  value: N | number,
+): number {
+  if (typeof value === "number") {
+    if (Number.isInteger(value) && value >= 0) return value;
+    throw new RangeError(
+      `Cannot use ${argument} ${value}: a number must be an integer, 0 or more`,
+    );
+  }
+  if (!Object.hasOwn(names, value)) {
+    throw new TypeError(
+      `Cannot use ${argument} ${inspect(value)}: the names are ` +
+        Object.keys(names).join(", "),
+    );
+  }
+  const number = abi[names[value]];
+  if (typeof number !== "number") {
+    throw new NotSupportedError(`${argument} "${value}"`, abi.os);
+  }
+  return number;
+}
+
+/** Tells the kernel how much room the scratch address has. */
+function offerRoom({ littleEndian }: Abi): void {
+  lengthView.setUint32(0, sockaddr.length, littleEndian);
+}
+
+/** How much of the scratch address the kernel has filled. */
+function filledRoom({ littleEndian }: Abi): number {
+  return Math.min(lengthView.getUint32(0, littleEndian), sockaddr.length);
+}
+
+/** Reads an address into the scratch memory: its length, or `-errno`. */
+function readAddress(
+  call: Libc["getsockname"],
+  { abi }: Libc,
+  fd: number,
+): number {
+  offerRoom(abi);
+  const result = call(fd, sockaddr, length);
+  return result < 0 ? result : filledRoom(abi);
+}

@@ -1,0 +1,288 @@
+import {
+  assertEquals,
+  assertMatch,
+  assertRejects,
+  assertStrictEquals,
+} from "@std/assert";
+import {
+  balanced,
+  canIpv6,
+  hasCommand,
+  isRoot,
+  needs,
+  test,
+} from "./_harness.ts";
+
+const GRACE = 50;
+const AF_UNIX = 1;
+const SOCK_STREAM = 1;
+const skip = Deno.build.os === "linux"
+  ? null
+  : "eventfd is a call of Linux alone";
+
+/** The C library without anything of ours in between: what it opens, nobody else knows. */
+function openC() {
+  return Deno.dlopen("libc.so.6", {
+    socket: { parameters: ["i32", "i32", "i32"], result: "i32" },
+    eventfd: { parameters: ["u32", "i32"], result: "i32" },
+    pipe: { parameters: ["buffer"], result: "i32" },
+    dup: { parameters: ["i32"], result: "i32" },
+    close: { parameters: ["i32"], result: "i32" },
+  });
+}
+
+/** Hands out ways to leak, and closes afterwards whatever leaked. */
+async function withLeaks(
+  use: (leaks: {
+    socket(): number;
+    eventfd(): number;
+    pipe(): number;
+    dup(fd: number): number;
+    close(fd: number): void;
+  }) => Promise<void>,
+): Promise<void> {
+  const c = openC();
+  const open = new Set<number>();
+  function keep(fd: number): number {
+    open.add(fd);
+    return fd;
+  }
+  try {
+    await use({
+      socket: () => keep(c.symbols.socket(AF_UNIX, SOCK_STREAM, 0)),
+      eventfd: () => keep(c.symbols.eventfd(0, 0)),
+      pipe() {
+        const ends = new Int32Array(2);
+        c.symbols.pipe(ends);
+        keep(ends[1]!);
+        return keep(ends[0]!);
+      },
+      dup: (fd) => keep(c.symbols.dup(fd)),
+      close(fd) {
+        open.delete(fd);
+        c.symbols.close(fd);
+      },
+    });
+  } finally {
+    for (const fd of open) c.symbols.close(fd);
+    c.close();
+  }
+}
+
+test(
+  "balanced() catches a leaked socket at the first look",
+  () =>
+    withLeaks(async ({ socket }) => {
+      let runs = 0;
+      const error = await assertRejects(
+        () =>
+          balanced(() => {
+            runs++;
+            socket();
+          }, { grace: GRACE }),
+        Error,
+      );
+      assertMatch(error.message, /: 1 socket:\[\d+\] left open$/);
+      assertEquals(runs, 1);
+    }),
+  { skip },
+);
+
+test(
+  "balanced() catches a socket in place of another, under the same number",
+  () =>
+    withLeaks(async ({ socket, close }) => {
+      const victim = socket();
+      const error = await assertRejects(
+        () =>
+          balanced(() => {
+            close(victim);
+            assertEquals(socket(), victim);
+          }, { grace: GRACE }),
+        Error,
+      );
+      assertMatch(error.message, /closed that were open before/);
+      assertMatch(error.message, /left open/);
+    }),
+  { skip },
+);
+
+test(
+  "balanced() catches one duplicate of a socket",
+  () =>
+    withLeaks(async ({ socket, dup }) => {
+      const original = socket();
+      await assertRejects(
+        () =>
+          balanced(() => {
+            dup(original);
+          }, { grace: GRACE }),
+        Error,
+        "1 socket:",
+      );
+    }),
+  { skip },
+);
+
+test(
+  "balanced() catches a descriptor closed that the test did not open",
+  () =>
+    withLeaks(async ({ socket, close }) => {
+      const victim = socket();
+      await assertRejects(
+        () => balanced(() => close(victim), { grace: GRACE }),
+        Error,
+        "closed that were open before",
+      );
+    }),
+  { skip },
+);
+
+test(
+  "balanced() catches an event descriptor that leaks every time",
+  () =>
+    withLeaks(async ({ eventfd }) => {
+      await assertRejects(
+        () =>
+          balanced(() => {
+            eventfd();
+          }, { grace: GRACE }),
+        Error,
+        "1 anon_inode:[eventfd] left open",
+      );
+    }),
+  { skip },
+);
+
+test(
+  "balanced() catches a pipe that leaks every time",
+  () =>
+    withLeaks(async ({ pipe }) => {
+      await assertRejects(
+        () =>
+          balanced(() => {
+            pipe();
+          }, { grace: GRACE }),
+        Error,
+        "2 pipe:",
+      );
+    }),
+  { skip },
+);
+
+test(
+  "balanced() lets an event descriptor stay that is opened once and kept",
+  () =>
+    withLeaks(async ({ eventfd }) => {
+      let runs = 0;
+      await balanced(() => {
+        if (runs++ === 0) eventfd();
+      }, { grace: GRACE });
+      assertEquals(runs, 2);
+    }),
+  { skip },
+);
+
+test(
+  "balanced() waits for a descriptor that is closed a little later",
+  () =>
+    withLeaks(async ({ socket, close }) => {
+      let closed: Promise<void> | undefined;
+      await balanced(() => {
+        const fd = socket();
+        closed = new Promise((resolve) =>
+          setTimeout(() => {
+            close(fd);
+            resolve();
+          }, 20)
+        );
+      });
+      await closed;
+    }),
+  { skip },
+);
+
+test("balanced() throws what the test throws", async () => {
+  const thrown = new Error("mine");
+  const caught = await assertRejects(() =>
+    balanced(() => {
+      throw thrown;
+    })
+  );
+  assertStrictEquals(caught, thrown);
+});
+
+test("a test may run commands, workers and the runtime's own sockets", async () => {
+  await new Deno.Command(Deno.execPath(), { args: ["--version"] }).output();
+  const worker = new Worker("data:text/javascript,postMessage(1)", {
+    type: "module",
+  });
+  await new Promise((resolve) => worker.onmessage = resolve);
+  worker.terminate();
+  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  using client = await Deno.connect({ port: listener.addr.port });
+  using server = await listener.accept();
+  assertEquals(server.remoteAddr, client.localAddr);
+});
+
+test("needs() joins the reasons that are there", () => {
+  const absent = hasCommand("no such command");
+  assertEquals(absent, "needs the command no such command");
+  assertEquals(needs(), null);
+  assertEquals(needs(null, null), null);
+  assertEquals(needs(null, absent), absent);
+  assertEquals(needs("a", null, "b"), "a, b");
+});
+
+test("a probe answers null or a reason to skip", () => {
+  assertEquals(hasCommand("sh"), null);
+  for (const answer of [isRoot(), canIpv6()]) {
+    assertMatch(answer ?? "needs", /^needs/);
+  }
+});
+
+/** Runs one test with the given `skip` in a process of its own, and answers its exit code and what it printed. */
+async function runSkipping(
+  skip: string,
+  ci: string,
+): Promise<{ code: number; output: string }> {
+  const folder = await Deno.makeTempDir();
+  try {
+    const harness = new URL("./_harness.ts", import.meta.url);
+    const file = `${folder}/a_test.ts`;
+    await Deno.writeTextFile(
+      file,
+      `import { hasCommand, needs, test } from "${harness}";
+test("a", () => {}, { skip: ${skip} });
+`,
+    );
+    const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+      args: ["test", "-A", "--no-check", "--no-config", file],
+      env: { CI: ci, NO_COLOR: "1", EINPROGRESS_SKIPS: `${folder}/skips` },
+    }).output();
+    const decoder = new TextDecoder();
+    return { code, output: decoder.decode(stdout) + decoder.decode(stderr) };
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+test("a skip is printed with its reason and does not fail", async () => {
+  const { code, output } = await runSkipping(`hasCommand("no such")`, "");
+  assertEquals(code, 0, output);
+  assertMatch(output, /^SKIP a: needs the command no such$/m);
+  assertMatch(output, /1 ignored/);
+});
+
+test("CI=true fails a skip for an ability that a machine can be given", async () => {
+  const { code, output } = await runSkipping(`hasCommand("no such")`, "true");
+  assertEquals(code, 1, output);
+  assertMatch(output, /which has it all: needs the command no such/);
+});
+
+test("CI=true passes a skip for what the system is", async () => {
+  const skip = `needs("AIX alone has it", hasCommand("no such"))`;
+  const { code, output } = await runSkipping(skip, "true");
+  assertEquals(code, 0, output);
+  assertMatch(output, /^SKIP a: AIX alone has it, needs the command no such$/m);
+});
