@@ -1,6 +1,6 @@
 /**
- * `connect(2)` of the C library, with its own answers: synchronous and with
- * one exception class per errno.
+ * `connect(2)` of the C library, with its own answers: synchronous or
+ * asynchronous, and with one exception class per errno.
  *
  * For tools that work on the network itself: port scanners, pings over TCP,
  * health checks, experiments with socket options. Every call is the C
@@ -49,13 +49,10 @@ export {
   type VsockAddress,
 } from "./src/address.ts";
 export {
+  connect,
   type ConnectOptions,
   connectSync,
-  type ConnectTarget,
   type DialOptions,
-  type TcpTarget,
-  type UnixTarget,
-  type VsockTarget,
 } from "./src/dial.ts";
 export {
   type EaiCode,
@@ -91,4 +88,12 @@ export {
   type SocketOpenOptions,
   type SocketProtocol,
   type SocketType,
+  type WaitEvents,
+  type WaitOptions,
 } from "./src/socket.ts";
+export type {
+  ConnectTarget,
+  TcpTarget,
+  UnixTarget,
+  VsockTarget,
+} from "./src/target.ts";

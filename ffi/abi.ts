@@ -367,6 +367,19 @@ export interface Abi {
     readonly events: number;
     readonly revents: number;
   };
+  /** Linux's epoll(7), `null` elsewhere. Its events have the numbers of poll(2). */
+  readonly epoll: {
+    readonly EPOLL_CLOEXEC: number;
+    readonly EPOLL_CTL_ADD: number;
+    readonly EPOLL_CTL_DEL: number;
+    readonly EPOLL_CTL_MOD: number;
+    readonly EPOLLONESHOT: number;
+    readonly event: {
+      readonly size: number;
+      readonly events: number;
+      readonly data: number;
+    };
+  } | null;
   readonly addrinfo: {
     readonly size: number;
     readonly flags: number;

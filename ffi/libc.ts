@@ -37,6 +37,8 @@ export interface Signature {
   readonly fixed?: number;
   /** Runs on another thread, so that its `errno` is out of reach. */
   readonly offThread?: true;
+  /** The field of the table that is `null` where there is no such function. */
+  readonly needs?: keyof Abi;
 }
 
 /**
@@ -49,6 +51,17 @@ export const SIGNATURES = {
   bind: { parameters: ["int", "buffer", "uint"], result: "int" },
   close: { parameters: ["int"], result: "int" },
   connect: { parameters: ["int", "buffer", "uint"], result: "int" },
+  epoll_create1: { parameters: ["int"], result: "int", needs: "epoll" },
+  epoll_ctl: {
+    parameters: ["int", "int", "int", "buffer"],
+    result: "int",
+    needs: "epoll",
+  },
+  epoll_wait: {
+    parameters: ["int", "buffer", "int", "int"],
+    result: "int",
+    needs: "epoll",
+  },
   errnoLocation: { parameters: [], result: "pointer" },
   fcntl: { parameters: ["int", "int", "int"], result: "int", fixed: 2 },
   freeaddrinfo: { parameters: ["address"], result: "void" },
@@ -61,6 +74,12 @@ export const SIGNATURES = {
   getsockopt: {
     parameters: ["int", "int", "int", "buffer", "buffer"],
     result: "int",
+  },
+  getaddrinfoOffThread: {
+    of: "getaddrinfo",
+    parameters: ["buffer", "buffer", "buffer", "buffer"],
+    result: "int",
+    offThread: true,
   },
   if_nametoindex: { parameters: ["buffer"], result: "int" },
   memcpyErrno: {
@@ -94,6 +113,7 @@ export const SIGNATURES = {
   },
   shutdown: { parameters: ["int", "int"], result: "int" },
   socket: { parameters: ["int", "int", "int"], result: "int" },
+  socketpair: { parameters: ["int", "int", "int", "buffer"], result: "int" },
 } as const satisfies Record<string, Signature>;
 
 interface JsTypes {
@@ -194,6 +214,15 @@ export interface Libc {
   bind(fd: number, address: Uint8Array, length: number): number;
   close(fd: number): number;
   connect(fd: number, address: Uint8Array, length: number): number;
+  /** The three of epoll exist where the table has `epoll`. */
+  epoll_create1(flags: number): number;
+  epoll_ctl(epfd: number, op: number, fd: number, event: Uint8Array): number;
+  epoll_wait(
+    epfd: number,
+    events: Uint8Array,
+    count: number,
+    timeout: number,
+  ): number;
   fcntl(fd: number, command: number, argument: number): number;
   freeaddrinfo(list: bigint): void;
   /** Answers `[0, 0]`, or a code of `<netdb.h>` and the errno behind it. */
@@ -202,6 +231,15 @@ export interface Libc {
     hints: Uint8Array,
     result: Uint8Array,
   ): readonly [eai: number, errno: number];
+  /**
+   * Resolves as `getaddrinfo` does, off this thread, where the runtime can do
+   * that; answers a code of `<netdb.h>` alone.
+   */
+  getaddrinfoAsync?(
+    node: Uint8Array,
+    hints: Uint8Array,
+    result: Uint8Array,
+  ): Promise<number>;
   getpeername(fd: number, address: Uint8Array, length: Uint8Array): number;
   getsockname(fd: number, address: Uint8Array, length: Uint8Array): number;
   getsockopt(
@@ -246,6 +284,12 @@ export interface Libc {
   ): number;
   shutdown(fd: number, how: number): number;
   socket(domain: number, type: number, protocol: number): number;
+  socketpair(
+    domain: number,
+    type: number,
+    protocol: number,
+    fds: Uint8Array,
+  ): number;
 }
 
 /**
@@ -266,8 +310,12 @@ export function bindLibc(
     bind,
     close,
     connect,
+    epoll_create1,
+    epoll_ctl,
+    epoll_wait,
     freeaddrinfo,
     getaddrinfo,
+    getaddrinfoOffThread,
     getpeername,
     getsockname,
     getsockopt,
@@ -281,6 +329,7 @@ export function bindLibc(
     setsockopt,
     shutdown,
     socket,
+    socketpair,
   } = c;
   const fcntl = abi.variadicOnStack ? pastRegisters(c.fcntl) : c.fcntl;
   const location = c.errnoLocation();
@@ -308,6 +357,24 @@ export function bindLibc(
       memcpyErrno(bytes, location, 4);
       return -errno[0]!;
     },
+    epoll_create1(flags) {
+      const result = epoll_create1(flags);
+      if (result >= 0) return result;
+      memcpyErrno(bytes, location, 4);
+      return -errno[0]!;
+    },
+    epoll_ctl(epfd, op, fd, event) {
+      const result = epoll_ctl(epfd, op, fd, event);
+      if (result >= 0) return result;
+      memcpyErrno(bytes, location, 4);
+      return -errno[0]!;
+    },
+    epoll_wait(epfd, events, count, timeout) {
+      const result = epoll_wait(epfd, events, count, timeout);
+      if (result >= 0) return result;
+      memcpyErrno(bytes, location, 4);
+      return -errno[0]!;
+    },
     fcntl(fd, command, argument) {
       const result = fcntl(fd, command, argument);
       if (result >= 0) return result;
@@ -320,6 +387,9 @@ export function bindLibc(
       if (eai === 0) return [0, 0];
       memcpyErrno(bytes, location, 4);
       return [eai, errno[0]!];
+    },
+    getaddrinfoAsync(node, hints, result) {
+      return getaddrinfoOffThread(node, null, hints, result);
     },
     getpeername(fd, address, length) {
       const result = getpeername(fd, address, length);
@@ -383,6 +453,12 @@ export function bindLibc(
       memcpyErrno(bytes, location, 4);
       return -errno[0]!;
     },
+    socketpair(domain, type, protocol, fds) {
+      const result = socketpair(domain, type, protocol, fds);
+      if (result >= 0) return result;
+      memcpyErrno(bytes, location, 4);
+      return -errno[0]!;
+    },
   };
   if (libc.close(-1) !== -abi.errnos.EBADF!) {
     throw new Error(
@@ -409,7 +485,10 @@ function pastRegisters(fcntl: CFunctions["fcntl"]): CFunctions["fcntl"] {
 
 /** The whole table of {@linkcode SIGNATURES} as one system declares it. */
 export function declarationsFor(abi: Abi): readonly Declaration[] {
-  return Object.entries<Signature>(SIGNATURES).map(([entry, signature]) => {
+  const entries = Object.entries<Signature>(SIGNATURES).filter(
+    ([, { needs }]) => needs === undefined || abi[needs] !== null,
+  );
+  return entries.map(([entry, signature]) => {
     const { of = entry, parameters, result, fixed, offThread } = signature;
     return {
       entry,

@@ -7,6 +7,7 @@
  */
 import type { Abi } from "../ffi/abi.ts";
 import { type Libc, newMemory } from "../ffi/libc.ts";
+import { ABORTED, CLOSED, timeoutTo, waitFor } from "./reactor.ts";
 
 /** The answer that the caller's own time ran out; no errno is negative. */
 export const DEADLINE = -1;
@@ -16,9 +17,6 @@ export const PENDING = -2;
 
 /** How long a full Unix-domain backlog is left alone before the next try, in ms. */
 const BACKLOG_PAUSE = 5;
-
-/** The longest time poll(2) can be told, in ms: the largest int. */
-const LONGEST_WAIT = 0x7fff_ffff;
 
 /** What a wait has to remember of one attempt. */
 export interface Attempt {
@@ -79,6 +77,64 @@ export function connectFd(
 }
 
 /**
+ * Connects a non-blocking socket as far as that goes without waiting.
+ *
+ * On loopback Linux answers EINPROGRESS although the handshake is done by the
+ * time the call returns, so the outcome is asked for at once.
+ *
+ * @returns 0, an errno, or {@linkcode PENDING}.
+ */
+export function beginConnect(
+  libc: Libc,
+  fd: number,
+  address: Uint8Array,
+  resume: boolean,
+  attempt: Attempt,
+): number {
+  const { abi } = libc;
+  const { errnos } = abi;
+  let errno = 0;
+  do {
+    errno = 0 - libc.connect(fd, address, address.length);
+    // In the Unix domain a signal that cut the call short has begun nothing.
+  } while (
+    errno === errnos.EINTR && familyOf(abi, address) === abi.AF_UNIX
+  );
+  if (errno === 0) return 0;
+  if (!goesOn(libc, errno)) {
+    if (!resume) return errno;
+    if (errno === errnos.EISCONN) return 0;
+    if (errno !== errnos.EALREADY) return errno;
+  }
+  const revents = pollFd(libc, fd, abi.POLLOUT, 0);
+  return revents > 0 ? settle(libc, fd, revents, attempt) : PENDING;
+}
+
+/**
+ * Waits for a pending attempt without holding the thread.
+ *
+ * @param end When to give up, on the clock of `performance.now()`.
+ * @returns 0, an errno, {@linkcode DEADLINE}, {@linkcode CLOSED} or
+ * {@linkcode ABORTED}.
+ */
+export async function awaitConnected(
+  libc: Libc,
+  fd: number,
+  end: number,
+  signal: AbortSignal | undefined,
+  attempt: Attempt,
+): Promise<number> {
+  for (;;) {
+    const revents = await waitFor(libc, fd, libc.abi.POLLOUT, end, signal);
+    if (revents === 0) return DEADLINE;
+    if (revents === CLOSED || revents === ABORTED) return revents;
+    if (revents < 0) return -revents;
+    const errno = settle(libc, fd, revents, attempt);
+    if (errno !== PENDING) return errno;
+  }
+}
+
+/**
  * Waits for a pending attempt and tells how it ended.
  *
  * @returns 0, an errno, or {@linkcode DEADLINE}.
@@ -92,7 +148,7 @@ export function waitConnected(
   const { EINTR } = libc.abi.errnos;
   here.soft = 0;
   for (;;) {
-    const revents = pollFd(libc, fd, libc.abi.POLLOUT, millisecondsTo(end));
+    const revents = pollFd(libc, fd, libc.abi.POLLOUT, timeoutTo(end));
     if (revents > 0) {
       const errno = settle(libc, fd, revents, here);
       if (errno !== PENDING) return errno;
@@ -173,13 +229,6 @@ export function pollFd(
   return result > 0 ? pollfdView.getUint16(at.revents, littleEndian) : result;
 }
 
-/** Milliseconds from now to a moment as poll(2) takes them, rounded up. */
-export function millisecondsTo(end: number): number {
-  if (end === Infinity) return -1;
-  const left = Math.ceil(end - performance.now());
-  return left <= 0 ? 0 : left > LONGEST_WAIT ? LONGEST_WAIT : left;
-}
-
 /**
  * Goes on where a Unix-domain connect has begun nothing yet.
  *
@@ -200,7 +249,7 @@ function connectUnix(
     if (errno === EAGAIN) {
       // Without a deadline it is the caller's own socket that will not wait.
       if (timeout === Infinity) return errno;
-      const left = millisecondsTo(end);
+      const left = timeoutTo(end);
       if (left === 0) return DEADLINE;
       libc.poll(pollfd, 0, Math.min(left, BACKLOG_PAUSE));
     } else if (errno !== EINTR) {
@@ -208,6 +257,28 @@ function connectUnix(
     }
     errno = -libc.connect(fd, address, address.length);
   }
+}
+
+/**
+ * Whether a connection's two ends are the same.
+ *
+ * @param address Where the socket was connected to.
+ */
+export function isSelfConnected(
+  libc: Libc,
+  fd: number,
+  address: Uint8Array,
+): boolean {
+  const { port } = libc.abi.sockaddrIn;
+  lengthView.setUint32(0, bytes.length, libc.abi.littleEndian);
+  if (libc.getsockname(fd, bytes, length) < 0) return false;
+  // The ports differ all but always, and a call is saved.
+  if (bytes[port] !== address[port]) return false;
+  if (bytes[port + 1] !== address[port + 1]) return false;
+  const size = lengthView.getUint32(0, libc.abi.littleEndian);
+  const local = bytes.slice(0, size);
+  if (peerOf(libc, fd) < 0) return false;
+  return local.every((byte, i) => byte === bytes[i]);
 }
 
 /** The family of a socket address; every system's numbers fit one byte. */

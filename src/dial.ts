@@ -4,87 +4,46 @@
  * @module
  */
 import { type Libc, libc } from "../ffi/libc.ts";
-import {
-  abstractUnix,
-  type Address,
-  inet,
-  inet6,
-  type Inet6Address,
-  type InetAddress,
-  parseIp,
-  unix,
-  vsock,
-} from "./address.ts";
+import { type Address, bytesOf } from "./address.ts";
+import { isSelfConnected } from "./connect.ts";
 import { type ErrnoError, errnoError, errnoErrorFor } from "./errors.ts";
-import { type LookupFamily, lookupSync } from "./lookup.ts";
+import {
+  type IpAddress,
+  lookup,
+  type LookupQuery,
+  lookupSync,
+} from "./lookup.ts";
 import type { SocketOptionName, SocketOptions } from "./options.ts";
-import { demand } from "./permission.ts";
+import { type Contender, interleave, race } from "./race.ts";
+import { ABORTED } from "./reactor.ts";
 import {
   type AttemptOptions,
   bindSocket,
   checkTimeout,
   connectError,
   connectSocket,
+  connectSocketSync,
   Socket,
   type SocketFamily,
 } from "./socket.ts";
-
-/** A TCP port of a host. */
-export interface TcpTarget {
-  /** May be left out. */
-  readonly transport?: "tcp";
-  /**
-   * A host name, or an IPv4 or IPv6 address in text form. A link-local address
-   * takes its zone along: `fe80::1%eth0`.
-   *
-   * @default {"127.0.0.1"}
-   */
-  readonly hostname?: string;
-  /** The port, 0 to 65535. */
-  readonly port: number;
-  /**
-   * Which addresses of a host name are used.
-   *
-   * @default {undefined} Both, in the order that the system prefers.
-   */
-  readonly family?: LookupFamily | undefined;
-  /** The address to connect from, in text form. */
-  readonly localAddress?: string | undefined;
-  /** The port to connect from. */
-  readonly localPort?: number | undefined;
-  /**
-   * The network interface that the connection is bound to, by name.
-   * `SO_BINDTODEVICE` on Linux, `IP_BOUND_IF` on Darwin and illumos.
-   */
-  readonly interface?: string | undefined;
-}
-
-/** A Unix-domain stream socket. */
-export interface UnixTarget {
-  readonly transport: "unix";
-  /** The path; one that begins with a NUL is a name outside the file system. */
-  readonly path: string;
-}
-
-/** A port of a virtual machine, or of its host. */
-export interface VsockTarget {
-  readonly transport: "vsock";
-  /** The context identifier; 2 is the host. */
-  readonly cid: number;
-  /** The port, 32 bits. */
-  readonly port: number;
-}
-
-/** What can be connected to. */
-export type ConnectTarget = TcpTarget | UnixTarget | VsockTarget;
+import { type ConnectTarget, planTarget } from "./target.ts";
 
 /** How a connection is made. */
 export interface DialOptions extends AttemptOptions {
   /**
-   * Ends the attempt before it begins; a call that blocks cannot be reached by
-   * a signal once it waits.
+   * Calls it off: {@linkcode connect} rejects with `signal.reason`. A call that
+   * blocks cannot be reached once it waits, so {@linkcode connectSync} looks at
+   * it only before it begins.
    */
   readonly signal?: AbortSignal | undefined;
+  /**
+   * Milliseconds until {@linkcode connect} starts on the next address of a host
+   * name while the one before has not answered; 10 or more. Does not matter to
+   * {@linkcode connectSync}, which tries one after the other.
+   *
+   * @default {250}
+   */
+  readonly attemptDelay?: number | undefined;
   /** Options that are set before connect(2), by name, in the order given. */
   readonly socketOptions?: Partial<SocketOptions> | undefined;
   /**
@@ -94,7 +53,7 @@ export interface DialOptions extends AttemptOptions {
   readonly onSocket?: ((socket: Socket) => void) | undefined;
 }
 
-/** Everything that {@linkcode connectSync} takes. */
+/** Everything that {@linkcode connect} and {@linkcode connectSync} take. */
 export type ConnectOptions = ConnectTarget & DialOptions;
 
 /**
@@ -112,6 +71,13 @@ const SELF_CONNECT_RETRIES = 3;
  * bound below the unprivileged ports, and no other system goes lower either.
  */
 const LOWEST_EPHEMERAL_PORT = 1024;
+
+/** RFC 8305, section 8: the recommended delay, and the least that may be. */
+const ATTEMPT_DELAY = 250;
+const LEAST_ATTEMPT_DELAY = 10;
+
+/** The longest time a timer can be told, in ms; one for more fires at once. */
+const LONGEST_TIMER = 0x7fff_ffff;
 
 /** Which errno tells most, where several addresses failed in several ways. */
 const TELLING = [
@@ -170,214 +136,174 @@ export function connectSync(
   const timeout = checkTimeout(dial.timeout);
   const start = performance.now();
   const c = libc();
-  const { name, addresses, local, localPort } = plan(c, dial);
+  const { name, addresses, local } = planTarget(c, dial);
+  const candidates = isQuery(addresses)
+    ? permitted(c, lookupSync(c, addresses))
+    : addresses;
   const errors: ErrnoError[] = [];
-  for (const [index, address] of addresses.entries()) {
-    const left = addresses.length - index;
-    const rest = Math.max(0, timeout - (performance.now() - start));
-    const share = left === 1
-      ? rest
-      : Math.min(rest, Math.max(rest / left, FAIR_SHARE));
-    const from = local ?? anyOf(address, localPort);
-    const result = attempt(address, from, share, dial);
+  for (const [index, address] of candidates.entries()) {
+    const left = candidates.length - index;
+    const rest = timeout - (performance.now() - start);
+    // One address is not charged for the time it took to come by it.
+    const share = candidates.length === 1 ? timeout : Math.max(
+      0,
+      left === 1 ? rest : Math.min(rest, Math.max(rest / left, FAIR_SHARE)),
+    );
+    const result = attemptSync(address, local(address), share, dial);
     if (result instanceof Socket) return result;
     errors.push(result);
-    if (rest === 0) break;
+    if (rest <= 0) break;
   }
-  throw errors.length === 1 ? errors[0]! : combine(name, errors, start);
+  throw combine(name, errors, start);
 }
 
-/** What the options come to. */
-interface Plan {
-  /** The target as the caller named it. */
-  readonly name: string;
-  readonly addresses: readonly Address[];
-  /** The address to connect from, if it is not left to the system. */
-  readonly local: InetAddress | Inet6Address | null;
-  /** The port to connect from, likewise. */
-  readonly localPort: number | undefined;
-}
-
-/** Checks everything, asks for permission, and only then asks the resolver. */
-function plan(c: Libc, options: ConnectOptions): Plan {
-  if (isUnix(options)) {
-    const { path } = options;
-    return planOne(
+/**
+ * Connects to a name or an address, and resolves when the connection stands.
+ *
+ * Never blocks the thread: any number of attempts wait together. The addresses
+ * of a host name are tried as RFC 8305 has it: the families take turns, the
+ * next attempt starts after `attemptDelay` or as soon as one has failed, the
+ * first to succeed wins and the others are closed. The socket is non-blocking,
+ * has close-on-exec set, and whatever fails, is aborted or comes too late
+ * leaves no descriptor behind.
+ *
+ * On Deno it needs the permissions that {@linkcode connectSync} needs.
+ *
+ * @param options Where to, and how.
+ * @param defaults The same for many targets; `options` wins over it.
+ * @returns The connected socket. The caller owns it and closes it.
+ * @throws {ErrnoError} The class of the errno: {@linkcode Errno}`.ECONNREFUSED`
+ * and so on; `ETIMEDOUT` with `timeoutKind` `"deadline"` if `timeout` passed.
+ * Where several addresses failed, `errors` has each one's own and the class is
+ * that of the most telling. An aborted `signal` rejects with its reason.
+ * @throws {LookupError} If the name does not resolve.
+ * @throws {TypeError} If an argument is of the wrong kind; {@linkcode RangeError}
+ * if it is out of range; {@linkcode SyntaxError} if its text does not parse.
+ *
+ * @example Many at once
+ * ```ts
+ * import { connect } from "@einprogress/connect";
+ * import { assertEquals } from "@std/assert";
+ *
+ * using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+ * const { port } = listener.addr;
+ * const sockets = await Promise.all(
+ *   Array.from({ length: 100 }, () => connect({ port, timeout: 1000 })),
+ * );
+ * assertEquals(sockets.length, 100);
+ * for (const socket of sockets) socket.close();
+ * ```
+ *
+ * C: `getaddrinfo(3)`, `socket(2)`, `connect(2)`, `poll(2)` or `epoll(7)`,
+ * `getsockopt(2)` with `SO_ERROR`, `getpeername(2)`.
+ */
+export async function connect(
+  options: ConnectOptions,
+  defaults: DialOptions = {},
+): Promise<Socket> {
+  const dial = { ...defaults, ...options };
+  const { signal } = dial;
+  signal?.throwIfAborted();
+  const timeout = checkTimeout(dial.timeout);
+  const attemptDelay = checkDelay(dial.attemptDelay);
+  const start = performance.now();
+  const c = libc();
+  const { name, addresses, local } = planTarget(c, dial);
+  const candidates = isQuery(addresses)
+    ? permitted(
       c,
-      typeof path === "string" && path.startsWith("\0")
-        ? abstractUnix(path.slice(1))
-        : unix(path),
-    );
+      await within(lookup(c, addresses), name, start, timeout, signal),
+    )
+    : addresses;
+  if (candidates.length === 1) {
+    const address = candidates[0]!;
+    const result = await attempt(address, local(address), start, timeout, dial)
+      .outcome;
+    if ("won" in result) return result.won;
+    throw result.lost;
   }
-  if (isVsock(options)) return planOne(c, vsock(options.cid, options.port));
-  if (options.transport === undefined || options.transport === "tcp") {
-    return planTcp(c, options);
-  }
-  throw new TypeError(
-    `Cannot use transport ${JSON.stringify(options.transport)}: ` +
-      'the transports are "tcp", "unix" and "vsock"',
+  const result = await race(
+    interleave(candidates),
+    attemptDelay,
+    globalThis,
+    (address) => attempt(address, local(address), start, timeout, dial),
+    (socket) => socket.close(),
   );
-}
-
-function isUnix(options: ConnectTarget): options is UnixTarget {
-  return options.transport === "unix";
-}
-
-function isVsock(options: ConnectTarget): options is VsockTarget {
-  return options.transport === "vsock";
-}
-
-function planOne(c: Libc, address: Address): Plan {
-  demand(c, address);
-  const name = address.toString();
-  return { name, addresses: [address], local: null, localPort: undefined };
-}
-
-function planTcp(c: Libc, options: TcpTarget): Plan {
-  const { port, localPort } = options;
-  const hostname = checkHostname(options.hostname ?? "127.0.0.1");
-  if (localPort !== undefined) inet("0.0.0.0", localPort);
-  const local = localOf(options);
-  const family = familyOf(options, local);
-  const address = parseIp(hostname, port);
-  if (address !== null) {
-    if (family !== undefined && family !== address.family) {
-      throw new TypeError(
-        `Cannot connect to ${address}: ` +
-          `${options.family ? "family" : "localAddress"} asks for ${family}`,
-      );
-    }
-    return { ...planOne(c, address), local, localPort };
-  }
-  // Making an address of it checks the port before a resolver is troubled.
-  const { port: checked } = inet("0.0.0.0", port);
-  c.permissions.demandHost(hostname, checked);
-  const addresses = lookupSync(c, hostname, checked, family);
-  for (const { hostname } of addresses) {
-    c.permissions.demandResolved(hostname, checked);
-  }
-  return { name: `${hostname}:${checked}`, addresses, local, localPort };
-}
-
-/** The host without the brackets that an IPv6 address has in a URL. */
-function checkHostname(hostname: unknown): string {
-  if (typeof hostname !== "string") {
-    throw new TypeError(
-      `Cannot use hostname ${JSON.stringify(hostname)}: it must be a string`,
-    );
-  }
-  if (hostname === "" || hostname.includes("\0")) {
-    throw new SyntaxError(
-      `Cannot parse hostname ${JSON.stringify(hostname)}: ` +
-        (hostname === "" ? "value is empty" : "it contains a NUL"),
-    );
-  }
-  return hostname.startsWith("[") && hostname.endsWith("]")
-    ? hostname.slice(1, -1)
-    : hostname;
-}
-
-function localOf(
-  { localAddress, localPort = 0 }: TcpTarget,
-): InetAddress | Inet6Address | null {
-  if (localAddress === undefined) return null;
-  if (typeof localAddress !== "string") {
-    throw new TypeError(
-      `Cannot use localAddress ${
-        JSON.stringify(localAddress)
-      }: it must be a string`,
-    );
-  }
-  const address = parseIp(localAddress, localPort);
-  if (address !== null) return address;
-  throw new SyntaxError(
-    `Cannot parse localAddress "${localAddress}": it is no IP address`,
-  );
-}
-
-function familyOf(
-  { family }: TcpTarget,
-  local: InetAddress | Inet6Address | null,
-): LookupFamily | undefined {
-  if (family === undefined) return local?.family;
-  if (family !== "inet" && family !== "inet6") {
-    throw new TypeError(
-      `Cannot use family ${
-        JSON.stringify(family)
-      }: the families are "inet" and "inet6"`,
-    );
-  }
-  if (local !== null && local.family !== family) {
-    throw new TypeError(
-      `Cannot use localAddress "${local.hostname}": family asks for ${family}`,
-    );
-  }
-  return family;
-}
-
-/** No particular address, on a particular port. */
-function anyOf(
-  { family }: Address,
-  localPort: number | undefined,
-): Address | null {
-  if (localPort === undefined) return null;
-  return family === "inet6"
-    ? inet6("::", localPort)
-    : inet("0.0.0.0", localPort);
+  if ("won" in result) return result.won;
+  throw combine(name, result.lost, start);
 }
 
 /** One address, with as many sockets as it takes. */
-function attempt(
+function attemptSync(
   address: Address,
   local: Address | null,
   timeout: number,
-  options: ConnectOptions,
+  options: DialOptions,
 ): Socket | ErrnoError {
   const start = performance.now();
   for (let retries = 0;; retries++) {
-    const socket = openFor(address, timeout, local, options);
+    const socket = openFor(address, local, timeout !== Infinity, options);
     try {
-      const errno = connectSocket(socket, address, timeout);
-      if (errno !== 0) {
-        const text = address.toString();
-        const error = connectError(socket, errno, text, start, timeout);
-        socket.close();
-        return error;
-      }
+      const errno = connectSocketSync(socket, address, timeout);
+      if (errno !== 0) return lose(socket, errno, address, start, timeout);
       if (timeout !== Infinity) socket.nonblocking = false;
-      if (local !== null || !isSelf(socket, address)) return socket;
-      // Nobody listens there: the kernel happened to give our end the very
-      // port that we asked for, and the two ends met.
-      socket.setOption("linger", 0);
-      socket.close();
+      const accident = selfConnection(socket, address, local, start);
+      if (accident === null) return socket;
+      if (retries === SELF_CONNECT_RETRIES) return accident;
     } catch (error) {
       socket.close();
       throw error;
     }
-    if (retries === SELF_CONNECT_RETRIES) {
-      return errnoError("ECONNREFUSED", {
-        syscall: "connect",
-        address: address.toString(),
-        elapsed: performance.now() - start,
-        detail: "nothing listens there, the socket connected to itself",
-      });
-    }
   }
 }
 
-function openFor(
+/** The same without blocking. */
+function attempt(
   address: Address,
-  timeout: number,
   local: Address | null,
-  options: ConnectOptions,
+  start: number,
+  timeout: number,
+  options: DialOptions,
+): Contender<Socket, ErrnoError> {
+  const { signal } = options;
+  let socket: Socket | null = null;
+
+  async function run(): Promise<{ won: Socket } | { lost: ErrnoError }> {
+    for (let retries = 0;; retries++) {
+      const own = openFor(address, local, true, options);
+      socket = own;
+      try {
+        const rest = Math.max(0, timeout - (performance.now() - start));
+        let errno = connectSocket(own, address, rest, signal);
+        if (typeof errno !== "number") errno = await errno;
+        if (errno === ABORTED) throw signal!.reason;
+        if (errno !== 0) {
+          return { lost: lose(own, errno, address, start, timeout) };
+        }
+        const accident = selfConnection(own, address, local, start);
+        if (accident === null) return { won: own };
+        if (retries === SELF_CONNECT_RETRIES) return { lost: accident };
+      } catch (error) {
+        own.close();
+        throw error;
+      }
+    }
+  }
+
+  return { outcome: run(), abandon: () => socket?.close() };
+}
+
+/** A socket with everything that has to be set before connect(2). */
+export function openFor(
+  address: Address,
+  local: Address | null,
+  nonblocking: boolean,
+  options: DialOptions & { readonly interface?: string | undefined },
 ): Socket {
-  const { family } = address;
-  const socket = Socket.open({
-    family: family as SocketFamily,
-    nonblocking: timeout !== Infinity,
-  });
+  const family = address.family as SocketFamily;
+  const socket = Socket.open({ family, nonblocking });
   try {
-    if ("interface" in options && options.interface !== undefined) {
+    if (options.interface !== undefined) {
       socket.setOption("interface", options.interface);
     }
     if (options.socketOptions !== undefined) {
@@ -398,13 +324,105 @@ function setOptions(socket: Socket, options: Partial<SocketOptions>): void {
   }
 }
 
-/** Whether both ends of a new connection are the same. */
-function isSelf(socket: Socket, address: Address): boolean {
-  if (address.family !== "inet" && address.family !== "inet6") return false;
-  if (address.port < LOWEST_EPHEMERAL_PORT) return false;
-  const local = socket.localAddress;
-  return "port" in local && local.port === address.port &&
-    socket.remoteAddress?.equals(local) === true;
+/** Closes a socket that did not make it, and tells why. */
+function lose(
+  socket: Socket,
+  errno: number,
+  address: Address,
+  start: number,
+  timeout: number,
+): ErrnoError {
+  const text = address.toString();
+  const error = connectError(socket, errno, text, start, timeout);
+  socket.close();
+  return error;
+}
+
+/**
+ * The error for a connection to itself: nobody listens at the address, and the
+ * kernel happened to give our end the very port that we asked for, so that the
+ * two ends met. Who binds a socket to that port wants just this, and gets it.
+ *
+ * Such a socket is closed by a reset, for whoever wants to listen on the port
+ * would have to wait for the end of a TIME_WAIT.
+ *
+ * @returns `null` if the peer is somebody else.
+ */
+export function selfConnection(
+  socket: Socket,
+  address: Address,
+  local: Address | null,
+  start: number,
+): ErrnoError | null {
+  if (!("hostname" in address)) return null;
+  const { port } = address;
+  if (port < LOWEST_EPHEMERAL_PORT) return null;
+  if (local !== null && "port" in local && local.port === port) return null;
+  if (!isSelfConnected(libc(), socket.fd, bytesOf(address))) return null;
+  const text = address.toString();
+  socket.setOption("linger", 0);
+  socket.close();
+  return errnoError("ECONNREFUSED", {
+    syscall: "connect",
+    address: text,
+    localAddress: text,
+    elapsed: performance.now() - start,
+    detail: "nothing listens there, the socket connected to itself",
+  });
+}
+
+function isQuery(
+  addresses: readonly Address[] | LookupQuery,
+): addresses is LookupQuery {
+  return "hostname" in addresses;
+}
+
+/** Refuses a name if one of its addresses is denied, as the runtime does. */
+export function permitted(c: Libc, addresses: IpAddress[]): IpAddress[] {
+  for (const { hostname, port } of addresses) {
+    c.permissions.demandResolved(hostname, port);
+  }
+  return addresses;
+}
+
+function checkDelay(delay: number = ATTEMPT_DELAY): number {
+  if (typeof delay === "number" && delay >= LEAST_ATTEMPT_DELAY) return delay;
+  throw new RangeError(
+    `Cannot use attemptDelay ${delay}: it must be ${LEAST_ATTEMPT_DELAY} or ` +
+      "more milliseconds",
+  );
+}
+
+/** What becomes of the resolver's work, unless time or patience end first. */
+function within<T>(
+  work: Promise<T>,
+  name: string,
+  start: number,
+  timeout: number,
+  signal: AbortSignal | undefined,
+): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const timer = timeout > LONGEST_TIMER ? undefined : setTimeout(() => {
+      reject(errnoError("ETIMEDOUT", {
+        syscall: "getaddrinfo",
+        address: name,
+        elapsed: performance.now() - start,
+        timeoutKind: "deadline",
+        detail: `name not resolved within ${timeout} ms`,
+      }));
+      end();
+    }, timeout);
+    function abort(): void {
+      reject(signal!.reason);
+      end();
+    }
+    function end(): void {
+      clearTimeout(timer);
+      signal?.removeEventListener("abort", abort);
+    }
+    signal?.addEventListener("abort", abort);
+    work.then(resolve, reject).finally(end);
+  });
 }
 
 /** One error for several attempts. */
@@ -413,6 +431,7 @@ function combine(
   errors: readonly ErrnoError[],
   start: number,
 ): ErrnoError {
+  if (errors.length === 1) return errors[0]!;
   const code = TELLING.find((code) => errors.some((e) => e.code === code));
   const telling = errors.find((e) => e.code === code) ?? errors.at(-1)!;
   const each = errors.map((e) => `${e.address} ${e.code}`).join(", ");

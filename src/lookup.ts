@@ -1,55 +1,98 @@
 /**
- * Host names to addresses, by the C library's own resolver.
+ * Host names to addresses, by the resolver that every program on the system
+ * uses.
  *
  * @module
  */
+import type * as NodeDns from "node:dns";
 import type { EaiCode } from "../ffi/abi.ts";
 import { type Libc, newMemory } from "../ffi/libc.ts";
 import {
   decodeAddress,
   type Inet6Address,
   type InetAddress,
+  parseIp,
 } from "./address.ts";
 import { errnoErrorFor, LookupError } from "./errors.ts";
 
 /** What a host name stands for. */
-type IpAddress = InetAddress | Inet6Address;
+export type IpAddress = InetAddress | Inet6Address;
 
 /** Which family's addresses are asked for. */
 export type LookupFamily = "inet" | "inet6";
 
+/** A host name, and what its addresses are wanted for. */
+export interface LookupQuery {
+  readonly hostname: string;
+  /** The port that the addresses get. */
+  readonly port: number;
+  /** `undefined` for both, in the order that the system prefers (RFC 6724). */
+  readonly family: LookupFamily | undefined;
+}
+
 /**
- * Resolves a name as every other program on the system does: the hosts file,
- * the name service switch, the search list, and in the order that the system
- * prefers (RFC 6724).
+ * Resolves a name with getaddrinfo(3). Blocks the thread.
  *
- * @param port The port that the addresses get.
  * @returns At least one address.
  * @throws {LookupError} If the name does not resolve.
  */
-export function lookupSync(
+export function lookupSync(libc: Libc, query: LookupQuery): IpAddress[] {
+  const { node, hints, list } = argumentsFor(libc, query);
+  const [eai, errno] = libc.getaddrinfo(node, hints, list);
+  return takeList(libc, query, list, eai, errno);
+}
+
+/**
+ * Resolves a name without holding the thread.
+ *
+ * Where the runtime can call the C library off the thread it does, so that the
+ * answers are those of {@linkcode lookupSync}; elsewhere `node:dns` does the
+ * same in its own thread pool. (On Deno that module refuses a name that is only
+ * allowed together with a port.)
+ *
+ * @returns At least one address.
+ * @throws {LookupError} If the name does not resolve.
+ */
+export async function lookup(
   libc: Libc,
-  hostname: string,
-  port: number,
-  family: LookupFamily | undefined,
-): IpAddress[] {
-  const { abi } = libc;
+  query: LookupQuery,
+): Promise<IpAddress[]> {
+  if (libc.getaddrinfoAsync === undefined) return await lookupNode(libc, query);
+  const { node, hints, list } = argumentsFor(libc, query);
+  const eai = await libc.getaddrinfoAsync(node, hints, list);
+  return takeList(libc, query, list, eai, 0);
+}
+
+function argumentsFor(
+  { abi }: Libc,
+  { hostname, family }: LookupQuery,
+): Record<"node" | "hints" | "list", Uint8Array<ArrayBuffer>> {
   const { addrinfo, littleEndian } = abi;
   const hints = newMemory(addrinfo.size);
-  const hintsView = new DataView(hints.buffer);
+  const view = new DataView(hints.buffer);
   const wanted = family === undefined
     ? abi.AF_UNSPEC
     : family === "inet"
     ? abi.AF_INET
     : abi.AF_INET6;
-  hintsView.setInt32(addrinfo.family, wanted, littleEndian);
-  // Without a type each address would come once for each.
-  hintsView.setInt32(addrinfo.socktype, abi.SOCK_STREAM, littleEndian);
-  const list = newMemory(8);
-  const node = new TextEncoder().encode(`${hostname}\0`);
-  const [eai, errno] = libc.getaddrinfo(node, hints, list);
-  if (eai !== 0) throw lookupError(libc, hostname, eai, errno);
+  view.setInt32(addrinfo.family, wanted, littleEndian);
+  // Without a type each address would come once for every one there is.
+  view.setInt32(addrinfo.socktype, abi.SOCK_STREAM, littleEndian);
+  const text = new TextEncoder().encode(`${hostname}\0`);
+  const node = newMemory(text.length);
+  node.set(text);
+  return { node, hints, list: newMemory(8) };
+}
 
+function takeList(
+  libc: Libc,
+  { hostname, port }: LookupQuery,
+  list: Uint8Array<ArrayBuffer>,
+  eai: number,
+  errno: number,
+): IpAddress[] {
+  if (eai !== 0) throw lookupError(libc, hostname, eai, errno);
+  const { littleEndian } = libc.abi;
   const head = new DataView(list.buffer).getBigUint64(0, littleEndian);
   try {
     return readList(libc, head, port);
@@ -72,6 +115,7 @@ function readList(libc: Libc, head: bigint, port: number): IpAddress[] {
     if (length <= sockaddr.length) {
       const source = view.getBigUint64(addrinfo.addr, littleEndian);
       libc.memcpyFrom(sockaddr, source, length);
+      // The port stands at the same place in both families.
       new DataView(sockaddr.buffer).setUint16(sockaddrIn.port, port);
       const address = decodeAddress(sockaddr, length);
       if (address.family === "inet" || address.family === "inet6") {
@@ -91,8 +135,48 @@ function lookupError(
 ): LookupError {
   const known = Object.entries(abi.eais).find(([, number]) => number === eai);
   const code = known === undefined ? "UNKNOWN" : known[0] as EaiCode;
-  const cause = code === "EAI_SYSTEM"
-    ? errnoErrorFor(errno, { syscall: "getaddrinfo", address: hostname })
+  // Off the thread the errno behind EAI_SYSTEM is out of reach.
+  const cause = code === "EAI_SYSTEM" && errno !== 0
+    ? errnoErrorFor(errno, { syscall: "getaddrinfo", subject: hostname })
     : undefined;
   return new LookupError(hostname, code, eai, cause);
 }
+
+function lookupNode(
+  { abi }: Libc,
+  { hostname, port, family }: LookupQuery,
+): Promise<IpAddress[]> {
+  const { process } = globalThis as unknown as {
+    process: { getBuiltinModule(name: "node:dns"): typeof NodeDns };
+  };
+  const dns = process.getBuiltinModule("node:dns");
+  const wanted = family === undefined ? 0 : family === "inet" ? 4 : 6;
+  return new Promise((resolve, reject) => {
+    dns.lookup(
+      hostname,
+      { all: true, family: wanted, order: "verbatim" },
+      (error, addresses) => {
+        if (error !== null) {
+          const code = NODE_CODES[error.code ?? ""] ?? error.code;
+          const known = code !== undefined && code in abi.eais;
+          reject(
+            new LookupError(
+              hostname,
+              known ? code as EaiCode : "UNKNOWN",
+              known ? abi.eais[code as EaiCode]! : error.errno ?? 0,
+              error,
+            ),
+          );
+        } else {
+          resolve(addresses.map(({ address }) => parseIp(address, port)!));
+        }
+      },
+    );
+  });
+}
+
+/** What `node:dns` calls the two failures that it does not call by their names. */
+const NODE_CODES: Readonly<Record<string, EaiCode>> = {
+  ENOTFOUND: "EAI_NONAME",
+  ENODATA: "EAI_NODATA",
+};

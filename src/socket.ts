@@ -7,10 +7,13 @@ import type { Abi } from "../ffi/abi.ts";
 import { type Libc, libc, newMemory } from "../ffi/libc.ts";
 import { type Address, bytesOf, decodeAddress, isAddress } from "./address.ts";
 import {
+  type Attempt,
+  awaitConnected,
+  beginConnect,
   connectFd,
   DEADLINE,
   familyOf,
-  millisecondsTo,
+  PENDING,
   pollFd,
   takeErrno,
 } from "./connect.ts";
@@ -34,6 +37,14 @@ import {
   tcpInfo,
 } from "./options.ts";
 import { demand, isAllowed } from "./permission.ts";
+import {
+  ABORTED,
+  cancelWaits,
+  CLOSED,
+  takeTurn,
+  timeoutTo,
+  waitFor,
+} from "./reactor.ts";
 
 /** The address families that have a name here. */
 export type SocketFamily = "inet" | "inet6" | "unix" | "vsock";
@@ -84,6 +95,12 @@ export interface AttemptOptions {
   readonly timeout?: number | undefined;
 }
 
+/** How long a call that waits may take, and what calls it off. */
+export interface WaitOptions extends AttemptOptions {
+  /** Calls the wait off; the promise then rejects with `signal.reason`. */
+  readonly signal?: AbortSignal | undefined;
+}
+
 /** How data is sent. */
 export interface SendOptions {
   /** The receiver, where the socket has no peer or another one is meant. */
@@ -113,6 +130,12 @@ export type PollEvent =
   | "POLLERR"
   | "POLLHUP"
   | "POLLNVAL";
+
+/** What {@linkcode Socket.poll} and {@linkcode Socket.ready} can wait for. */
+export type WaitEvents =
+  | "POLLIN"
+  | "POLLOUT"
+  | readonly ("POLLIN" | "POLLOUT")[];
 
 const POLL_EVENTS: readonly PollEvent[] = [
   "POLLIN",
@@ -160,11 +183,19 @@ const length = newMemory(4);
 const lengthView = new DataView(length.buffer);
 
 /** Connects without asking for permission; for callers who have asked. */
-export let connectSocket: (
+export let connectSocketSync: (
   socket: Socket,
   address: Address,
   timeout: number,
 ) => number;
+
+/** The same without blocking. The answer is a promise only if it has to be. */
+export let connectSocket: (
+  socket: Socket,
+  address: Address,
+  timeout: number,
+  signal: AbortSignal | undefined,
+) => number | Promise<number>;
 
 /**
  * A socket of the C library: one descriptor and its methods.
@@ -193,10 +224,18 @@ export class Socket implements Disposable {
   readonly #adopted: boolean;
   /** Where the last attempt went, which may still be under way. */
   #target: Address | null = null;
+  /** Whether {@linkcode Socket.connect} waits for it. */
+  #connecting = false;
+  /** Whether the reactor may know the descriptor. */
+  #hasWaited = false;
+  /** Whether the descriptor is known not to block; if not, it is asked. */
+  #isNonblocking = false;
 
   static {
-    connectSocket = (socket, address, timeout) =>
-      socket.#connect(address, timeout);
+    connectSocketSync = (socket, address, timeout) =>
+      socket.#connectSync(address, timeout);
+    connectSocket = (socket, address, timeout, signal) =>
+      socket.#connect(address, timeout, signal);
   }
 
   private constructor(
@@ -251,6 +290,7 @@ export class Socket implements Disposable {
     );
     if (fd < 0) throw errnoErrorFor(-fd, { syscall: "socket" });
     const socket = new Socket(c, fd, domain, false);
+    socket.#isNonblocking = nonblocking && abi.SOCK_NONBLOCK !== null;
     if (
       abi.SOCK_CLOEXEC === null || abi.SOCK_NONBLOCK === null ||
       abi.SO_NOSIGPIPE !== null
@@ -341,6 +381,7 @@ export class Socket implements Disposable {
     if (wanted !== flags) {
       this.#check("fcntl", this.#libc.fcntl(this.#fd, abi.F_SETFL, wanted));
     }
+    this.#isNonblocking = on;
   }
 
   /**
@@ -420,10 +461,100 @@ export class Socket implements Disposable {
     this.#use("connect", address);
     demand(this.#libc, address);
     const start = performance.now();
-    const errno = this.#connect(address, timeout);
+    const errno = this.#connectSync(address, timeout);
     if (errno !== 0) {
       throw connectError(this, errno, address.toString(), start, timeout);
     }
+  }
+
+  /**
+   * Connects, and resolves when the connection stands.
+   *
+   * Never blocks the thread: the socket becomes non-blocking, and stays so. Any
+   * number of attempts wait together on one thread. After a failure the socket
+   * stays open, and belongs to the caller; after a deadline or an abort the
+   * attempt may still be under way in the kernel, until the socket is closed.
+   * To close it while the attempt is pending rejects with ECANCELED.
+   *
+   * A Unix-domain listener whose backlog is full has no event to wait for, and
+   * is an EAGAIN error at once.
+   *
+   * @param address Where to.
+   * @param options Limits for this attempt.
+   * @throws {ErrnoError} The class of the errno, as for
+   * {@linkcode Socket.connectSync}; `EALREADY` while an attempt is pending,
+   * `EISCONN` on a connected stream.
+   *
+   * @example With a deadline
+   * ```ts
+   * import { inet, Socket } from "@einprogress/connect";
+   * import { assertEquals } from "@std/assert";
+   *
+   * using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+   * const address = inet("127.0.0.1", listener.addr.port);
+   * using socket = Socket.open({ nonblocking: true });
+   * await socket.connect(address, { timeout: 1000 });
+   * assertEquals(socket.remoteAddress?.equals(address), true);
+   * ```
+   *
+   * C: `connect(2)`; then `epoll(7)` or `poll(2)`, `getsockopt(2)` with
+   * `SO_ERROR`, `getpeername(2)`.
+   */
+  async connect(address: Address, options: WaitOptions = {}): Promise<void> {
+    const timeout = checkTimeout(options.timeout);
+    const { signal } = options;
+    demandAddress(address);
+    this.#use("connect", address);
+    signal?.throwIfAborted();
+    demand(this.#libc, address);
+    const start = performance.now();
+    let errno = this.#connect(address, timeout, signal);
+    if (typeof errno !== "number") errno = await errno;
+    if (errno === 0) return;
+    if (errno === ABORTED) throw signal!.reason;
+    throw connectError(this, errno, address.toString(), start, timeout);
+  }
+
+  /**
+   * Resolves when something is to be read or may be written.
+   *
+   * Readiness is a hint: errors and hang-ups are told without being asked for,
+   * and wake-ups for nothing happen. To close the socket meanwhile rejects with
+   * ECANCELED.
+   *
+   * @param events What to wait for: `"POLLIN"`, `"POLLOUT"`, or both.
+   * @param options Limits for this wait.
+   * @returns The events that came; empty if none did in time.
+   *
+   * @example Until the peer has something to say
+   * ```ts
+   * import { connect } from "@einprogress/connect";
+   * import { assertEquals } from "@std/assert";
+   *
+   * using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+   * using socket = await connect({ port: listener.addr.port });
+   * assertEquals(await socket.ready("POLLIN", { timeout: 10 }), []);
+   * using peer = await listener.accept();
+   * await peer.write(new Uint8Array(1));
+   * assertEquals(await socket.ready("POLLIN"), ["POLLIN"]);
+   * ```
+   *
+   * C: `epoll(7)` or `poll(2)`.
+   */
+  async ready(
+    events: WaitEvents,
+    options: WaitOptions = {},
+  ): Promise<PollEvent[]> {
+    const mask = this.#mask(events);
+    const end = performance.now() + checkTimeout(options.timeout);
+    const { signal } = options;
+    this.#use("poll");
+    signal?.throwIfAborted();
+    this.#hasWaited = true;
+    const answer = await waitFor(this.#libc, this.#fd, mask, end, signal);
+    if (answer === ABORTED) throw signal!.reason;
+    if (answer === CLOSED) throw canceled("poll");
+    return this.#names(this.#check("poll", answer));
   }
 
   /**
@@ -519,28 +650,16 @@ export class Socket implements Disposable {
    *
    * C: `poll(2)`.
    */
-  poll(
-    events: "POLLIN" | "POLLOUT" | readonly ("POLLIN" | "POLLOUT")[],
-    timeout: number = Infinity,
-  ): PollEvent[] {
+  poll(events: WaitEvents, timeout: number = Infinity): PollEvent[] {
+    const mask = this.#mask(events);
+    const end = performance.now() + checkTimeout(timeout);
     this.#use("poll");
     const { abi } = this.#libc;
-    const end = performance.now() + checkTimeout(timeout);
-    let mask = 0;
-    for (const event of typeof events === "string" ? [events] : events) {
-      if (event !== "POLLIN" && event !== "POLLOUT") {
-        throw new TypeError(
-          `Cannot poll for "${event}": events are "POLLIN" and "POLLOUT"`,
-        );
-      }
-      mask |= abi[event];
-    }
     for (;;) {
-      const result = pollFd(this.#libc, this.#fd, mask, millisecondsTo(end));
+      const result = pollFd(this.#libc, this.#fd, mask, timeoutTo(end));
       if (result === 0 && performance.now() < end) continue;
       if (result === -abi.errnos.EINTR!) continue;
-      this.#check("poll", result);
-      return POLL_EVENTS.filter((event) => (result & abi[event]) !== 0);
+      return this.#names(this.#check("poll", result));
     }
   }
 
@@ -771,9 +890,7 @@ export class Socket implements Disposable {
    */
   detach(): number {
     this.#use("detach");
-    const fd = this.#fd;
-    this.#fd = -1;
-    return fd;
+    return this.#release();
   }
 
   /**
@@ -786,8 +903,7 @@ export class Socket implements Disposable {
    */
   close(): void {
     if (this.#fd < 0) return;
-    const fd = this.#fd;
-    this.#fd = -1;
+    const fd = this.#release();
     const result = this.#libc.close(fd);
     if (result === -this.#libc.abi.errnos.EBADF!) {
       throw errnoErrorFor(-result, {
@@ -802,8 +918,9 @@ export class Socket implements Disposable {
     this.close();
   }
 
-  #connect(address: Address, timeout: number): number {
+  #connectSync(address: Address, timeout: number): number {
     const libc = this.#libc;
+    if (this.#connecting) return libc.abi.errnos.EALREADY!;
     const resume = this.#target === address;
     this.#target = address;
     const bytes = bytesOf(address);
@@ -817,6 +934,67 @@ export class Socket implements Disposable {
     } finally {
       if (wasBlocking) this.nonblocking = false;
     }
+  }
+
+  #connect(
+    address: Address,
+    timeout: number,
+    signal: AbortSignal | undefined,
+  ): number | Promise<number> {
+    const libc = this.#libc;
+    if (this.#connecting) return libc.abi.errnos.EALREADY!;
+    if (!this.#isNonblocking) this.nonblocking = true;
+    const resume = this.#target === address;
+    this.#target = address;
+    const attempt: Attempt = { soft: 0 };
+    const bytes = bytesOf(address);
+    const errno = beginConnect(libc, this.#fd, bytes, resume, attempt);
+    if (errno === PENDING) return this.#finish(timeout, signal, attempt);
+    const turn = takeTurn();
+    return turn === null ? errno : turn.then(() => errno);
+  }
+
+  async #finish(
+    timeout: number,
+    signal: AbortSignal | undefined,
+    attempt: Attempt,
+  ): Promise<number> {
+    const end = performance.now() + timeout;
+    this.#connecting = true;
+    this.#hasWaited = true;
+    try {
+      return await awaitConnected(this.#libc, this.#fd, end, signal, attempt);
+    } finally {
+      this.#connecting = false;
+    }
+  }
+
+  /** Ends all use of the descriptor here; whoever waits for it is told. */
+  #release(): number {
+    const fd = this.#fd;
+    if (this.#hasWaited) cancelWaits(this.#libc, fd);
+    this.#fd = -1;
+    return fd;
+  }
+
+  #mask(events: WaitEvents): number {
+    let mask = 0;
+    for (const event of typeof events === "string" ? [events] : events) {
+      if (event !== "POLLIN" && event !== "POLLOUT") {
+        throw new TypeError(
+          `Cannot wait for ${
+            inspect(event)
+          }: the events are "POLLIN" and "POLLOUT"`,
+        );
+      }
+      mask |= this.#libc.abi[event];
+    }
+    return mask;
+  }
+
+  #names(mask: number): PollEvent[] {
+    const { abi } = this.#libc;
+    return POLL_EVENTS.filter((event) => (mask & abi[event]) !== 0);
   }
 
   #receive(
@@ -874,6 +1052,15 @@ export class Socket implements Disposable {
   }
 }
 
+/** The error for a wait whose socket was closed or given away. */
+function canceled(syscall: string, context: object = {}): ErrnoError {
+  return errnoError("ECANCELED", {
+    ...context,
+    syscall,
+    detail: "the socket was closed meanwhile",
+  });
+}
+
 /** The error for an attempt that failed, with all that is known of it. */
 export function connectError(
   socket: Socket,
@@ -888,6 +1075,7 @@ export function connectError(
     localAddress: boundTo(socket),
     elapsed: performance.now() - start,
   };
+  if (errno === CLOSED) return canceled("connect", context);
   if (errno !== DEADLINE) return errnoErrorFor(errno, context);
   return errnoError("ETIMEDOUT", {
     ...context,
@@ -949,6 +1137,7 @@ function inspect(value: unknown): string {
 
 /** The local address of a socket that has a port or a path, as text. */
 function boundTo(socket: Socket): string | undefined {
+  if (socket.closed) return undefined;
   const address = socket.localAddress;
   switch (address.family) {
     case "inet":

@@ -112,6 +112,7 @@ const COMMON: Omit<Abi, "arch"> = {
   abstractUnix: false,
   sockaddrVm: null,
   pollfd: { size: 8, fd: 0, events: 4, revents: 6 }, // <sys/poll.h>
+  epoll: null,
   addrinfo: {
     size: 56, // <netdb.h>; ends in ai_eflags
     flags: 0,

@@ -114,6 +114,7 @@ const COMMON: Omit<Abi, "arch" | "variadicOnStack"> = {
   abstractUnix: false,
   sockaddrVm: { size: 12, port: 4, cid: 8 }, // <sys/vsock.h>
   pollfd: { size: 8, fd: 0, events: 4, revents: 6 }, // <sys/poll.h>
+  epoll: null,
   addrinfo: {
     size: 48, // <netdb.h>
     flags: 0,

@@ -108,6 +108,7 @@ const COMMON: Omit<Abi, "arch"> = {
   abstractUnix: false,
   sockaddrVm: null,
   pollfd: { size: 8, fd: 0, events: 4, revents: 6 }, // <sys/poll.h>
+  epoll: null,
   addrinfo: {
     size: 48, // <netdb.h>
     flags: 0,

@@ -27,10 +27,22 @@ const LIBRARIES: Readonly<Partial<Record<Arch, readonly string[]>>> = {
 /** Linux on the processors that use the generic numbers of `<asm-generic/>`. */
 export function linux(arch: Arch): Abi | null {
   const libraries = LIBRARIES[arch];
-  return libraries === undefined ? null : { ...GENERIC, arch, libraries };
+  if (libraries === undefined) return null;
+  const event = arch === "x86_64" ? PACKED_EPOLL_EVENT : EPOLL_EVENT;
+  return { ...GENERIC, arch, libraries, epoll: { ...EPOLL, event } };
 }
 
-const GENERIC: Omit<Abi, "arch" | "libraries"> = {
+const EPOLL: Omit<NonNullable<Abi["epoll"]>, "event"> = {
+  EPOLL_CLOEXEC: 0o2000000, // <sys/epoll.h>
+  EPOLL_CTL_ADD: 1,
+  EPOLL_CTL_DEL: 2,
+  EPOLL_CTL_MOD: 3,
+  EPOLLONESHOT: 0x4000_0000,
+};
+const EPOLL_EVENT = { size: 16, events: 0, data: 8 };
+const PACKED_EPOLL_EVENT = { size: 12, events: 0, data: 4 }; // x86-64 alone
+
+const GENERIC: Omit<Abi, "arch" | "libraries" | "epoll"> = {
   os: "linux",
   littleEndian: true,
   symbols: {},

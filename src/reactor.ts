@@ -1,0 +1,387 @@
+/**
+ * Waits for any number of descriptors on one thread, with at most one parked
+ * wait off it.
+ *
+ * @module
+ */
+import type { Libc } from "../ffi/libc.ts";
+import { openSelector, type Selector } from "./selector.ts";
+
+/** The answer that the wait was called off by {@linkcode cancelWaits}. */
+export const CLOSED = -0x1_0000;
+
+/** The answer that the signal of the wait was aborted. */
+export const ABORTED = -0x1_0001;
+
+/**
+ * How long descriptors are looked at once a turn before a wait is parked, in
+ * ms.
+ *
+ * Parking costs two hops between threads, 40 to 50 µs, while a turn with a look
+ * costs 2: within one round trip of a local network, about a millisecond,
+ * looking wins. Past that the hops no longer show, and looking would burn a
+ * core for nothing.
+ */
+const SPIN = 2;
+
+/** How long work may follow on work without a turn of the event loop, in ms. */
+const LONGEST_TURN = 4;
+
+/**
+ * How many turns it takes until everybody has had one: Deno's scheduler (tokio)
+ * looks at sockets and signals in one turn of 61, as long as there is work. All
+ * of them together take a quarter of a millisecond.
+ */
+const TURNS = 64;
+
+/** The longest time poll(2) can be told, in ms: the largest int. */
+const LONGEST_WAIT = 0x7fff_ffff;
+
+/** One party that waits. */
+interface Waiter {
+  readonly fd: number;
+  readonly events: number;
+  readonly since: number;
+  /** When the wait is over in any case; `Infinity` for never. */
+  readonly end: number;
+  readonly signal: AbortSignal | undefined;
+  readonly resolve: (answer: number) => void;
+  /** Its place in the heap of deadlines, -1 without one. */
+  place: number;
+  /** The next one that waits for the same descriptor. */
+  next: Waiter | null;
+}
+
+/**
+ * Waits until something is to be said of a descriptor.
+ *
+ * @param libc The C library that the descriptor belongs to.
+ * @param fd The descriptor; it has to stay open until the wait is over, or
+ * {@linkcode cancelWaits} comes before its closing.
+ * @param events The events of poll(2) to wait for.
+ * @param end When to give up, on the clock of `performance.now()`.
+ * @param signal Calls the wait off.
+ * @returns The events that came, 0 at the end, `-errno`, {@linkcode CLOSED} or
+ * {@linkcode ABORTED}.
+ */
+export function waitFor(
+  libc: Libc,
+  fd: number,
+  events: number,
+  end: number,
+  signal: AbortSignal | undefined,
+): Promise<number> {
+  let reactor = reactors.get(libc);
+  if (reactor === undefined) {
+    reactor = new Reactor(libc);
+    reactors.set(libc, reactor);
+  }
+  return reactor.wait(fd, events, end, signal);
+}
+
+/** Ends every wait for a descriptor, which is about to be closed or given away. */
+export function cancelWaits(libc: Libc, fd: number): void {
+  reactors.get(libc)?.cancel(fd);
+}
+
+/**
+ * Lets everybody else have a turn if work has followed on work for too long.
+ *
+ * A loop over connects that are done at once would otherwise live in
+ * microtasks alone, and no timer, signal or other socket would be served.
+ *
+ * @returns What to wait for, `null` for nothing.
+ */
+export function takeTurn(): Promise<void> | null {
+  const now = performance.now();
+  if (turnStart < 0) {
+    turnStart = now;
+    setImmediate(endTurn);
+    return null;
+  }
+  return now - turnStart < LONGEST_TURN ? null : takeTurns();
+}
+
+async function takeTurns(): Promise<void> {
+  for (let i = 0; i < TURNS; i++) {
+    await new Promise<void>((resolve) => setImmediate(resolve));
+  }
+}
+
+/**
+ * How long poll(2) is to wait for a moment: milliseconds rounded up, -1 for
+ * ever.
+ *
+ * @param end The moment, on the clock of `performance.now()`.
+ */
+export function timeoutTo(end: number, now = performance.now()): number {
+  if (end === Infinity) return -1;
+  return Math.min(Math.max(Math.ceil(end - now), 0), LONGEST_WAIT);
+}
+
+const reactors = new WeakMap<Libc, Reactor>();
+
+/** When this turn of the event loop began, -1 while nobody has asked. */
+let turnStart = -1;
+
+function endTurn(): void {
+  turnStart = -1;
+}
+
+declare function setImmediate(callback: () => void): unknown;
+
+class Reactor {
+  readonly #libc: Libc;
+  /** There as long as somebody waits. */
+  #selector: Selector | null = null;
+  readonly #waiters = new Map<number, Waiter>();
+  readonly #deadlines: Waiter[] = [];
+  /** Who heeds which signal. */
+  readonly #signals = new Map<AbortSignal, Set<Waiter>>();
+  /** Whether a turn is on its way. */
+  #scheduled = false;
+  /** Whether a turn has passed without anybody waiting. */
+  #idle = false;
+  /** When the parked wait ends by itself, `-Infinity` while there is none. */
+  #parkedUntil = -Infinity;
+  #woken = false;
+  /** Until when to look in every turn. */
+  #spinUntil = -Infinity;
+  /** Whether looking has paid lately. */
+  #spins = true;
+
+  constructor(libc: Libc) {
+    this.#libc = libc;
+  }
+
+  wait(
+    fd: number,
+    events: number,
+    end: number,
+    signal: AbortSignal | undefined,
+  ): Promise<number> {
+    this.#selector ??= openSelector(this.#libc);
+    const first = this.#waiters.get(fd) ?? null;
+    const result = this.#selector.arm(fd, events | eventsOf(first));
+    if (result < 0) {
+      this.#schedule();
+      return Promise.resolve(result);
+    }
+    return new Promise((resolve) => {
+      const now = performance.now();
+      const waiter: Waiter = {
+        fd,
+        events,
+        since: now,
+        end,
+        signal,
+        resolve,
+        place: -1,
+        next: first,
+      };
+      this.#waiters.set(fd, waiter);
+      if (end !== Infinity) push(this.#deadlines, waiter);
+      if (signal !== undefined) this.#heed(signal, waiter);
+      this.#join(now, end);
+    });
+  }
+
+  cancel(fd: number): void {
+    for (;;) {
+      const waiter = this.#waiters.get(fd);
+      if (waiter === undefined) break;
+      this.#callOff(waiter, CLOSED);
+    }
+    this.#selector?.disarm(fd);
+  }
+
+  /** Sees to it that a new waiter is looked after. */
+  #join(now: number, end: number): void {
+    this.#idle = false;
+    if (this.#spins) this.#spinUntil = now + SPIN;
+    if (this.#parkedUntil === -Infinity || this.#spins) this.#schedule();
+    else if (!this.#selector!.isLive || end < this.#parkedUntil) this.#wake();
+  }
+
+  /** Ends a wait that no event has ended. */
+  #callOff(waiter: Waiter, answer: number): void {
+    this.#settle(waiter, answer);
+    const rest = this.#waiters.get(waiter.fd) ?? null;
+    if (rest === null) this.#selector!.disarm(waiter.fd);
+    else this.#selector!.arm(waiter.fd, eventsOf(rest));
+    if (this.#waiters.size === 0) this.#schedule();
+  }
+
+  /** Takes a waiter out of everything, and answers it. */
+  #settle(waiter: Waiter, answer: number): void {
+    const { fd, signal } = waiter;
+    const first = this.#waiters.get(fd)!;
+    if (first !== waiter) {
+      let before = first;
+      while (before.next !== waiter) before = before.next!;
+      before.next = waiter.next;
+    } else if (waiter.next === null) {
+      this.#waiters.delete(fd);
+    } else {
+      this.#waiters.set(fd, waiter.next);
+    }
+    if (waiter.place >= 0) remove(this.#deadlines, waiter);
+    if (signal !== undefined) this.#ignore(signal, waiter);
+    waiter.resolve(answer);
+  }
+
+  /**
+   * Listens to a signal once, however many waiters share it: taking one
+   * listener off a list of thousands is slow.
+   */
+  #heed(signal: AbortSignal, waiter: Waiter): void {
+    let party = this.#signals.get(signal);
+    if (party === undefined) {
+      party = new Set();
+      this.#signals.set(signal, party);
+      signal.addEventListener("abort", this.#onAbort);
+    }
+    party.add(waiter);
+  }
+
+  #ignore(signal: AbortSignal, waiter: Waiter): void {
+    const party = this.#signals.get(signal)!;
+    party.delete(waiter);
+    if (party.size > 0) return;
+    this.#signals.delete(signal);
+    signal.removeEventListener("abort", this.#onAbort);
+  }
+
+  readonly #onAbort = (event: Event): void => {
+    const party = this.#signals.get(event.target as AbortSignal) ?? [];
+    for (const waiter of party) this.#callOff(waiter, ABORTED);
+  };
+
+  #schedule(): void {
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    setImmediate(this.#turn);
+  }
+
+  readonly #turn = (): void => {
+    this.#scheduled = false;
+    const { fds, events } = this.#selector!;
+    const found = this.#selector!.look();
+    const now = performance.now();
+    for (let i = 0; i < found; i++) this.#tell(fds[i]!, events[i]!, now);
+    this.#expire(now);
+    if (this.#waiters.size === 0) this.#rest();
+    else if (found > 0 || now < this.#spinUntil) this.#schedule();
+    else if (this.#parkedUntil === -Infinity) this.#park(now);
+  };
+
+  /** Answers everybody who waits for one of the events. */
+  #tell(fd: number, events: number, now: number): void {
+    const { POLLIN, POLLOUT } = this.#libc.abi;
+    const isFault = (events & ~(POLLIN | POLLOUT)) !== 0;
+    let waiter = this.#waiters.get(fd) ?? null;
+    while (waiter !== null) {
+      const { next } = waiter;
+      if (isFault || (waiter.events & events) !== 0) {
+        this.#spins = now - waiter.since <= SPIN;
+        this.#settle(waiter, events);
+      }
+      waiter = next;
+    }
+    const rest = this.#waiters.get(fd) ?? null;
+    if (rest !== null) this.#selector!.arm(fd, eventsOf(rest));
+  }
+
+  #expire(now: number): void {
+    for (;;) {
+      const waiter = this.#deadlines[0];
+      if (waiter === undefined || waiter.end > now) return;
+      this.#callOff(waiter, 0);
+    }
+  }
+
+  /** Nobody waits: after one more turn without anybody, nothing is kept. */
+  #rest(): void {
+    if (this.#parkedUntil !== -Infinity) {
+      this.#wake();
+    } else if (this.#idle) {
+      this.#idle = false;
+      this.#selector!.close();
+      this.#selector = null;
+    } else {
+      this.#idle = true;
+      this.#schedule();
+    }
+  }
+
+  #park(now: number): void {
+    this.#spins = false;
+    const end = this.#deadlines[0]?.end ?? Infinity;
+    this.#parkedUntil = end;
+    this.#selector!.wait(timeoutTo(end, now)).then(this.#unpark);
+  }
+
+  readonly #unpark = (): void => {
+    this.#parkedUntil = -Infinity;
+    this.#woken = false;
+    if (!this.#scheduled) this.#turn();
+  };
+
+  #wake(): void {
+    if (this.#woken) return;
+    this.#woken = true;
+    this.#selector!.wake();
+  }
+}
+
+/** Everything that a chain of waiters waits for. */
+function eventsOf(waiter: Waiter | null): number {
+  let events = 0;
+  for (; waiter !== null; waiter = waiter.next) events |= waiter.events;
+  return events;
+}
+
+/** Adds a waiter to a binary heap with the earliest end on top. */
+function push(heap: Waiter[], waiter: Waiter): void {
+  heap.push(waiter);
+  rise(heap, waiter, heap.length - 1);
+}
+
+/** Takes a waiter out of the heap, wherever it stands. */
+function remove(heap: Waiter[], waiter: Waiter): void {
+  const last = heap.pop()!;
+  if (last !== waiter) {
+    sink(heap, last, waiter.place);
+    rise(heap, last, last.place);
+  }
+  waiter.place = -1;
+}
+
+function rise(heap: Waiter[], waiter: Waiter, place: number): void {
+  while (place > 0) {
+    const parent = heap[(place - 1) >> 1]!;
+    if (parent.end <= waiter.end) break;
+    heap[place] = parent;
+    parent.place = place;
+    place = (place - 1) >> 1;
+  }
+  heap[place] = waiter;
+  waiter.place = place;
+}
+
+function sink(heap: Waiter[], waiter: Waiter, place: number): void {
+  for (;;) {
+    let child = 2 * place + 1;
+    if (child >= heap.length) break;
+    if (child + 1 < heap.length && heap[child + 1]!.end < heap[child]!.end) {
+      child++;
+    }
+    const least = heap[child]!;
+    if (least.end >= waiter.end) break;
+    heap[place] = least;
+    least.place = place;
+    place = child;
+  }
+  heap[place] = waiter;
+  waiter.place = place;
+}
