@@ -1,0 +1,435 @@
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertStringIncludes,
+} from "@std/assert";
+import { spawn } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import process from "node:process";
+import { fileURLToPath } from "node:url";
+import { libc } from "../ffi/libc.ts";
+import { abstractUnix, unix } from "../src/address.ts";
+import { main } from "../src/cli.ts";
+import {
+  blackHole,
+  bound,
+  canBlackHole,
+  listen,
+  tempFolder,
+  watchLibc,
+} from "./_fixtures.ts";
+import { canIpv6, test } from "./_harness.ts";
+
+const root = fileURLToPath(new URL("../", import.meta.url));
+const real = libc();
+
+const hasAbstractNames = real.abi.abstractUnix
+  ? null
+  : `${real.abi.os} has no abstract names`;
+
+interface Output {
+  code: number | null;
+  out: string;
+  err: string;
+}
+
+/** Runs a command line in this process. */
+async function run(args: string[], signal?: AbortSignal): Promise<Output> {
+  let out = "";
+  let err = "";
+  const code = await main(args, {
+    out: (text) => out += text,
+    err: (text) => err += text,
+    signal,
+  });
+  return { code, out, err };
+}
+
+/** Runs a command line as the task does, and answers when it is over. */
+function runChild(
+  args: string[],
+  onOutput: (pid: number) => void = () => {},
+): Promise<Output> {
+  const flags = ["--quiet", "--no-prompt", "--allow-ffi", "--allow-net"];
+  return new Promise((resolve, reject) => {
+    const child = spawn(
+      process.execPath,
+      ["run", ...flags, join(root, "src/cli.ts"), ...args],
+      {
+        stdio: ["ignore", "pipe", "pipe"],
+        env: { ...process.env, NO_COLOR: "1" },
+      },
+    );
+    let out = "";
+    let err = "";
+    child.stdout.setEncoding("utf8").on("data", (text) => {
+      out += text;
+      onOutput(child.pid!);
+    });
+    child.stderr.setEncoding("utf8").on("data", (text) => err += text);
+    child.on("error", reject);
+    child.on("close", (code) => resolve({ code, out, err }));
+  });
+}
+
+const NUMBER = String.raw`\d+\.\d{3}`;
+
+test("ping without a target connects to a listener of its own", async () => {
+  const { code, out, err } = await run(["ping", "-c", "3", "-i", "0"]);
+  assertEquals([code, err], [0, ""]);
+  const lines = out.split("\n");
+  for (const seq of [1, 2, 3]) {
+    assertMatch(
+      lines[seq - 1]!,
+      new RegExp(
+        `^seq=${seq} 127\\.0\\.0\\.1:\\d+ connected wall=${NUMBER} ms( kernel=${NUMBER} ms)?$`,
+      ),
+    );
+  }
+  assertEquals(lines[3], "");
+  assertMatch(lines[4]!, /^--- 127\.0\.0\.1:\d+, a listener of its own ---$/);
+  assertEquals(lines[5], "3 probes, 3 connected, 0 failed");
+  assertMatch(
+    lines[6]!,
+    /^ms +min +p50 +p90 +p99 +max +mean +stddev$/,
+  );
+  assertMatch(lines[7]!, new RegExp(`^wall( +${NUMBER}){7}$`));
+});
+
+test(
+  "ping -6 without a target connects to a listener of its own over IPv6",
+  async () => {
+    const { code, out } = await run(["ping", "-6", "-c1"]);
+    assertEquals(code, 0);
+    assertMatch(out, /^seq=1 \[::1\]:\d+ connected /);
+  },
+  { skip: canIpv6() },
+);
+
+test("ping shows the kernel's round trip beside the wall clock", async () => {
+  const { out } = await run(["ping", "-c", "2", "-i", "0"]);
+  assertEquals(out.match(/ kernel=/g)?.length, 2);
+  assertMatch(out, new RegExp(`\nkernel( +${NUMBER}){7}\n$`));
+}, {
+  skip: real.abi.tcpInfo === null ? `${real.abi.os} has no TCP_INFO` : null,
+});
+
+test("ping connects to a host and port", async () => {
+  using listener = listen();
+  const { port } = listener.address;
+  for (const host of ["127.0.0.1", "localhost"]) {
+    const target = `${host}:${port}`;
+    const { code, out } = await run(["ping", target, "-4", "-c", "1"]);
+    assertEquals(code, 0, out);
+    assertStringIncludes(out, `seq=1 127.0.0.1:${port} connected wall=`);
+    const title = host === "localhost"
+      ? `${target} (127.0.0.1:${port})`
+      : target;
+    assertStringIncludes(out, `--- ${title} ---\n1 probe, 1 connected, `);
+  }
+});
+
+test(
+  "ping connects from the source and through the interface that it is told",
+  async () => {
+    using listener = listen();
+    const target = `${listener.address}`;
+    const args = ["ping", target, "-c1", "--json", "--source", "127.0.0.2"];
+    const { code, out, err } = await run([...args, "--interface", "lo"]);
+    assertEquals([code, err], [0, ""]);
+    const { localAddress } = JSON.parse(out.split("\n")[0]!);
+    assertMatch(localAddress, /^127\.0\.0\.2:\d+$/);
+  },
+  {
+    skip: real.abi.os === "linux"
+      ? null
+      : `127.0.0.2 and lo are Linux's, this is ${real.abi.os}`,
+  },
+);
+
+test("ping answers 1 when every probe is refused, and says why", async () => {
+  using closed = bound();
+  const target = `${closed.address}`;
+  const { code, out, err } = await run(["ping", target, "-c2", "-i0"]);
+  assertEquals([code, err], [1, ""]);
+  const [first, second, ...rest] = out.split("\n");
+  const words = `${target} ECONNREFUSED connection refused after`;
+  assertMatch(first!, new RegExp(`^seq=1 ${words} ${NUMBER} ms$`));
+  assertMatch(second!, new RegExp(`^seq=2 ${words} ${NUMBER} ms$`));
+  assertEquals(rest, [
+    "",
+    `--- ${target} ---`,
+    "2 probes, 0 connected, 2 failed: 2 ECONNREFUSED",
+    "",
+  ]);
+});
+
+test("ping answers 0 when one probe connected", async () => {
+  using listener = listen();
+  let calls = 0;
+  using _ = watchLibc({
+    connect(fd, address, length) {
+      return fd >= 0 && ++calls !== 2
+        ? -real.abi.errnos.ENETUNREACH!
+        : real.connect(fd, address, length);
+    },
+  });
+  const target = `${listener.address}`;
+  const { code, out } = await run(["ping", target, "-c3", "-i0", "-q"]);
+  assertEquals(code, 0);
+  assertStringIncludes(
+    out,
+    "3 probes, 1 connected, 2 failed: 2 ENETUNREACH\n",
+  );
+});
+
+test("ping gives up at the timeout", async () => {
+  using silent = blackHole();
+  const target = `${silent.address}`;
+  const { code, out } = await run(["ping", target, "-c1", "-t", "20"]);
+  assertEquals(code, 1);
+  assertStringIncludes(
+    out,
+    `seq=1 ${target} ETIMEDOUT no answer within 20 ms\n`,
+  );
+}, { skip: canBlackHole() });
+
+test("ping flags a probe in which a SYN was repeated", async () => {
+  using listener = listen();
+  const { tcpInfo, IPPROTO_TCP } = real.abi;
+  using _ = watchLibc({
+    getsockopt(fd, level, name, value, length) {
+      const result = real.getsockopt(fd, level, name, value, length);
+      if (level === IPPROTO_TCP && name === tcpInfo?.option) {
+        value[tcpInfo.totalRetrans!] = 1;
+      }
+      return result;
+    },
+  });
+  const { out } = await run(["ping", `${listener.address}`, "-c1"]);
+  assertMatch(out, /^seq=1 .* retransmits=1\n/);
+  assertStringIncludes(out, "\n1 with retransmitted SYNs\n");
+}, {
+  skip: real.abi.os === "linux"
+    ? null
+    : `the test writes the TCP_INFO of Linux, this is ${real.abi.os}`,
+});
+
+test("ping connects to a Unix socket, without a kernel's round trip", async () => {
+  using folder = tempFolder();
+  const path = join(folder.path, "x.sock");
+  using _ = listen({ at: unix(path) });
+  const { code, out } = await run(["ping", `unix:${path}`, "-c2", "-i0"]);
+  assertEquals(code, 0);
+  assertMatch(
+    out,
+    new RegExp(`^seq=1 unix:${path} connected wall=${NUMBER} ms\n`),
+  );
+  assert(!out.includes("kernel"), out);
+  const { code: missing, out: words } = await run([
+    "ping",
+    `unix:${path}.no`,
+    "-c1",
+  ]);
+  assertEquals(missing, 1);
+  assertStringIncludes(words, ".no ENOENT no such file or directory after ");
+});
+
+test("ping connects to an abstract Unix socket", async () => {
+  const name = `einprogress-${process.pid}`;
+  using _ = listen({ at: abstractUnix(name) });
+  const { code, out } = await run(["ping", `unix:@${name}`, "-c1"]);
+  assertEquals(code, 0);
+  assertStringIncludes(out, `seq=1 unix:@${name} connected `);
+}, { skip: hasAbstractNames });
+
+test("ping --json writes an object on each line, the summary last", async () => {
+  using listener = listen();
+  using closed = bound();
+  const rows: [target: string, connected: boolean][] = [
+    [`${listener.address}`, true],
+    [`${closed.address}`, false],
+  ];
+  for (const [target, connected] of rows) {
+    const args = ["ping", target, "-c", "2", "-i", "0", "--json"];
+    const { out } = await run(args);
+    assert(out.endsWith("}\n"));
+    const [first, second, summary, ...rest] = out.trimEnd().split("\n")
+      .map((line) => JSON.parse(line));
+    assertEquals(rest, []);
+    assertEquals([first.type, first.seq, second.seq], ["probe", 1, 2]);
+    assertEquals(first.address, target);
+    assertEquals(first.connected, connected);
+    assertEquals(new Date(first.time).toISOString(), first.time);
+    assertEquals(typeof first.wall, "number");
+    const { wall, kernel, ...counts } = summary;
+    assertEquals(counts, {
+      type: "summary",
+      target,
+      address: target,
+      probes: 2,
+      connected: connected ? 2 : 0,
+      failed: connected ? 0 : 2,
+      failures: connected ? {} : { ECONNREFUSED: 2 },
+      retransmitted: 0,
+    });
+    if (connected) {
+      assertEquals([first.code, first.message], [null, null]);
+      const { min, p50, p90, p99, max } = wall;
+      assert(min <= p50 && p50 <= p90 && p90 <= p99 && p99 <= max);
+      assertEquals([min, max], [first.wall, second.wall].sort((a, b) => a - b));
+    } else {
+      assertEquals(first.code, "ECONNREFUSED");
+      assertEquals(
+        first.message,
+        `Cannot connect to ${target}: connection refused (ECONNREFUSED)`,
+      );
+      assertEquals([wall, kernel], [null, null]);
+    }
+  }
+});
+
+test("ping --quiet writes the summary alone", async () => {
+  const { out } = await run(["ping", "-qc2", "-i0"]);
+  assertMatch(out, /^--- .* ---\n2 probes, 2 connected, 0 failed\nms /);
+  const { out: json } = await run(["ping", "-c2", "-i0", "-q", "--json"]);
+  assertEquals(JSON.parse(json).probes, 2);
+});
+
+test("ping writes its summary and answers 130 when it is interrupted", async () => {
+  const controller = new AbortController();
+  let out = "";
+  const code = await main(["ping", "-c", "0", "-i", "3600000"], {
+    out(text) {
+      out += text;
+      controller.abort();
+    },
+    err() {},
+    signal: controller.signal,
+  });
+  assertEquals(code, 130);
+  assertStringIncludes(out, "\n1 probe, 1 connected, 0 failed\n");
+});
+
+test("--help and --version answer at once", async () => {
+  for (const args of [["--help"], ["-h"], ["ping", "--help"], ["ping", "-h"]]) {
+    const { code, out, err } = await run(args);
+    assertEquals([code, err], [0, ""]);
+    for (
+      const option of [
+        "--count",
+        "--interval",
+        "--timeout",
+        "--source",
+        "--interface",
+        "-4, -6",
+        "--quiet",
+        "--json",
+        "--help",
+        "--version",
+      ]
+    ) {
+      assertStringIncludes(out, option);
+    }
+    assert(out.split("\n").every((line) => line.length <= 80));
+  }
+  const { version } = JSON.parse(readFileSync(join(root, "deno.json"), "utf8"));
+  const { code, out } = await run(["--version"]);
+  assertEquals([code, out], [0, `${version}\n`]);
+});
+
+test("what cannot be understood is answered 2, with a reason", async () => {
+  const rows: [args: string[], words: string][] = [
+    [[], "without a command"],
+    [["pong"], 'Cannot run "pong"'],
+    [["ping", "--nope"], "'--nope'"],
+    [["ping", "-x"], "'-x'"],
+    [["ping", "--count"], "--count"],
+    [["ping", "--json=yes"], "--json"],
+    [["ping", "-c", "x"], '--count "x"'],
+    [["ping", "-c", "1.5"], '--count "1.5"'],
+    [["ping", "--count=-1"], '--count "-1"'],
+    [["ping", "--count="], '--count ""'],
+    [["ping", "-i", "1e3"], '--interval "1e3"'],
+    [["ping", "-i", "2147483648"], "--interval"],
+    [["ping", "-t", "soon"], '--timeout "soon"'],
+    [["ping", "-4", "-6"], "-4 and -6"],
+    [["ping", "a:1", "b:2"], '"b:2" as well'],
+    [["ping", ""], "HOST:PORT"],
+    [["ping", "localhost"], "HOST:PORT"],
+    [["ping", ":80"], "HOST:PORT"],
+    [["ping", "localhost:"], "HOST:PORT"],
+    [["ping", "localhost:http"], "0 to 65535"],
+    [["ping", "localhost:65536"], "0 to 65535"],
+    [["ping", "localhost:0x50"], "0 to 65535"],
+    [["ping", "::1:80"], "brackets"],
+    [["ping", "[::1]"], "brackets"],
+    [["ping", "[127.0.0.1]:80"], "brackets"],
+    [["ping", "unix:"], "path is missing"],
+    [["ping", "unix:/x", "--source", "127.0.0.1"], "--source"],
+    [["ping", "unix:/x", "-4"], "-4"],
+  ];
+  for (const [args, words] of rows) {
+    const { code, out, err } = await run(args);
+    assertEquals([code, out], [2, ""], args.join(" "));
+    assertStringIncludes(err, words);
+    assertMatch(err, /^ping: .+\nTry ping --help\.\n$/);
+  }
+});
+
+test("what cannot be probed is answered 2, without a stack trace", async () => {
+  const { eais } = real.abi;
+  using _ = watchLibc({ getaddrinfo: () => [eais.EAI_NONAME!, 0] });
+  const rows: [args: string[], words: string][] = [
+    [["name.invalid:80"], "EAI_NONAME"],
+    [["127.1:80"], '"127.1"'],
+    [["127.0.0.1:80", "-6"], "127.0.0.1:80"],
+    [["127.0.0.1:80", "--source", "::1"], "inet6"],
+    [["127.0.0.1:80", "--source", "x"], '"x"'],
+    // TEST-NET-1, which no machine has for its own.
+    [["127.0.0.1:80", "--source", "192.0.2.1"], "EADDRNOTAVAIL"],
+    [["127.0.0.1:80", "--interface", "no-such"], "interface"],
+    [["[fe80::1%no-such]:80"], "no-such"],
+  ];
+  for (const [args, words] of rows) {
+    const { code, out, err } = await run(["ping", ...args]);
+    assertEquals(out.includes("connected"), false, args.join(" "));
+    assertEquals(code, 2, args.join(" "));
+    assertStringIncludes(err, words);
+    assertEquals(err.split("\n").length, 2, err);
+  }
+});
+
+test("the task needs no permissions but ffi and net", async () => {
+  const { tasks } = JSON.parse(readFileSync(join(root, "deno.json"), "utf8"));
+  assertEquals(
+    tasks.ping.command,
+    "deno run --allow-ffi --allow-net src/cli.ts ping",
+  );
+  const { code, out, err } = await runChild(["ping", "-c", "2", "-i", "0"]);
+  assertEquals([code, err], [0, ""]);
+  assertStringIncludes(out, "2 probes, 2 connected, 0 failed");
+  const path = await runChild(["ping", "unix:/no/such"]);
+  assertEquals([path.code, path.out], [2, ""]);
+  assertMatch(path.err, /^ping: .*--allow-read.*\n$/);
+});
+
+test("the exit code of the process is that of the command", async () => {
+  using closed = bound();
+  const refused = await runChild(["ping", `${closed.address}`, "-c1"]);
+  assertEquals([refused.code, refused.err], [1, ""]);
+  const usage = await runChild(["ping", "--nope"]);
+  assertEquals([usage.code, usage.out], [2, ""]);
+});
+
+test("SIGINT brings the summary", async () => {
+  let sent = false;
+  const { code, out, err } = await runChild(["ping", "-c0", "-i1"], (pid) => {
+    if (!sent) process.kill(pid, "SIGINT");
+    sent = true;
+  });
+  assertEquals([code, err], [130, ""]);
+  assertMatch(out, /\n--- .* ---\n\d+ probes?, \d+ connected, 0 failed\n/);
+});
