@@ -57,6 +57,7 @@ export {
 export {
   type EaiCode,
   Errno,
+  type ErrnoAlias,
   type ErrnoClass,
   type ErrnoCode,
   type ErrnoContext,

@@ -9,6 +9,7 @@
  */
 import type { Abi } from "../ffi/abi.ts";
 import { currentAbi, libc, newMemory } from "../ffi/libc.ts";
+import { checkInteger, checkText, show } from "./arguments.ts";
 import { errnoError, errnoErrorFor, NotSupportedError } from "./errors.ts";
 
 /** Proves that it is this module that calls the constructor. */
@@ -1044,29 +1045,6 @@ function sameBytes(one: Uint8Array, other: Uint8Array): boolean {
   return true;
 }
 
-function checkText(name: string, value: unknown): asserts value is string {
-  if (typeof value !== "string") {
-    throw new TypeError(
-      `Cannot use ${name} ${show(value)}: it is not a string`,
-    );
-  }
-}
-
-/** Answers the number, with -0 made 0. */
-function checkInteger(name: string, value: unknown, max: number): number {
-  if (typeof value !== "number") {
-    throw new TypeError(
-      `Cannot use ${name} ${show(value)}: it is not a number`,
-    );
-  }
-  if (!Number.isInteger(value) || value < 0 || value > max) {
-    throw new RangeError(
-      `Cannot use ${name} ${value}: it must be an integer from 0 to ${max}`,
-    );
-  }
-  return value + 0;
-}
-
 function checkFits(name: Uint8Array, address: string, abi: Abi): void {
   const most = abi.sockaddrUn.pathSize - 1;
   if (name.length > most) {
@@ -1080,20 +1058,4 @@ function checkFits(name: Uint8Array, address: string, abi: Abi): void {
 
 function cannotParse(host: string, detail: string): SyntaxError {
   return new SyntaxError(`Cannot parse host ${show(host)}: ${detail}`);
-}
-
-/** A value as messages show it: text in quotes, cut where it is long. */
-function show(value: unknown): string {
-  switch (typeof value) {
-    case "string":
-      return JSON.stringify(
-        value.length > 200 ? `${value.slice(0, 200)}…` : value,
-      );
-    case "object":
-      return value === null ? "null" : "(an object)";
-    case "function":
-      return "(a function)";
-    default:
-      return String(value);
-  }
 }

@@ -18,10 +18,24 @@ export const PENDING = -2;
 /** How long a full Unix-domain backlog is left alone before the next try, in ms. */
 const BACKLOG_PAUSE = 5;
 
+/** Nothing that matters has happened on the socket before. */
+export const FRESH = 0;
+
+/** An attempt for this very address may be under way. */
+export const BEGUN = 1;
+
+/** An attempt has failed. */
+export const FAILED = 2;
+
+/** What has gone before on a socket. */
+export type Before = typeof FRESH | typeof BEGUN | typeof FAILED;
+
 /** What a wait has to remember of one attempt. */
 export interface Attempt {
   /** An error that TCP was told of while it went on trying, or 0. */
   soft: number;
+  /** Whether the descriptor was given up, so that its number is not ours. */
+  isOver: boolean;
 }
 
 // Scratch memory: no call's use of it outlives the call.
@@ -32,7 +46,28 @@ const intView = new DataView(int.buffer);
 const length = newMemory(4);
 const lengthView = new DataView(length.buffer);
 const bytes = newMemory(512);
-const here: Attempt = { soft: 0 };
+const here: Attempt = { soft: 0, isOver: false };
+
+/** Calls connect(2), and reads its answer in the light of what went before. */
+function callConnect(
+  libc: Libc,
+  fd: number,
+  address: Uint8Array,
+  before: Before,
+): number {
+  const { errnos } = libc.abi;
+  // Subtracted from 0, since negating 0 makes -0.
+  const errno = 0 - libc.connect(fd, address, address.length);
+  if (before === BEGUN) {
+    if (errno === errnos.EISCONN) return 0;
+    if (errno === errnos.EALREADY) return errnos.EINPROGRESS!;
+  }
+  // Once SO_ERROR has handed out why an attempt failed, Linux answers the next
+  // call with this, without trying.
+  return before === FAILED && errno === errnos.ECONNABORTED
+    ? 0 - libc.connect(fd, address, address.length)
+    : errno;
+}
 
 /** Whether the kernel goes on with an attempt after an answer of connect(2). */
 export function goesOn(libc: Libc, errno: number): boolean {
@@ -47,7 +82,6 @@ export function goesOn(libc: Libc, errno: number): boolean {
  * @param fd A socket; with a timeout, a non-blocking one.
  * @param address The socket address.
  * @param timeout Milliseconds, `Infinity` for no limit of ours.
- * @param resume Whether an attempt for this address may be under way already.
  * @returns 0, an errno, or {@linkcode DEADLINE}.
  */
 export function connectFd(
@@ -55,16 +89,12 @@ export function connectFd(
   fd: number,
   address: Uint8Array,
   timeout: number,
-  resume: boolean,
+  before: Before = FRESH,
 ): number {
-  const errno = -libc.connect(fd, address, address.length);
+  const errno = callConnect(libc, fd, address, before);
   if (errno === 0) return 0;
   const { abi } = libc;
   const { errnos } = abi;
-  if (resume) {
-    if (errno === errnos.EISCONN) return 0;
-    if (errno === errnos.EALREADY) return waitConnected(libc, fd, timeout);
-  }
   if (familyOf(abi, address) === abi.AF_UNIX) {
     return errno === errnos.EAGAIN || errno === errnos.EINTR
       ? connectUnix(libc, fd, address, errno, timeout)
@@ -88,24 +118,18 @@ export function beginConnect(
   libc: Libc,
   fd: number,
   address: Uint8Array,
-  resume: boolean,
+  before: Before,
   attempt: Attempt,
 ): number {
   const { abi } = libc;
-  const { errnos } = abi;
-  let errno = 0;
+  let errno: number;
   do {
-    errno = 0 - libc.connect(fd, address, address.length);
+    errno = callConnect(libc, fd, address, before);
     // In the Unix domain a signal that cut the call short has begun nothing.
   } while (
-    errno === errnos.EINTR && familyOf(abi, address) === abi.AF_UNIX
+    errno === abi.errnos.EINTR && familyOf(abi, address) === abi.AF_UNIX
   );
-  if (errno === 0) return 0;
-  if (!goesOn(libc, errno)) {
-    if (!resume) return errno;
-    if (errno === errnos.EISCONN) return 0;
-    if (errno !== errnos.EALREADY) return errno;
-  }
+  if (errno === 0 || !goesOn(libc, errno)) return errno;
   const revents = pollFd(libc, fd, abi.POLLOUT, 0);
   return revents > 0 ? settle(libc, fd, revents, attempt) : PENDING;
 }
@@ -128,6 +152,8 @@ export async function awaitConnected(
     const revents = await waitFor(libc, fd, libc.abi.POLLOUT, end, signal);
     if (revents === 0) return DEADLINE;
     if (revents === CLOSED || revents === ABORTED) return revents;
+    // Others may have had their turn between the wake-up and this line.
+    if (attempt.isOver) return CLOSED;
     if (revents < 0) return -revents;
     const errno = settle(libc, fd, revents, attempt);
     if (errno !== PENDING) return errno;

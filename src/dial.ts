@@ -6,23 +6,28 @@
 import { type Libc, libc } from "../ffi/libc.ts";
 import { type Address, bytesOf } from "./address.ts";
 import { isSelfConnected } from "./connect.ts";
-import { type ErrnoError, errnoError, errnoErrorFor } from "./errors.ts";
+import { checkFunction, checkMilliseconds } from "./arguments.ts";
+import { ErrnoError, errnoError, errnoErrorFor } from "./errors.ts";
 import {
   type IpAddress,
   lookup,
   type LookupQuery,
   lookupSync,
 } from "./lookup.ts";
-import type { SocketOptionName, SocketOptions } from "./options.ts";
+import {
+  checkOption,
+  type SocketOptionName,
+  type SocketOptions,
+} from "./options.ts";
 import { type Contender, interleave, race } from "./race.ts";
 import { ABORTED } from "./reactor.ts";
 import {
   type AttemptOptions,
   bindSocket,
-  checkTimeout,
   connectError,
   connectSocket,
   connectSocketSync,
+  portOf,
   Socket,
   type SocketFamily,
 } from "./socket.ts";
@@ -129,30 +134,31 @@ const TELLING = [
  */
 export function connectSync(
   options: ConnectOptions,
-  defaults: DialOptions = {},
+  defaults?: DialOptions,
 ): Socket {
-  const dial = { ...defaults, ...options };
+  const dial = merge(options, defaults);
   dial.signal?.throwIfAborted();
-  const timeout = checkTimeout(dial.timeout);
+  const timeout = checkMilliseconds("timeout", dial.timeout, Infinity);
   const start = performance.now();
   const c = libc();
+  checkSetup(c, dial);
   const { name, addresses, local } = planTarget(c, dial);
   const candidates = isQuery(addresses)
     ? permitted(c, lookupSync(c, addresses))
     : addresses;
+  // One address is not charged for the time it took to come by it.
+  let share = timeout;
   const errors: ErrnoError[] = [];
-  for (const [index, address] of candidates.entries()) {
-    const left = candidates.length - index;
-    const rest = timeout - (performance.now() - start);
-    // One address is not charged for the time it took to come by it.
-    const share = candidates.length === 1 ? timeout : Math.max(
-      0,
-      left === 1 ? rest : Math.min(rest, Math.max(rest / left, FAIR_SHARE)),
-    );
-    const result = attemptSync(address, local(address), share, dial);
+  for (let left = candidates.length; left > 0; left--) {
+    const address = candidates[candidates.length - left]!;
+    if (candidates.length > 1 && timeout !== Infinity) {
+      const rest = timeout - (performance.now() - start);
+      if (rest <= 0 && errors.length > 0) break;
+      share = Math.max(0, Math.min(rest, Math.max(rest / left, FAIR_SHARE)));
+    }
+    const result = attemptSync(address, local(address), share, dial, start);
     if (result instanceof Socket) return result;
     errors.push(result);
-    if (rest <= 0) break;
   }
   throw combine(name, errors, start);
 }
@@ -199,15 +205,21 @@ export function connectSync(
  */
 export async function connect(
   options: ConnectOptions,
-  defaults: DialOptions = {},
+  defaults?: DialOptions,
 ): Promise<Socket> {
-  const dial = { ...defaults, ...options };
+  const dial = merge(options, defaults);
   const { signal } = dial;
   signal?.throwIfAborted();
-  const timeout = checkTimeout(dial.timeout);
-  const attemptDelay = checkDelay(dial.attemptDelay);
+  const timeout = checkMilliseconds("timeout", dial.timeout, Infinity);
+  const attemptDelay = checkMilliseconds(
+    "attemptDelay",
+    dial.attemptDelay,
+    ATTEMPT_DELAY,
+    LEAST_ATTEMPT_DELAY,
+  );
   const start = performance.now();
   const c = libc();
+  checkSetup(c, dial);
   const { name, addresses, local } = planTarget(c, dial);
   const candidates = isQuery(addresses)
     ? permitted(
@@ -215,6 +227,7 @@ export async function connect(
       await within(lookup(c, addresses), name, start, timeout, signal),
     )
     : addresses;
+  signal?.throwIfAborted();
   if (candidates.length === 1) {
     const address = candidates[0]!;
     const result = await attempt(address, local(address), start, timeout, dial)
@@ -239,15 +252,17 @@ function attemptSync(
   local: Address | null,
   timeout: number,
   options: DialOptions,
+  start: number,
 ): Socket | ErrnoError {
-  const start = performance.now();
   for (let retries = 0;; retries++) {
     const socket = openFor(address, local, timeout !== Infinity, options);
+    if (!(socket instanceof Socket)) return socket;
     try {
+      options.onSocket?.(socket);
       const errno = connectSocketSync(socket, address, timeout);
       if (errno !== 0) return lose(socket, errno, address, start, timeout);
       if (timeout !== Infinity) socket.nonblocking = false;
-      const accident = selfConnection(socket, address, local, start);
+      const accident = selfConnection(socket, address, start);
       if (accident === null) return socket;
       if (retries === SELF_CONNECT_RETRIES) return accident;
     } catch (error) {
@@ -270,17 +285,22 @@ function attempt(
 
   async function run(): Promise<{ won: Socket } | { lost: ErrnoError }> {
     for (let retries = 0;; retries++) {
+      signal?.throwIfAborted();
       const own = openFor(address, local, true, options);
+      if (!(own instanceof Socket)) return { lost: own };
       socket = own;
       try {
-        const rest = Math.max(0, timeout - (performance.now() - start));
+        options.onSocket?.(own);
+        const rest = timeout === Infinity
+          ? timeout
+          : Math.max(0, timeout - (performance.now() - start));
         let errno = connectSocket(own, address, rest, signal);
         if (typeof errno !== "number") errno = await errno;
         if (errno === ABORTED) throw signal!.reason;
         if (errno !== 0) {
           return { lost: lose(own, errno, address, start, timeout) };
         }
-        const accident = selfConnection(own, address, local, start);
+        const accident = selfConnection(own, address, start);
         if (accident === null) return { won: own };
         if (retries === SELF_CONNECT_RETRIES) return { lost: accident };
       } catch (error) {
@@ -293,28 +313,52 @@ function attempt(
   return { outcome: run(), abandon: () => socket?.close() };
 }
 
-/** A socket with everything that has to be set before connect(2). */
+/**
+ * A socket with everything that has to be set before connect(2), or what stood
+ * in the way: another address may do, as where one family is switched off.
+ */
 export function openFor(
   address: Address,
   local: Address | null,
   nonblocking: boolean,
   options: DialOptions & { readonly interface?: string | undefined },
-): Socket {
+): Socket | ErrnoError {
   const family = address.family as SocketFamily;
-  const socket = Socket.open({ family, nonblocking });
+  let socket: Socket | null = null;
   try {
+    socket = Socket.open({ family, nonblocking });
     if (options.interface !== undefined) {
       socket.setOption("interface", options.interface);
     }
     if (options.socketOptions !== undefined) {
       setOptions(socket, options.socketOptions);
     }
-    options.onSocket?.(socket);
     if (local !== null) bindSocket(socket, local);
     return socket;
   } catch (error) {
-    socket.close();
+    socket?.close();
+    if (error instanceof ErrnoError) return error;
     throw error;
+  }
+}
+
+/** One set of options; nothing is copied where there are no defaults. */
+function merge(
+  options: ConnectOptions | undefined,
+  defaults: DialOptions | undefined,
+): ConnectOptions {
+  return defaults === undefined && options !== undefined
+    ? options
+    : { ...defaults, ...options! };
+}
+
+/** Makes sure of what is set before connect(2), as far as that can be told. */
+function checkSetup({ abi }: Libc, options: DialOptions): void {
+  const { socketOptions, onSocket } = options;
+  if (onSocket !== undefined) checkFunction("onSocket", onSocket);
+  if (socketOptions === undefined) return;
+  for (const [name, value] of Object.entries(socketOptions)) {
+    if (value !== undefined) checkOption(abi, name as SocketOptionName, value);
   }
 }
 
@@ -351,13 +395,11 @@ function lose(
 export function selfConnection(
   socket: Socket,
   address: Address,
-  local: Address | null,
   start: number,
 ): ErrnoError | null {
   if (!("hostname" in address)) return null;
   const { port } = address;
-  if (port < LOWEST_EPHEMERAL_PORT) return null;
-  if (local !== null && "port" in local && local.port === port) return null;
+  if (port < LOWEST_EPHEMERAL_PORT || portOf(socket) === port) return null;
   if (!isSelfConnected(libc(), socket.fd, bytesOf(address))) return null;
   const text = address.toString();
   socket.setOption("linger", 0);
@@ -383,14 +425,6 @@ export function permitted(c: Libc, addresses: IpAddress[]): IpAddress[] {
     c.permissions.demandResolved(hostname, port);
   }
   return addresses;
-}
-
-function checkDelay(delay: number = ATTEMPT_DELAY): number {
-  if (typeof delay === "number" && delay >= LEAST_ATTEMPT_DELAY) return delay;
-  throw new RangeError(
-    `Cannot use attemptDelay ${delay}: it must be ${LEAST_ATTEMPT_DELAY} or ` +
-      "more milliseconds",
-  );
 }
 
 /** What becomes of the resolver's work, unless time or patience end first. */

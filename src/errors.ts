@@ -29,17 +29,35 @@ export interface ErrnoContext {
   readonly errors?: readonly ErrnoError[] | undefined;
 }
 
+/** What an {@linkcode ErrnoError} tells of itself, as plain data. */
+export interface ErrnoFacts
+  extends Omit<ErrnoContext, "subject" | "detail" | "errors"> {
+  /** The name of its class: `"Errno.ECONNREFUSED"`. */
+  readonly name: string;
+  /** What happened, in one line. */
+  readonly message: string;
+  /** The errno's name, or `"UNKNOWN"`. */
+  readonly code: ErrnoCode | "UNKNOWN";
+  /** The number that it had on the system it came from. */
+  readonly errno: number;
+  /** The same of each attempt, where several addresses were tried. */
+  readonly errors?: readonly ErrnoFacts[] | undefined;
+}
+
 /** The names by which one system's number may be called. */
-type Aliases<C extends ErrnoCode> = C extends "EAGAIN" | "EWOULDBLOCK"
+export type ErrnoAlias<C extends ErrnoCode> = C extends "EAGAIN" | "EWOULDBLOCK"
   ? "EAGAIN" | "EWOULDBLOCK"
   : C extends "ENOTSUP" | "EOPNOTSUPP" ? "ENOTSUP" | "EOPNOTSUPP"
   : C extends "EDEADLK" | "EDEADLOCK" ? "EDEADLK" | "EDEADLOCK"
+  : C extends "EEXIST" | "ENOTEMPTY" ? "EEXIST" | "ENOTEMPTY"
+  : C extends "ERESTART" | "ECLONEME" ? "ERESTART" | "ECLONEME"
+  : C extends "EDESTADDRREQ" | "EDESTADDREQ" ? "EDESTADDRREQ" | "EDESTADDREQ"
   : C;
 
 /** An {@linkcode ErrnoError} of one errno. */
 export interface ErrnoErrorOf<C extends ErrnoCode> extends ErrnoError {
   /** The errno's name, or the other name of the same number. */
-  readonly code: Aliases<C>;
+  readonly code: ErrnoAlias<C>;
 }
 
 /** The class of one errno, for `instanceof`. */
@@ -84,19 +102,21 @@ export class ErrnoError extends Error {
   readonly errno: number;
   /** The C function that failed. */
   readonly syscall: string;
+  /** Each attempt's own error, where several addresses were tried. */
+  readonly errors: readonly ErrnoError[];
+  // The rest is absent where it is not known, so that a printed error shows no
+  // more than there is to tell.
   /** The address it was given, as text. */
-  readonly address: string | undefined;
+  declare readonly address: string | undefined;
   /** The address on this side, as text, where one was known by then. */
-  readonly localAddress: string | undefined;
+  declare readonly localAddress: string | undefined;
   /** Milliseconds from the start of the attempt to its failure. */
-  readonly elapsed: number | undefined;
+  declare readonly elapsed: number | undefined;
   /**
    * For ETIMEDOUT: `"deadline"` if the caller's `timeout` ended it, `"kernel"`
    * if the system gave up by itself.
    */
-  readonly timeoutKind: "deadline" | "kernel" | undefined;
-  /** Each attempt's own error, where several addresses were tried. */
-  readonly errors: readonly ErrnoError[];
+  declare readonly timeoutKind: "deadline" | "kernel" | undefined;
 
   /**
    * Errors are made by failed calls; of a known errno, by its class.
@@ -114,12 +134,42 @@ export class ErrnoError extends Error {
     this.code = code;
     this.errno = errno;
     this.syscall = context.syscall;
-    this.address = context.address;
-    this.localAddress = context.localAddress;
-    this.elapsed = context.elapsed;
-    this.timeoutKind = context.timeoutKind ??
-      (code === "ETIMEDOUT" ? "kernel" : undefined);
     this.errors = context.errors ?? [];
+    const { address, localAddress, elapsed } = context;
+    const timeoutKind = context.timeoutKind ??
+      (code === "ETIMEDOUT" ? "kernel" : undefined);
+    if (address !== undefined) this.address = address;
+    if (localAddress !== undefined) this.localAddress = localAddress;
+    if (elapsed !== undefined) this.elapsed = elapsed;
+    if (timeoutKind !== undefined) this.timeoutKind = timeoutKind;
+  }
+
+  /**
+   * All that it tells of itself, as plain data.
+   *
+   * `structuredClone` and `postMessage` keep an error's message and drop its
+   * class and its fields, on every runtime. What this answers goes through them
+   * unharmed, and through JSON, where it is asked for by itself.
+   *
+   * @returns The fields that are known, `name` and `message` among them.
+   *
+   * @example From a worker to whoever started it
+   * ```ts
+   * import { Errno } from "@einprogress/connect";
+   * import { assertEquals } from "@std/assert";
+   *
+   * const error = new Errno.ECONNREFUSED({ syscall: "connect" });
+   * const received = structuredClone(error.toJSON());
+   * assertEquals(received.code, "ECONNREFUSED");
+   * assertEquals(received.errno, error.errno);
+   * ```
+   */
+  toJSON(): ErrnoFacts {
+    const { name, message, errors, ...rest } = this;
+    const facts = { name, message, ...rest };
+    return errors.length === 0
+      ? facts
+      : { ...facts, errors: errors.map((error) => error.toJSON()) };
   }
 
   static {
@@ -303,6 +353,11 @@ const PHRASES: Readonly<Record<ErrnoCode, string>> = {
   EXFULL: "exchange full",
 };
 
+/** An errno's words in a message. */
+export function phraseOf(code: ErrnoCode): string {
+  return PHRASES[code];
+}
+
 /** What a call was about to do, by its C name: with an address, and without. */
 const ACTIONS: Readonly<Record<string, readonly [string, string]>> = {
   bind: ["bind to", "bind"],
@@ -355,6 +410,9 @@ function classOf(own: ErrnoCode): OwnErrnoClass {
   return errnoClass;
 }
 
+/** The errors that stand for a failed call, as opposed to those made by hand. */
+const answers = new WeakSet<object>();
+
 /** Each table's names by number, made when first needed. */
 const namesOf = new WeakMap<Abi["errnos"], Map<number, ErrnoCode>>();
 
@@ -399,9 +457,8 @@ export const Errno: { readonly [C in ErrnoCode]: ErrnoClass<C> } =
 /**
  * Tells whether an error is of one errno.
  *
- * Looks at `code` alone, so that it also holds for errors that lost their class
- * on the way, as through `structuredClone` and `postMessage`, and for those of
- * the runtime's own modules.
+ * Looks at `code` alone, so that it also holds for those of the runtime's own
+ * modules, and of another copy of this package.
  *
  * @param error Anything that was caught.
  * @param code The errno's name, or another name of the same number.
@@ -420,7 +477,7 @@ export const Errno: { readonly [C in ErrnoCode]: ErrnoClass<C> } =
 export function isErrno<C extends ErrnoCode>(
   error: unknown,
   code: C,
-): error is Error & { readonly code: Aliases<C> } {
+): error is Error & { readonly code: ErrnoAlias<C> } {
   if (!(error instanceof Error) || !("code" in error)) return false;
   const { code: own } = error;
   if (own === code) return true;
@@ -469,8 +526,20 @@ export function errnoErrorFor(
   context: ErrnoContext,
 ): ErrnoError {
   const code = nameOf(currentAbi().errnos, errno);
-  if (code === undefined) return new ErrnoError("UNKNOWN", errno, context);
-  return new classes[code](context, code, errno);
+  const error = code === undefined
+    ? new ErrnoError("UNKNOWN", errno, context)
+    : new classes[code](context, code, errno);
+  answers.add(error);
+  return error;
+}
+
+/**
+ * Whether an error is what a call of this process came to, in which case the
+ * library is open and there may be traces to be found; one that somebody has
+ * made has neither.
+ */
+export function isAnswer(error: object): boolean {
+  return answers.has(error);
 }
 
 /** The error for an errno by name, with the number it has here. */
@@ -478,7 +547,10 @@ export function errnoError(
   code: ErrnoCode,
   context: ErrnoContext,
 ): ErrnoError {
-  return errnoErrorFor(currentAbi().errnos[code] ?? 0, context);
+  const errno = currentAbi().errnos[code];
+  return errno === undefined
+    ? new classes[code](context, code, 0)
+    : errnoErrorFor(errno, context);
 }
 
 /** Each failure of name resolution, in words. */
@@ -516,6 +588,8 @@ export class LookupError extends Error {
   readonly hostname: string;
 
   /**
+   * Made by a failed lookup.
+   *
    * @param hostname The name that was asked for.
    * @param code The failure's name.
    * @param errno The failure's number.
@@ -553,6 +627,8 @@ export class NotSupportedError extends Error {
   readonly os: string;
 
   /**
+   * Made by whoever would have to use what is missing.
+   *
    * @param feature What is missing.
    * @param os The system that lacks it.
    */

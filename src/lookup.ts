@@ -58,10 +58,19 @@ export async function lookup(
   query: LookupQuery,
 ): Promise<IpAddress[]> {
   if (libc.getaddrinfoAsync === undefined) return await lookupNode(libc, query);
-  const { node, hints, list } = argumentsFor(libc, query);
-  const eai = await libc.getaddrinfoAsync(node, hints, list);
-  return takeList(libc, query, list, eai, 0);
+  const memory = argumentsFor(libc, query);
+  const { node, hints, list } = memory;
+  inUse.add(memory);
+  try {
+    const eai = await libc.getaddrinfoAsync(node, hints, list);
+    return takeList(libc, query, list, eai, 0);
+  } finally {
+    inUse.delete(memory);
+  }
 }
+
+/** What other threads work on, kept from the garbage collector. */
+const inUse = new Set<unknown>();
 
 function argumentsFor(
   { abi }: Libc,

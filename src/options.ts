@@ -7,6 +7,7 @@
 import type { Abi } from "../ffi/abi.ts";
 import { type Libc, newMemory } from "../ffi/libc.ts";
 import { type Address, bytesOf, isAddress } from "./address.ts";
+import { isObject, show } from "./arguments.ts";
 import { ErrnoError, errnoErrorFor, NotSupportedError } from "./errors.ts";
 
 /**
@@ -728,10 +729,24 @@ export function setOption<N extends SocketOptionName>(
   name: N,
   value: SocketOptions[N],
 ): void {
+  checkOption(libc.abi, name, value).set({ libc, fd, family, name }, value);
+}
+
+/**
+ * Makes sure that an option can be set to a value, as far as that can be told
+ * without a socket.
+ *
+ * @throws As {@linkcode setOption} does, before any call.
+ */
+export function checkOption<N extends SocketOptionName>(
+  abi: Abi,
+  name: N,
+  value: SocketOptions[N],
+): Option<SocketOptions[N]> {
   const option: Option<SocketOptions[N]> = find("set", name);
-  if (!option.isIn(libc.abi)) throw unsupported(name, libc.abi);
-  option.check(value, name, libc.abi);
-  option.set({ libc, fd, family, name }, value);
+  if (!option.isIn(abi)) throw unsupported(name, abi);
+  option.check(value, name, abi);
+  return option;
 }
 
 /**
@@ -1033,10 +1048,6 @@ function keyBytes(key: string | Uint8Array): Uint8Array {
   return typeof key === "string" ? encoder.encode(key) : key;
 }
 
-function isObject(value: unknown): value is object {
-  return typeof value === "object" && value !== null;
-}
-
 function wrongType(name: string, value: unknown, expected: string): TypeError {
   return new TypeError(
     `Cannot set option "${name}" to ${show(value)}: expected ${expected}`,
@@ -1059,23 +1070,4 @@ function unsupported(name: string, { os }: Abi): NotSupportedError {
 
 function refusal(syscall: string, result: number, what: string): ErrnoError {
   return errnoErrorFor(-result, { syscall, subject: what });
-}
-
-/** A value as messages show it: text in quotes, cut where it is long. */
-function show(value: unknown): string {
-  switch (typeof value) {
-    case "string":
-      return JSON.stringify(
-        value.length > 200 ? `${value.slice(0, 200)}…` : value,
-      );
-    case "object":
-      if (value === null) return "null";
-      return Array.isArray(value) && value.length < 5 && !value.some(isObject)
-        ? `[${value.map(show).join(", ")}]`
-        : "(an object)";
-    case "function":
-      return "(a function)";
-    default:
-      return String(value);
-  }
 }

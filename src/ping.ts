@@ -7,12 +7,13 @@ import { createServer } from "node:net";
 import { setImmediate, setTimeout } from "node:timers/promises";
 import { type Libc, libc } from "../ffi/libc.ts";
 import { type Address, bytesOf } from "./address.ts";
+import { checkMilliseconds } from "./arguments.ts";
 import { connectFd, DEADLINE, waitConnected } from "./connect.ts";
 import { openFor, permitted, selfConnection } from "./dial.ts";
 import { ErrnoError, NotSupportedError } from "./errors.ts";
 import { type LookupFamily, lookupSync } from "./lookup.ts";
 import type { TcpInfo } from "./options.ts";
-import { checkTimeout, connectError, type Socket } from "./socket.ts";
+import { connectError, Socket } from "./socket.ts";
 import { type ConnectTarget, planTarget } from "./target.ts";
 
 /** How a target is pinged. */
@@ -166,8 +167,8 @@ export async function* ping(
 ): AsyncGenerator<Probe, void, void> {
   const { signal } = options;
   const count = checkCount(options.count ?? 10);
-  const interval = checkInterval(options.interval ?? 100);
-  const timeout = checkTimeout(options.timeout ?? 1000);
+  const interval = checkMilliseconds("interval", options.interval, 100);
+  const timeout = checkMilliseconds("timeout", options.timeout, 1000);
   signal?.throwIfAborted();
   const c = libc();
   const route = routeTo(c, options);
@@ -200,7 +201,7 @@ function warmUp(c: Libc, route: Route): void {
   const socket = open(route);
   try {
     for (let round = 0; round < WARM_UP_ROUNDS; round++) {
-      connectFd(c, -1, bytes, 0, false);
+      connectFd(c, -1, bytes, 0);
       waitConnected(c, socket.fd, 0);
     }
   } finally {
@@ -209,7 +210,9 @@ function warmUp(c: Libc, route: Route): void {
 }
 
 function open({ address, local, options }: Route): Socket {
-  return openFor(address, local, true, options);
+  const socket = openFor(address, local, true, options);
+  if (socket instanceof Socket) return socket;
+  throw socket;
 }
 
 async function probe(
@@ -237,7 +240,6 @@ async function probe(
       socket.fd,
       bytes,
       Math.min(timeout, PATIENCE),
-      false,
     );
     let wall = performance.now() - start;
     while (errno === DEADLINE && wall < timeout) {
@@ -248,13 +250,13 @@ async function probe(
       const slice = Math.min(left, PATIENCE);
       // A Unix-domain connect that found the backlog full has begun nothing.
       errno = address.family === "unix"
-        ? connectFd(c, socket.fd, bytes, slice, false)
+        ? connectFd(c, socket.fd, bytes, slice)
         : waitConnected(c, socket.fd, slice);
       wall = performance.now() - start;
     }
     const info = infoOf(socket, address);
     const error = errno === 0
-      ? selfConnection(socket, address, null, start)
+      ? selfConnection(socket, address, start)
       : connectError(socket, errno, begun.address, start, timeout);
     return {
       ...begun,
@@ -314,13 +316,6 @@ function checkCount(count: number): number {
   if (Number.isSafeInteger(count) && count >= 0) return count;
   throw new RangeError(
     `Cannot use count ${count}: it must be an integer, 0 or more`,
-  );
-}
-
-function checkInterval(interval: number): number {
-  if (interval >= 0) return interval;
-  throw new RangeError(
-    `Cannot use interval ${interval}: it must be 0 or more milliseconds`,
   );
 }
 

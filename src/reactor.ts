@@ -71,6 +71,8 @@ export function waitFor(
   end: number,
   signal: AbortSignal | undefined,
 ): Promise<number> {
+  // An aborted signal does not tell again.
+  if (signal?.aborted) return Promise.resolve(ABORTED);
   let reactor = reactors.get(libc);
   if (reactor === undefined) {
     reactor = new Reactor(libc);
@@ -198,7 +200,8 @@ class Reactor {
   /** Sees to it that a new waiter is looked after. */
   #join(now: number, end: number): void {
     this.#idle = false;
-    if (this.#spins) this.#spinUntil = now + SPIN;
+    // Not for those that come after: a stream of them would never let it park.
+    if (this.#spins && this.#waiters.size === 1) this.#spinUntil = now + SPIN;
     if (this.#parkedUntil === -Infinity || this.#spins) this.#schedule();
     else if (!this.#selector!.isLive || end < this.#parkedUntil) this.#wake();
   }
@@ -284,6 +287,7 @@ class Reactor {
       const { next } = waiter;
       if (isFault || (waiter.events & events) !== 0) {
         this.#spins = now - waiter.since <= SPIN;
+        if (this.#spins) this.#spinUntil = now + SPIN;
         this.#settle(waiter, events);
       }
       waiter = next;

@@ -33,7 +33,10 @@ export interface Selector {
    * than: look.
    */
   wait(timeout: number): Promise<number>;
-  /** Ends the wait that is under way. */
+  /**
+   * Ends the wait that is under way. A look does not undo it, which may come
+   * before the other thread has noticed.
+   */
   wake(): void;
   /** Gives up the descriptors of its own. No wait may be under way. */
   close(): void;
@@ -65,6 +68,7 @@ class EpollSelector implements Selector {
   readonly #epfd: number;
   /** A socket that could always be written to: to arm it is to wake a wait. */
   readonly #waker: number;
+  #isAwake = false;
   readonly #event: Uint8Array<ArrayBuffer>;
   readonly #eventView: DataView;
   readonly #batch: Uint8Array<ArrayBuffer>;
@@ -129,13 +133,17 @@ class EpollSelector implements Selector {
   }
 
   wait(timeout: number): Promise<number> {
+    if (this.#isAwake) {
+      this.#isAwake = false;
+      this.#control(this.#epoll.EPOLL_CTL_MOD, this.#waker, 0);
+    }
     return this.#libc.pollAsync(this.#pollfd, 1, timeout);
   }
 
   wake(): void {
-    const { EPOLL_CTL_MOD, EPOLLONESHOT } = this.#epoll;
+    this.#isAwake = true;
     const { POLLOUT } = this.#libc.abi;
-    this.#control(EPOLL_CTL_MOD, this.#waker, POLLOUT | EPOLLONESHOT);
+    this.#control(this.#epoll.EPOLL_CTL_MOD, this.#waker, POLLOUT);
   }
 
   close(): void {
@@ -164,6 +172,9 @@ class PollSelector implements Selector {
   /** Two sockets: what is sent on one wakes a wait on the other. */
   readonly #wakers: readonly [heard: number, said: number];
   readonly #byte = newMemory(1);
+  #isAwake = false;
+  /** What the other thread waits on, kept from the garbage collector. */
+  #waiting: Uint8Array | null = null;
   /** Where each descriptor stands in the array; the first place is a waker's. */
   readonly #places = new Map<number, number>();
   #count = 1;
@@ -234,9 +245,7 @@ class PollSelector implements Selector {
       const events = this.#view.getUint16(i * size + revents, abi.littleEndian);
       if (events === 0) continue;
       seen++;
-      if (i === 0) {
-        this.#hear();
-      } else if (found < BATCH) {
+      if (i > 0 && found < BATCH) {
         this.fds[found] = this.#view.getInt32(i * size + fd, abi.littleEndian);
         this.events[found] = events;
         found++;
@@ -247,12 +256,16 @@ class PollSelector implements Selector {
   }
 
   wait(timeout: number): Promise<number> {
-    const { size } = this.#libc.abi.pollfd;
-    const copy = this.#array.slice(0, this.#count * size);
+    if (this.#isAwake) this.#hear();
+    const length = this.#count * this.#libc.abi.pollfd.size;
+    const copy = newMemory(length);
+    copy.set(this.#array.subarray(0, length));
+    this.#waiting = copy;
     return this.#libc.pollAsync(copy, this.#count, timeout);
   }
 
   wake(): void {
+    this.#isAwake = true;
     this.#libc.sendto(this.#wakers[1], this.#byte, 1, this.#flags(), null, 0);
   }
 
@@ -267,6 +280,7 @@ class PollSelector implements Selector {
 
   /** Takes what {@linkcode PollSelector.wake} has said. */
   #hear(): void {
+    this.#isAwake = false;
     const flags = this.#libc.abi.MSG_DONTWAIT;
     const [heard] = this.#wakers;
     while (this.#libc.recvfrom(heard, this.#byte, 1, flags, null, null) >= 0);

@@ -5,14 +5,31 @@
  */
 import type { Abi } from "../ffi/abi.ts";
 import { type Libc, libc, newMemory } from "../ffi/libc.ts";
-import { type Address, bytesOf, decodeAddress, isAddress } from "./address.ts";
+import {
+  type Address,
+  bytesOf,
+  decodeAddress,
+  isAddress,
+  unspecified,
+} from "./address.ts";
+import {
+  checkBytes,
+  checkInteger,
+  checkMilliseconds,
+  show,
+} from "./arguments.ts";
 import {
   type Attempt,
   awaitConnected,
+  type Before,
   beginConnect,
+  BEGUN,
   connectFd,
   DEADLINE,
+  FAILED,
   familyOf,
+  FRESH,
+  goesOn,
   PENDING,
   pollFd,
   takeErrno,
@@ -173,6 +190,9 @@ const DIRECTIONS: Readonly<Record<"read" | "write" | "both", keyof Abi>> = {
   both: "SHUT_RDWR",
 };
 
+/** The largest int of C. */
+const INT_MAX = 0x7fff_ffff;
+
 /** The most that one call is given; its answer has to fit an int. */
 const LARGEST_TRANSFER = 0x7fff_f000;
 
@@ -196,6 +216,12 @@ export let connectSocket: (
   timeout: number,
   signal: AbortSignal | undefined,
 ) => number | Promise<number>;
+
+/** Binds without asking for permission; for callers who have asked. */
+export let bindSocket: (socket: Socket, address: Address) => void;
+
+/** The port that the socket was bound to by name, 0 if the system chose. */
+export let portOf: (socket: Socket) => number;
 
 /**
  * A socket of the C library: one descriptor and its methods.
@@ -222,10 +248,16 @@ export class Socket implements Disposable {
   readonly #family: number;
   /** Whether the descriptor's past is unknown. */
   readonly #adopted: boolean;
-  /** Where the last attempt went, which may still be under way. */
+  /** The port that the caller gave the socket, if any. */
+  #port = 0;
+  /** Where the last attempt went. */
   #target: Address | null = null;
-  /** Whether {@linkcode Socket.connect} waits for it. */
-  #connecting = false;
+  /** Where an attempt goes that may still be under way. */
+  #pending: Address | null = null;
+  /** Whether the last attempt failed. */
+  #failed = false;
+  /** What {@linkcode Socket.connect} waits for. */
+  #attempt: Attempt | null = null;
   /** Whether the reactor may know the descriptor. */
   #hasWaited = false;
   /** Whether the descriptor is known not to block; if not, it is asked. */
@@ -236,6 +268,8 @@ export class Socket implements Disposable {
       socket.#connectSync(address, timeout);
     connectSocket = (socket, address, timeout, signal) =>
       socket.#connect(address, timeout, signal);
+    bindSocket = (socket, address) => socket.#bind(address);
+    portOf = (socket) => socket.#port;
   }
 
   private constructor(
@@ -258,6 +292,8 @@ export class Socket implements Disposable {
    * @throws {ErrnoError} If the system refuses: `EMFILE`, `EACCES` and
    * `EPERM` for raw sockets, `EPROTONOSUPPORT`, `EAFNOSUPPORT`, ….
    * @throws {NotSupportedError} If the system has no such family or protocol.
+   * @throws The runtime's own error, for raw sockets and families without a
+   * name here, unless the program may reach every address.
    *
    * @example A non-blocking one
    * ```ts
@@ -280,14 +316,14 @@ export class Socket implements Disposable {
     const c = libc();
     const { abi } = c;
     const domain = numberFor(abi, "family", FAMILIES, family);
-    let flags = numberFor(abi, "type", TYPES, type);
-    flags |= abi.SOCK_CLOEXEC ?? 0;
+    const kind = numberFor(abi, "type", TYPES, type);
+    const number = numberFor(abi, "protocol", PROTOCOLS, protocol);
+    // What leaves such a socket need not go to the address that is named for
+    // it, or to any: no rule about addresses covers it.
+    if (!isOrdinary(abi, domain, kind)) c.permissions.demandAll(false);
+    let flags = kind | (abi.SOCK_CLOEXEC ?? 0);
     if (nonblocking) flags |= abi.SOCK_NONBLOCK ?? 0;
-    const fd = c.socket(
-      domain,
-      flags,
-      numberFor(abi, "protocol", PROTOCOLS, protocol),
-    );
+    const fd = c.socket(domain, flags, number);
     if (fd < 0) throw errnoErrorFor(-fd, { syscall: "socket" });
     const socket = new Socket(c, fd, domain, false);
     socket.#isNonblocking = nonblocking && abi.SOCK_NONBLOCK !== null;
@@ -336,11 +372,7 @@ export class Socket implements Disposable {
    * C: `getsockopt(2)` with `SO_TYPE`, `getsockname(2)`, `fcntl(2)`.
    */
   static fromFd(fd: number): Socket {
-    if (!Number.isInteger(fd) || fd < 0 || fd > 0x7fff_ffff) {
-      throw new RangeError(
-        `Cannot adopt descriptor ${fd}: fd must be an integer from 0 to 2147483647`,
-      );
-    }
+    checkInteger("fd", fd, INT_MAX);
     const c = libc();
     getRawOption(c, fd, c.abi.SOL_SOCKET, c.abi.SO_TYPE);
     const result = readAddress(c.getsockname, c, fd);
@@ -413,12 +445,14 @@ export class Socket implements Disposable {
    */
   tryConnect(address: Address): number {
     const libc = this.#libc;
+    if (this.#fd < 0) return libc.abi.errnos.EBADF!;
     if (!isAddress(address)) return libc.abi.errnos.EFAULT!;
     if (!isAllowed(libc, address)) return libc.abi.errnos.EACCES!;
-    this.#target = address;
     const bytes = bytesOf(address);
     // Subtracted from 0, since negating 0 makes -0.
-    return 0 - libc.connect(this.#fd, bytes, bytes.length);
+    const errno = 0 - libc.connect(this.#fd, bytes, bytes.length);
+    this.#note(address, errno);
+    return errno;
   }
 
   /**
@@ -580,7 +614,7 @@ export class Socket implements Disposable {
     demandAddress(address);
     this.#use("bind", address);
     demand(this.#libc, address);
-    bindSocket(this, address);
+    this.#bind(address);
   }
 
   /**
@@ -802,6 +836,8 @@ export class Socket implements Disposable {
    */
   sendSync(data: Uint8Array, options: SendOptions = {}): number {
     const { to = null, flags = 0 } = options;
+    checkBytes("data", data);
+    checkInteger("flags", flags, INT_MAX);
     if (to !== null) demandAddress(to);
     this.#use("sendto", to);
     const { abi } = this.#libc;
@@ -809,6 +845,7 @@ export class Socket implements Disposable {
     else if (this.#adopted && !this.#libc.permissions.net()) {
       const peer = this.remoteAddress;
       if (peer !== null) demand(this.#libc, peer);
+      else this.#libc.permissions.demandAll(false);
     }
     const bytes = to === null ? null : bytesOf(to);
     const size = Math.min(data.length, LARGEST_TRANSFER);
@@ -850,8 +887,8 @@ export class Socket implements Disposable {
    *
    * @param buffer Where to put the bytes.
    * @param options Flags.
-   * @returns How many there were, and the sender's address; an unnamed sender
-   * is an unspecified or an unnamed Unix address.
+   * @returns How many there were, and the sender's address; that of a sender
+   * without a name, and of a stream's, is unspecified.
    *
    * C: `recvfrom(2)`.
    */
@@ -862,7 +899,8 @@ export class Socket implements Disposable {
     const { abi } = this.#libc;
     offerRoom(abi);
     const size = this.#receive(buffer, options, sockaddr);
-    return [size, decodeAddress(sockaddr, filledRoom(abi))];
+    const room = filledRoom(abi);
+    return [size, room === 0 ? unspecified() : decodeAddress(sockaddr, room)];
   }
 
   /**
@@ -918,21 +956,28 @@ export class Socket implements Disposable {
     this.close();
   }
 
+  #bind(address: Address): void {
+    const bytes = bytesOf(address);
+    const result = this.#libc.bind(this.#fd, bytes, bytes.length);
+    this.#check("bind", result, address);
+    if ("port" in address) this.#port = address.port;
+  }
+
   #connectSync(address: Address, timeout: number): number {
     const libc = this.#libc;
-    if (this.#connecting) return libc.abi.errnos.EALREADY!;
-    const resume = this.#target === address;
-    this.#target = address;
+    if (this.#fd < 0) return libc.abi.errnos.EBADF!;
+    if (this.#attempt !== null) return libc.abi.errnos.EALREADY!;
     const bytes = bytesOf(address);
-    if (timeout === Infinity) {
-      return connectFd(libc, this.#fd, bytes, timeout, resume);
-    }
-    const wasBlocking = !this.nonblocking;
-    if (wasBlocking) this.nonblocking = true;
+    const before = this.#before(address);
+    const switches = timeout !== Infinity && !this.#isNonblocking &&
+      !this.nonblocking;
+    if (switches) this.nonblocking = true;
     try {
-      return connectFd(libc, this.#fd, bytes, timeout, resume);
+      const errno = connectFd(libc, this.#fd, bytes, timeout, before);
+      this.#note(address, errno);
+      return errno;
     } finally {
-      if (wasBlocking) this.nonblocking = false;
+      if (switches) this.nonblocking = false;
     }
   }
 
@@ -942,36 +987,64 @@ export class Socket implements Disposable {
     signal: AbortSignal | undefined,
   ): number | Promise<number> {
     const libc = this.#libc;
-    if (this.#connecting) return libc.abi.errnos.EALREADY!;
+    if (this.#fd < 0) return libc.abi.errnos.EBADF!;
+    if (this.#attempt !== null) return libc.abi.errnos.EALREADY!;
     if (!this.#isNonblocking) this.nonblocking = true;
-    const resume = this.#target === address;
-    this.#target = address;
-    const attempt: Attempt = { soft: 0 };
+    const attempt: Attempt = { soft: 0, isOver: false };
     const bytes = bytesOf(address);
-    const errno = beginConnect(libc, this.#fd, bytes, resume, attempt);
-    if (errno === PENDING) return this.#finish(timeout, signal, attempt);
+    const before = this.#before(address);
+    const errno = beginConnect(libc, this.#fd, bytes, before, attempt);
+    this.#note(address, errno);
+    if (errno === PENDING) {
+      return this.#finish(address, timeout, signal, attempt);
+    }
     const turn = takeTurn();
     return turn === null ? errno : turn.then(() => errno);
   }
 
+  /** What has gone before, for an attempt that goes to an address. */
+  #before(address: Address): Before {
+    if (this.#pending === address) return BEGUN;
+    return this.#failed ? FAILED : FRESH;
+  }
+
+  /** Remembers how an attempt ended, or that it has not. */
+  #note(address: Address, errno: number): void {
+    // Then it is another attempt that is under way.
+    if (errno === this.#libc.abi.errnos.EALREADY) return;
+    this.#target = address;
+    this.#pending = errno < 0 || goesOn(this.#libc, errno) ? address : null;
+    this.#failed = errno > 0;
+  }
+
   async #finish(
+    address: Address,
     timeout: number,
     signal: AbortSignal | undefined,
     attempt: Attempt,
   ): Promise<number> {
     const end = performance.now() + timeout;
-    this.#connecting = true;
+    this.#attempt = attempt;
     this.#hasWaited = true;
     try {
-      return await awaitConnected(this.#libc, this.#fd, end, signal, attempt);
+      const errno = await awaitConnected(
+        this.#libc,
+        this.#fd,
+        end,
+        signal,
+        attempt,
+      );
+      this.#note(address, errno);
+      return errno;
     } finally {
-      this.#connecting = false;
+      this.#attempt = null;
     }
   }
 
   /** Ends all use of the descriptor here; whoever waits for it is told. */
   #release(): number {
     const fd = this.#fd;
+    if (this.#attempt !== null) this.#attempt.isOver = true;
     if (this.#hasWaited) cancelWaits(this.#libc, fd);
     this.#fd = -1;
     return fd;
@@ -983,7 +1056,7 @@ export class Socket implements Disposable {
       if (event !== "POLLIN" && event !== "POLLOUT") {
         throw new TypeError(
           `Cannot wait for ${
-            inspect(event)
+            show(event)
           }: the events are "POLLIN" and "POLLOUT"`,
         );
       }
@@ -1002,6 +1075,8 @@ export class Socket implements Disposable {
     { flags = 0 }: ReceiveOptions,
     from: Uint8Array | null,
   ): number {
+    checkBytes("buffer", buffer);
+    checkInteger("flags", flags, INT_MAX);
     this.#use("recvfrom");
     const size = Math.min(buffer.length, LARGEST_TRANSFER);
     for (;;) {
@@ -1084,70 +1159,41 @@ export function connectError(
   });
 }
 
-/** Binds without asking for permission; for callers who have asked. */
-export function bindSocket(socket: Socket, address: Address): void {
-  const bytes = bytesOf(address);
-  const result = libc().bind(socket.fd, bytes, bytes.length);
-  if (result < 0) {
-    throw errnoErrorFor(-result, {
-      syscall: "bind",
-      address: address.toString(),
-    });
-  }
-}
-
-/**
- * Milliseconds as a caller gave them.
- *
- * @throws {TypeError} If it is no number; {@linkcode RangeError} if it is
- * negative or not a number at all.
- */
-export function checkTimeout(timeout: number | undefined): number {
-  if (timeout === undefined) return Infinity;
-  if (typeof timeout !== "number") {
-    throw new TypeError(
-      `Cannot use timeout ${
-        JSON.stringify(timeout)
-      }: it must be a number of milliseconds`,
-    );
-  }
-  if (!(timeout >= 0)) {
-    throw new RangeError(
-      `Cannot use timeout ${timeout}: it must be 0 or more milliseconds`,
-    );
-  }
-  return timeout;
+function checkTimeout(timeout: unknown): number {
+  return checkMilliseconds("timeout", timeout, Infinity);
 }
 
 function demandAddress(address: unknown): asserts address is Address {
   if (isAddress(address)) return;
   throw new TypeError(
-    `Cannot use address ${inspect(address)}: it must come from inet(), ` +
-      "inet6(), unix() or another of the address functions",
+    `Cannot use address ${show(address)}: it must come from inet(), inet6(), ` +
+      "unix() or another of the address functions",
   );
 }
 
-function inspect(value: unknown): string {
-  try {
-    return JSON.stringify(value) ?? String(value);
-  } catch {
-    return String(value);
-  }
-}
-
-/** The local address of a socket that has a port or a path, as text. */
+/**
+ * The local address of a socket that has a port or a path, as text. Nothing
+ * that goes wrong here may hide what went wrong before.
+ */
 function boundTo(socket: Socket): string | undefined {
   if (socket.closed) return undefined;
-  const address = socket.localAddress;
-  switch (address.family) {
-    case "inet":
-    case "inet6":
-      return address.port === 0 ? undefined : address.toString();
-    case "unix":
-      return address.path === "" ? undefined : address.toString();
-    default:
-      return undefined;
-  }
+  const c = libc();
+  if (readAddress(c.getsockname, c, socket.fd) < 0) return undefined;
+  const { port } = c.abi.sockaddrIn;
+  const room = filledRoom(c.abi);
+  // Most have neither port nor path, and the decoding is saved.
+  return room < port + 2 || (sockaddr[port] === 0 && sockaddr[port + 1] === 0)
+    ? undefined
+    : decodeAddress(sockaddr, room).toString();
+}
+
+/** Whether a socket can reach nobody but the peer that it is given. */
+function isOrdinary(abi: Abi, domain: number, type: number): boolean {
+  const { AF_INET, AF_INET6, AF_UNIX, AF_VSOCK } = abi;
+  const { SOCK_STREAM, SOCK_DGRAM, SOCK_SEQPACKET } = abi;
+  return (domain === AF_INET || domain === AF_INET6 || domain === AF_UNIX ||
+    domain === AF_VSOCK) &&
+    (type === SOCK_STREAM || type === SOCK_DGRAM || type === SOCK_SEQPACKET);
 }
 
 /** The system's number for a name, or the number that was given. */
@@ -1157,15 +1203,10 @@ function numberFor<N extends string>(
   names: Readonly<Record<N, keyof Abi>>,
   value: N | number,
 ): number {
-  if (typeof value === "number") {
-    if (Number.isInteger(value) && value >= 0) return value;
-    throw new RangeError(
-      `Cannot use ${argument} ${value}: a number must be an integer, 0 or more`,
-    );
-  }
+  if (typeof value === "number") return checkInteger(argument, value, INT_MAX);
   if (!Object.hasOwn(names, value)) {
     throw new TypeError(
-      `Cannot use ${argument} ${inspect(value)}: the names are ` +
+      `Cannot use ${argument} ${show(value)}: the names are ` +
         Object.keys(names).join(", "),
     );
   }

@@ -15,8 +15,12 @@ import {
   unix,
   vsock,
 } from "./address.ts";
+import { checkInteger, checkText, show } from "./arguments.ts";
 import type { LookupFamily, LookupQuery } from "./lookup.ts";
+import { checkOption } from "./options.ts";
 import { demand } from "./permission.ts";
+
+const MAX_PORT = 0xffff;
 
 /** A TCP port of a host. */
 export interface TcpTarget {
@@ -50,6 +54,7 @@ export interface TcpTarget {
 
 /** A Unix-domain stream socket. */
 export interface UnixTarget {
+  /** Tells it from a port of a host. */
   readonly transport: "unix";
   /** The path; one that begins with a NUL is a name outside the file system. */
   readonly path: string;
@@ -57,6 +62,7 @@ export interface UnixTarget {
 
 /** A port of a virtual machine, or of its host. */
 export interface VsockTarget {
+  /** Tells it from a port of a host. */
   readonly transport: "vsock";
   /** The context identifier; 2 is the host. */
   readonly cid: number;
@@ -98,7 +104,7 @@ export function planTarget(c: Libc, options: ConnectTarget): Plan {
     return planTcp(c, options);
   }
   throw new TypeError(
-    `Cannot use transport ${JSON.stringify(options.transport)}: ` +
+    `Cannot use transport ${show(options.transport)}: ` +
       'the transports are "tcp", "unix" and "vsock"',
   );
 }
@@ -121,8 +127,13 @@ function nowhere(): null {
 }
 
 function planTcp(c: Libc, options: TcpTarget): Plan {
-  const { port, localPort } = options;
-  const hostname = checkHostname(options.hostname ?? "127.0.0.1");
+  const { port, localPort, hostname: host = "127.0.0.1" } = options;
+  checkInteger("port", port, MAX_PORT);
+  const hostname = checkHostname(host);
+  if (options.interface !== undefined) {
+    checkOption(c.abi, "interface", options.interface);
+  }
+  if (localPort !== undefined) checkInteger("localPort", localPort, MAX_PORT);
   const from = localOf(options);
   const family = familyOf(options, from);
   const address = parseIp(hostname, port);
@@ -138,8 +149,6 @@ function planTcp(c: Libc, options: TcpTarget): Plan {
     ? anyOf(localPort)
     : nowhere;
   if (address !== null) return { ...planOne(c, address), local };
-  // Making an address of it checks the port before a resolver is troubled.
-  inet("0.0.0.0", port);
   c.permissions.demandHost(hostname, port);
   const query = { hostname, port, family };
   return { name: `${hostname}:${port}`, addresses: query, local };
@@ -154,18 +163,15 @@ function anyOf(localPort: number): Plan["local"] {
 
 /** The host without the brackets that an IPv6 address has in a URL. */
 function checkHostname(hostname: unknown): string {
-  if (typeof hostname !== "string") {
-    throw new TypeError(
-      `Cannot use hostname ${JSON.stringify(hostname)}: it must be a string`,
-    );
-  }
+  checkText("hostname", hostname);
   if (hostname === "" || hostname.includes("\0")) {
     throw new SyntaxError(
-      `Cannot parse hostname ${JSON.stringify(hostname)}: ` +
-        (hostname === "" ? "value is empty" : "it contains a NUL"),
+      `Cannot parse hostname ${show(hostname)}: ` +
+        (hostname === "" ? "it is empty" : "it holds a NUL"),
     );
   }
-  return hostname.startsWith("[") && hostname.endsWith("]")
+  return hostname.startsWith("[") && hostname.endsWith("]") &&
+      hostname.includes(":")
     ? hostname.slice(1, -1)
     : hostname;
 }
@@ -174,17 +180,18 @@ function localOf(
   { localAddress, localPort = 0 }: TcpTarget,
 ): InetAddress | Inet6Address | null {
   if (localAddress === undefined) return null;
-  if (typeof localAddress !== "string") {
-    throw new TypeError(
-      `Cannot use localAddress ${
-        JSON.stringify(localAddress)
-      }: it must be a string`,
-    );
+  checkText("localAddress", localAddress);
+  let cause: unknown;
+  try {
+    const address = parseIp(localAddress, localPort);
+    if (address !== null) return address;
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error;
+    cause = error;
   }
-  const address = parseIp(localAddress, localPort);
-  if (address !== null) return address;
   throw new SyntaxError(
-    `Cannot parse localAddress "${localAddress}": it is no IP address`,
+    `Cannot parse localAddress ${show(localAddress)}: it is no IP address`,
+    { cause },
   );
 }
 
@@ -195,9 +202,7 @@ function familyOf(
   if (family === undefined) return local?.family;
   if (family !== "inet" && family !== "inet6") {
     throw new TypeError(
-      `Cannot use family ${
-        JSON.stringify(family)
-      }: the families are "inet" and "inet6"`,
+      `Cannot use family ${show(family)}: the families are "inet" and "inet6"`,
     );
   }
   if (local !== null && local.family !== family) {

@@ -586,7 +586,7 @@ const skip = needs(
 test("the table of this system says what its headers say", () => {
   assert(host !== null);
   const facts = [...constantFacts(host), ...layoutFacts(host)];
-  const found = ask(facts, LIBC_HEADERS, vsockHeader(host));
+  const found = ask(facts, LIBC_HEADERS, ownHeaders(host));
   if (host.os === "linux") {
     const rest = facts.filter(({ name }) => !found.has(name));
     for (const [name, value] of ask(rest, LINUX_HEADERS)) {
@@ -662,12 +662,19 @@ function constantFacts(abi: Abi): Fact[] {
     ...entries(abi.eais),
     ...entries(abi.errnos),
     ...(abi.tcpInfo === null ? [] : [[info, abi.tcpInfo.option] as const]),
+    ...epollConstants(abi),
   ];
   return named.map(([name, value]) => ({
     name,
     expression: spellings[name] ?? name,
     value,
   }));
+}
+
+function epollConstants({ epoll }: Abi): [string, number][] {
+  if (epoll === null) return [];
+  const { event: _, ...constants } = epoll;
+  return Object.entries(constants);
 }
 
 function layoutFacts(abi: Abi): Fact[] {
@@ -727,6 +734,12 @@ function layoutFacts(abi: Abi): Fact[] {
   width("addrinfo", "ai_addrlen", abi.addrinfo.addrlenSize);
   field("addrinfo", "ai_addr", abi.addrinfo.addr);
   field("addrinfo", "ai_next", abi.addrinfo.next);
+  if (abi.epoll !== null) {
+    const { event } = abi.epoll;
+    size("struct epoll_event", event.size);
+    field("epoll_event", "events", event.events);
+    field("epoll_event", "data", event.data);
+  }
   if (abi.tcpInfo === null) return facts;
 
   const darwin = abi.os === "darwin";
@@ -754,9 +767,13 @@ function layoutFacts(abi: Abi): Fact[] {
   return facts;
 }
 
-function vsockHeader(abi: Abi): string[] {
-  if (abi.sockaddrVm === null) return [];
-  return [abi.os === "linux" ? "linux/vm_sockets.h" : "sys/vsock.h"];
+function ownHeaders(abi: Abi): string[] {
+  const headers = abi.epoll === null ? [] : ["sys/epoll.h"];
+  if (abi.sockaddrVm === null) return headers;
+  return [
+    ...headers,
+    abi.os === "linux" ? "linux/vm_sockets.h" : "sys/vsock.h",
+  ];
 }
 
 /** What a C program answers for those facts that the headers know, by name. */
@@ -903,10 +920,13 @@ function layouts(abi: Abi): {
   return list;
 }
 
+/** A layout in place of the one that a processor decides. */
+const EVENT = { size: 0, events: 0, data: 0 };
+
 /** A table without what a processor decides. */
 function portable(abi: Abi): Partial<Abi> {
-  const { arch: _, libraries: __, variadicOnStack: ___, ...rest } = abi;
-  return rest;
+  const { arch: _, libraries: __, variadicOnStack: ___, epoll, ...rest } = abi;
+  return epoll === null ? rest : { ...rest, epoll: { ...epoll, event: EVENT } };
 }
 
 /** `Object.entries` that keeps the keys' type. */

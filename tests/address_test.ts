@@ -336,7 +336,7 @@ test("addresses refuse ports and other numbers out of range", () => {
         [80n, "80"],
         [true, "true"],
         [Symbol("x"), "Symbol(x)"],
-        [[80], "(an object)"],
+        [[80], "[80]"],
         [{ valueOf: () => 80 }, "(an object)"],
         [() => 80, "(a function)"],
       ]

@@ -22,6 +22,7 @@ const RANKS: readonly string[] = [
   "src/options.ts",
   "src/permission.ts",
   "src/address.ts",
+  "src/arguments.ts",
   "src/errors.ts",
   "src/catalog.ts",
 ];

@@ -18,7 +18,12 @@ const COMMANDS: Readonly<Record<string, { flags: string[]; files: string[] }>> =
   {
     test: {
       // Tests start commands and other runtimes and read what /proc says of them, so narrower permissions would not hold.
-      flags: ["-A", "--doc", "--v8-flags=--expose-gc"],
+      flags: [
+        "-A",
+        "--doc",
+        "--preload=tests/_preload.ts",
+        "--v8-flags=--expose-gc",
+      ],
       files: ["tests", "mod.ts", "src", "README.md"],
     },
     check: { flags: [], files: ["mod.ts", "src", "ffi", "tests", "bench"] },

@@ -1,0 +1,489 @@
+/**
+ * Peers, places and processes that tests need.
+ *
+ * Whatever a fixture opens, it closes at the end of its block. Peers are plain sockets of the C library, so that they answer
+ * while a call under test blocks the thread: nothing here waits for an event loop but the children.
+ *
+ * @module
+ */
+import { spawn, spawnSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import process from "node:process";
+import { denoDoor } from "../ffi/doors/deno.ts";
+import {
+  currentAbi,
+  type Door,
+  type Libc,
+  libc,
+  newMemory,
+  type Signature,
+  useLibc,
+} from "../ffi/libc.ts";
+import type * as package_ from "../mod.ts";
+import {
+  type Address,
+  bytesOf,
+  decodeAddress,
+  inet,
+  type Inet6Address,
+  type InetAddress,
+} from "../src/address.ts";
+import { Socket } from "../src/socket.ts";
+import { hasCommand, isRoot, needs } from "./_harness.ts";
+
+/** Milliseconds after which a peer or a child that does nothing counts as stuck. */
+const PATIENCE = 30_000;
+
+const abi = currentAbi();
+
+// Opened here, since what a test opens it has to close.
+
+/** The system's C library, also while a fake is in force. */
+const real: Libc = libc();
+const extra: ExtraFunctions = openExtra(denoDoor);
+
+/** The address that most tests need: IPv4 loopback, a port of the system's choice. */
+const LOOPBACK: InetAddress = inet("127.0.0.1", 0);
+
+/** The descriptors of a fixture and the address that they stand for. */
+export interface Bound<A extends Address> extends Disposable {
+  readonly fd: number;
+  readonly address: A;
+}
+
+/** A socket that takes connections. */
+export interface Listener<A extends Address> extends Bound<A> {
+  /** Takes the next connection, for which it waits. */
+  accept(): Socket;
+  /** Takes the next connection and ends it by an RST. */
+  reset(): void;
+}
+
+type SocketKind = "stream" | "dgram" | "seqpacket";
+
+/** What a peer is made of. */
+export interface PeerOptions<A extends Address> {
+  /** Where; a port 0 leaves the choice to the system. */
+  at?: A;
+  /** @default {"stream"} */
+  type?: SocketKind;
+}
+
+/**
+ * A socket that is bound and does not listen.
+ *
+ * A stream socket of this kind refuses whoever connects. Unlike a port that was bound and closed again, this one cannot become
+ * somebody else's.
+ */
+export function bound<A extends Address = InetAddress>(
+  { at = LOOPBACK as Address as A, type = "stream" }: PeerOptions<A> = {},
+): Bound<A> {
+  const fd = real.socket(familyOf(at), typeOf(type), 0);
+  succeed("socket", fd);
+  try {
+    const bytes = bytesOf(at);
+    succeed("bind", real.bind(fd, bytes, bytes.length));
+    return {
+      fd,
+      address: nameOf(fd) as A,
+      [Symbol.dispose]() {
+        real.close(fd);
+      },
+    };
+  } catch (error) {
+    real.close(fd);
+    throw error;
+  }
+}
+
+/** A socket that listens; the kernel completes connections by itself, up to `backlog` and one more. */
+export function listen<A extends Address = InetAddress>(
+  { backlog = 128, ...options }: PeerOptions<A> & { backlog?: number } = {},
+): Listener<A> {
+  const peer = bound(options);
+  succeed("listen", extra.listen(peer.fd, backlog));
+  function accept(): Socket {
+    waitFor(peer.fd);
+    const fd = extra.accept(peer.fd, null, null);
+    succeed("accept", fd);
+    return Socket.fromFd(fd);
+  }
+  return {
+    ...peer,
+    accept,
+    reset() {
+      using socket = accept();
+      socket.setOption("linger", 0);
+    },
+  };
+}
+
+/**
+ * A listener whose backlog is full, so that whoever connects gets no answer: Linux drops the SYN, and a blocking connect of the
+ * Unix-domain family waits. Each `accept()` makes room for one.
+ */
+export function blackHole<A extends Address = InetAddress>(
+  options: PeerOptions<A> = {},
+): Listener<A> {
+  const listener = listen({ ...options, backlog: 0 });
+  const filler = Socket.open({
+    family: listener.address.family as "inet",
+    type: options.type ?? "stream",
+  });
+  filler.connectSync(listener.address);
+  // The client may be done before its last ACK has reached the backlog.
+  waitFor(listener.fd);
+  return {
+    ...listener,
+    [Symbol.dispose]() {
+      filler.close();
+      listener[Symbol.dispose]();
+    },
+  };
+}
+
+/** `null` where a full backlog drops SYNs, else a reason to skip. */
+export function canBlackHole(): string | null {
+  return abi.os === "linux"
+    ? null
+    : `${abi.os} may answer when a backlog is full`;
+}
+
+/** A new folder for sockets, gone with all that is in it at the end of the block. */
+export function tempFolder(): Disposable & { path: string } {
+  const path = mkdtempSync(join(tmpdir(), "einprogress-"));
+  return {
+    path,
+    [Symbol.dispose]() {
+      rmSync(path, { recursive: true });
+    },
+  };
+}
+
+/** A call of the C library: its name, and what it was given. */
+export interface Call {
+  readonly name: string;
+  readonly args: readonly unknown[];
+}
+
+/** The C library under observation. */
+export interface Watched extends Disposable {
+  /** Every call, in order. */
+  readonly calls: readonly Call[];
+  /** The names of the calls, those that only asked for descriptor flags left out. */
+  readonly names: readonly string[];
+}
+
+/** Watches every call of the C library until disposed, and puts those of `fakes` in the place of the system's. */
+export function watchLibc(fakes: Partial<Libc> = {}): Watched {
+  const calls: Call[] = [];
+  const watched: Record<string, unknown> = {};
+  for (const [name, value] of Object.entries({ ...real, ...fakes })) {
+    watched[name] = typeof value !== "function"
+      ? value
+      : (...args: unknown[]): unknown => {
+        calls.push({ name, args });
+        return (value as (...args: unknown[]) => unknown)(...args);
+      };
+  }
+  const use = useLibc(watched as unknown as Libc);
+  return {
+    calls,
+    get names() {
+      return calls.map(({ name }) => name);
+    },
+    [Symbol.dispose]() {
+      use[Symbol.dispose]();
+    },
+  };
+}
+
+/** The parts of a C library that resolve every name to these addresses. */
+export function fakeResolver(
+  addresses: readonly (InetAddress | Inet6Address)[],
+): Pick<Libc, "getaddrinfo" | "memcpyFrom" | "freeaddrinfo"> {
+  const { addrinfo, littleEndian } = abi;
+  // Nobody but the fakes ever follows these pointers.
+  const memory = new Map<bigint, Uint8Array>();
+  for (const [index, address] of addresses.entries()) {
+    const entry = newMemory(addrinfo.size);
+    const view = new DataView(entry.buffer);
+    const bytes = bytesOf(address);
+    const at = entryAt(index);
+    const next = index + 1 < addresses.length ? entryAt(index + 1) : 0n;
+    view.setInt32(addrinfo.family, familyOf(address), littleEndian);
+    if (addrinfo.addrlenSize === 8) {
+      view.setBigUint64(addrinfo.addrlen, BigInt(bytes.length), littleEndian);
+    } else {
+      view.setUint32(addrinfo.addrlen, bytes.length, littleEndian);
+    }
+    view.setBigUint64(addrinfo.addr, at + 1n, littleEndian);
+    view.setBigUint64(addrinfo.next, next, littleEndian);
+    memory.set(at, entry);
+    memory.set(at + 1n, bytes);
+  }
+  return {
+    getaddrinfo(_node, _hints, result) {
+      new DataView(result.buffer, result.byteOffset)
+        .setBigUint64(0, entryAt(0), littleEndian);
+      return [0, 0];
+    },
+    memcpyFrom(target, source, length) {
+      target.set(memory.get(source)!.subarray(0, length));
+    },
+    freeaddrinfo() {},
+  };
+}
+
+function entryAt(index: number): bigint {
+  return BigInt(2 * index + 2);
+}
+
+/**
+ * Sends SIGALRM to this process again and again, to a handler that lets it interrupt system calls.
+ *
+ * For a child's own use: the handler stays. It is the C library's `abs`, which takes an int, as handlers do, and does nothing.
+ */
+export function stormOfSignals(interval: number): Disposable {
+  const { dlsym, signal, siginterrupt, setitimer } = extra;
+  const SIGALRM = 14;
+  const ITIMER_REAL = 0;
+  const handler = dlsym(0, new TextEncoder().encode("abs\0"));
+  signal(SIGALRM, handler);
+  succeed("siginterrupt", siginterrupt(SIGALRM, 1));
+  function every(milliseconds: number): void {
+    const times = new BigInt64Array(new ArrayBuffer(32));
+    times[1] = times[3] = BigInt(milliseconds * 1000);
+    const bytes = new Uint8Array(times.buffer);
+    succeed("setitimer", setitimer(ITIMER_REAL, bytes, null));
+  }
+  every(interval);
+  return {
+    [Symbol.dispose]() {
+      every(0);
+    },
+  };
+}
+
+/** Gives up the superuser's rights, for good: for a child's own use. */
+export function becomeNobody(): void {
+  const NOBODY = 65_534;
+  process.setgid!(NOBODY);
+  process.setuid!(NOBODY);
+}
+
+/** The package and these fixtures, as a child sees them. */
+export type ChildApi = typeof package_ & typeof import("./_fixtures.ts");
+
+/** What goes through JSON unharmed. */
+export type Json =
+  | null
+  | boolean
+  | number
+  | string
+  | readonly Json[]
+  | { readonly [key: string]: Json };
+
+/**
+ * A function that runs in another process. Its text is sent there, so it sees its parameters and what is global, and nothing of
+ * the file that it stands in.
+ */
+export type ChildBody<A extends readonly Json[], R> = (
+  api: ChildApi,
+  ...args: A
+) => R | Promise<R>;
+
+/** Where a child runs. */
+export interface Surroundings {
+  /** A command and its arguments that the child's own follow. */
+  command?: readonly string[];
+  /**
+   * Shell commands that furnish a network and mount namespace of the child's own. Loopback is up in it, nothing leads out of it,
+   * and it is gone when the child is.
+   */
+  namespace?: string;
+}
+
+/** Runs a function in another process, and answers what it returned. */
+export async function inChild<A extends readonly Json[], R>(
+  { command = [], namespace }: Surroundings,
+  body: ChildBody<A, R>,
+  ...args: A
+): Promise<R> {
+  const isolate = namespace === undefined
+    ? []
+    : [...ISOLATED_SHELL, `${FURNISH}${namespace}\nexec "$@"`, "sh"];
+  const script = `
+    const api = {
+      ...await import(${JSON.stringify(import.meta.resolve("../mod.ts"))}),
+      ...await import(${JSON.stringify(import.meta.url)}),
+    };
+    const body = ${body};
+    const result = await body(api, ...${JSON.stringify(args)});
+    console.log("\\n" + JSON.stringify({ result }));
+  `;
+  const output = await run([...isolate, ...command, ...interpreter()], script);
+  const line = output.trimEnd().split("\n").at(-1)!;
+  return (JSON.parse(line) as { result: R }).result;
+}
+
+const ISOLATED_SHELL = ["unshare", "--net", "--mount", "sh", "-ec"];
+const FURNISH = "ip link set lo up\n";
+
+/** `null` where {@linkcode Surroundings.namespace} works, else a reason to skip. */
+export function canIsolate(): string | null {
+  return needs(isRoot(), hasCommand("unshare"), hasCommand("ip")) ??
+    works([...ISOLATED_SHELL, FURNISH], "needs namespaces of its own");
+}
+
+/** `null` where {@linkcode traced} works, else a reason to skip. */
+export function canTrace(): string | null {
+  return hasCommand("strace") ??
+    works(["strace", "-qq", "-o", "/dev/null", "true"], "needs ptrace(2)");
+}
+
+/** A container may have a command and forbid what it does. */
+function works([command, ...args]: string[], reason: string): string | null {
+  return spawnSync(command!, args).status === 0 ? null : reason;
+}
+
+/** What a child did, besides what it returned. */
+export interface Trace<R> {
+  readonly result: R;
+  /** The system calls that were traced, a line of strace for each. */
+  readonly calls: readonly string[];
+}
+
+/** Runs a function in another process under strace with these arguments: `"--trace=connect"`, `"--inject=connect:error=ENETDOWN"`. */
+export async function traced<A extends readonly Json[], R>(
+  strace: readonly string[],
+  body: ChildBody<A, R>,
+  ...args: A
+): Promise<Trace<R>> {
+  using folder = tempFolder();
+  const file = join(folder.path, "trace");
+  const command = ["strace", "-f", "-qq", "-o", file, ...strace];
+  const result = await inChild({ command }, body, ...args);
+  const calls = readFileSync(file, "utf8").split("\n")
+    .map((line) => line.replace(/^\d+ +/, ""))
+    .filter((line) => /^\w+\(/.test(line));
+  return { result, calls };
+}
+
+/** The command that runs a module from its standard input. */
+function interpreter(): string[] {
+  if ("Deno" in globalThis) {
+    const flags = ["-A", "--no-config", "--quiet", "--v8-flags=--expose-gc"];
+    return [process.execPath, "run", ...flags, "-"];
+  }
+  throw new Error("Cannot start a child: no known runtime is here");
+}
+
+function run([command, ...args]: string[], input: string): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(command!, args, {
+      stdio: ["pipe", "pipe", "pipe"],
+      timeout: PATIENCE,
+      killSignal: "SIGKILL",
+    });
+    const output = { stdout: "", stderr: "" };
+    for (const stream of ["stdout", "stderr"] as const) {
+      child[stream].setEncoding("utf8").on("data", (text) => {
+        output[stream] += text;
+      });
+    }
+    child.on("error", reject);
+    child.on("close", (code, signal) => {
+      if (code === 0) resolve(output.stdout);
+      else {
+        const end = `${signal ?? `code ${code}`}: ${output.stderr}`;
+        reject(new Error(`The child ended by ${end}`));
+      }
+    });
+    child.stdin.end(input);
+  });
+}
+
+/** C functions that the package has no use for. */
+interface ExtraFunctions {
+  accept(fd: number, address: null, length: null): number;
+  dlsym(handle: number, name: Uint8Array): bigint;
+  listen(fd: number, backlog: number): number;
+  setitimer(which: number, value: Uint8Array, old: null): number;
+  siginterrupt(signal: number, flag: number): number;
+  signal(signal: number, handler: bigint): bigint;
+}
+
+function openExtra(door: Door): ExtraFunctions {
+  const signatures: Record<keyof ExtraFunctions, Signature> = {
+    accept: { parameters: ["int", "buffer", "buffer"], result: "int" },
+    dlsym: { parameters: ["size", "buffer"], result: "address" },
+    listen: { parameters: ["int", "int"], result: "int" },
+    setitimer: { parameters: ["int", "buffer", "buffer"], result: "int" },
+    siginterrupt: { parameters: ["int", "int"], result: "int" },
+    signal: { parameters: ["int", "address"], result: "address" },
+  };
+  const declarations = Object.entries(signatures)
+    .map(([entry, { parameters, result }]) => ({
+      entry,
+      symbol: entry,
+      parameters,
+      result,
+      offThread: false,
+    }));
+  for (const name of door.openable(abi.libraries)) {
+    try {
+      const opened: unknown = door.open(name, declarations, abi.nfdsSize);
+      return opened as ExtraFunctions;
+    } catch {
+      // The next name may be the one.
+    }
+  }
+  throw new Error("Cannot open the C library for fixtures");
+}
+
+function waitFor(fd: number): void {
+  const pollfd = newMemory(abi.pollfd.size);
+  const view = new DataView(pollfd.buffer);
+  view.setInt32(abi.pollfd.fd, fd, abi.littleEndian);
+  view.setInt16(abi.pollfd.events, abi.POLLIN, abi.littleEndian);
+  const result = real.poll(pollfd, 1, PATIENCE);
+  if (result !== 1) throw new Error(`No connection came: ${result}`);
+}
+
+function nameOf(fd: number): Address {
+  const bytes = newMemory(128);
+  const length = newMemory(4);
+  const view = new DataView(length.buffer);
+  view.setUint32(0, bytes.length, abi.littleEndian);
+  succeed("getsockname", real.getsockname(fd, bytes, length));
+  return decodeAddress(bytes, view.getUint32(0, abi.littleEndian));
+}
+
+function familyOf({ family }: Address): number {
+  switch (family) {
+    case "inet":
+      return abi.AF_INET;
+    case "inet6":
+      return abi.AF_INET6;
+    case "unix":
+      return abi.AF_UNIX;
+    default:
+      throw new Error(`No fixture is for the family ${family}`);
+  }
+}
+
+function typeOf(type: SocketKind): number {
+  const number = {
+    stream: abi.SOCK_STREAM,
+    dgram: abi.SOCK_DGRAM,
+    seqpacket: abi.SOCK_SEQPACKET,
+  }[type];
+  return number | (abi.SOCK_CLOEXEC ?? 0);
+}
+
+function succeed(call: string, result: number): void {
+  if (result < 0) throw new Error(`${call} of a fixture failed: ${result}`);
+}

@@ -1,0 +1,1029 @@
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { hostAbi } from "../ffi/abi.ts";
+import { libc } from "../ffi/libc.ts";
+import { type Address, inet, Socket } from "../mod.ts";
+import { canIpv6, hasCommand, isRoot, needs, test } from "./_harness.ts";
+
+/** The package as a child process imports it. */
+interface Modules {
+  mod: typeof import("../mod.ts");
+  floor: typeof import("../ffi/libc.ts");
+}
+
+/** What runs in a child: its text is sent there, so that it sees only its parameters. */
+type Task<D, R> = (modules: Modules, data: D) => R | Promise<R>;
+
+// Opened before the first test, which would otherwise seem to leak it.
+libc();
+
+const root = new URL("../", import.meta.url).href;
+
+/** Runs a task in a process that has just these permissions. */
+async function inChild<D, R>(
+  flags: readonly string[],
+  task: Task<D, R>,
+  data: D,
+  { cwd, wrap = [], internals = true }: {
+    cwd?: string | undefined;
+    wrap?: readonly string[];
+    internals?: boolean;
+  } = {},
+): Promise<R> {
+  const floor = internals
+    ? `import * as floor from ${JSON.stringify(`${root}ffi/libc.ts`)};`
+    : "const floor = null;";
+  const source = `import * as mod from ${JSON.stringify(`${root}mod.ts`)};
+${floor}
+const task = ${task};
+const result = await task({ mod, floor }, ${JSON.stringify(data)});
+console.log(JSON.stringify(result));
+`;
+  const [command, ...args] = [
+    ...wrap,
+    Deno.execPath(),
+    "run",
+    "--quiet",
+    "--no-prompt",
+    "--no-config",
+    "--no-lock",
+    "--unstable-vsock",
+    ...flags,
+    "-",
+  ];
+  const child = new Deno.Command(command!, {
+    args,
+    ...cwd === undefined ? {} : { cwd },
+    stdin: "piped",
+    stdout: "piped",
+    stderr: "piped",
+  }).spawn();
+  const writer = child.stdin.getWriter();
+  await writer.write(new TextEncoder().encode(source));
+  await writer.close();
+  const { success, stdout, stderr } = await child.output();
+  const text = new TextDecoder();
+  if (!success) throw new Error(`The child failed: ${text.decode(stderr)}`);
+  return JSON.parse(text.decode(stdout).trim().split("\n").at(-1)!);
+}
+
+/** Peers on this machine, for as long as a test needs them. */
+interface Peers extends AsyncDisposable {
+  /** A TCP port of 127.0.0.1, and of ::1 where there is IPv6. */
+  readonly port: number;
+  /** A folder with the socket `x.sock`. */
+  readonly folder: string;
+  /** An abstract socket, where the system has them. */
+  readonly abstract: string | null;
+}
+
+function openPeers(): Peers {
+  const folder = mkdtempSync(join(tmpdir(), "permissions-"));
+  const listeners: Deno.Listener[] = [];
+  const [first, second] = listenTwice();
+  listeners.push(first);
+  if (second !== null) listeners.push(second);
+  listeners.push(
+    Deno.listen({ transport: "unix", path: `${folder}/x.sock` }) as never,
+  );
+  let abstract: string | null = null;
+  if (hostAbi()?.abstractUnix) {
+    abstract = `permissions-${crypto.randomUUID()}`;
+    listeners.push(
+      Deno.listen({ transport: "unix", path: `\0${abstract}` }) as never,
+    );
+  }
+  const done = listeners.map(async (listener) => {
+    for await (const connection of listener) connection.close();
+  });
+  return {
+    port: first.addr.port,
+    folder,
+    abstract,
+    async [Symbol.asyncDispose]() {
+      for (const listener of listeners) listener.close();
+      await Promise.all(done);
+      rmSync(folder, { recursive: true });
+    },
+  };
+}
+
+/** One port on both loopback addresses. */
+function listenTwice(): [Deno.TcpListener, Deno.TcpListener | null] {
+  for (;;) {
+    const first = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+    if (canIpv6() !== null) return [first, null];
+    const { port } = first.addr;
+    try {
+      return [first, Deno.listen({ hostname: "::1", port })];
+    } catch (error) {
+      first.close();
+      if (!(error instanceof Deno.errors.AddrInUse)) throw error;
+    }
+  }
+}
+
+/** A target by its name in the rows below, and as both sides are told it. */
+interface Target {
+  readonly name: string;
+  readonly options:
+    | { hostname: string; port: number }
+    | { transport: "unix"; path: string }
+    | { transport: "vsock"; cid: number; port: number };
+}
+
+/** A virtual machine that nobody runs. */
+const NOBODY = 0x7fff_fff0;
+
+function targetsOf({ port, folder, abstract }: Peers): Target[] {
+  function host(name: string, hostname: string): Target {
+    return { name, options: { hostname, port } };
+  }
+  function file(name: string, path: string): Target {
+    return { name, options: { transport: "unix", path } };
+  }
+  return [
+    host("127.0.0.1", "127.0.0.1"),
+    host("127.0.0.2", "127.0.0.2"),
+    {
+      name: "127.0.0.1, next port",
+      options: { hostname: "127.0.0.1", port: port ^ 1 },
+    },
+    host("localhost", "localhost"),
+    host("LocalHost", "LocalHost"),
+    host("::1", "::1"),
+    host("0:0::1", "0:0::1"),
+    host("[::1]", "[::1]"),
+    host("mapped", "::ffff:127.0.0.1"),
+    host("mapped hex", "::ffff:7f00:1"),
+    host("0.0.0.0", "0.0.0.0"),
+    host("::", "::"),
+    file("path", `${folder}/x.sock`),
+    file("relative path", "x.sock"),
+    file("winding path", `../${folder.split("/").at(-1)}/./x.sock`),
+    file("missing path", `${folder}/missing.sock`),
+    ...abstract === null ? [] : [file("abstract", `\0${abstract}`)],
+    ...hostAbi()?.sockaddrVm === null ? [] : [
+      {
+        name: "vsock",
+        options: { transport: "vsock" as const, cid: NOBODY, port: 5 },
+      },
+    ],
+  ];
+}
+
+/** What became of one target: each of our ways to it, and the runtime's own. */
+interface Outcome {
+  name: string;
+  theirs: string;
+  ours: Record<string, string>;
+}
+
+/** Tries every target by every way. Runs in the child. */
+async function tryAll(
+  { mod }: Modules,
+  targets: readonly Target[],
+): Promise<Outcome[]> {
+  const { Socket } = mod;
+
+  function verdict(run: () => void): string {
+    try {
+      run();
+      return "passes";
+    } catch (error) {
+      return judge(error);
+    }
+  }
+  function judge(error: unknown): string {
+    if (error instanceof Deno.errors.NotCapable) return "NotCapable";
+    if (error instanceof mod.ErrnoError) return "passes";
+    if (error instanceof Deno.errors.NotFound) return "passes";
+    const { name, code } = error as { name: string; code?: string };
+    // What the system itself answers has a code on both sides.
+    return code !== undefined || /os error/.test(String(error))
+      ? "passes"
+      : `${name}: ${error}`;
+  }
+  function addressOf({ options }: Target): Address | null {
+    if ("hostname" in options) {
+      const { hostname, port } = options;
+      if (/[g-z]/i.test(hostname)) return null;
+      const bare = hostname.replaceAll(/[\[\]]/g, "");
+      return bare.includes(":") ? mod.inet6(bare, port) : mod.inet(bare, port);
+    }
+    if (options.transport === "vsock") {
+      return mod.vsock(options.cid, options.port);
+    }
+    return options.path.startsWith("\0")
+      ? mod.abstractUnix(options.path.slice(1))
+      : mod.unix(options.path);
+  }
+  function nextFd(): number {
+    using socket = Socket.open();
+    return socket.fd;
+  }
+
+  const outcomes: Outcome[] = [];
+  const before = nextFd();
+  for (const target of targets) {
+    const { name, options } = target;
+    const isVsock = "transport" in options && options.transport === "vsock";
+    // A connect could leave the machine by way of its host, so that where one
+    // would be let through, binding stands for it.
+    const theirs = isVsock
+      ? verdict(() => Deno.listen(options as never).close())
+      : "";
+    const ours: Record<string, string> = {};
+    if (!isVsock || theirs !== "passes") {
+      ours["connectSync"] = verdict(() => {
+        mod.connectSync({ ...options, timeout: 2000 }).close();
+      });
+    }
+    const address = addressOf(target);
+    if (address !== null) {
+      const own = address.family as "inet";
+      const isFile = address.family === "unix";
+      // The kernel turns a foreign address down, after we have let it through.
+      const family = isVsock ? "inet" : own;
+      ours["Socket#connectSync"] = verdict(() => {
+        using socket = Socket.open({ family });
+        socket.connectSync(address, { timeout: 2000 });
+      });
+      using socket = Socket.open({ family, nonblocking: true });
+      const errno = mod.errnoName(socket.tryConnect(address));
+      ours["tryConnect"] = errno === "EACCES" ? "NotCapable" : "passes";
+      ours["sendSync to"] = verdict(() => {
+        using socket = Socket.open({
+          family,
+          type: isFile ? "stream" : "dgram",
+          nonblocking: true,
+        });
+        socket.sendSync(new Uint8Array(1), { to: address });
+      });
+      if (name !== "missing path") {
+        ours["bind"] = verdict(() => {
+          using socket = Socket.open({ family: own });
+          socket.bind(address);
+        });
+      }
+    }
+    outcomes.push({ name, theirs, ours });
+  }
+  // The runtime may be opening and closing files of its own meanwhile.
+  for (let waited = 0; nextFd() > before; waited += 10) {
+    if (waited > 2000) throw new Error("A descriptor is left behind");
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+  for (const [index, { options }] of targets.entries()) {
+    const outcome = outcomes[index]!;
+    if (outcome.theirs !== "") continue;
+    try {
+      (await Deno.connect(options as Deno.ConnectOptions)).close();
+      outcome.theirs = "passes";
+    } catch (error) {
+      outcome.theirs = judge(error);
+    }
+  }
+  return outcomes;
+}
+
+const V4 = ["127.0.0.1", "127.0.0.1, next port", "mapped", "mapped hex"];
+const V6 = ["::1", "0:0::1", "[::1]"];
+const NAMES = ["localhost", "LocalHost"];
+const FILES = ["path", "relative path", "winding path"];
+/** What a grant of the whole net opens, files aside. */
+const NET = [
+  ...V4,
+  ...V6,
+  ...NAMES,
+  "127.0.0.2",
+  "0.0.0.0",
+  "::",
+  "abstract",
+  "vsock",
+];
+
+/** Permissions, and the targets that they let through; `PORT` and `DIR` stand for the peers'. */
+const ROWS: readonly (readonly [flags: string, passing: readonly string[]])[] =
+  [
+    ["", []],
+    ["--allow-net", NET],
+    ["--allow-read --allow-write", []],
+    ["--allow-net=127.0.0.1", V4],
+    ["--allow-net=127.0.0.1:PORT", ["127.0.0.1", "mapped", "mapped hex"]],
+    ["--allow-net=127.0.0.0/8", [...V4, "127.0.0.2"]],
+    ["--allow-net=127.0.0.2/31", ["127.0.0.2"]],
+    ["--allow-net=localhost", NAMES],
+    ["--allow-net=LOCALHOST:PORT", NAMES],
+    ["--allow-net=[::1]", V6],
+    ["--allow-net=[::1]:PORT", V6],
+    ["--allow-net=[::ffff:127.0.0.1]", V4],
+    [
+      "--allow-net --deny-net=127.0.0.1",
+      without(NET, [...V4, ...NAMES]),
+    ],
+    [
+      "--allow-net --deny-net=127.0.0.1:PORT",
+      [...without(NET, [...V4, ...NAMES]), "127.0.0.1, next port"],
+    ],
+    [
+      "--allow-net --deny-net=127.0.0.0/8",
+      without(NET, [...V4, ...NAMES, "127.0.0.2"]),
+    ],
+    ["--allow-net --deny-net=localhost", without(NET, NAMES)],
+    ["--allow-net --deny-net=[::1]", without(NET, V6)],
+    ["--allow-net=127.0.0.0/8 --deny-net=127.0.0.1", ["127.0.0.2"]],
+    ["--allow-net=localhost --deny-net=127.0.0.1", []],
+    ["--allow-net=localhost --deny-net=127.0.0.2", NAMES],
+    ["--deny-net", []],
+    ["--allow-net --deny-net", []],
+    ["--allow-net --deny-net=127.0.0.2 --allow-read --allow-write", [
+      ...without(NET, ["127.0.0.2"]),
+      ...FILES,
+      "missing path",
+    ]],
+    ["--allow-net --allow-read", NET],
+    ["--allow-net --allow-write", NET],
+    ["--allow-net --allow-read --allow-write", [
+      ...NET,
+      ...FILES,
+      "missing path",
+    ]],
+    ["--allow-net --allow-read=DIR --allow-write=DIR", [
+      ...NET,
+      ...FILES,
+      "missing path",
+    ]],
+    ["--allow-net --allow-read=DIR/x.sock --allow-write=DIR/x.sock", [
+      ...NET,
+      ...FILES,
+    ]],
+    ["--allow-net --allow-read=DIR --allow-write=DIR/missing.sock", [
+      ...NET,
+      "missing path",
+    ]],
+    ["--allow-net --allow-read --allow-write --deny-write=DIR", NET],
+    ["--allow-net --allow-read --allow-write --deny-read=DIR/x.sock", [
+      ...NET,
+      "missing path",
+    ]],
+    ["--allow-net=unix:DIR/x.sock", []],
+    ["--allow-net=unix:DIR/x.sock --allow-read --allow-write", FILES],
+    [
+      "--allow-net=unix:DIR/x.sock --allow-read=DIR --allow-write=DIR",
+      FILES,
+    ],
+    ["--allow-net --deny-net=unix:DIR/x.sock --allow-read --allow-write", [
+      ...NET,
+      "missing path",
+    ]],
+    [`--allow-net=vsock:${NOBODY}:5`, ["vsock"]],
+    [`--allow-net=vsock:${NOBODY}:6`, []],
+    [`--allow-net --deny-net=vsock:${NOBODY}:5`, without(NET, ["vsock"])],
+    ["--allow-all", [...NET, ...FILES, "missing path"]],
+  ];
+
+function without(
+  names: readonly string[],
+  others: readonly string[],
+): string[] {
+  return names.filter((name) => !others.includes(name));
+}
+
+function flagsFor(flags: string, { port, folder }: Peers): string[] {
+  const filled = flags.replaceAll("PORT", `${port}`).replaceAll("DIR", folder);
+  const list = filled.split(" ").filter((flag) => flag !== "");
+  return list.includes("--allow-all") ? list : ["--allow-ffi", ...list];
+}
+
+/** Fails where one of our ways differs from the runtime's own. */
+function assertSame({ name, theirs, ours }: Outcome): void {
+  for (const [way, our] of Object.entries(ours)) {
+    assertEquals(our, theirs, `${way} for ${name}`);
+  }
+}
+
+for (const [flags, passing] of ROWS) {
+  const name = flags === "" ? "no permission but for ffi" : flags;
+  test(`connectSync() and its like pass where Deno.connect passes with ${name}`, async () => {
+    await using peers = openPeers();
+    const outcomes = await inChild(
+      flagsFor(flags, peers),
+      tryAll,
+      targetsOf(peers),
+      { cwd: peers.folder },
+    );
+    outcomes.forEach(assertSame);
+    for (const { name, theirs } of outcomes) {
+      const expected = passing.includes(name) ? "passes" : "NotCapable";
+      assertEquals(theirs, expected, `Deno.connect for ${name}`);
+    }
+  });
+}
+
+/** A hosts file, in a namespace of mounts and of networks that nothing leaves. */
+const HOSTS = `127.0.0.1 localhost one.test two.test both.test
+127.0.0.2 two.test
+::1 both.test
+`;
+
+test(
+  "connectSync() looks at every address of a name when some are denied",
+  async () => {
+    const folder = mkdtempSync(join(tmpdir(), "permissions-"));
+    try {
+      writeFileSync(join(folder, "hosts"), HOSTS);
+      const names = ["one.test", "two.test", "both.test"];
+      const targets = names.map((name): Target => ({
+        name,
+        options: { hostname: name, port: 9 },
+      }));
+      const rows: [flags: string, passing: string[]][] = [
+        ["--allow-net", names],
+        ["--allow-net=one.test,two.test", ["one.test", "two.test"]],
+        ["--allow-net --deny-net=127.0.0.1", []],
+        ["--allow-net --deny-net=127.0.0.1:10", names],
+        ["--allow-net --deny-net=127.0.0.2", ["one.test", "both.test"]],
+        ["--allow-net --deny-net=[::1]:9", ["one.test", "two.test"]],
+        ["--allow-net=*.test --deny-net=[::1]:9", ["one.test", "two.test"]],
+      ];
+      for (const [flags, passing] of rows) {
+        const outcomes = await inChild(
+          ["--allow-ffi", ...flags.split(" ")],
+          tryAll,
+          targets,
+          {
+            wrap: [
+              "unshare",
+              "--mount",
+              "--net",
+              "sh",
+              "-c",
+              `mount --bind ${folder}/hosts /etc/hosts && ip link set lo up && exec "$@"`,
+              "sh",
+            ],
+          },
+        );
+        outcomes.forEach(assertSame);
+        for (const { name, theirs } of outcomes) {
+          const expected = passing.includes(name) ? "passes" : "NotCapable";
+          assertEquals(theirs, expected, `Deno.connect for ${name}, ${flags}`);
+        }
+      }
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  },
+  {
+    skip: needs(isRoot(), hasCommand("unshare"), hasCommand("ip"), canIpv6()),
+  },
+);
+
+// Revoking ------------------------------------------------------------------
+
+interface Revocation {
+  descriptor: Deno.PermissionDescriptor | null;
+  targets: Target[];
+}
+
+/** What every way answers after each of several revocations. Runs in the child. */
+async function tryRevoked(
+  { mod }: Modules,
+  revocations: readonly Revocation[],
+): Promise<Outcome[][]> {
+  const { Socket } = mod;
+  function attempt(run: () => void): string {
+    try {
+      run();
+      return "passes";
+    } catch (error) {
+      return error instanceof mod.ErrnoError ? "passes" : (error as Error).name;
+    }
+  }
+
+  const steps: Outcome[][] = [];
+  // The same sockets before and after: nothing may be remembered of a grant.
+  const sockets = new Map<string, Socket>();
+  for (const { descriptor, targets } of revocations) {
+    if (descriptor !== null) Deno.permissions.revokeSync(descriptor);
+    const outcomes: Outcome[] = [];
+    for (const { name, options } of targets) {
+      const isFile = "path" in options;
+      const address = isFile
+        ? mod.unix(options.path)
+        : mod.inet((options as { hostname: string }).hostname, options.port);
+      let socket = sockets.get(name);
+      if (socket === undefined) {
+        socket = Socket.open({ family: isFile ? "unix" : "inet" });
+        sockets.set(name, socket);
+      }
+      const ours: Record<string, string> = {};
+      const errno = mod.errnoName(socket.tryConnect(address));
+      ours["tryConnect"] = errno === "EACCES" ? "NotCapable" : "passes";
+      ours["connectSync"] = attempt(() => {
+        mod.connectSync(options as never).close();
+      });
+      const kept = socket;
+      ours["Socket#connectSync"] = attempt(() => kept.connectSync(address));
+      ours["sendSync to"] = attempt(() => {
+        using sender = Socket.open({
+          family: isFile ? "unix" : "inet",
+          type: "dgram",
+        });
+        sender.sendSync(new Uint8Array(1), { to: address });
+      });
+      let theirs = "passes";
+      try {
+        (await Deno.connect(options as Deno.ConnectOptions)).close();
+      } catch (error) {
+        theirs = (error as Error).name;
+      }
+      outcomes.push({ name, theirs, ours });
+    }
+    steps.push(outcomes);
+  }
+  for (const socket of sockets.values()) socket.close();
+  return steps;
+}
+
+const REVOCATIONS: readonly (readonly [
+  name: string,
+  flags: string,
+  descriptor: (peers: Peers) => Deno.PermissionDescriptor,
+  target: "127.0.0.1" | "path",
+  after: "passes" | "NotCapable",
+])[] = [
+  [
+    "the net",
+    "--allow-net",
+    () => ({ name: "net" }),
+    "127.0.0.1",
+    "NotCapable",
+  ],
+  [
+    "the net, of which an exception was made",
+    "--allow-net --deny-net=[::1]",
+    () => ({ name: "net" }),
+    "127.0.0.1",
+    "NotCapable",
+  ],
+  [
+    "one host that a rule names",
+    "--allow-net=127.0.0.1:PORT",
+    ({ port }) => ({ name: "net", host: `127.0.0.1:${port}` }),
+    "127.0.0.1",
+    "NotCapable",
+  ],
+  [
+    "another host",
+    "--allow-net=127.0.0.1:PORT,127.0.0.2",
+    () => ({ name: "net", host: "127.0.0.2" }),
+    "127.0.0.1",
+    "passes",
+  ],
+  [
+    "one host of a grant of all",
+    "--allow-net",
+    () => ({ name: "net", host: "127.0.0.1" }),
+    "127.0.0.1",
+    "passes",
+  ],
+  [
+    "reading",
+    "--allow-net --allow-read --allow-write",
+    () => ({ name: "read" }),
+    "path",
+    "NotCapable",
+  ],
+  [
+    "writing",
+    "--allow-net --allow-read --allow-write",
+    () => ({ name: "write" }),
+    "path",
+    "NotCapable",
+  ],
+  [
+    "writing one path",
+    "--allow-net --allow-read --allow-write=DIR/x.sock",
+    ({ folder }) => ({ name: "write", path: `${folder}/x.sock` }),
+    "path",
+    "NotCapable",
+  ],
+  [
+    "the net, for a path",
+    "--allow-net --allow-read --allow-write",
+    () => ({ name: "net" }),
+    "path",
+    "NotCapable",
+  ],
+];
+
+for (const [name, flags, descriptor, targetName, after] of REVOCATIONS) {
+  test(`tryConnect() and its like answer as Deno.connect does after a revoke of ${name}`, async () => {
+    await using peers = openPeers();
+    const targets = targetsOf(peers).filter(({ name }) => name === targetName);
+    const steps = await inChild(flagsFor(flags, peers), tryRevoked, [
+      { descriptor: null, targets },
+      { descriptor: descriptor(peers), targets },
+    ]);
+    steps.flat().forEach(assertSame);
+    assertEquals(steps.map(([outcome]) => outcome!.theirs), ["passes", after]);
+  });
+}
+
+// Sockets that were connected by somebody else --------------------------------
+
+interface Adopted {
+  before: string;
+  after: string;
+  /** The same on a socket of our own, and on a connection of the runtime's. */
+  own: string;
+  theirs: string;
+  received: string;
+}
+
+/** Sends on adopted descriptors, before and after a revoke. Runs in the child. */
+async function sendAdopted(
+  { mod, floor }: Modules,
+  { port, revoke }: { port: number; revoke: boolean },
+): Promise<Adopted> {
+  const address = mod.inet("127.0.0.1", port);
+  /** A descriptor that got its peer behind the back of the permissions. */
+  function connected(): number {
+    const socket = mod.Socket.open({ type: "dgram" });
+    const bytes = address.toBytes();
+    floor.libc().connect(socket.fd, bytes, bytes.length);
+    return socket.detach();
+  }
+  function send(socket: Socket): string {
+    try {
+      return `${socket.sendSync(new Uint8Array(1))}`;
+    } catch (error) {
+      return (error as Error).name;
+    }
+  }
+  using adopted = mod.Socket.fromFd(connected());
+  using own = mod.Socket.open({ type: "dgram" });
+  own.tryConnect(address);
+  let theirs: Deno.Conn | null = null;
+  if (revoke) theirs = await Deno.connect({ hostname: "127.0.0.1", port });
+  const before = send(adopted);
+  if (revoke) Deno.permissions.revokeSync({ name: "net" });
+  const result = {
+    before,
+    after: send(adopted),
+    own: send(own),
+    theirs: "",
+    received: "",
+  };
+  if (theirs !== null) {
+    try {
+      result.theirs = `${await theirs.write(new Uint8Array(1))}`;
+    } catch (error) {
+      result.theirs = (error as Error).name;
+    }
+    theirs.close();
+  }
+  try {
+    adopted.recvSync(new Uint8Array(1), {
+      flags: floor.libc().abi.MSG_DONTWAIT,
+    });
+  } catch (error) {
+    result.received = error instanceof mod.ErrnoError
+      ? "passes"
+      : (error as Error).name;
+  }
+  return result;
+}
+
+const ADOPTED: readonly (readonly [flags: string, answer: string])[] = [
+  ["--allow-net", "1"],
+  ["--allow-net=127.0.0.1", "1"],
+  ["--allow-net=127.0.0.1:PORT", "1"],
+  ["--allow-net --deny-net=127.0.0.2", "1"],
+  ["", "NotCapable"],
+  ["--allow-net=127.0.0.2", "NotCapable"],
+  ["--allow-net --deny-net=127.0.0.1", "NotCapable"],
+];
+
+for (const [flags, answer] of ADOPTED) {
+  test(`sendSync() on an adopted socket answers ${answer} with ${flags || "no net"}`, async () => {
+    await using peers = openPeers();
+    using receiver = Socket.open({ type: "dgram" });
+    receiver.bind(inet("127.0.0.1", peers.port));
+    const { before, received } = await inChild(
+      flagsFor(flags, peers),
+      sendAdopted,
+      { port: peers.port, revoke: false },
+    );
+    assertEquals(before, answer);
+    // Receiving goes by no address, as on the runtime's own sockets.
+    assertEquals(received, "passes");
+  });
+}
+
+test("sendSync() stops on an adopted socket and goes on by our own when net is revoked", async () => {
+  await using peers = openPeers();
+  using receiver = Socket.open({ type: "dgram" });
+  receiver.bind(inet("127.0.0.1", peers.port));
+  const { before, after, own, theirs } = await inChild(
+    ["--allow-ffi", "--allow-net"],
+    sendAdopted,
+    { port: peers.port, revoke: true },
+  );
+  assertEquals([before, after], ["1", "NotCapable"]);
+  // A connection that was allowed stays one, for the runtime as for us.
+  assertEquals([own, theirs], ["1", "1"]);
+});
+
+// Addresses that no rule can name --------------------------------------------
+
+interface Odd {
+  answers: Record<string, string>;
+}
+
+/** Sends to the same peer under odd spellings of its address. Runs in the child. */
+function sendOdd(
+  { mod, floor }: Modules,
+  { port, path }: { port: number; path: string },
+): Odd {
+  const { Socket } = mod;
+  const { abi } = floor.libc();
+  function changed(change: (bytes: Uint8Array) => Uint8Array): Address {
+    return mod.rawAddress(change(mod.inet("127.0.0.1", port).toBytes()));
+  }
+  const odd: Record<string, Address> = {
+    // Linux takes AF_UNSPEC for AF_INET when a datagram is sent.
+    "AF_UNSPEC": changed((bytes) => {
+      bytes[abi.sockaddr.family] = abi.AF_UNSPEC;
+      return bytes;
+    }),
+    "padding": changed((bytes) => {
+      bytes[abi.sockaddrIn.size - 1] = 1;
+      return bytes;
+    }),
+    "length": changed((bytes) => {
+      const longer = new Uint8Array(bytes.length + 8);
+      longer.set(bytes);
+      return longer;
+    }),
+  };
+  const answers: Record<string, string> = {};
+  function note(name: string, run: () => unknown): void {
+    try {
+      run();
+      answers[name] = "passes";
+    } catch (error) {
+      answers[name] = (error as Error).name;
+    }
+  }
+  for (const [name, address] of Object.entries(odd)) {
+    note(`sendSync ${name}`, () => {
+      using socket = Socket.open({ type: "dgram" });
+      socket.sendSync(new TextEncoder().encode(name), { to: address });
+    });
+    note(`connectSync ${name}`, () => {
+      using socket = Socket.open({ type: "dgram" });
+      socket.connectSync(address);
+    });
+    using socket = Socket.open({ type: "dgram" });
+    const errno = mod.errnoName(socket.tryConnect(address));
+    answers[`tryConnect ${name}`] = errno === "EACCES"
+      ? "NotCapable"
+      : "passes";
+  }
+  // A path with something behind its end, which the kernel does not look at.
+  const bytes = mod.unix(path).toBytes();
+  const longer = new Uint8Array(bytes.length + 2).fill(120);
+  longer.set(bytes);
+  const address = mod.rawAddress(longer);
+  using socket = Socket.open({ family: "unix" });
+  answers["tryConnect path"] = mod.errnoName(socket.tryConnect(address));
+  note("connectSync path", () => {
+    using socket = Socket.open({ family: "unix" });
+    socket.connectSync(address);
+  });
+  return { answers };
+}
+
+const ODD: readonly (readonly [flags: string, net: string, path: string])[] = [
+  ["--allow-net --allow-read --allow-write", "passes", "passes"],
+  ["--allow-net", "passes", "NotCapable"],
+  ["--allow-net --allow-read --allow-write=DIR", "passes", "NotCapable"],
+  ["--allow-net --allow-read=DIR --allow-write", "passes", "NotCapable"],
+  ["--allow-net=127.0.0.2 --allow-read --allow-write", ...refused()],
+  ["--allow-net=127.0.0.1 --allow-read --allow-write", ...refused()],
+  ["--allow-net --deny-net=127.0.0.1", ...refused()],
+  ["--allow-net --deny-net=127.0.0.2", ...refused()],
+  ["--allow-read --allow-write", ...refused()],
+];
+
+function refused(): [string, string] {
+  return ["NotCapable", "NotCapable"];
+}
+
+for (const [flags, net, path] of ODD) {
+  const name = `with ${flags}`;
+  test(`rawAddress() gets ${net}, a path ${path}, ${name}`, async () => {
+    await using peers = openPeers();
+    using receiver = Socket.open({ type: "dgram", nonblocking: true });
+    receiver.bind(inet("127.0.0.1", peers.port));
+    const { answers } = await inChild(flagsFor(flags, peers), sendOdd, {
+      port: peers.port,
+      path: `${peers.folder}/x.sock`,
+    });
+    for (const [way, answer] of Object.entries(answers)) {
+      if (!way.endsWith(" path")) assertEquals(answer, net, way);
+    }
+    assertEquals(answers["connectSync path"], path);
+    assertEquals(
+      answers["tryConnect path"],
+      path === "NotCapable" ? "EACCES" : "UNKNOWN", // 0 is no errno
+    );
+    const arrived: string[] = [];
+    const buffer = new Uint8Array(64);
+    while (receiver.poll("POLLIN", 0).includes("POLLIN")) {
+      const size = receiver.recvSync(buffer);
+      arrived.push(new TextDecoder().decode(buffer.subarray(0, size)));
+    }
+    if (net === "NotCapable") {
+      assertEquals(arrived, []);
+    } else {
+      // The danger is real: all of them reach the peer where nothing stops them.
+      assertEquals(arrived.sort(), ["AF_UNSPEC", "length", "padding"]);
+    }
+  }, {
+    skip: hostAbi()?.os === "linux"
+      ? null
+      : "which odd spellings a kernel takes is known for Linux only",
+  });
+}
+
+// The permission for FFI ------------------------------------------------------
+
+test("mod.ts needs no permission when addresses and errors are all that is used", async () => {
+  const result = await inChild(
+    [],
+    ({ mod }: Modules) => {
+      const error = new mod.Errno.ECONNREFUSED({ syscall: "connect" });
+      return [
+        `${mod.inet("127.0.0.1", 80)}`,
+        `${mod.inet6("::1", 80)}`,
+        `${mod.unix("/run/x.sock")}`,
+        `${mod.rawAddress(mod.inet("127.0.0.1", 80).toBytes())}`,
+        mod.isErrno(error, "ECONNREFUSED"),
+        mod.isErrno(error, "ECONNRESET"),
+        mod.errnoName(error.errno),
+        error.message,
+      ];
+    },
+    null,
+    { internals: false },
+  );
+  assertEquals(result, [
+    "127.0.0.1:80",
+    "[::1]:80",
+    "unix:/run/x.sock",
+    "127.0.0.1:80",
+    true,
+    false,
+    "ECONNREFUSED",
+    "Cannot connect: connection refused (ECONNREFUSED)",
+  ]);
+});
+
+interface Refusals {
+  theirs: string;
+  ours: Record<string, string>;
+}
+
+/** Collects the errors of everything that has to open the library. Runs in the child. */
+function refuse({ mod }: Modules, library: string): Refusals {
+  function caught(run: () => unknown): string {
+    try {
+      run();
+      return "passes";
+    } catch (error) {
+      const is = error instanceof Deno.errors.NotCapable;
+      return `${is} ${(error as Error).message}`;
+    }
+  }
+  return {
+    theirs: caught(() => Deno.dlopen(library, {}).close()),
+    ours: {
+      "Socket.open": caught(() => mod.Socket.open().close()),
+      "Socket.fromFd": caught(() => mod.Socket.fromFd(0)),
+      "connectSync": caught(() =>
+        mod.connectSync({ hostname: "127.0.0.1", port: 9 })
+      ),
+      "inet6": caught(() => mod.inet6("fe80::1%nosuchinterface", 9)),
+      "again": caught(() => mod.Socket.open().close()),
+    },
+  };
+}
+
+const [library] = hostAbi()?.libraries ?? [];
+/** Where the library lies, by the first of its paths that is there. */
+const path = hostAbi()?.libraries.find((name) =>
+  name.startsWith("/") && existsSync(name)
+);
+
+for (
+  const flags of ["", "--allow-net", "--deny-ffi", "--allow-ffi=/nowhere/else"]
+) {
+  test(`Socket.open() and its like throw Deno's own NotCapable with ${flags || "no permission"}`, async () => {
+    const { theirs, ours } = await inChild(
+      flags === "" ? [] : [flags],
+      refuse,
+      library!,
+      { internals: false },
+    );
+    assertStringIncludes(theirs, "true Requires ffi access");
+    for (const [way, our] of Object.entries(ours)) {
+      assertEquals(our, theirs, way);
+    }
+  });
+}
+
+test(
+  "Socket.open() throws NotCapable when the library's own path is denied",
+  async () => {
+    const libraries = hostAbi()!.libraries.filter((name) =>
+      name.startsWith("/")
+    );
+    const { ours } = await inChild(
+      [`--allow-ffi=${path}`, `--deny-ffi=${libraries}`],
+      refuse,
+      library!,
+      { internals: false },
+    );
+    assertStringIncludes(ours["Socket.open"]!, "true Requires ffi access");
+  },
+  { skip: path === undefined ? "no library lies at a known path" : null },
+);
+
+const SCOPES: readonly string[] = [
+  "--allow-ffi",
+  `--allow-ffi=${path}`,
+  `--allow-ffi=/nowhere/else,${path}`,
+  `--allow-ffi=${path?.slice(0, path.lastIndexOf("/"))}`,
+  "--allow-ffi --deny-ffi=/nowhere/else",
+];
+
+for (const flags of SCOPES) {
+  test(`connectSync() works end to end with ${flags}`, async () => {
+    await using peers = openPeers();
+    const [first, ...others] = await inChild(
+      [...flags.split(" "), "--allow-net=127.0.0.1,localhost"],
+      tryAll,
+      targetsOf(peers).filter(({ name }) =>
+        ["127.0.0.1", "localhost", "::1"].includes(name)
+      ),
+    );
+    assertSame(first!);
+    others.forEach(assertSame);
+    assertEquals(first!.ours["connectSync"], "passes");
+    assertEquals(
+      [first, ...others].map((outcome) => outcome!.theirs),
+      ["passes", "passes", "NotCapable"],
+    );
+  }, { skip: path === undefined ? "no library lies at a known path" : null });
+}
+
+test("connectSync() throws NotCapable in Deno's own words", async () => {
+  await using peers = openPeers();
+  const path = `${peers.folder}/x.sock`;
+  const refusals = await inChild(
+    ["--allow-ffi", "--allow-net=127.0.0.1", `--allow-read=${path}`],
+    async ({ mod }: Modules, targets: Target[]) => {
+      const pairs: [ours: string, theirs: string][] = [];
+      for (const { options } of targets) {
+        const pair: [string, string] = ["", ""];
+        try {
+          mod.connectSync(options).close();
+        } catch (error) {
+          pair[0] = `${error}`;
+        }
+        try {
+          (await Deno.connect(options as Deno.ConnectOptions)).close();
+        } catch (error) {
+          pair[1] = `${error}`;
+        }
+        pairs.push(pair);
+      }
+      return pairs;
+    },
+    targetsOf(peers).filter(({ name }) =>
+      ["127.0.0.2", "localhost", "::1", "path", "relative path", "vsock"]
+        .includes(name)
+    ),
+    { cwd: peers.folder },
+  );
+  for (const [ours, theirs] of refusals) {
+    assertStringIncludes(theirs, "NotCapable: Requires ");
+    assertEquals(ours, theirs);
+  }
+  assert(refusals.length >= 5);
+});
