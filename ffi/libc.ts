@@ -119,8 +119,8 @@ export const SIGNATURES = {
 interface JsTypes {
   int: number;
   uint: number;
-  size: number;
-  nfds: number;
+  size: number | bigint;
+  nfds: number | bigint;
   buffer: Uint8Array | null;
   pointer: unknown;
   address: bigint;
@@ -198,6 +198,11 @@ export interface Door {
     nfdsSize: Abi["nfdsSize"],
   ): CFunctions;
   readonly permissions: Permissions;
+  /**
+   * The form in which the runtime takes a `size_t` fastest; a number where
+   * there is none better.
+   */
+  size?(length: number): number | bigint;
 }
 
 /**
@@ -305,6 +310,7 @@ export function bindLibc(
   c: CFunctions,
   abi: Abi,
   permissions: Permissions,
+  size: (length: number) => number | bigint = sameNumber,
 ): Libc {
   const {
     bind,
@@ -334,6 +340,7 @@ export function bindLibc(
   const fcntl = abi.variadicOnStack ? pastRegisters(c.fcntl) : c.fcntl;
   const location = c.errnoLocation();
   const bytes = newMemory(4);
+  const width = size(4);
   const errno = new Int32Array(bytes.buffer);
 
   const libc: Libc = {
@@ -342,50 +349,50 @@ export function bindLibc(
     bind(fd, address, length) {
       const result = bind(fd, address, length);
       if (result >= 0) return result;
-      memcpyErrno(bytes, location, 4);
+      memcpyErrno(bytes, location, width);
       return -errno[0]!;
     },
     close(fd) {
       const result = close(fd);
       if (result >= 0) return result;
-      memcpyErrno(bytes, location, 4);
+      memcpyErrno(bytes, location, width);
       return -errno[0]!;
     },
     connect(fd, address, length) {
       const result = connect(fd, address, length);
       if (result >= 0) return result;
-      memcpyErrno(bytes, location, 4);
+      memcpyErrno(bytes, location, width);
       return -errno[0]!;
     },
     epoll_create1(flags) {
       const result = epoll_create1(flags);
       if (result >= 0) return result;
-      memcpyErrno(bytes, location, 4);
+      memcpyErrno(bytes, location, width);
       return -errno[0]!;
     },
     epoll_ctl(epfd, op, fd, event) {
       const result = epoll_ctl(epfd, op, fd, event);
       if (result >= 0) return result;
-      memcpyErrno(bytes, location, 4);
+      memcpyErrno(bytes, location, width);
       return -errno[0]!;
     },
     epoll_wait(epfd, events, count, timeout) {
       const result = epoll_wait(epfd, events, count, timeout);
       if (result >= 0) return result;
-      memcpyErrno(bytes, location, 4);
+      memcpyErrno(bytes, location, width);
       return -errno[0]!;
     },
     fcntl(fd, command, argument) {
       const result = fcntl(fd, command, argument);
       if (result >= 0) return result;
-      memcpyErrno(bytes, location, 4);
+      memcpyErrno(bytes, location, width);
       return -errno[0]!;
     },
     freeaddrinfo,
     getaddrinfo(node, hints, result) {
       const eai = getaddrinfo(node, null, hints, result);
       if (eai === 0) return [0, 0];
-      memcpyErrno(bytes, location, 4);
+      memcpyErrno(bytes, location, width);
       return [eai, errno[0]!];
     },
     getaddrinfoAsync(node, hints, result) {
@@ -394,69 +401,75 @@ export function bindLibc(
     getpeername(fd, address, length) {
       const result = getpeername(fd, address, length);
       if (result >= 0) return result;
-      memcpyErrno(bytes, location, 4);
+      memcpyErrno(bytes, location, width);
       return -errno[0]!;
     },
     getsockname(fd, address, length) {
       const result = getsockname(fd, address, length);
       if (result >= 0) return result;
-      memcpyErrno(bytes, location, 4);
+      memcpyErrno(bytes, location, width);
       return -errno[0]!;
     },
     getsockopt(fd, level, name, value, length) {
       const result = getsockopt(fd, level, name, value, length);
       if (result >= 0) return result;
-      memcpyErrno(bytes, location, 4);
+      memcpyErrno(bytes, location, width);
       return -errno[0]!;
     },
     if_nametoindex(name) {
       const result = if_nametoindex(name);
       if (result > 0) return result;
-      memcpyErrno(bytes, location, 4);
+      memcpyErrno(bytes, location, width);
       return -errno[0]!;
     },
-    memcpyFrom,
+    memcpyFrom(target, source, length) {
+      memcpyFrom(target, source, size(length));
+    },
     poll(fds, count, timeout) {
-      const result = poll(fds, count, timeout);
+      const result = poll(fds, size(count), timeout);
       if (result >= 0) return result;
-      memcpyErrno(bytes, location, 4);
+      memcpyErrno(bytes, location, width);
       return -errno[0]!;
     },
-    pollAsync: pollOffThread,
-    recvfrom(fd, buffer, size, flags, address, length) {
-      const result = recvfrom(fd, buffer, size, flags, address, length);
+    pollAsync(fds, count, timeout) {
+      return pollOffThread(fds, size(count), timeout);
+    },
+    recvfrom(fd, buffer, room, flags, address, length) {
+      const wide = size(room);
+      const result = recvfrom(fd, buffer, wide, flags, address, length);
       if (result >= 0) return result;
-      memcpyErrno(bytes, location, 4);
+      memcpyErrno(bytes, location, width);
       return -errno[0]!;
     },
-    sendto(fd, data, size, flags, address, length) {
-      const result = sendto(fd, data, size, flags, address, length);
+    sendto(fd, data, count, flags, address, length) {
+      const wide = size(count);
+      const result = sendto(fd, data, wide, flags, address, length);
       if (result >= 0) return result;
-      memcpyErrno(bytes, location, 4);
+      memcpyErrno(bytes, location, width);
       return -errno[0]!;
     },
     setsockopt(fd, level, name, value, length) {
       const result = setsockopt(fd, level, name, value, length);
       if (result >= 0) return result;
-      memcpyErrno(bytes, location, 4);
+      memcpyErrno(bytes, location, width);
       return -errno[0]!;
     },
     shutdown(fd, how) {
       const result = shutdown(fd, how);
       if (result >= 0) return result;
-      memcpyErrno(bytes, location, 4);
+      memcpyErrno(bytes, location, width);
       return -errno[0]!;
     },
     socket(domain, type, protocol) {
       const result = socket(domain, type, protocol);
       if (result >= 0) return result;
-      memcpyErrno(bytes, location, 4);
+      memcpyErrno(bytes, location, width);
       return -errno[0]!;
     },
     socketpair(domain, type, protocol, fds) {
       const result = socketpair(domain, type, protocol, fds);
       if (result >= 0) return result;
-      memcpyErrno(bytes, location, 4);
+      memcpyErrno(bytes, location, width);
       return -errno[0]!;
     },
   };
@@ -467,6 +480,10 @@ export function bindLibc(
     );
   }
   return libc;
+}
+
+function sameNumber(length: number): number {
+  return length;
 }
 
 /** How many integer arguments the 64-bit ARM calling convention keeps in registers. */
@@ -565,7 +582,7 @@ export function openLibc(abi: Abi, door: Door): Libc {
   for (const name of names) {
     try {
       const functions = door.open(name, declarations, abi.nfdsSize);
-      return bindLibc(functions, abi, door.permissions);
+      return bindLibc(functions, abi, door.permissions, door.size);
     } catch (error) {
       failures.push(error);
     }

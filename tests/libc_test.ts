@@ -153,7 +153,7 @@ test("bindLibc() has nothing between a call and the reading of errno", () => {
   // few for any test to count on, so that the text itself is looked at.
   const text = `${bindLibc}`;
   const pattern =
-    /const (\w+) = (\w+)\([^()]*\);\s*if \(\1 (?:>=?|===) 0\) return [^;]+;\s*memcpyErrno\(bytes, location, 4\);\s*return (?:-errno\[0\]|\[\s*\1,\s*errno\[0\],?\s*\]);/g;
+    /const (\w+) = (\w+)\((?:[^()]|size\(\w+\))*\);\s*if \(\1 (?:>=?|===) 0\) return [^;]+;\s*memcpyErrno\(bytes, location, width\);\s*return (?:-errno\[0\]|\[\s*\1,\s*errno\[0\],?\s*\]);/g;
   const reading = [...text.matchAll(pattern)].map(([, , entry]) => entry!);
   assertEquals(reading.sort(), [...PLAIN, "getaddrinfo"].sort());
   assertEquals(text.match(/memcpyErrno\(/g)?.length, reading.length);
