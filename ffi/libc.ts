@@ -9,7 +9,10 @@
  * @module
  */
 import { type Abi, abiFor, hostPlatform } from "./abi.ts";
+import { bunDoor } from "./doors/bun.ts";
 import { denoDoor } from "./doors/deno.ts";
+import { nodeDoor } from "./doors/node.ts";
+import { type OpenPoll, Poller } from "./doors/poller.ts";
 
 /**
  * C parameters and results by what they mean to JavaScript.
@@ -103,6 +106,7 @@ export const SIGNATURES = {
     parameters: ["int", "buffer", "size", "int", "buffer", "buffer"],
     result: "int",
   },
+  sched_yield: { parameters: [], result: "int" },
   sendto: {
     parameters: ["int", "buffer", "size", "int", "buffer", "uint"],
     result: "int",
@@ -136,10 +140,19 @@ type CFunction<S extends Signature> = (
 ) => S extends { offThread: true } ? Promise<JsTypes[S["result"]]>
   : JsTypes[S["result"]];
 
-/** The C functions as a door delivers them: raw, `-1` and all. */
-export type CFunctions = {
+type AllFunctions = {
   readonly [N in keyof typeof SIGNATURES]: CFunction<(typeof SIGNATURES)[N]>;
 };
+
+type OffThread = "getaddrinfoOffThread" | "pollOffThread";
+
+/**
+ * The C functions as a door delivers them: raw, `-1` and all. Those that run on
+ * another thread are there where the runtime can call C so.
+ */
+export type CFunctions =
+  & Omit<AllFunctions, OffThread>
+  & Partial<Pick<AllFunctions, OffThread>>;
 
 /**
  * What the runtime lets a program reach.
@@ -203,6 +216,14 @@ export interface Door {
    * there is none better.
    */
   size?(length: number): number | bigint;
+  /**
+   * Lays a buffer over memory that C owns, without a copy, where nothing that
+   * the runtime does on the way out of a call lets the reading of errno be a
+   * call itself.
+   */
+  view?(address: unknown, length: number): ArrayBuffer;
+  /** For a runtime that calls no C off the thread: poll(2) in a worker. */
+  readonly openPoll?: OpenPoll;
 }
 
 /**
@@ -272,6 +293,7 @@ export interface Libc {
     address: Uint8Array | null,
     length: Uint8Array | null,
   ): number;
+  sched_yield(): number;
   sendto(
     fd: number,
     data: Uint8Array,
@@ -311,6 +333,7 @@ export function bindLibc(
   abi: Abi,
   permissions: Permissions,
   size: (length: number) => number | bigint = sameNumber,
+  view?: Door["view"],
 ): Libc {
   const {
     bind,
@@ -331,6 +354,7 @@ export function bindLibc(
     poll,
     pollOffThread,
     recvfrom,
+    sched_yield,
     sendto,
     setsockopt,
     shutdown,
@@ -341,7 +365,9 @@ export function bindLibc(
   const location = c.errnoLocation();
   const bytes = newMemory(4);
   const width = size(4);
-  const errno = new Int32Array(bytes.buffer);
+  const isCopied = view === undefined;
+  const errno = new Int32Array(isCopied ? bytes.buffer : view(location, 4));
+  const nfds = abi.nfdsSize === 8 ? size : sameNumber;
 
   const libc: Libc = {
     abi,
@@ -349,127 +375,135 @@ export function bindLibc(
     bind(fd, address, length) {
       const result = bind(fd, address, length);
       if (result >= 0) return result;
-      memcpyErrno(bytes, location, width);
+      if (isCopied) memcpyErrno(bytes, location, width);
       return -errno[0]!;
     },
     close(fd) {
       const result = close(fd);
       if (result >= 0) return result;
-      memcpyErrno(bytes, location, width);
+      if (isCopied) memcpyErrno(bytes, location, width);
       return -errno[0]!;
     },
     connect(fd, address, length) {
       const result = connect(fd, address, length);
       if (result >= 0) return result;
-      memcpyErrno(bytes, location, width);
+      if (isCopied) memcpyErrno(bytes, location, width);
       return -errno[0]!;
     },
     epoll_create1(flags) {
       const result = epoll_create1(flags);
       if (result >= 0) return result;
-      memcpyErrno(bytes, location, width);
+      if (isCopied) memcpyErrno(bytes, location, width);
       return -errno[0]!;
     },
     epoll_ctl(epfd, op, fd, event) {
       const result = epoll_ctl(epfd, op, fd, event);
       if (result >= 0) return result;
-      memcpyErrno(bytes, location, width);
+      if (isCopied) memcpyErrno(bytes, location, width);
       return -errno[0]!;
     },
     epoll_wait(epfd, events, count, timeout) {
       const result = epoll_wait(epfd, events, count, timeout);
       if (result >= 0) return result;
-      memcpyErrno(bytes, location, width);
+      if (isCopied) memcpyErrno(bytes, location, width);
       return -errno[0]!;
     },
     fcntl(fd, command, argument) {
       const result = fcntl(fd, command, argument);
       if (result >= 0) return result;
-      memcpyErrno(bytes, location, width);
+      if (isCopied) memcpyErrno(bytes, location, width);
       return -errno[0]!;
     },
     freeaddrinfo,
     getaddrinfo(node, hints, result) {
       const eai = getaddrinfo(node, null, hints, result);
       if (eai === 0) return [0, 0];
-      memcpyErrno(bytes, location, width);
+      if (isCopied) memcpyErrno(bytes, location, width);
       return [eai, errno[0]!];
     },
-    getaddrinfoAsync(node, hints, result) {
-      return getaddrinfoOffThread(node, null, hints, result);
-    },
+    ...getaddrinfoOffThread === undefined ? {} : {
+      getaddrinfoAsync(node, hints, result): Promise<number> {
+        return getaddrinfoOffThread(node, null, hints, result);
+      },
+    } satisfies Pick<Libc, "getaddrinfoAsync">,
     getpeername(fd, address, length) {
       const result = getpeername(fd, address, length);
       if (result >= 0) return result;
-      memcpyErrno(bytes, location, width);
+      if (isCopied) memcpyErrno(bytes, location, width);
       return -errno[0]!;
     },
     getsockname(fd, address, length) {
       const result = getsockname(fd, address, length);
       if (result >= 0) return result;
-      memcpyErrno(bytes, location, width);
+      if (isCopied) memcpyErrno(bytes, location, width);
       return -errno[0]!;
     },
     getsockopt(fd, level, name, value, length) {
       const result = getsockopt(fd, level, name, value, length);
       if (result >= 0) return result;
-      memcpyErrno(bytes, location, width);
+      if (isCopied) memcpyErrno(bytes, location, width);
       return -errno[0]!;
     },
     if_nametoindex(name) {
       const result = if_nametoindex(name);
       if (result > 0) return result;
-      memcpyErrno(bytes, location, width);
+      if (isCopied) memcpyErrno(bytes, location, width);
       return -errno[0]!;
     },
     memcpyFrom(target, source, length) {
       memcpyFrom(target, source, size(length));
     },
     poll(fds, count, timeout) {
-      const result = poll(fds, size(count), timeout);
+      const result = poll(fds, nfds(count), timeout);
       if (result >= 0) return result;
-      memcpyErrno(bytes, location, width);
+      if (isCopied) memcpyErrno(bytes, location, width);
       return -errno[0]!;
     },
     pollAsync(fds, count, timeout) {
-      return pollOffThread(fds, size(count), timeout);
+      return pollOffThread!(fds, nfds(count), timeout);
     },
     recvfrom(fd, buffer, room, flags, address, length) {
       const wide = size(room);
       const result = recvfrom(fd, buffer, wide, flags, address, length);
       if (result >= 0) return result;
-      memcpyErrno(bytes, location, width);
+      if (isCopied) memcpyErrno(bytes, location, width);
+      return -errno[0]!;
+    },
+    sched_yield() {
+      const result = sched_yield();
+      if (result >= 0) return result;
+      if (isCopied) memcpyErrno(bytes, location, width);
       return -errno[0]!;
     },
     sendto(fd, data, count, flags, address, length) {
       const wide = size(count);
       const result = sendto(fd, data, wide, flags, address, length);
       if (result >= 0) return result;
-      memcpyErrno(bytes, location, width);
+      if (isCopied) memcpyErrno(bytes, location, width);
       return -errno[0]!;
     },
     setsockopt(fd, level, name, value, length) {
       const result = setsockopt(fd, level, name, value, length);
       if (result >= 0) return result;
-      memcpyErrno(bytes, location, width);
+      if (isCopied) memcpyErrno(bytes, location, width);
       return -errno[0]!;
     },
     shutdown(fd, how) {
       const result = shutdown(fd, how);
       if (result >= 0) return result;
-      memcpyErrno(bytes, location, width);
+      if (isCopied) memcpyErrno(bytes, location, width);
       return -errno[0]!;
     },
     socket(domain, type, protocol) {
       const result = socket(domain, type, protocol);
       if (result >= 0) return result;
-      memcpyErrno(bytes, location, width);
+      if (isCopied) memcpyErrno(bytes, location, width);
       return -errno[0]!;
     },
     socketpair(domain, type, protocol, fds) {
       const result = socketpair(domain, type, protocol, fds);
       if (result >= 0) return result;
-      memcpyErrno(bytes, location, width);
+      if (isCopied) memcpyErrno(bytes, location, width);
       return -errno[0]!;
     },
   };
@@ -582,7 +616,13 @@ export function openLibc(abi: Abi, door: Door): Libc {
   for (const name of names) {
     try {
       const functions = door.open(name, declarations, abi.nfdsSize);
-      return bindLibc(functions, abi, door.permissions, door.size);
+      return bindLibc(
+        { ...functions, pollOffThread: offThread(abi, door, name, functions) },
+        abi,
+        door.permissions,
+        door.size,
+        door.view,
+      );
     } catch (error) {
       failures.push(error);
     }
@@ -594,11 +634,29 @@ export function openLibc(abi: Abi, door: Door): Libc {
   );
 }
 
-/** The door of the runtime this runs on. */
-function doorFor(): Door {
+/** poll(2) off this thread: the runtime's own way, or a worker. */
+function offThread(
+  abi: Abi,
+  { openPoll }: Door,
+  library: string,
+  { poll, pollOffThread }: CFunctions,
+): AllFunctions["pollOffThread"] {
+  if (pollOffThread !== undefined) return pollOffThread;
+  if (openPoll === undefined) {
+    throw new Error("Cannot poll off the thread: the door has no way to");
+  }
+  const symbol = abi.symbols["poll"] ?? "poll";
+  const { nfdsSize } = abi;
+  const poller = new Poller({ openPoll, library, symbol, nfdsSize, poll });
+  return (fds, count, timeout) => poller.poll(fds!, count, timeout);
+}
+
+/** The door of the runtime this runs on. Deno and Bun also look like Node. */
+export function doorFor(): Door {
   if ("Deno" in globalThis) return denoDoor;
+  if ("Bun" in globalThis) return bunDoor;
+  if ("process" in globalThis) return nodeDoor;
   throw new Error(
-    "Cannot call the C library: this runtime is not Deno, the only one that " +
-      "has a door so far",
+    "Cannot call the C library: this runtime is none of Deno, Bun and Node",
   );
 }

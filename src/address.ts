@@ -604,17 +604,17 @@ function tryInet(host: string, port: number): InetAddress | null {
   const { size, addr } = abi.sockaddrIn;
   const bytes = newSockaddr(abi.AF_INET, size, abi);
   if (!parseIpv4(host, 0, host.length, bytes, addr)) return null;
-  return sealInet(bytes, port, abi);
+  // What parses is written in the one way there is.
+  return sealInet(bytes, host, port, abi);
 }
 
 function sealInet(
   bytes: Uint8Array<ArrayBuffer>,
+  hostname: string,
   port: number,
   abi: Abi,
 ): InetAddress {
-  const at = abi.sockaddrIn;
-  writePort(bytes, at.port, port);
-  const hostname = formatIpv4(bytes, at.addr);
+  writePort(bytes, abi.sockaddrIn.port, port);
   return seal<InetAddress>(bytes, { family: "inet", hostname, port });
 }
 
@@ -764,7 +764,8 @@ function decodeInet(bytes: Uint8Array, abi: Abi): InetAddress | null {
   if (bytes.length !== size) return null;
   const own = newSockaddr(abi.AF_INET, size, abi);
   own.set(bytes.subarray(addr, addr + 4), addr);
-  return sealInet(own, viewOf(bytes).getUint16(port), abi);
+  const hostname = formatIpv4(own, abi.sockaddrIn.addr);
+  return sealInet(own, hostname, viewOf(bytes).getUint16(port), abi);
 }
 
 function decodeInet6(bytes: Uint8Array, abi: Abi): Inet6Address | null {

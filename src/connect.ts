@@ -7,7 +7,7 @@
  */
 import type { Abi } from "../ffi/abi.ts";
 import { type Libc, newMemory } from "../ffi/libc.ts";
-import { ABORTED, CLOSED, timeoutTo, waitFor } from "./reactor.ts";
+import { ABORTED, CLOSED, timeoutTo, watch } from "./reactor.ts";
 
 /** The answer that the caller's own time ran out; no errno is negative. */
 export const DEADLINE = -1;
@@ -27,15 +27,20 @@ export const BEGUN = 1;
 /** An attempt has failed. */
 export const FAILED = 2;
 
+/** An attempt has succeeded. */
+export const CONNECTED = 3;
+
 /** What has gone before on a socket. */
-export type Before = typeof FRESH | typeof BEGUN | typeof FAILED;
+export type Before =
+  | typeof FRESH
+  | typeof BEGUN
+  | typeof FAILED
+  | typeof CONNECTED;
 
 /** What a wait has to remember of one attempt. */
 export interface Attempt {
   /** An error that TCP was told of while it went on trying, or 0. */
   soft: number;
-  /** Whether the descriptor was given up, so that its number is not ours. */
-  isOver: boolean;
 }
 
 // Scratch memory: no call's use of it outlives the call.
@@ -46,7 +51,7 @@ const intView = new DataView(int.buffer);
 const length = newMemory(4);
 const lengthView = new DataView(length.buffer);
 const bytes = newMemory(512);
-const here: Attempt = { soft: 0, isOver: false };
+const here: Attempt = { soft: 0 };
 
 /** Calls connect(2), and reads its answer in the light of what went before. */
 function callConnect(
@@ -63,8 +68,10 @@ function callConnect(
     if (errno === errnos.EALREADY) return errnos.EINPROGRESS!;
   }
   // Once SO_ERROR has handed out why an attempt failed, Linux answers the next
-  // call with this, without trying.
-  return before === FAILED && errno === errnos.ECONNABORTED
+  // call with ECONNABORTED, without trying; and after an attempt that did not
+  // block and succeeded, with a late 0 instead of EISCONN.
+  return before === FAILED && errno === errnos.ECONNABORTED ||
+      before === CONNECTED && errno === 0
     ? 0 - libc.connect(fd, address, address.length)
     : errno;
 }
@@ -103,14 +110,12 @@ export function connectFd(
   // The attempt lives in the kernel now, also when a signal cut the call
   // short. A second connect would be told EALREADY, and on some systems would
   // disturb it: wait instead, and ask for the outcome.
-  return goesOn(libc, errno) ? waitConnected(libc, fd, timeout) : errno;
+  if (!goesOn(libc, errno)) return errno;
+  return peerOf(libc, fd) === 0 ? 0 : waitConnected(libc, fd, timeout);
 }
 
 /**
  * Connects a non-blocking socket as far as that goes without waiting.
- *
- * On loopback Linux answers EINPROGRESS although the handshake is done by the
- * time the call returns, so the outcome is asked for at once.
  *
  * @returns 0, an errno, or {@linkcode PENDING}.
  */
@@ -130,34 +135,52 @@ export function beginConnect(
     errno === abi.errnos.EINTR && familyOf(abi, address) === abi.AF_UNIX
   );
   if (errno === 0 || !goesOn(libc, errno)) return errno;
+  if (!isQuick && ++passed % LOOK_EVERY !== 0) return PENDING;
+  if (peerOf(libc, fd) === 0) {
+    isQuick = true;
+    return 0;
+  }
   const revents = pollFd(libc, fd, abi.POLLOUT, 0);
-  return revents > 0 ? settle(libc, fd, revents, attempt) : PENDING;
+  const outcome = revents > 0 ? settle(libc, fd, revents, attempt) : PENDING;
+  isQuick = outcome !== PENDING;
+  return outcome;
 }
+
+/**
+ * Where attempts take time, a look at once is two calls for nothing: only one
+ * attempt in so many is looked at then, in case that has changed. The others
+ * wait for the reactor's first look, in the next turn.
+ */
+const LOOK_EVERY = 16;
+
+/** Whether the last attempt that was looked at once was over by then. */
+let isQuick = true;
+let passed = 0;
 
 /**
  * Waits for a pending attempt without holding the thread.
  *
  * @param end When to give up, on the clock of `performance.now()`.
- * @returns 0, an errno, {@linkcode DEADLINE}, {@linkcode CLOSED} or
- * {@linkcode ABORTED}.
+ * @param tell Takes 0, an errno, {@linkcode DEADLINE}, {@linkcode CLOSED} or
+ * {@linkcode ABORTED}, once, and must not throw.
  */
-export async function awaitConnected(
+export function awaitConnected(
   libc: Libc,
   fd: number,
   end: number,
   signal: AbortSignal | undefined,
   attempt: Attempt,
-): Promise<number> {
-  for (;;) {
-    const revents = await waitFor(libc, fd, libc.abi.POLLOUT, end, signal);
-    if (revents === 0) return DEADLINE;
-    if (revents === CLOSED || revents === ABORTED) return revents;
-    // Others may have had their turn between the wake-up and this line.
-    if (attempt.isOver) return CLOSED;
-    if (revents < 0) return -revents;
+  tell: (errno: number) => void,
+): void {
+  function look(revents: number): void {
+    if (revents === 0) return tell(DEADLINE);
+    if (revents === CLOSED || revents === ABORTED) return tell(revents);
+    if (revents < 0) return tell(-revents);
     const errno = settle(libc, fd, revents, attempt);
-    if (errno !== PENDING) return errno;
+    if (errno !== PENDING) return tell(errno);
+    watch(libc, fd, libc.abi.POLLOUT, end, signal, look);
   }
+  watch(libc, fd, libc.abi.POLLOUT, end, signal, look);
 }
 
 /**
@@ -314,6 +337,13 @@ export function familyOf(abi: Abi, address: Uint8Array): number {
   return address[low] ?? abi.AF_UNSPEC;
 }
 
+/**
+ * Asks for the peer's address, which there is once the connection stands.
+ *
+ * On loopback Linux answers EINPROGRESS although the handshake is done by the
+ * time the call returns: asked at once, this says so in one call, where poll
+ * and SO_ERROR take two. A connection that has failed has no peer.
+ */
 function peerOf(libc: Libc, fd: number): number {
   lengthView.setUint32(0, bytes.length, libc.abi.littleEndian);
   return libc.getpeername(fd, bytes, length);

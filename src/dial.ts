@@ -5,7 +5,7 @@
  */
 import { type Libc, libc } from "../ffi/libc.ts";
 import { type Address, bytesOf } from "./address.ts";
-import { isSelfConnected } from "./connect.ts";
+import { isSelfConnected, PENDING } from "./connect.ts";
 import { checkFunction, checkMilliseconds } from "./arguments.ts";
 import { ErrnoError, errnoError, errnoErrorFor } from "./errors.ts";
 import {
@@ -20,16 +20,17 @@ import {
   type SocketOptions,
 } from "./options.ts";
 import { type Contender, interleave, race } from "./race.ts";
-import { ABORTED } from "./reactor.ts";
+import { ABORTED, takeTurn } from "./reactor.ts";
 import {
   type AttemptOptions,
+  awaitSocket,
+  beginSocket,
   bindSocket,
   connectError,
-  connectSocket,
   connectSocketSync,
+  openStream,
   portOf,
   Socket,
-  type SocketFamily,
 } from "./socket.ts";
 import { type ConnectTarget, planTarget } from "./target.ts";
 
@@ -142,7 +143,7 @@ export function connectSync(
   const start = performance.now();
   const c = libc();
   checkSetup(c, dial);
-  const { name, addresses, local } = planTarget(c, dial);
+  const { addresses, local } = planTarget(c, dial);
   const candidates = isQuery(addresses)
     ? permitted(c, lookupSync(c, addresses))
     : addresses;
@@ -160,7 +161,7 @@ export function connectSync(
     if (result instanceof Socket) return result;
     errors.push(result);
   }
-  throw combine(name, errors, start);
+  throw combine(addresses, errors, start);
 }
 
 /**
@@ -203,47 +204,79 @@ export function connectSync(
  * C: `getaddrinfo(3)`, `socket(2)`, `connect(2)`, `poll(2)` or `epoll(7)`,
  * `getsockopt(2)` with `SO_ERROR`, `getpeername(2)`.
  */
-export async function connect(
+export function connect(
   options: ConnectOptions,
   defaults?: DialOptions,
 ): Promise<Socket> {
-  const dial = merge(options, defaults);
-  const { signal } = dial;
-  signal?.throwIfAborted();
-  const timeout = checkMilliseconds("timeout", dial.timeout, Infinity);
-  const attemptDelay = checkMilliseconds(
-    "attemptDelay",
-    dial.attemptDelay,
-    ATTEMPT_DELAY,
-    LEAST_ATTEMPT_DELAY,
-  );
-  const start = performance.now();
-  const c = libc();
-  checkSetup(c, dial);
-  const { name, addresses, local } = planTarget(c, dial);
-  const candidates = isQuery(addresses)
-    ? permitted(
-      c,
-      await within(lookup(c, addresses), name, start, timeout, signal),
-    )
-    : addresses;
-  signal?.throwIfAborted();
-  if (candidates.length === 1) {
-    const address = candidates[0]!;
-    const result = await attempt(address, local(address), start, timeout, dial)
-      .outcome;
-    if ("won" in result) return result.won;
-    throw result.lost;
+  try {
+    const dial = merge(options, defaults);
+    dial.signal?.throwIfAborted();
+    const timeout = checkMilliseconds("timeout", dial.timeout, Infinity);
+    const delay = checkMilliseconds(
+      "attemptDelay",
+      dial.attemptDelay,
+      ATTEMPT_DELAY,
+      LEAST_ATTEMPT_DELAY,
+    );
+    const start = performance.now();
+    const c = libc();
+    checkSetup(c, dial);
+    const { addresses, local } = planTarget(c, dial);
+    if (isQuery(addresses)) {
+      return connectName(c, addresses, local, start, timeout, delay, dial);
+    }
+    const address = addresses[0]!;
+    const from = local(address);
+    const turn = takeTurn(c);
+    if (turn === null) return connectOne(address, from, start, timeout, dial);
+    return turn.then(() => {
+      dial.signal?.throwIfAborted();
+      return connectOne(address, from, start, timeout, dial);
+    });
+  } catch (error) {
+    return Promise.reject(error);
   }
+}
+
+function connectOne(
+  address: Address,
+  local: Address | null,
+  start: number,
+  timeout: number,
+  options: DialOptions,
+): Promise<Socket> {
+  const end = attempt(address, local, start, timeout, options, null);
+  return end instanceof Promise ? end.then(orThrow) : Promise.resolve(end);
+}
+
+async function connectName(
+  c: Libc,
+  query: LookupQuery,
+  local: (to: Address) => Address | null,
+  start: number,
+  timeout: number,
+  attemptDelay: number,
+  options: DialOptions,
+): Promise<Socket> {
+  const { signal } = options;
+  const work = lookup(c, query);
+  const found = await within(work, nameOf(query), start, timeout, signal);
+  await takeTurn(c);
+  signal?.throwIfAborted();
   const result = await race(
-    interleave(candidates),
-    attemptDelay,
+    interleave(permitted(c, found)),
+    Math.min(attemptDelay, LONGEST_TIMER),
     globalThis,
-    (address) => attempt(address, local(address), start, timeout, dial),
+    (address) => contend(address, local(address), start, timeout, options),
     (socket) => socket.close(),
   );
   if ("won" in result) return result.won;
-  throw combine(name, result.lost, start);
+  throw combine(query, result.lost, start);
+}
+
+function orThrow(end: Socket | ErrnoError): Socket {
+  if (end instanceof Socket) return end;
+  throw end;
 }
 
 /** One address, with as many sockets as it takes. */
@@ -272,45 +305,94 @@ function attemptSync(
   }
 }
 
-/** The same without blocking. */
+/**
+ * The same without blocking. What is done at once takes no promise. Whoever
+ * holds `owner` may close its socket.
+ */
 function attempt(
   address: Address,
   local: Address | null,
   start: number,
   timeout: number,
   options: DialOptions,
-): Contender<Socket, ErrnoError> {
-  const { signal } = options;
-  let socket: Socket | null = null;
-
-  async function run(): Promise<{ won: Socket } | { lost: ErrnoError }> {
-    for (let retries = 0;; retries++) {
-      signal?.throwIfAborted();
-      const own = openFor(address, local, true, options);
-      if (!(own instanceof Socket)) return { lost: own };
-      socket = own;
-      try {
-        options.onSocket?.(own);
-        const rest = timeout === Infinity
-          ? timeout
-          : Math.max(0, timeout - (performance.now() - start));
-        let errno = connectSocket(own, address, rest, signal);
-        if (typeof errno !== "number") errno = await errno;
-        if (errno === ABORTED) throw signal!.reason;
-        if (errno !== 0) {
-          return { lost: lose(own, errno, address, start, timeout) };
-        }
-        const accident = selfConnection(own, address, start);
-        if (accident === null) return { won: own };
-        if (retries === SELF_CONNECT_RETRIES) return { lost: accident };
-      } catch (error) {
-        own.close();
-        throw error;
+  owner: { socket: Socket | null } | null,
+  retries: number = 0,
+): Socket | Promise<Socket | ErrnoError> {
+  for (;; retries++) {
+    const socket = openFor(address, local, true, options);
+    if (!(socket instanceof Socket)) return Promise.resolve(socket);
+    if (owner !== null) owner.socket = socket;
+    try {
+      options.onSocket?.(socket);
+      const errno = beginSocket(socket, address);
+      if (errno === PENDING) return pend(socket);
+      if (errno !== 0) {
+        const error = lose(socket, errno, address, start, timeout);
+        return Promise.resolve(error);
       }
+      const accident = selfConnection(socket, address, start);
+      if (accident === null) return socket;
+      if (retries === SELF_CONNECT_RETRIES) return Promise.resolve(accident);
+    } catch (error) {
+      socket.close();
+      throw error;
     }
   }
 
-  return { outcome: run(), abandon: () => socket?.close() };
+  function pend(socket: Socket): Promise<Socket | ErrnoError> {
+    const { signal } = options;
+    return new Promise((resolve, reject) => {
+      function conclude(errno: number): void {
+        try {
+          if (errno === ABORTED) throw signal!.reason;
+          if (errno !== 0) {
+            return resolve(lose(socket, errno, address, start, timeout));
+          }
+          const accident = selfConnection(socket, address, start);
+          if (accident === null) return resolve(socket);
+          if (retries === SELF_CONNECT_RETRIES) return resolve(accident);
+          resolve(
+            attempt(
+              address,
+              local,
+              start,
+              timeout,
+              options,
+              owner,
+              retries + 1,
+            ),
+          );
+        } catch (error) {
+          socket.close();
+          reject(error);
+        }
+      }
+      try {
+        awaitSocket(socket, start + timeout, signal, conclude);
+      } catch (error) {
+        // There is no descriptor left to wait with.
+        socket.close();
+        reject(error);
+      }
+    });
+  }
+}
+
+/** An attempt that may lose to another one. */
+function contend(
+  address: Address,
+  local: Address | null,
+  start: number,
+  timeout: number,
+  options: DialOptions,
+): Contender<Socket, ErrnoError> {
+  const owner = { socket: null as Socket | null };
+  return {
+    outcome: Promise.resolve(
+      attempt(address, local, start, timeout, options, owner),
+    ).then((end) => end instanceof Socket ? { won: end } : { lost: end }),
+    abandon: () => owner.socket?.close(),
+  };
 }
 
 /**
@@ -323,10 +405,9 @@ export function openFor(
   nonblocking: boolean,
   options: DialOptions & { readonly interface?: string | undefined },
 ): Socket | ErrnoError {
-  const family = address.family as SocketFamily;
   let socket: Socket | null = null;
   try {
-    socket = Socket.open({ family, nonblocking });
+    socket = openStream(address, nonblocking);
     if (options.interface !== undefined) {
       socket.setOption("interface", options.interface);
     }
@@ -413,6 +494,11 @@ export function selfConnection(
   });
 }
 
+/** A host as its caller named it. */
+function nameOf({ hostname, port }: LookupQuery): string {
+  return `${hostname}:${port}`;
+}
+
 function isQuery(
   addresses: readonly Address[] | LookupQuery,
 ): addresses is LookupQuery {
@@ -461,17 +547,17 @@ function within<T>(
 
 /** One error for several attempts. */
 function combine(
-  name: string,
+  addresses: readonly Address[] | LookupQuery,
   errors: readonly ErrnoError[],
   start: number,
 ): ErrnoError {
-  if (errors.length === 1) return errors[0]!;
+  if (errors.length === 1 || !isQuery(addresses)) return errors[0]!;
   const code = TELLING.find((code) => errors.some((e) => e.code === code));
   const telling = errors.find((e) => e.code === code) ?? errors.at(-1)!;
   const each = errors.map((e) => `${e.address} ${e.code}`).join(", ");
   return errnoErrorFor(telling.errno, {
     syscall: telling.syscall,
-    address: name,
+    address: nameOf(addresses),
     elapsed: performance.now() - start,
     timeoutKind: telling.timeoutKind,
     detail: `all ${errors.length} addresses failed, ${each}`,

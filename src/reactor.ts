@@ -4,7 +4,7 @@
  *
  * @module
  */
-import type { Libc } from "../ffi/libc.ts";
+import { type Libc, newMemory } from "../ffi/libc.ts";
 import { openSelector, type Selector } from "./selector.ts";
 
 /** The answer that the wait was called off by {@linkcode cancelWaits}. */
@@ -24,15 +24,20 @@ export const ABORTED = -0x1_0001;
  */
 const SPIN = 2;
 
-/** How long work may follow on work without a turn of the event loop, in ms. */
-const LONGEST_TURN = 4;
+/**
+ * How long work may follow on work without a turn of the event loop, in ms.
+ * What else a turn holds, and the collector, need room below five.
+ */
+const LONGEST_TURN = 2;
 
 /**
- * How many turns it takes until everybody has had one: Deno's scheduler (tokio)
- * looks at sockets and signals in one turn of 61, as long as there is work. All
- * of them together take a quarter of a millisecond.
+ * How many waits end by their deadlines in one turn: each is an error to make
+ * and a socket to close, up to 100 µs.
  */
-const TURNS = 64;
+const MOST_EXPIRED = 16;
+
+/** How many of {@linkcode takeTurn}'s callers share one look at the clock. */
+const CLOCK_EVERY = 8;
 
 /** The longest time poll(2) can be told, in ms: the largest int. */
 const LONGEST_WAIT = 0x7fff_ffff;
@@ -45,7 +50,8 @@ interface Waiter {
   /** When the wait is over in any case; `Infinity` for never. */
   readonly end: number;
   readonly signal: AbortSignal | undefined;
-  readonly resolve: (answer: number) => void;
+  /** Takes the answer; it must not throw. */
+  readonly tell: (answer: number) => void;
   /** Its place in the heap of deadlines, -1 without one. */
   place: number;
   /** The next one that waits for the same descriptor. */
@@ -61,54 +67,87 @@ interface Waiter {
  * @param events The events of poll(2) to wait for.
  * @param end When to give up, on the clock of `performance.now()`.
  * @param signal Calls the wait off.
- * @returns The events that came, 0 at the end, `-errno`, {@linkcode CLOSED} or
- * {@linkcode ABORTED}.
+ * @param tell Takes the events that came, 0 at the end, `-errno`,
+ * {@linkcode CLOSED} or {@linkcode ABORTED}, once, and must not throw. Nobody
+ * else has a turn between the look at the descriptor and this call.
  */
-export function waitFor(
+export function watch(
   libc: Libc,
   fd: number,
   events: number,
   end: number,
   signal: AbortSignal | undefined,
-): Promise<number> {
+  tell: (answer: number) => void,
+): void {
   // An aborted signal does not tell again.
-  if (signal?.aborted) return Promise.resolve(ABORTED);
+  if (signal?.aborted) return tell(ABORTED);
   let reactor = reactors.get(libc);
   if (reactor === undefined) {
     reactor = new Reactor(libc);
     reactors.set(libc, reactor);
   }
-  return reactor.wait(fd, events, end, signal);
+  reactor.watch(fd, events, end, signal, tell);
 }
 
-/** Ends every wait for a descriptor, which is about to be closed or given away. */
+/** Ends every wait for a descriptor, which is about to be closed. */
 export function cancelWaits(libc: Libc, fd: number): void {
   reactors.get(libc)?.cancel(fd);
+}
+
+/**
+ * Ends every wait for a descriptor that stays open in other hands, and forgets
+ * it. (One that is closed is forgotten by the system itself.)
+ */
+export function forget(libc: Libc, fd: number): void {
+  reactors.get(libc)?.forget(fd);
 }
 
 /**
  * Lets everybody else have a turn if work has followed on work for too long.
  *
  * A loop over connects that are done at once would otherwise live in
- * microtasks alone, and no timer, signal or other socket would be served.
+ * microtasks alone, and no timer, signal or other socket would be served. One
+ * turn would not do: Deno's scheduler (tokio) looks at sockets and signals in
+ * one turn of 61 while there is work, but at once when there is none. So there
+ * is none for as long as it takes to ask another thread for nothing.
  *
  * @returns What to wait for, `null` for nothing.
  */
-export function takeTurn(): Promise<void> | null {
-  const now = performance.now();
-  if (turnStart < 0) {
-    turnStart = now;
-    setImmediate(endTurn);
-    return null;
+export function takeTurn(libc: Libc): Promise<unknown> | null {
+  if (!isGiving) {
+    if (++calls % CLOCK_EVERY !== 0) return null;
+    const now = performance.now();
+    if (turnStart < 0) {
+      turnStart = now;
+      setImmediate(endTurn);
+      return null;
+    }
+    if (now - turnStart < LONGEST_TURN) return null;
+    giveTurns(libc);
   }
-  return now - turnStart < LONGEST_TURN ? null : takeTurns();
+  return new Promise<void>((resolve) => queue.push(resolve));
 }
 
-async function takeTurns(): Promise<void> {
-  for (let i = 0; i < TURNS; i++) {
-    await new Promise<void>((resolve) => setImmediate(resolve));
-  }
+/**
+ * Lets those go on who wait for a turn, in each only as many as there is time
+ * for: all at once, a thousand of them would block the loop once more.
+ */
+async function giveTurns(libc: Libc): Promise<void> {
+  isGiving = true;
+  do {
+    await libc.pollAsync(NOBODY, 0, 0);
+    const end = performance.now() + LONGEST_TURN;
+    while (queue.length > 0 && performance.now() < end) {
+      for (const goOn of queue.splice(0, CLOCK_EVERY)) goOn();
+      // What they go on to do comes before the next look at the clock.
+      for (let i = 0; i < CLOCK_EVERY; i++) await null;
+    }
+  } while (queue.length > 0);
+  isGiving = false;
 }
+
+/** A set of descriptors without any. */
+const NOBODY = newMemory(8);
 
 /**
  * How long poll(2) is to wait for a moment: milliseconds rounded up, -1 for
@@ -126,6 +165,11 @@ const reactors = new WeakMap<Libc, Reactor>();
 /** When this turn of the event loop began, -1 while nobody has asked. */
 let turnStart = -1;
 
+/** Those who wait for a turn, and whether somebody sees to them. */
+const queue: (() => void)[] = [];
+let isGiving = false;
+let calls = 0;
+
 function endTurn(): void {
   turnStart = -1;
 }
@@ -140,6 +184,10 @@ class Reactor {
   readonly #deadlines: Waiter[] = [];
   /** Who heeds which signal. */
   readonly #signals = new Map<AbortSignal, Set<Waiter>>();
+  /** Who is to be told what, two by two. */
+  readonly #answers: (Waiter | number)[] = [];
+  /** Whether they are being told. */
+  #delivers = false;
   /** Whether a turn is on its way. */
   #scheduled = false;
   /** Whether a turn has passed without anybody waiting. */
@@ -156,36 +204,35 @@ class Reactor {
     this.#libc = libc;
   }
 
-  wait(
+  watch(
     fd: number,
     events: number,
     end: number,
     signal: AbortSignal | undefined,
-  ): Promise<number> {
+    tell: (answer: number) => void,
+  ): void {
     this.#selector ??= openSelector(this.#libc);
     const first = this.#waiters.get(fd) ?? null;
     const result = this.#selector.arm(fd, events | eventsOf(first));
     if (result < 0) {
       this.#schedule();
-      return Promise.resolve(result);
+      return tell(result);
     }
-    return new Promise((resolve) => {
-      const now = performance.now();
-      const waiter: Waiter = {
-        fd,
-        events,
-        since: now,
-        end,
-        signal,
-        resolve,
-        place: -1,
-        next: first,
-      };
-      this.#waiters.set(fd, waiter);
-      if (end !== Infinity) push(this.#deadlines, waiter);
-      if (signal !== undefined) this.#heed(signal, waiter);
-      this.#join(now, end);
-    });
+    const since = performance.now();
+    const waiter: Waiter = {
+      fd,
+      events,
+      since,
+      end,
+      signal,
+      tell,
+      place: -1,
+      next: first,
+    };
+    this.#waiters.set(fd, waiter);
+    if (end !== Infinity) push(this.#deadlines, waiter);
+    if (signal !== undefined) this.#heed(signal, waiter);
+    this.#join(since, end);
   }
 
   cancel(fd: number): void {
@@ -194,6 +241,11 @@ class Reactor {
       if (waiter === undefined) break;
       this.#callOff(waiter, CLOSED);
     }
+    this.#deliver();
+  }
+
+  forget(fd: number): void {
+    this.cancel(fd);
     this.#selector?.disarm(fd);
   }
 
@@ -215,7 +267,7 @@ class Reactor {
     if (this.#waiters.size === 0) this.#schedule();
   }
 
-  /** Takes a waiter out of everything, and answers it. */
+  /** Takes a waiter out of everything; its answer is on its way then. */
   #settle(waiter: Waiter, answer: number): void {
     const { fd, signal } = waiter;
     const first = this.#waiters.get(fd)!;
@@ -230,7 +282,22 @@ class Reactor {
     }
     if (waiter.place >= 0) remove(this.#deadlines, waiter);
     if (signal !== undefined) this.#ignore(signal, waiter);
-    waiter.resolve(answer);
+    this.#answers.push(waiter, answer);
+  }
+
+  /**
+   * Hands out the answers. Whoever gets one may wait again, or close what
+   * others wait for, so that all else has to be in order by then.
+   */
+  #deliver(): void {
+    if (this.#delivers) return;
+    this.#delivers = true;
+    for (let i = 0; i < this.#answers.length; i += 2) {
+      const waiter = this.#answers[i] as Waiter;
+      waiter.tell(this.#answers[i + 1] as number);
+    }
+    this.#answers.length = 0;
+    this.#delivers = false;
   }
 
   /**
@@ -258,6 +325,7 @@ class Reactor {
   readonly #onAbort = (event: Event): void => {
     const party = this.#signals.get(event.target as AbortSignal) ?? [];
     for (const waiter of party) this.#callOff(waiter, ABORTED);
+    this.#deliver();
   };
 
   #schedule(): void {
@@ -272,13 +340,25 @@ class Reactor {
     const found = this.#selector!.look();
     const now = performance.now();
     for (let i = 0; i < found; i++) this.#tell(fds[i]!, events[i]!, now);
-    this.#expire(now);
+    const isBehind = this.#expire(now);
+    this.#deliver();
     if (this.#waiters.size === 0) this.#rest();
-    else if (found > 0 || now < this.#spinUntil) this.#schedule();
+    else if (found > 0 || isBehind) this.#schedule();
+    else if (now < this.#spinUntil) this.#spin();
     else if (this.#parkedUntil === -Infinity) this.#park(now);
   };
 
-  /** Answers everybody who waits for one of the events. */
+  /**
+   * Comes back in the next turn. Whoever looks without a pause keeps a
+   * processor to itself, and on a machine that has few the very process that
+   * is to answer may be waiting for it: a peer on the same machine, for one.
+   */
+  #spin(): void {
+    this.#libc.sched_yield();
+    this.#schedule();
+  }
+
+  /** Has an answer for everybody who waits for one of the events. */
   #tell(fd: number, events: number, now: number): void {
     const { POLLIN, POLLOUT } = this.#libc.abi;
     const isFault = (events & ~(POLLIN | POLLOUT)) !== 0;
@@ -296,10 +376,12 @@ class Reactor {
     if (rest !== null) this.#selector!.arm(fd, eventsOf(rest));
   }
 
-  #expire(now: number): void {
-    for (;;) {
+  /** Ends what is over; answers whether that is more than one turn takes. */
+  #expire(now: number): boolean {
+    for (let i = 0;; i++) {
       const waiter = this.#deadlines[0];
-      if (waiter === undefined || waiter.end > now) return;
+      if (waiter === undefined || waiter.end > now) return false;
+      if (i === MOST_EXPIRED) return true;
       this.#callOff(waiter, 0);
     }
   }

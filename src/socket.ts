@@ -24,6 +24,7 @@ import {
   type Before,
   beginConnect,
   BEGUN,
+  CONNECTED,
   connectFd,
   DEADLINE,
   FAILED,
@@ -58,9 +59,10 @@ import {
   ABORTED,
   cancelWaits,
   CLOSED,
+  forget,
   takeTurn,
   timeoutTo,
-  waitFor,
+  watch,
 } from "./reactor.ts";
 
 /** The address families that have a name here. */
@@ -209,13 +211,25 @@ export let connectSocketSync: (
   timeout: number,
 ) => number;
 
-/** The same without blocking. The answer is a promise only if it has to be. */
-export let connectSocket: (
+/**
+ * Connects without permission and without waiting, and answers 0, an errno, or
+ * {@linkcode PENDING}; then {@linkcode awaitSocket} has to follow.
+ */
+export let beginSocket: (socket: Socket, address: Address) => number;
+
+/**
+ * Waits for the attempt that {@linkcode beginSocket} left pending, up to a
+ * moment on the clock of `performance.now()`.
+ */
+export let awaitSocket: (
   socket: Socket,
-  address: Address,
-  timeout: number,
+  end: number,
   signal: AbortSignal | undefined,
-) => number | Promise<number>;
+  tell: (errno: number) => void,
+) => void;
+
+/** Opens a stream socket of an address's family. */
+export let openStream: (address: Address, nonblocking: boolean) => Socket;
 
 /** Binds without asking for permission; for callers who have asked. */
 export let bindSocket: (socket: Socket, address: Address) => void;
@@ -254,8 +268,8 @@ export class Socket implements Disposable {
   #target: Address | null = null;
   /** Where an attempt goes that may still be under way. */
   #pending: Address | null = null;
-  /** Whether the last attempt failed. */
-  #failed = false;
+  /** How the last attempt ended. */
+  #before: Before = FRESH;
   /** What {@linkcode Socket.connect} waits for. */
   #attempt: Attempt | null = null;
   /** Whether the reactor may know the descriptor. */
@@ -266,8 +280,14 @@ export class Socket implements Disposable {
   static {
     connectSocketSync = (socket, address, timeout) =>
       socket.#connectSync(address, timeout);
-    connectSocket = (socket, address, timeout, signal) =>
-      socket.#connect(address, timeout, signal);
+    beginSocket = (socket, address) => socket.#begin(address);
+    awaitSocket = (socket, end, signal, tell) =>
+      socket.#await(end, signal, tell);
+    openStream = (address, nonblocking) => {
+      const c = libc();
+      const domain = familyOf(c.abi, bytesOf(address));
+      return Socket.#open(c, domain, c.abi.SOCK_STREAM, 0, nonblocking);
+    };
     bindSocket = (socket, address) => socket.#bind(address);
     portOf = (socket) => socket.#port;
   }
@@ -321,23 +341,31 @@ export class Socket implements Disposable {
     // What leaves such a socket need not go to the address that is named for
     // it, or to any: no rule about addresses covers it.
     if (!isOrdinary(abi, domain, kind)) c.permissions.demandAll(false);
-    let flags = kind | (abi.SOCK_CLOEXEC ?? 0);
-    if (nonblocking) flags |= abi.SOCK_NONBLOCK ?? 0;
-    const fd = c.socket(domain, flags, number);
+    return Socket.#open(c, domain, kind, number, nonblocking);
+  }
+
+  static #open(
+    c: Libc,
+    domain: number,
+    type: number,
+    protocol: number,
+    nonblocking: boolean,
+  ): Socket {
+    const { SOCK_CLOEXEC, SOCK_NONBLOCK, SO_NOSIGPIPE, SOL_SOCKET } = c.abi;
+    const flags = (SOCK_CLOEXEC ?? 0) |
+      (nonblocking ? SOCK_NONBLOCK ?? 0 : 0);
+    const fd = c.socket(domain, type | flags, protocol);
     if (fd < 0) throw errnoErrorFor(-fd, { syscall: "socket" });
     const socket = new Socket(c, fd, domain, false);
-    socket.#isNonblocking = nonblocking && abi.SOCK_NONBLOCK !== null;
+    socket.#isNonblocking = nonblocking && SOCK_NONBLOCK !== null;
     if (
-      abi.SOCK_CLOEXEC === null || abi.SOCK_NONBLOCK === null ||
-      abi.SO_NOSIGPIPE !== null
+      SOCK_CLOEXEC === null || SOCK_NONBLOCK === null || SO_NOSIGPIPE !== null
     ) {
       try {
-        if (abi.SOCK_CLOEXEC === null) socket.#closeOnExec();
-        if (abi.SOCK_NONBLOCK === null && nonblocking) {
-          socket.nonblocking = true;
-        }
-        if (abi.SO_NOSIGPIPE !== null) {
-          setRawOption(c, fd, abi.SOL_SOCKET, abi.SO_NOSIGPIPE, 1);
+        if (SOCK_CLOEXEC === null) socket.#closeOnExec();
+        if (SOCK_NONBLOCK === null && nonblocking) socket.nonblocking = true;
+        if (SO_NOSIGPIPE !== null) {
+          setRawOption(c, fd, SOL_SOCKET, SO_NOSIGPIPE, 1);
         }
       } catch (error) {
         socket.close();
@@ -542,8 +570,20 @@ export class Socket implements Disposable {
     signal?.throwIfAborted();
     demand(this.#libc, address);
     const start = performance.now();
-    let errno = this.#connect(address, timeout, signal);
-    if (typeof errno !== "number") errno = await errno;
+    const turn = takeTurn(this.#libc);
+    if (turn !== null) {
+      await turn;
+      if (this.#fd < 0) {
+        throw canceled("connect", { address: address.toString() });
+      }
+      signal?.throwIfAborted();
+    }
+    let errno = this.#begin(address);
+    if (errno === PENDING) {
+      errno = await new Promise<number>((resolve) =>
+        this.#await(start + timeout, signal, resolve)
+      );
+    }
     if (errno === 0) return;
     if (errno === ABORTED) throw signal!.reason;
     throw connectError(this, errno, address.toString(), start, timeout);
@@ -585,7 +625,9 @@ export class Socket implements Disposable {
     this.#use("poll");
     signal?.throwIfAborted();
     this.#hasWaited = true;
-    const answer = await waitFor(this.#libc, this.#fd, mask, end, signal);
+    const answer = await new Promise<number>((resolve) =>
+      watch(this.#libc, this.#fd, mask, end, signal, resolve)
+    );
     if (answer === ABORTED) throw signal!.reason;
     if (answer === CLOSED) throw canceled("poll");
     return this.#names(this.#check("poll", answer));
@@ -928,7 +970,10 @@ export class Socket implements Disposable {
    */
   detach(): number {
     this.#use("detach");
-    return this.#release();
+    const fd = this.#fd;
+    this.#fd = -1;
+    if (this.#hasWaited) forget(this.#libc, fd);
+    return fd;
   }
 
   /**
@@ -941,7 +986,10 @@ export class Socket implements Disposable {
    */
   close(): void {
     if (this.#fd < 0) return;
-    const fd = this.#release();
+    const fd = this.#fd;
+    // Before anybody is told, for whoever is told may close the socket again.
+    this.#fd = -1;
+    if (this.#hasWaited) cancelWaits(this.#libc, fd);
     const result = this.#libc.close(fd);
     if (result === -this.#libc.abi.errnos.EBADF!) {
       throw errnoErrorFor(-result, {
@@ -968,7 +1016,7 @@ export class Socket implements Disposable {
     if (this.#fd < 0) return libc.abi.errnos.EBADF!;
     if (this.#attempt !== null) return libc.abi.errnos.EALREADY!;
     const bytes = bytesOf(address);
-    const before = this.#before(address);
+    const before = this.#beforeFor(address);
     const switches = timeout !== Infinity && !this.#isNonblocking &&
       !this.nonblocking;
     if (switches) this.nonblocking = true;
@@ -981,31 +1029,44 @@ export class Socket implements Disposable {
     }
   }
 
-  #connect(
-    address: Address,
-    timeout: number,
-    signal: AbortSignal | undefined,
-  ): number | Promise<number> {
+  #begin(address: Address): number {
     const libc = this.#libc;
     if (this.#fd < 0) return libc.abi.errnos.EBADF!;
     if (this.#attempt !== null) return libc.abi.errnos.EALREADY!;
     if (!this.#isNonblocking) this.nonblocking = true;
-    const attempt: Attempt = { soft: 0, isOver: false };
+    const attempt: Attempt = { soft: 0 };
     const bytes = bytesOf(address);
-    const before = this.#before(address);
+    const before = this.#beforeFor(address);
     const errno = beginConnect(libc, this.#fd, bytes, before, attempt);
     this.#note(address, errno);
-    if (errno === PENDING) {
-      return this.#finish(address, timeout, signal, attempt);
+    if (errno === PENDING) this.#attempt = attempt;
+    return errno;
+  }
+
+  #await(
+    end: number,
+    signal: AbortSignal | undefined,
+    tell: (errno: number) => void,
+  ): void {
+    this.#hasWaited = true;
+    const done = (errno: number): void => {
+      this.#note(this.#target!, errno);
+      this.#attempt = null;
+      tell(errno);
+    };
+    try {
+      awaitConnected(this.#libc, this.#fd, end, signal, this.#attempt!, done);
+    } catch (error) {
+      this.#attempt = null;
+      throw error;
     }
-    const turn = takeTurn();
-    return turn === null ? errno : turn.then(() => errno);
   }
 
   /** What has gone before, for an attempt that goes to an address. */
-  #before(address: Address): Before {
+  #beforeFor(address: Address): Before {
     if (this.#pending === address) return BEGUN;
-    return this.#failed ? FAILED : FRESH;
+    // The attempt for the other address may have succeeded meanwhile.
+    return this.#pending === null ? this.#before : CONNECTED;
   }
 
   /** Remembers how an attempt ended, or that it has not. */
@@ -1014,40 +1075,12 @@ export class Socket implements Disposable {
     if (errno === this.#libc.abi.errnos.EALREADY) return;
     this.#target = address;
     this.#pending = errno < 0 || goesOn(this.#libc, errno) ? address : null;
-    this.#failed = errno > 0;
-  }
-
-  async #finish(
-    address: Address,
-    timeout: number,
-    signal: AbortSignal | undefined,
-    attempt: Attempt,
-  ): Promise<number> {
-    const end = performance.now() + timeout;
-    this.#attempt = attempt;
-    this.#hasWaited = true;
-    try {
-      const errno = await awaitConnected(
-        this.#libc,
-        this.#fd,
-        end,
-        signal,
-        attempt,
-      );
-      this.#note(address, errno);
-      return errno;
-    } finally {
-      this.#attempt = null;
-    }
-  }
-
-  /** Ends all use of the descriptor here; whoever waits for it is told. */
-  #release(): number {
-    const fd = this.#fd;
-    if (this.#attempt !== null) this.#attempt.isOver = true;
-    if (this.#hasWaited) cancelWaits(this.#libc, fd);
-    this.#fd = -1;
-    return fd;
+    const { abi } = this.#libc;
+    this.#before = errno > 0
+      ? FAILED
+      : errno < 0 || familyOf(abi, bytesOf(address)) === abi.AF_UNSPEC
+      ? FRESH
+      : CONNECTED;
   }
 
   #mask(events: WaitEvents): number {

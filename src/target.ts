@@ -75,8 +75,6 @@ export type ConnectTarget = TcpTarget | UnixTarget | VsockTarget;
 
 /** What the options come to. */
 interface Plan {
-  /** The target as the caller named it. */
-  readonly name: string;
   /** Its addresses, or the question that a resolver has to answer for them. */
   readonly addresses: readonly Address[] | LookupQuery;
   /** Where to connect from, `null` to leave that to the system. */
@@ -119,7 +117,7 @@ function isVsock(options: ConnectTarget): options is VsockTarget {
 
 function planOne(c: Libc, address: Address): Plan {
   demand(c, address);
-  return { name: address.toString(), addresses: [address], local: nowhere };
+  return { addresses: [address], local: nowhere };
 }
 
 function nowhere(): null {
@@ -148,10 +146,12 @@ function planTcp(c: Libc, options: TcpTarget): Plan {
     : localPort !== undefined
     ? anyOf(localPort)
     : nowhere;
-  if (address !== null) return { ...planOne(c, address), local };
+  if (address !== null) {
+    demand(c, address);
+    return { addresses: [address], local };
+  }
   c.permissions.demandHost(hostname, port);
-  const query = { hostname, port, family };
-  return { name: `${hostname}:${port}`, addresses: query, local };
+  return { addresses: { hostname, port, family }, local };
 }
 
 /** No particular address of a family, on a particular port. */

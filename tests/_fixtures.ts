@@ -11,10 +11,10 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
-import { denoDoor } from "../ffi/doors/deno.ts";
 import {
   currentAbi,
   type Door,
+  doorFor,
   type Libc,
   libc,
   newMemory,
@@ -42,7 +42,7 @@ const abi = currentAbi();
 
 /** The system's C library, also while a fake is in force. */
 const real: Libc = libc();
-const extra: ExtraFunctions = openExtra(denoDoor);
+const extra: ExtraFunctions = openExtra(doorFor());
 
 /** The address that most tests need: IPv4 loopback, a port of the system's choice. */
 const LOOPBACK: InetAddress = inet("127.0.0.1", 0);
@@ -250,7 +250,8 @@ export function stormOfSignals(interval: number): Disposable {
   const { dlsym, signal, siginterrupt, setitimer } = extra;
   const SIGALRM = 14;
   const ITIMER_REAL = 0;
-  const handler = dlsym(0, new TextEncoder().encode("abs\0"));
+  const self = doorFor().size?.(0) ?? 0;
+  const handler = dlsym(self, new TextEncoder().encode("abs\0"));
   signal(SIGALRM, handler);
   succeed("siginterrupt", siginterrupt(SIGALRM, 1));
   function every(milliseconds: number): void {
@@ -373,12 +374,15 @@ export async function traced<A extends readonly Json[], R>(
 }
 
 /** The command that runs a module from its standard input. */
-function interpreter(): string[] {
+export function interpreter(): string[] {
+  const { execPath } = process;
   if ("Deno" in globalThis) {
     const flags = ["-A", "--no-config", "--quiet", "--v8-flags=--expose-gc"];
-    return [process.execPath, "run", ...flags, "-"];
+    return [execPath, "run", ...flags, "-"];
   }
-  throw new Error("Cannot start a child: no known runtime is here");
+  if ("Bun" in globalThis) return [execPath, "--expose-gc", "run", "-"];
+  const flags = ["--expose-gc", "--no-warnings", "--input-type=module"];
+  return [execPath, ...flags, "-"];
 }
 
 function run([command, ...args]: string[], input: string): Promise<string> {
@@ -409,7 +413,7 @@ function run([command, ...args]: string[], input: string): Promise<string> {
 /** C functions that the package has no use for. */
 interface ExtraFunctions {
   accept(fd: number, address: null, length: null): number;
-  dlsym(handle: number, name: Uint8Array): bigint;
+  dlsym(handle: number | bigint, name: Uint8Array): bigint;
   listen(fd: number, backlog: number): number;
   setitimer(which: number, value: Uint8Array, old: null): number;
   siginterrupt(signal: number, flag: number): number;

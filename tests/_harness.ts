@@ -38,6 +38,13 @@ export interface BalanceOptions {
 type TestFunction = () => void | Promise<void>;
 type Registrar = (name: string, fn: TestFunction, ignore: boolean) => void;
 
+type Runtime = "deno" | "bun" | "node";
+
+const RUNTIME: Runtime = "Deno" in globalThis
+  ? "deno"
+  : "Bun" in globalThis
+  ? "bun"
+  : "node";
 // Faked time in a test must not reach the harness around it.
 const { setTimeout } = globalThis;
 const register = registrar();
@@ -122,6 +129,11 @@ export function canIpv6(): string | null {
   return found ? null : lacks("needs IPv6");
 }
 
+/** `null` where the tests run on one of these runtimes, else a reason to skip. */
+export function on(...names: Runtime[]): string | null {
+  return names.includes(RUNTIME) ? null : `is for ${names.join(" and ")}`;
+}
+
 function lacks(reason: string): string {
   missing.add(reason);
   return reason;
@@ -129,10 +141,14 @@ function lacks(reason: string): string {
 
 /** The one place that knows which runtime registers the tests. */
 function registrar(): Registrar {
-  if ("Deno" in globalThis) {
+  if (RUNTIME === "deno") {
     return (name, fn, ignore) => Deno.test({ name, fn, ignore });
   }
-  throw new Error("Cannot register tests: no known test runner is here");
+  // Bun has a node:test of its own, for what runs under `bun test`.
+  const { test } = process.getBuiltinModule("node:test");
+  return (name, fn, ignore) => {
+    test(name, { skip: ignore }, () => fn());
+  };
 }
 
 /** Prints a line, and keeps it for whoever started the tests: it prints the skips once more when all is done. */

@@ -1552,7 +1552,7 @@ function follow(
 ): Partial<Libc> {
   const { littleEndian, pollfd, errnos } = abi;
   let next = 0;
-  let now: Wake = { revents: [] };
+  let now: Wake = { revents: [], peer: "ENOTCONN" };
   let queued = 0;
   return {
     abi: { ...abi, ...changes },

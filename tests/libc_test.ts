@@ -5,8 +5,8 @@ import {
   assertStringIncludes,
   assertThrows,
 } from "@std/assert";
+import { execFileSync } from "node:child_process";
 import { type Abi, abiFor, hostAbi } from "../ffi/abi.ts";
-import { denoDoor } from "../ffi/doors/deno.ts";
 import {
   bindLibc,
   type CFunctions,
@@ -15,6 +15,7 @@ import {
   type Declaration,
   declarationsFor,
   type Door,
+  doorFor,
   type Libc,
   libc,
   newMemory,
@@ -25,7 +26,8 @@ import {
   useLibc,
 } from "../ffi/libc.ts";
 import { Errno, ErrnoError, inet, Socket } from "../mod.ts";
-import { test } from "./_harness.ts";
+import { interpreter, listen } from "./_fixtures.ts";
+import { on, test } from "./_harness.ts";
 
 // Opened before the first test, which would otherwise seem to leak it.
 libc();
@@ -113,7 +115,10 @@ test("bindLibc() has a method for every C function of the table", () => {
   for (const [entry, { offThread }] of Object.entries(signatures)) {
     if (helpers.includes(entry)) continue;
     const method = offThread ? entry.replace("OffThread", "Async") : entry;
-    assertEquals(typeof libc()[method as "connect"], "function", entry);
+    const expected = method === "getaddrinfoAsync" && on("deno") !== null
+      ? "undefined"
+      : "function";
+    assertEquals(typeof libc()[method as "connect"], expected, entry);
   }
   assert(PLAIN.length >= 14);
 });
@@ -153,7 +158,7 @@ test("bindLibc() has nothing between a call and the reading of errno", () => {
   // few for any test to count on, so that the text itself is looked at.
   const text = `${bindLibc}`;
   const pattern =
-    /const (\w+) = (\w+)\((?:[^()]|size\(\w+\))*\);\s*if \(\1 (?:>=?|===) 0\) return [^;]+;\s*memcpyErrno\(bytes, location, width\);\s*return (?:-errno\[0\]|\[\s*\1,\s*errno\[0\],?\s*\]);/g;
+    /(?:const|,) (\w+) = (\w+)\((?:[^()]|(?:size|nfds)\(\w+\))*\);\s*if \(\1 (?:>=?|===) 0\)\s*return [^;]+;\s*if \(isCopied\)\s*memcpyErrno\(bytes, location, width\);\s*return (?:-errno\[0\]|\[\s*\1,\s*errno\[0\]\s*,?\s*\])\s*;/g;
   const reading = [...text.matchAll(pattern)].map(([, , entry]) => entry!);
   assertEquals(reading.sort(), [...PLAIN, "getaddrinfo"].sort());
   assertEquals(text.match(/memcpyErrno\(/g)?.length, reading.length);
@@ -399,7 +404,7 @@ test("openLibc() lets the runtime's own refusal through untouched", () => {
 test("openLibc() names libraries that are not there when the door is real", () => {
   const libraries = ["libnosuchthing.so.99", "/nowhere/libc.so.6"];
   const error = assertThrows(
-    () => openLibc({ ...abi, libraries }, denoDoor),
+    () => openLibc({ ...abi, libraries }, doorFor()),
     AggregateError,
   );
   for (const library of libraries) assertStringIncludes(error.message, library);
@@ -409,7 +414,7 @@ test("openLibc() names libraries that are not there when the door is real", () =
 test("openLibc() tells which function a library lacks when the door is real", () => {
   const symbols = { ...abi.symbols, connect: "no_such_function" };
   const error = assertThrows(
-    () => openLibc({ ...abi, symbols }, denoDoor),
+    () => openLibc({ ...abi, symbols }, doorFor()),
     AggregateError,
   );
   assert(error.errors.some((e) => e.message.includes("no_such_function")));
@@ -433,8 +438,8 @@ test("abiFor() throws an error that names both when there is no table", () => {
   }
 });
 
-test("libc() opens the library once, at the first use of it", async () => {
-  const lines = await inChild(`
+test("libc() opens the library once, at the first use of it", () => {
+  const lines = inChild(`
     const { dlopen } = Deno;
     const opened = [];
     Deno.dlopen = (...parameters) => {
@@ -456,10 +461,10 @@ test("libc() opens the library once, at the first use of it", async () => {
     console.log(currentAbi().libraries.includes(opened[0]));
   `);
   assertEquals(lines, ["0 0", "1 true true", "true"]);
-});
+}, { skip: on("deno") });
 
-test("Socket.open() throws an error that names system and processor when there is no table", async () => {
-  const lines = await inChild(`
+test("Socket.open() throws an error that names system and processor when there is no table", () => {
+  const lines = inChild(`
     const { default: process } = await import("node:process");
     Object.defineProperty(process, "platform", { value: "plan9" });
     Object.defineProperty(process, "arch", { value: "mips" });
@@ -485,14 +490,12 @@ test("Socket.open() throws an error that names system and processor when there i
 });
 
 /** Runs a script with all permissions and answers its lines. */
-async function inChild(script: string): Promise<string[]> {
+function inChild(script: string): string[] {
   const root = new URL("../", import.meta.url).href;
-  const { success, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-    args: ["eval", "--quiet", `const ROOT = ${JSON.stringify(root)};${script}`],
-  }).output();
-  const text = new TextDecoder();
-  if (!success) throw new Error(text.decode(stderr));
-  return text.decode(stdout).trim().split("\n");
+  const [command, ...args] = interpreter();
+  const input = `const ROOT = ${JSON.stringify(root)};${script}`;
+  return execFileSync(command!, args, { input, encoding: "utf8" })
+    .trim().split("\n");
 }
 
 test("useLibc() puts another library in place until it is disposed", () => {
@@ -673,8 +676,8 @@ test("Socket.open() closes nothing when socket(2) itself fails", () => {
 
 test("connectSync() of a socket keeps its flags when only fcntl(2) sets them", () => {
   using _ = useLibc(older());
-  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  using listener = listen();
   using socket = Socket.open();
-  socket.connectSync(inet("127.0.0.1", listener.addr.port), { timeout: 2000 });
+  socket.connectSync(listener.address, { timeout: 2000 });
   assertEquals(flagsOf(socket.fd), { closeOnExec: true, nonblocking: false });
 });

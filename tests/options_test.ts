@@ -8,9 +8,10 @@ import {
   assertStringIncludes,
   assertThrows,
 } from "@std/assert";
+import { readFileSync } from "node:fs";
 import type { Abi } from "../ffi/abi.ts";
 import { currentAbi, type Libc, libc } from "../ffi/libc.ts";
-import { bytesOf, inet, inet6 } from "../src/address.ts";
+import { type Address, bytesOf, inet, inet6 } from "../src/address.ts";
 import { Errno, isErrno, NotSupportedError } from "../src/errors.ts";
 import {
   getOption,
@@ -25,6 +26,7 @@ import {
   type TcpInfo,
   tcpInfo,
 } from "../src/options.ts";
+import { listen } from "./_fixtures.ts";
 import { canIpv6, isRoot, needs, test } from "./_harness.ts";
 
 const abi = currentAbi();
@@ -223,15 +225,15 @@ test("setOption() takes linger and interface back", () => {
 test(
   "setOption() has the kernel choose the port from localPortRange",
   () => {
-    using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+    using listener = listen();
     using socket = open(abi.AF_INET, "stream");
     const at = [libc(), socket.fd, abi.AF_INET, "localPortRange"] as const;
     // The upper half of what the system may choose from anyway.
-    const range = Deno.readTextFileSync(LINUX_PORT_RANGE).split(/\s+/);
+    const range = readFileSync(LINUX_PORT_RANGE, "utf8").split(/\s+/);
     const high = Number(range[1]);
     const low = (Number(range[0]) + high + 1) >> 1;
     setOption(...at, [low, high]);
-    const peer = bytesOf(inet("127.0.0.1", listener.addr.port));
+    const peer = bytesOf(listener.address);
     assertEquals(libc().connect(socket.fd, peer, peer.length), 0);
     const name = new Uint8Array(new ArrayBuffer(abi.sockaddrIn.size));
     const length = new Uint8Array(new Uint32Array([name.length]).buffer);
@@ -287,12 +289,12 @@ test(
 test(
   "tcpInfo() tells of a pending handshake and counts its retransmissions",
   async () => {
-    using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+    using listener = listen();
     using socket = open(abi.AF_INET, "stream");
     const c = libc();
     const flags = c.fcntl(socket.fd, abi.F_GETFL, 0);
     assertEquals(c.fcntl(socket.fd, abi.F_SETFL, flags | abi.O_NONBLOCK), 0);
-    const address = inet("127.0.0.1", listener.addr.port);
+    const { address } = listener;
     setOption(c, socket.fd, abi.AF_INET, "md5", { address, key: "secret" });
     const peer = bytesOf(address);
     assertEquals(
@@ -324,11 +326,10 @@ for (const { title, number, skip } of [INET, INET6]) {
     `tcpInfo() tells of an established ${title} connection`,
     () => {
       const six = number === abi.AF_INET6;
-      const hostname = six ? "::1" : "127.0.0.1";
-      using listener = Deno.listen({ hostname, port: 0 });
+      const at = six ? inet6("::1", 0) : inet("127.0.0.1", 0);
+      using listener = listen<Address>({ at });
       using socket = open(number, "stream");
-      const { port } = listener.addr;
-      const peer = bytesOf(six ? inet6(hostname, port) : inet(hostname, port));
+      const peer = bytesOf(listener.address);
       assertEquals(libc().connect(socket.fd, peer, peer.length), 0);
       const info = tcpInfo(libc(), socket.fd);
       assertEquals(info.state, "ESTABLISHED");

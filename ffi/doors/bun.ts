@@ -1,0 +1,110 @@
+import type { CFunctions, CType, Declaration, Door } from "../libc.ts";
+
+/** What is used of `bun:ffi`: https://bun.sh/docs/runtime/ffi */
+interface BunFfi {
+  dlopen(
+    name: string,
+    symbols: Record<string, { args: string[]; returns: string }>,
+  ): { symbols: Record<string, BunFunction> };
+  toArrayBuffer(
+    address: number,
+    offset: number,
+    length: number,
+  ): ArrayBuffer;
+}
+
+interface BunFunction {
+  (...parameters: unknown[]): unknown;
+  /** The same without the checks of a wrapper, where there is one. */
+  native?: BunFunction;
+}
+
+type Poll = ReturnType<NonNullable<Door["openPoll"]>>;
+
+const TYPES: Readonly<Record<Exclude<CType, "nfds">, string>> = {
+  int: "i32",
+  uint: "u32",
+  size: "usize",
+  buffer: "ptr",
+  pointer: "ptr",
+  address: "u64",
+  void: "void",
+};
+
+/** `bun:ffi`. Bun has no permissions, and calls no C off the thread. */
+export const bunDoor: Door = {
+  openable(names) {
+    return names;
+  },
+
+  open(name, declarations, nfdsSize): CFunctions {
+    const functions: Record<string, BunFunction> = {};
+    // One dlopen declares a symbol once, and memcpy is declared twice.
+    let rest = declarations.filter(({ offThread }) => !offThread);
+    while (rest.length > 0) {
+      const first = new Map<string, Declaration>();
+      for (const one of rest) {
+        if (!first.has(one.symbol)) first.set(one.symbol, one);
+      }
+      const definitions = [...first].map(([symbol, declaration]) =>
+        [symbol, define(declaration, nfdsSize)] as const
+      );
+      const { symbols } = bunFfi().dlopen(
+        name,
+        Object.fromEntries(definitions),
+      );
+      for (const [symbol, { entry }] of first) {
+        const opened = symbols[symbol]!;
+        functions[entry] = opened.native ?? opened;
+      }
+      rest = rest.filter((one) => first.get(one.symbol) !== one);
+    }
+    return functions as unknown as CFunctions;
+  },
+
+  view(address, length): ArrayBuffer {
+    return bunFfi().toArrayBuffer(address as number, 0, length);
+  },
+
+  openPoll,
+
+  permissions: {
+    net: () => true,
+    files: () => true,
+    demandHost() {},
+    demandResolved() {},
+    demandPath() {},
+    demandVsock() {},
+    demandAbstract() {},
+    demandAll() {},
+  },
+};
+
+/** What a thread runs, by its text: nothing of this file is in its sight. */
+function openPoll(library: string, symbol: string, wide: boolean): Poll {
+  const { process } = globalThis as unknown as {
+    process: { getBuiltinModule(name: string): BunFfi };
+  };
+  const { symbols } = process.getBuiltinModule("bun:ffi").dlopen(library, {
+    [symbol]: { args: ["ptr", wide ? "usize" : "u32", "i32"], returns: "i32" },
+  });
+  return symbols[symbol] as unknown as Poll;
+}
+
+function bunFfi(): BunFfi {
+  const { process } = globalThis as unknown as {
+    process: { getBuiltinModule(name: string): BunFfi };
+  };
+  return process.getBuiltinModule("bun:ffi");
+}
+
+function define(
+  { parameters, result }: Declaration,
+  nfdsSize: 4 | 8,
+): { args: string[]; returns: string } {
+  function native(type: CType): string {
+    if (type === "nfds") return nfdsSize === 8 ? "usize" : "u32";
+    return TYPES[type];
+  }
+  return { args: parameters.map(native), returns: native(result) };
+}

@@ -1,0 +1,174 @@
+import type {
+  CFunctions,
+  CType,
+  Declaration,
+  Door,
+  Permissions,
+} from "../libc.ts";
+
+/** What is used of `node:ffi`: https://nodejs.org/api/ffi.html */
+interface NodeFfi {
+  dlopen(
+    name: string,
+    definitions?: Record<string, NodeSignature>,
+  ): { lib: NodeLibrary; functions: Record<string, NodeFunction> };
+  toArrayBuffer(address: bigint, length: number, copy: boolean): ArrayBuffer;
+}
+
+interface NodeLibrary {
+  getFunction(symbol: string, signature: NodeSignature): NodeFunction;
+}
+
+interface NodeSignature {
+  arguments: string[];
+  return: string;
+}
+
+type NodeFunction = (...parameters: unknown[]) => unknown;
+
+type Poll = ReturnType<NonNullable<Door["openPoll"]>>;
+
+/** What is used of `process`. */
+interface NodeProcess {
+  readonly execArgv: readonly string[];
+  getBuiltinModule(name: string): NodeFfi | undefined;
+  /** There under `--permission` and `--permission-audit` alone. */
+  readonly permission?: { has(scope: string): boolean };
+}
+
+const TYPES: Readonly<Record<Exclude<CType, "nfds">, string>> = {
+  int: "int32",
+  uint: "uint32",
+  size: "uint64",
+  buffer: "buffer",
+  pointer: "pointer",
+  address: "uint64",
+  void: "void",
+};
+
+/** A library is closed when it is collected, and its functions with it. */
+const opened: NodeLibrary[] = [];
+
+/** `node:ffi`, and the permissions of Node's `--permission`. */
+export const nodeDoor: Door = {
+  openable(names) {
+    // Opening it all the same brings forth the error that Node itself words.
+    if (!has("ffi")) nodeFfi().dlopen(names[0]!);
+    return names;
+  },
+
+  open(name, declarations, nfdsSize): CFunctions {
+    const { dlopen } = nodeFfi();
+    const functions: Record<string, NodeFunction> = {};
+    // One library declares a symbol once, and memcpy is declared twice.
+    let rest = declarations.filter(({ offThread }) => !offThread);
+    while (rest.length > 0) {
+      const { lib } = dlopen(name);
+      const seen = new Set<string>();
+      const left: Declaration[] = [];
+      for (const declaration of rest) {
+        const { entry, symbol } = declaration;
+        if (seen.has(symbol)) {
+          left.push(declaration);
+        } else {
+          seen.add(symbol);
+          functions[entry] = lib.getFunction(
+            symbol,
+            define(declaration, nfdsSize),
+          );
+        }
+      }
+      opened.push(lib);
+      rest = left;
+    }
+    return functions as unknown as CFunctions;
+  },
+
+  size: BigInt,
+
+  view(address, length): ArrayBuffer {
+    return nodeFfi().toArrayBuffer(address as bigint, length, false);
+  },
+
+  openPoll,
+
+  permissions: nodePermissions(),
+};
+
+/** What a thread runs, by its text: nothing of this file is in its sight. */
+function openPoll(library: string, symbol: string, wide: boolean): Poll {
+  const { process } = globalThis as unknown as {
+    process: { getBuiltinModule(name: string): NodeFfi };
+  };
+  const { lib } = process.getBuiltinModule("node:ffi").dlopen(library);
+  const poll = lib.getFunction(symbol, {
+    arguments: ["buffer", wide ? "uint64" : "uint32", "int32"],
+    return: "int32",
+  });
+  return function (fds, count, timeout) {
+    return poll(fds, wide ? BigInt(count) : count, timeout) as number;
+  };
+}
+
+function define(
+  { parameters, result }: Declaration,
+  nfdsSize: 4 | 8,
+): NodeSignature {
+  function native(type: CType): string {
+    if (type === "nfds") return nfdsSize === 8 ? "uint64" : "uint32";
+    return TYPES[type];
+  }
+  return { arguments: parameters.map(native), return: native(result) };
+}
+
+function nodeProcess(): NodeProcess {
+  return (globalThis as unknown as { process: NodeProcess }).process;
+}
+
+function nodeFfi(): NodeFfi {
+  const ffi = nodeProcess().getBuiltinModule("node:ffi");
+  if (ffi === undefined) {
+    throw new Error(
+      "Cannot call the C library: this Node has no node:ffi, which came with " +
+        "Node 26.10",
+    );
+  }
+  return ffi;
+}
+
+function has(scope: "ffi" | "net"): boolean {
+  const { execArgv, permission } = nodeProcess();
+  return permission === undefined || permission.has(scope) ||
+    // Node only keeps a record then, and forbids nothing.
+    execArgv.includes("--permission-audit");
+}
+
+/**
+ * Node grants all of the net or nothing of it, sockets in the file system among
+ * the rest: no rule for files touches those.
+ */
+function nodePermissions(): Permissions {
+  function demand(resource: string): void {
+    if (!has("net")) throw accessDenied(resource);
+  }
+  return {
+    net: () => has("net"),
+    files: () => true,
+    demandHost: demand,
+    demandResolved: demand,
+    demandPath: demand,
+    demandVsock: (cid, port) => demand(`vsock:${cid}:${port}`),
+    demandAbstract: () => demand("abstract Unix sockets"),
+    demandAll: () => demand("every address"),
+  };
+}
+
+/** What `net.connect` reports, in Node's words. */
+function accessDenied(resource: string): Error {
+  const error = new Error(
+    "Access to this API has been restricted. Use --allow-net to manage " +
+      "permissions.",
+  );
+  const facts = { code: "ERR_ACCESS_DENIED", permission: "Net", resource };
+  return Object.assign(error, facts);
+}

@@ -1,0 +1,262 @@
+import type * as WorkerThreads from "node:worker_threads";
+import type { CFunctions } from "../libc.ts";
+
+/** poll(2) as a thread of its own calls it. */
+type Poll = (fds: Uint8Array, count: number, timeout: number) => number;
+
+/**
+ * Opens poll(2) in the way of one runtime; `wide` says that `nfds_t` has 64
+ * bits.
+ *
+ * A thread runs its text, so it sees its parameters and what is global, and
+ * nothing of the file that it stands in.
+ */
+export type OpenPoll = (library: string, symbol: string, wide: boolean) => Poll;
+
+/** Where poll(2) is. */
+export interface PollerOptions {
+  readonly openPoll: OpenPoll;
+  readonly library: string;
+  /** Its name in the library. */
+  readonly symbol: string;
+  /** Width of `nfds_t`. */
+  readonly nfdsSize: 4 | 8;
+  /** The same function on this thread. */
+  readonly poll: CFunctions["poll"];
+}
+
+/** What a thread is given. */
+interface Shared {
+  /** The number of the request, then how many descriptors and milliseconds. */
+  readonly control: Int32Array<SharedArrayBuffer>;
+  readonly fds: Uint8Array<SharedArrayBuffer>;
+}
+
+/** How many bytes of descriptors the first thread has room for. */
+const FIRST_ROOM = 0x1_0000;
+
+/** How long to sleep between two looks as long as there is no thread, in ms. */
+const PAUSE = 1;
+
+// Faked time must not reach a wait for the kernel.
+const { setImmediate, setTimeout } = globalThis as unknown as {
+  setImmediate(callback: () => void): unknown;
+  setTimeout(callback: () => void, delay: number): unknown;
+};
+
+/**
+ * Waits as poll(2) does and leaves this thread free, on runtimes that cannot
+ * call C off it.
+ *
+ * Each wait blocks a worker in poll. A worker takes some 20 ms to start, and
+ * the program may not be permitted to have one: meanwhile, this thread looks
+ * once in a millisecond. A worker is kept for the next wait and keeps the
+ * process alive only while one is under way.
+ *
+ * Node's own event loop would notice a descriptor in 5 µs, where this takes 10
+ * (`uv_poll_start` on what `getCurrentEventLoop` answers, Node 26.10). But a
+ * handle that is open when a worker of the program is terminated aborts the
+ * whole process.
+ */
+export class Poller {
+  readonly #options: PollerOptions;
+  /** Those that have nothing to do. */
+  readonly #idle: Thread[] = [];
+  #isStarting = false;
+  #canStart = true;
+
+  constructor(options: PollerOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * poll(2); a negative answer says no more than: look again. Everybody else
+   * has had a turn by the time there is one.
+   */
+  poll(
+    fds: Uint8Array,
+    count: number | bigint,
+    timeout: number,
+  ): Promise<number> {
+    const thread = timeout === 0 ? null : this.#take(fds.length);
+    return thread === null
+      ? this.#bridge(fds, count, timeout)
+      : this.#give(thread, fds, count, timeout);
+  }
+
+  async #bridge(
+    fds: Uint8Array,
+    count: number | bigint,
+    timeout: number,
+  ): Promise<number> {
+    const { poll } = this.#options;
+    const end = timeout < 0 ? Infinity : performance.now() + timeout;
+    await new Promise<void>((resolve) => setImmediate(resolve));
+    for (;;) {
+      const answer = poll(fds, count, 0);
+      const left = end - performance.now();
+      if (answer !== 0 || left <= 0) return answer;
+      await new Promise<void>((resolve) => {
+        setTimeout(resolve, Math.min(PAUSE, left));
+      });
+      const thread = this.#take(fds.length);
+      if (thread === null) continue;
+      const rest = timeout < 0 ? -1 : Math.ceil(end - performance.now());
+      return this.#give(
+        thread,
+        fds,
+        count,
+        timeout < 0 ? -1 : Math.max(rest, 0),
+      );
+    }
+  }
+
+  async #give(
+    thread: Thread,
+    fds: Uint8Array,
+    count: number | bigint,
+    timeout: number,
+  ): Promise<number> {
+    const answer = await thread.poll(fds, Number(count), timeout);
+    if (!thread.isLost) this.#idle.push(thread);
+    return answer;
+  }
+
+  /** A thread with room for so many bytes, `null` while there is none. */
+  #take(length: number): Thread | null {
+    const thread = this.#idle.pop();
+    if (thread !== undefined && !thread.isLost) {
+      if (length <= thread.room) return thread;
+      thread.end();
+    }
+    if (!this.#isStarting && this.#canStart) this.#start(length);
+    return null;
+  }
+
+  #start(length: number): void {
+    let room = FIRST_ROOM;
+    while (room < length) room *= 2;
+    this.#isStarting = true;
+    try {
+      const thread = new Thread(this.#options, room, (isReady) => {
+        this.#isStarting = false;
+        if (isReady) this.#idle.push(thread);
+        else this.#canStart = false;
+      });
+    } catch {
+      this.#isStarting = false;
+      this.#canStart = false;
+    }
+  }
+}
+
+/** A worker that does one wait at a time. */
+class Thread {
+  readonly room: number;
+  isLost = false;
+  readonly #shared: Shared;
+  readonly #worker: WorkerThreads.Worker;
+  #resolve: ((answer: number) => void) | null = null;
+
+  constructor(
+    { openPoll, library, symbol, nfdsSize }: PollerOptions,
+    room: number,
+    onStart: (isReady: boolean) => void,
+  ) {
+    const { process } = globalThis as unknown as {
+      process: { getBuiltinModule(name: string): typeof WorkerThreads };
+    };
+    const { Worker } = process.getBuiltinModule("node:worker_threads");
+    this.room = room;
+    this.#shared = {
+      control: new Int32Array(new SharedArrayBuffer(12)),
+      fds: new Uint8Array(new SharedArrayBuffer(room)),
+    };
+    const location = [library, symbol, nfdsSize === 8]
+      .map((argument) => JSON.stringify(argument));
+    // A text has no address that could be lost: not when the package is
+    // translated, nor when a bundler makes one file of it.
+    const text = `(${serve})((${openPoll})(${location}))`;
+    const worker = new Worker(text, {
+      eval: true,
+      name: "poll",
+      workerData: this.#shared,
+      // Neither the program's own preloads, nor a second warning that FFI is
+      // an experiment.
+      execArgv: ["--no-warnings"],
+    });
+    this.#worker = worker;
+    let isReady = false;
+    worker.on("message", (answer: number) => {
+      if (isReady) return this.#answer(answer);
+      isReady = true;
+      onStart(true);
+    });
+    worker.on("error", () => {
+      this.isLost = true;
+      if (!isReady) onStart(false);
+      this.#answer(-1);
+    });
+    worker.unref();
+  }
+
+  poll(fds: Uint8Array, count: number, timeout: number): Promise<number> {
+    const { control, fds: shared } = this.#shared;
+    shared.set(fds);
+    control[1] = count;
+    control[2] = timeout;
+    this.#worker.ref();
+    return new Promise((resolve) => {
+      this.#resolve = (answer) => {
+        fds.set(shared.subarray(0, fds.length));
+        resolve(answer);
+      };
+      Atomics.add(control, 0, 1);
+      Atomics.notify(control, 0);
+    });
+  }
+
+  end(): void {
+    this.isLost = true;
+    this.#worker.terminate();
+  }
+
+  #answer(answer: number): void {
+    const resolve = this.#resolve;
+    if (resolve === null) return;
+    this.#resolve = null;
+    this.#worker.unref();
+    resolve(answer);
+  }
+}
+
+/**
+ * What a thread does all its life. Like {@linkcode OpenPoll}, it is run by its
+ * text.
+ */
+function serve(poll: Poll): never {
+  const { process } = globalThis as unknown as {
+    process: { getBuiltinModule(name: string): typeof WorkerThreads };
+  };
+  const { parentPort, workerData } = process.getBuiltinModule(
+    "node:worker_threads",
+  );
+  const { control, fds } = workerData as Shared;
+  // Node joins its threads when it exits and can end none of them within
+  // poll(2), so that no poll is long.
+  const longest = 50;
+  parentPort!.postMessage(0);
+  for (let turn = 0;; turn++) {
+    Atomics.wait(control, 0, turn);
+    const count = control[1]!;
+    let left = control[2]!;
+    let answer = 0;
+    for (;;) {
+      const slice = left < 0 || left > longest ? longest : left;
+      answer = poll(fds, count, slice);
+      if (answer !== 0 || slice === left) break;
+      if (left > 0) left -= slice;
+    }
+    parentPort!.postMessage(answer);
+  }
+}
