@@ -63,11 +63,18 @@ export {
   type ErrnoContext,
   ErrnoError,
   type ErrnoErrorOf,
+  type ErrnoFacts,
   errnoName,
   isErrno,
   LookupError,
   NotSupportedError,
 } from "./src/errors.ts";
+export {
+  explain,
+  type ExplainOptions,
+  type Explanation,
+  type Os,
+} from "./src/explain.ts";
 export type { LookupFamily } from "./src/lookup.ts";
 export type {
   KeepAlive,

@@ -2,7 +2,7 @@
  * What every errno of connect(2) means, system by system, and what to do about it.
  *
  * Data only: nothing here opens a library or asks for a permission. The numbers are in `ffi/abi/`; where two names share
- * one on a system (EAGAIN and EWOULDBLOCK nearly everywhere), whoever explains a number looks at both names.
+ * one on a system (EAGAIN and EWOULDBLOCK on all of them), whoever explains a number looks at both names.
  *
  * @module
  */
@@ -658,7 +658,7 @@ export const CATALOG: Readonly<Partial<Record<ErrnoCode, CatalogEntry>>> = {
     remedy:
       "On Linux look at `nft list ruleset`, at BPF programs (`bpftool cgroup tree`) and at the seccomp profile of the container. On OpenBSD load the association with `ipsecctl -f FILE` (tcpmd5); on macOS look at the sandbox.",
     note:
-      "On Linux and FreeBSD the socket stays usable. EACCES is the refusal by permissions of a file or a kind of address; EPERM comes from a rule.",
+      "On Linux and FreeBSD the socket stays usable. EACCES is the refusal by permissions of a file or a kind of address; EPERM comes from a rule, though one that drops TCP on its way out of Linux is silent and ends in ETIMEDOUT.",
   },
   EPROTO: {
     meaning: "A protocol error",
@@ -734,6 +734,6 @@ export const CATALOG: Readonly<Partial<Record<ErrnoCode, CatalogEntry>>> = {
     remedy:
       "On AIX widen the range: `no -o tcp_ephemeral_low`, `tcp_ephemeral_high`, and the same for udp. On illumos try again after a pause.",
     note:
-      "On AIX its number is not that of EAGAIN; elsewhere the two are one, and a failure of that number is named EAGAIN.",
+      "Its number is that of EAGAIN, by which name a failure arrives. The headers of AIX can give it another one, 54, which no call ever answers.",
   },
 };

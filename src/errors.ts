@@ -353,9 +353,9 @@ const PHRASES: Readonly<Record<ErrnoCode, string>> = {
   EXFULL: "exchange full",
 };
 
-/** An errno's words in a message. */
-export function phraseOf(code: ErrnoCode): string {
-  return PHRASES[code];
+/** An errno's words in a message, `undefined` for what is none. */
+export function phraseOf(code: string): string | undefined {
+  return Object.hasOwn(PHRASES, code) ? PHRASES[code as ErrnoCode] : undefined;
 }
 
 /** What a call was about to do, by its C name: with an address, and without. */
@@ -367,7 +367,7 @@ const ACTIONS: Readonly<Record<string, readonly [string, string]>> = {
   getpeername: ["tell the peer of", "tell the peer's address"],
   getsockname: ["tell the name of", "tell the local address"],
   getsockopt: ["read", "read an option"],
-  if_nametoindex: ["find the interface of", "find the interface"],
+  "if_nametoindex": ["find the interface of", "find the interface"],
   poll: ["poll", "poll"],
   recvfrom: ["receive from", "receive"],
   sendto: ["send to", "send"],
@@ -435,8 +435,8 @@ function makeClasses(): Record<ErrnoCode, OwnErrnoClass> {
  *
  * Every errno of every known system is here, so that a program can name one
  * that the system it runs on lacks. Where a system gives two names to one
- * number, EAGAIN and EWOULDBLOCK on all but AIX, both stand for the same class,
- * and `code` is the first of them.
+ * number, such as EAGAIN and EWOULDBLOCK, both stand for the same class, and
+ * `code` is the first of them.
  *
  * @example Retrying what a later attempt may mend
  * ```ts

@@ -7,8 +7,14 @@ import type { Abi } from "../ffi/abi.ts";
 import { type Libc, newMemory } from "../ffi/libc.ts";
 import { errnoErrorFor } from "./errors.ts";
 
-/** How many descriptors one look finds at most, so that none takes long. */
-const BATCH = 256;
+/**
+ * How many descriptors one look finds at most: what their owners go on to do
+ * is one turn's work.
+ */
+const BATCH = 64;
+
+/** The same where each look costs something for every descriptor of the set. */
+const POLL_BATCH = 256;
 
 /**
  * A set of descriptors, each of them watched until it has been told of once.
@@ -166,8 +172,8 @@ const FIRST_ROOM = 64;
 /** poll(2), which every system has: the set is an array, and a wait a copy. */
 class PollSelector implements Selector {
   readonly isLive = false;
-  readonly fds = new Int32Array(BATCH);
-  readonly events = new Int32Array(BATCH);
+  readonly fds = new Int32Array(POLL_BATCH);
+  readonly events = new Int32Array(POLL_BATCH);
   readonly #libc: Libc;
   /** Two sockets: what is sent on one wakes a wait on the other. */
   readonly #wakers: readonly [heard: number, said: number];
@@ -245,7 +251,7 @@ class PollSelector implements Selector {
       const events = this.#view.getUint16(i * size + revents, abi.littleEndian);
       if (events === 0) continue;
       seen++;
-      if (i > 0 && found < BATCH) {
+      if (i > 0 && found < POLL_BATCH) {
         this.fds[found] = this.#view.getInt32(i * size + fd, abi.littleEndian);
         this.events[found] = events;
         found++;

@@ -1,0 +1,50 @@
+/**
+ * The errnos of connect(2): their numbers on every system, their classes, and
+ * what they mean.
+ *
+ * Everything here works without the `ffi` permission, and opens no library.
+ *
+ * @example Telling people what to do
+ * ```ts
+ * import { ERRNOS, explain, isErrno } from "@einprogress/connect/errno";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const explanation = explain("EADDRNOTAVAIL", { os: "freebsd" });
+ * assertEquals(explanation.errno, 49);
+ * assertEquals(explanation.retry, "later");
+ * assertEquals(`${explanation}`.startsWith("EADDRNOTAVAIL (49 on freebsd)"), true);
+ *
+ * // The errors of the runtime's own modules have the same codes.
+ * const error = Object.assign(new Error(), { code: "ECONNREFUSED" });
+ * assertEquals(isErrno(error, "ECONNREFUSED"), true);
+ * assertEquals(ERRNOS.linux.ECONNREFUSED, 111);
+ * ```
+ *
+ * @module
+ */
+export {
+  CATALOG,
+  type CatalogEntry,
+  type RetryAdvice,
+  type SocketReuse,
+} from "./catalog.ts";
+export {
+  Errno,
+  type ErrnoAlias,
+  type ErrnoClass,
+  type ErrnoCode,
+  type ErrnoContext,
+  ErrnoError,
+  type ErrnoErrorOf,
+  type ErrnoFacts,
+  errnoName,
+  isErrno,
+} from "./errors.ts";
+export {
+  ERRNOS,
+  type ErrnoTable,
+  explain,
+  type ExplainOptions,
+  type Explanation,
+  type Os,
+} from "./explain.ts";

@@ -1,0 +1,320 @@
+/**
+ * What an errno means, and what to do about it.
+ *
+ * @module
+ */
+import { abiFor, type Os } from "../ffi/abi.ts";
+import { currentAbi } from "../ffi/libc.ts";
+import {
+  CATALOG,
+  type CatalogEntry,
+  type RetryAdvice,
+  type SocketReuse,
+} from "./catalog.ts";
+import { type ErrnoCode, type ErrnoFacts, phraseOf } from "./errors.ts";
+import { evidenceFor } from "./evidence.ts";
+
+export type { Os };
+
+/** Numbers of errnos by name, as one system's `<errno.h>` has them. */
+export type ErrnoTable = Readonly<Partial<Record<ErrnoCode, number>>>;
+
+/**
+ * The whole of each system's `<errno.h>`: numbers by name, positive as in C.
+ *
+ * Where two names share a number, the first one listed names it.
+ *
+ * @example One errno, many numbers
+ * ```ts
+ * import { ERRNOS } from "@einprogress/connect/errno";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(ERRNOS.linux.ECONNREFUSED, 111);
+ * assertEquals(ERRNOS.darwin.ECONNREFUSED, 61);
+ * assertEquals(ERRNOS.illumos.ECONNREFUSED, 146);
+ * ```
+ */
+export const ERRNOS: Readonly<Record<Os, ErrnoTable>> = {
+  // One processor of each; a system has the same errnos on all of its.
+  aix: abiFor("aix", "ppc64").errnos,
+  darwin: abiFor("darwin", "arm64").errnos,
+  freebsd: abiFor("freebsd", "x64").errnos,
+  illumos: abiFor("illumos", "x64").errnos,
+  linux: abiFor("linux", "x64").errnos,
+  netbsd: abiFor("netbsd", "x64").errnos,
+  openbsd: abiFor("openbsd", "x64").errnos,
+};
+
+/** For which system an errno is explained. */
+export interface ExplainOptions {
+  /**
+   * The system whose word counts.
+   *
+   * @default {the system that the program runs on}
+   */
+  readonly os?: Os | undefined;
+}
+
+/**
+ * What an errno of connect(2) means on one system, as plain data.
+ *
+ * `null` stands wherever nothing is known. As a string it is a short text for
+ * people, of several lines.
+ */
+export interface Explanation {
+  /** The errno's name as it was asked for, or `"UNKNOWN"`. */
+  readonly code: ErrnoCode | "UNKNOWN";
+  /** Its number on that system, positive; `null` if it has none there. */
+  readonly errno: number | null;
+  /** The other names that the same number has there. */
+  readonly aliases: readonly ErrnoCode[];
+  /** The system that all of this is about. */
+  readonly os: Os;
+  /** What it means in general, in one line. */
+  readonly meaning: string;
+  /** What that system's own manual page of connect says, `null` if it is silent. */
+  readonly says: string | null;
+  /** What that system's kernel answers it for although no page says so. */
+  readonly unlisted: string | null;
+  /** The same of the other systems that have something to say, the page's word first. */
+  readonly everywhere: Readonly<Partial<Record<Os, string>>>;
+  /** Whether the attempt goes on in the kernel. */
+  readonly continues: boolean | null;
+  /** Whether the same socket may be connected again. */
+  readonly reusable: SocketReuse | null;
+  /** What a further try can bring. */
+  readonly retry: RetryAdvice | null;
+  /** What to look at. */
+  readonly remedy: string | null;
+  /** Where systems or kinds of sockets differ. */
+  readonly note: string | null;
+  /** What was found on this machine just now, one line each. */
+  readonly evidence: readonly string[];
+  /** All but `everywhere`, as a text for people. */
+  toString(): string;
+}
+
+/** What is known apart from any one system. */
+type Advice = Omit<CatalogEntry, "systems" | "unlisted">;
+
+/** ETIMEDOUT where the caller's patience ended and not the system's, by the call that was under way. */
+const DEADLINES: Readonly<Record<string, Advice>> = {
+  connect: {
+    meaning: "The caller's own timeout ended the attempt, not the system",
+    continues: true,
+    reusable: "no",
+    retry: "later",
+    remedy:
+      "Give it more time if the peer is far or busy. If it never answers, the host is off, the address is wrong, or a firewall drops silently: `traceroute -T -p PORT ADDRESS`, `tcpdump -n host ADDRESS`.",
+    note:
+      "The kernel would have gone on trying, and does so until the socket is closed; connect() and connectSync() have closed it.",
+  },
+  getaddrinfo: {
+    meaning: "The caller's own timeout ended the lookup of the name",
+    continues: false,
+    reusable: "yes",
+    retry: "later",
+    remedy:
+      "See which name server is asked (`cat /etc/resolv.conf`) and whether it answers (`getent ahosts NAME`), or connect to the address itself.",
+  },
+};
+
+/** An errno that no page of connect knows, and that Linux does not answer either. */
+const UNDOCUMENTED =
+  "No page of connect names it, so it comes from elsewhere: from a filter or a security module that answers in the kernel's place, or from another call.";
+
+/**
+ * Explains an errno: what it means, what each system's manual says of it, and
+ * what to do.
+ *
+ * Given an error and not only its code, it also looks for evidence on the
+ * machine that it runs on: which part of a path is missing, how many ephemeral
+ * ports there are, what the routing table says, who sent the ICMP message. That
+ * is what is true now, a little after the failure. It works on Linux, but for
+ * the parts of a path, which it can tell anywhere; and only for errors that a
+ * call of this process has thrown.
+ *
+ * On Deno the evidence takes `--allow-read` and `--allow-write` without
+ * exceptions, and `--allow-all` for what the kernel tells in `/proc`. What may
+ * not be read is left out: nothing is asked for, and nothing thrown.
+ *
+ * @param failure The error, the plain data of one, or an errno's name.
+ * @param options For which system.
+ * @returns What is known, as plain data; `${…}` makes a text of it.
+ * @throws {TypeError} If no system has an errno of that name;
+ * {@linkcode RangeError} if there is no such system.
+ *
+ * @example What happened, and what to do
+ * ```ts
+ * import { explain } from "@einprogress/connect/errno";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const refused = explain("ECONNREFUSED", { os: "openbsd" });
+ * assertEquals(refused.errno, 61);
+ * assertEquals(refused.meaning, "The peer is there and nobody listens");
+ * assertEquals(refused.retry, "later");
+ * ```
+ */
+export function explain(
+  failure: ErrnoCode | ErrnoFacts,
+  options: ExplainOptions = {},
+): Explanation {
+  const facts = typeof failure === "string" ? null : failure;
+  const code = typeof failure === "string" ? failure : failure.code;
+  const host = currentAbi();
+  const { os = host.os } = options;
+  if (!Object.hasOwn(ERRNOS, os)) {
+    throw new RangeError(
+      `Cannot explain for os "${os}": the systems are ${
+        Object.keys(ERRNOS).join(", ")
+      }`,
+    );
+  }
+  const here = os === host.os;
+  const evidence = here && facts !== null ? evidenceFor(facts) : [];
+  if (code === "UNKNOWN" && facts !== null) {
+    return unknown(here ? facts.errno : null, os, evidence);
+  }
+  const phrase = phraseOf(code);
+  if (phrase === undefined) {
+    throw new TypeError(
+      `Cannot explain "${code}": no system has an errno of this name`,
+    );
+  }
+  const known = code as ErrnoCode;
+  const deadline = facts?.timeoutKind === "deadline"
+    ? DEADLINES[facts.syscall] ?? DEADLINES.connect
+    : undefined;
+  const names = [known, ...aliasesOf(known, os)];
+  const entry = entryOf(names, os);
+  const advice = deadline ?? entry;
+  const says = deadline === undefined ? entry?.systems[os] : undefined;
+  const unlisted = deadline === undefined ? entry?.unlisted?.[os] : undefined;
+  return finish({
+    code: known,
+    errno: ERRNOS[os][known] ?? null,
+    aliases: names.slice(1),
+    os,
+    meaning: advice?.meaning ?? capitalized(phrase),
+    says: says ?? null,
+    unlisted: unlisted ?? null,
+    everywhere: deadline === undefined ? sayingsBut(os, known) : {},
+    continues: advice?.continues ?? null,
+    reusable: advice?.reusable ?? null,
+    retry: advice?.retry ?? null,
+    remedy: advice?.remedy ?? null,
+    note: advice === undefined ? UNDOCUMENTED : advice.note ?? null,
+    evidence,
+  });
+}
+
+/** What can be said of a number that the system's table does not have. */
+function unknown(
+  errno: number | null,
+  os: Os,
+  evidence: readonly string[],
+): Explanation {
+  return finish({
+    code: "UNKNOWN",
+    errno,
+    aliases: [],
+    os,
+    meaning: errno === null
+      ? `A number of another system, which says nothing on ${os}`
+      : `A number that the tables of this package do not have for ${os}`,
+    says: null,
+    unlisted: null,
+    everywhere: {},
+    continues: null,
+    reusable: null,
+    retry: null,
+    remedy: errno === null
+      ? null
+      : "Look the number up in the system's own `<errno.h>`.",
+    note: null,
+    evidence,
+  });
+}
+
+/** The other names of the same number on a system. */
+function aliasesOf(code: ErrnoCode, os: Os): ErrnoCode[] {
+  const table = ERRNOS[os];
+  const number = table[code];
+  if (number === undefined) return [];
+  return (Object.keys(table) as ErrnoCode[])
+    .filter((name) => name !== code && table[name] === number);
+}
+
+/**
+ * Of several names of one number the entry that knows the system, else the
+ * first that there is.
+ */
+function entryOf(
+  names: readonly ErrnoCode[],
+  os: Os,
+): CatalogEntry | undefined {
+  const entries = names.map((name) => CATALOG[name])
+    .filter((entry) => entry !== undefined);
+  return entries.find(({ systems }) => systems[os] !== undefined) ??
+    entries.find(({ unlisted }) => unlisted?.[os] !== undefined) ?? entries[0];
+}
+
+/** What the other systems say, each by whatever names the number has there. */
+function sayingsBut(
+  here: Os,
+  code: ErrnoCode,
+): Partial<Record<Os, string>> {
+  const sayings: Partial<Record<Os, string>> = {};
+  for (const os of Object.keys(ERRNOS) as Os[]) {
+    if (os === here) continue;
+    const entry = entryOf([code, ...aliasesOf(code, os)], os);
+    const saying = entry?.systems[os] ?? entry?.unlisted?.[os];
+    if (saying !== undefined) sayings[os] = saying;
+  }
+  return sayings;
+}
+
+const REUSES: Readonly<Record<SocketReuse, string>> = {
+  yes: "the same socket can be connected again",
+  no: "this socket cannot be connected again",
+  depends: "the note tells whether the same socket can be connected again",
+};
+
+const RETRIES: Readonly<Record<RetryAdvice, string>> = {
+  wait: "Wait for the attempt, which is still under way",
+  later: "A later try may succeed",
+  elsewhere: "Another address may answer",
+  never: "No further try helps before something is changed",
+};
+
+/** Makes a text of the data where a text is wanted; nothing else sees that. */
+function finish(explanation: Explanation): Explanation {
+  Object.defineProperty(explanation, "toString", { value: textOf });
+  return explanation;
+}
+
+function textOf(this: Explanation): string {
+  const { code, errno, aliases, os, meaning, retry, reusable } = this;
+  const number = errno === null ? `no errno of ${os}` : `${errno} on ${os}`;
+  const names = [number, ...aliases.map((alias) => `also ${alias}`)].join(", ");
+  const lines: [string, string | null][] = [
+    ["Manual", this.says],
+    ["Kernel", this.unlisted],
+    ...this.evidence.map((line): [string, string] => ["Found", line]),
+    [
+      "Next",
+      retry === null || reusable === null
+        ? null
+        : `${RETRIES[retry]}; ${REUSES[reusable]}`,
+    ],
+    ["Look", this.remedy],
+    ["Note", this.note],
+  ];
+  const rest = lines.filter(([, text]) => text !== null)
+    .map(([label, text]) => `\n  ${label}: ${text}`);
+  return `${code} (${names}): ${meaning}${rest.join("")}`;
+}
+
+function capitalized(phrase: string): string {
+  return phrase.charAt(0).toUpperCase() + phrase.slice(1);
+}
