@@ -65,6 +65,7 @@ export {
   type ErrnoErrorOf,
   type ErrnoFacts,
   errnoName,
+  type Icmp,
   isErrno,
   LookupError,
   NotSupportedError,

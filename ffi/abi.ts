@@ -285,8 +285,6 @@ export interface Abi {
   readonly SHUT_WR: number;
   readonly SHUT_RDWR: number;
   readonly MSG_DONTWAIT: number;
-  /** Reads the queue of ICMP errors instead of data. */
-  readonly MSG_ERRQUEUE: number | null;
   /** Keeps send(2) from raising SIGPIPE; `null` where only the option SO_NOSIGPIPE does that. */
   readonly MSG_NOSIGNAL: number | null;
   readonly SO_NOSIGPIPE: number | null;
@@ -367,6 +365,26 @@ export interface Abi {
     readonly events: number;
     readonly revents: number;
   };
+  /** The queue of ICMP errors that Linux keeps with a socket, `null` elsewhere. */
+  readonly errorQueue: {
+    /** The flag by which recvmsg(2) reads it instead of data. */
+    readonly MSG_ERRQUEUE: number;
+    readonly SO_EE_ORIGIN_ICMP: number;
+    readonly SO_EE_ORIGIN_ICMP6: number;
+    readonly msghdr: {
+      readonly size: number;
+      readonly control: number;
+      readonly controllen: number;
+    };
+    /** `data` is where the structure below begins; lengths are `size_t`. */
+    readonly cmsghdr: { readonly size: number; readonly data: number };
+    readonly sockExtendedErr: {
+      readonly size: number;
+      readonly origin: number;
+      readonly type: number;
+      readonly code: number;
+    };
+  } | null;
   /** Linux's epoll(7), `null` elsewhere. Its events have the numbers of poll(2). */
   readonly epoll: {
     readonly EPOLL_CLOEXEC: number;

@@ -51,6 +51,11 @@ export interface Signature {
  * and a 64-bit result would arrive as a bigint.
  */
 export const SIGNATURES = {
+  addressOf: {
+    of: "memcpy",
+    parameters: ["buffer", "buffer", "size"],
+    result: "address",
+  },
   bind: { parameters: ["int", "buffer", "uint"], result: "int" },
   close: { parameters: ["int"], result: "int" },
   connect: { parameters: ["int", "buffer", "uint"], result: "int" },
@@ -106,6 +111,7 @@ export const SIGNATURES = {
     parameters: ["int", "buffer", "size", "int", "buffer", "buffer"],
     result: "int",
   },
+  recvmsg: { parameters: ["int", "buffer", "int"], result: "int" },
   sched_yield: { parameters: [], result: "int" },
   sendto: {
     parameters: ["int", "buffer", "size", "int", "buffer", "uint"],
@@ -237,6 +243,8 @@ export interface Libc {
   readonly abi: Abi;
   readonly permissions: Permissions;
 
+  /** Where memory of ours lies, for a structure that has to say so. */
+  addressOf(memory: Uint8Array): bigint;
   bind(fd: number, address: Uint8Array, length: number): number;
   close(fd: number): number;
   connect(fd: number, address: Uint8Array, length: number): number;
@@ -293,6 +301,7 @@ export interface Libc {
     address: Uint8Array | null,
     length: Uint8Array | null,
   ): number;
+  recvmsg(fd: number, message: Uint8Array, flags: number): number;
   sched_yield(): number;
   sendto(
     fd: number,
@@ -336,6 +345,7 @@ export function bindLibc(
   view?: Door["view"],
 ): Libc {
   const {
+    addressOf,
     bind,
     close,
     connect,
@@ -354,6 +364,7 @@ export function bindLibc(
     poll,
     pollOffThread,
     recvfrom,
+    recvmsg,
     sched_yield,
     sendto,
     setsockopt,
@@ -365,6 +376,7 @@ export function bindLibc(
   const location = c.errnoLocation();
   const bytes = newMemory(4);
   const width = size(4);
+  const nothing = size(0);
   const isCopied = view === undefined;
   const errno = new Int32Array(isCopied ? bytes.buffer : view(location, 4));
   const nfds = abi.nfdsSize === 8 ? size : sameNumber;
@@ -372,6 +384,10 @@ export function bindLibc(
   const libc: Libc = {
     abi,
     permissions,
+    addressOf(memory) {
+      // Copies nothing, and answers where to.
+      return addressOf(memory, memory, nothing);
+    },
     bind(fd, address, length) {
       const result = bind(fd, address, length);
       if (result >= 0) return result;
@@ -465,6 +481,12 @@ export function bindLibc(
     recvfrom(fd, buffer, room, flags, address, length) {
       const wide = size(room);
       const result = recvfrom(fd, buffer, wide, flags, address, length);
+      if (result >= 0) return result;
+      if (isCopied) memcpyErrno(bytes, location, width);
+      return -errno[0]!;
+    },
+    recvmsg(fd, message, flags) {
+      const result = recvmsg(fd, message, flags);
       if (result >= 0) return result;
       if (isCopied) memcpyErrno(bytes, location, width);
       return -errno[0]!;

@@ -7,6 +7,8 @@
  */
 import type { Abi } from "../ffi/abi.ts";
 import { type Libc, newMemory } from "../ffi/libc.ts";
+import type { Icmp } from "./errors.ts";
+import { takeIcmp } from "./icmp.ts";
 import { ABORTED, CLOSED, timeoutTo, watch } from "./reactor.ts";
 
 /** The answer that the caller's own time ran out; no errno is negative. */
@@ -41,6 +43,8 @@ export type Before =
 export interface Attempt {
   /** An error that TCP was told of while it went on trying, or 0. */
   soft: number;
+  /** Who told it, if that is known. */
+  icmp: Icmp | null;
 }
 
 // Scratch memory: no call's use of it outlives the call.
@@ -51,7 +55,9 @@ const intView = new DataView(int.buffer);
 const length = newMemory(4);
 const lengthView = new DataView(length.buffer);
 const bytes = newMemory(512);
-const here: Attempt = { soft: 0 };
+
+/** The one attempt that blocks the thread. */
+export const here: Attempt = { soft: 0, icmp: null };
 
 /** Calls connect(2), and reads its answer in the light of what went before. */
 function callConnect(
@@ -100,6 +106,7 @@ export function connectFd(
 ): number {
   const errno = callConnect(libc, fd, address, before);
   if (errno === 0) return 0;
+  here.icmp = null;
   const { abi } = libc;
   const { errnos } = abi;
   if (familyOf(abi, address) === abi.AF_UNIX) {
@@ -223,12 +230,12 @@ export function settle(
   revents: number,
   attempt: Attempt,
 ): number {
-  const { errnos, POLLOUT, POLLHUP, POLLNVAL, MSG_ERRQUEUE } = libc.abi;
+  const { errnos, POLLOUT, POLLHUP, POLLNVAL, errorQueue } = libc.abi;
   const errno = takeErrno(libc, fd);
   const isEnd = (revents & (POLLOUT | POLLHUP | POLLNVAL)) !== 0;
-  if (!isEnd && MSG_ERRQUEUE !== null) {
+  if (!isEnd && errorQueue !== null) {
     if (errno !== 0) attempt.soft = errno;
-    drainErrors(libc, fd, MSG_ERRQUEUE);
+    attempt.icmp = takeIcmp(libc, fd) ?? attempt.icmp;
     return PENDING;
   }
   if (errno !== 0) {
@@ -347,10 +354,4 @@ export function familyOf(abi: Abi, address: Uint8Array): number {
 function peerOf(libc: Libc, fd: number): number {
   lengthView.setUint32(0, bytes.length, libc.abi.littleEndian);
   return libc.getpeername(fd, bytes, length);
-}
-
-/** Empties the queue of errors; what it holds is of no interest here. */
-function drainErrors(libc: Libc, fd: number, flag: number): void {
-  const flags = flag | libc.abi.MSG_DONTWAIT;
-  while (libc.recvfrom(fd, bytes, bytes.length, flags, null, null) >= 0);
 }

@@ -38,6 +38,7 @@ export {
   type ErrnoErrorOf,
   type ErrnoFacts,
   errnoName,
+  type Icmp,
   isErrno,
 } from "./errors.ts";
 export {

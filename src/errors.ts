@@ -9,6 +9,21 @@ import { currentAbi } from "../ffi/libc.ts";
 
 export type { EaiCode, ErrnoCode };
 
+/**
+ * An ICMP error, as a router, a firewall or the host itself sent it.
+ *
+ * Its numbers are those of ICMP for an IPv4 socket, and of ICMPv6 for an IPv6
+ * one: 3 and 1 mean "host unreachable" in the one, 1 and 3 in the other.
+ */
+export interface Icmp {
+  /** The type of the message. */
+  readonly type: number;
+  /** The code within the type. */
+  readonly code: number;
+  /** The address of who sent it, as text. */
+  readonly from: string;
+}
+
 /** What is known of a failed call besides its errno. */
 export interface ErrnoContext {
   /** The C function that failed: `"connect"`, `"bind"`, … */
@@ -23,6 +38,8 @@ export interface ErrnoContext {
   readonly elapsed?: number | undefined;
   /** For ETIMEDOUT: whose patience ended. */
   readonly timeoutKind?: "deadline" | "kernel" | undefined;
+  /** The ICMP error that ended the attempt, if one did. */
+  readonly icmp?: Icmp | undefined;
   /** Stands in the message where the errno's own words would. */
   readonly detail?: string | undefined;
   /** Each attempt's own error, where several addresses were tried. */
@@ -117,6 +134,12 @@ export class ErrnoError extends Error {
    * if the system gave up by itself.
    */
   declare readonly timeoutKind: "deadline" | "kernel" | undefined;
+  /**
+   * Who said no, where a router or a firewall answered by ICMP: Linux 5.8 and
+   * later. A refusal without it came as a reset from the peer itself, most
+   * likely, since not every ICMP error arrives.
+   */
+  declare readonly icmp: Icmp | undefined;
 
   /**
    * Errors are made by failed calls; of a known errno, by its class.
@@ -135,13 +158,14 @@ export class ErrnoError extends Error {
     this.errno = errno;
     this.syscall = context.syscall;
     this.errors = context.errors ?? [];
-    const { address, localAddress, elapsed } = context;
+    const { address, localAddress, elapsed, icmp } = context;
     const timeoutKind = context.timeoutKind ??
       (code === "ETIMEDOUT" ? "kernel" : undefined);
     if (address !== undefined) this.address = address;
     if (localAddress !== undefined) this.localAddress = localAddress;
     if (elapsed !== undefined) this.elapsed = elapsed;
     if (timeoutKind !== undefined) this.timeoutKind = timeoutKind;
+    if (icmp !== undefined) this.icmp = icmp;
   }
 
   /**

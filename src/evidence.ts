@@ -136,9 +136,7 @@ const ICMPV6: Readonly<Record<string, string>> = {
 
 /** The router or firewall whose ICMP message was the answer. */
 function* messenger(failure: ErrnoFacts): Iterable<string> {
-  const { icmp } = failure as {
-    icmp?: { type: number; code: number; from: string } | undefined;
-  };
+  const { icmp } = failure;
   if (icmp === undefined) return;
   const { type, code, from } = icmp;
   // An IPv4 router speaks to an IPv6 socket under a mapped address.

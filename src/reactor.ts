@@ -241,6 +241,10 @@ class Reactor {
       if (waiter === undefined) break;
       this.#callOff(waiter, CLOSED);
     }
+    // What is on its way to others is about a descriptor that is gone.
+    for (let i = 0; i < this.#answers.length; i += 2) {
+      if ((this.#answers[i] as Waiter).fd === fd) this.#answers[i + 1] = CLOSED;
+    }
     this.#deliver();
   }
 

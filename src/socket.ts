@@ -31,6 +31,7 @@ import {
   familyOf,
   FRESH,
   goesOn,
+  here,
   PENDING,
   pollFd,
   takeErrno,
@@ -40,8 +41,10 @@ import {
   type ErrnoError,
   errnoError,
   errnoErrorFor,
+  type Icmp,
   NotSupportedError,
 } from "./errors.ts";
+import { takeIcmp } from "./icmp.ts";
 import {
   getOption,
   getRawOption,
@@ -234,6 +237,9 @@ export let openStream: (address: Address, nonblocking: boolean) => Socket;
 /** Binds without asking for permission; for callers who have asked. */
 export let bindSocket: (socket: Socket, address: Address) => void;
 
+/** Who said no to the last attempt, if that is known. */
+let icmpOf: (socket: Socket) => Icmp | null;
+
 /** The port that the socket was bound to by name, 0 if the system chose. */
 export let portOf: (socket: Socket) => number;
 
@@ -272,6 +278,8 @@ export class Socket implements Disposable {
   #before: Before = FRESH;
   /** What {@linkcode Socket.connect} waits for. */
   #attempt: Attempt | null = null;
+  /** An ICMP error that a wait has come across. */
+  #icmp: Icmp | null = null;
   /** Whether the reactor may know the descriptor. */
   #hasWaited = false;
   /** Whether the descriptor is known not to block; if not, it is asked. */
@@ -290,6 +298,7 @@ export class Socket implements Disposable {
     };
     bindSocket = (socket, address) => socket.#bind(address);
     portOf = (socket) => socket.#port;
+    icmpOf = (socket) => socket.#takeIcmp();
   }
 
   private constructor(
@@ -1023,6 +1032,7 @@ export class Socket implements Disposable {
     try {
       const errno = connectFd(libc, this.#fd, bytes, timeout, before);
       this.#note(address, errno);
+      if (errno !== 0) this.#icmp = here.icmp;
       return errno;
     } finally {
       if (switches) this.nonblocking = false;
@@ -1034,7 +1044,7 @@ export class Socket implements Disposable {
     if (this.#fd < 0) return libc.abi.errnos.EBADF!;
     if (this.#attempt !== null) return libc.abi.errnos.EALREADY!;
     if (!this.#isNonblocking) this.nonblocking = true;
-    const attempt: Attempt = { soft: 0 };
+    const attempt: Attempt = { soft: 0, icmp: null };
     const bytes = bytesOf(address);
     const before = this.#beforeFor(address);
     const errno = beginConnect(libc, this.#fd, bytes, before, attempt);
@@ -1051,6 +1061,7 @@ export class Socket implements Disposable {
     this.#hasWaited = true;
     const done = (errno: number): void => {
       this.#note(this.#target!, errno);
+      this.#icmp = this.#attempt!.icmp;
       this.#attempt = null;
       tell(errno);
     };
@@ -1081,6 +1092,14 @@ export class Socket implements Disposable {
       : errno < 0 || familyOf(abi, bytesOf(address)) === abi.AF_UNSPEC
       ? FRESH
       : CONNECTED;
+  }
+
+  #takeIcmp(): Icmp | null {
+    const { abi } = this.#libc;
+    const isInet = this.#family === abi.AF_INET ||
+      this.#family === abi.AF_INET6;
+    if (this.#fd < 0 || !isInet) return this.#icmp;
+    return takeIcmp(this.#libc, this.#fd) ?? this.#icmp;
   }
 
   #mask(events: WaitEvents): number {
@@ -1182,6 +1201,7 @@ export function connectError(
     address,
     localAddress: boundTo(socket),
     elapsed: performance.now() - start,
+    icmp: icmpOf(socket) ?? undefined,
   };
   if (errno === CLOSED) return canceled("connect", context);
   if (errno !== DEADLINE) return errnoErrorFor(errno, context);

@@ -1535,13 +1535,13 @@ const SCRIPTS: readonly Script[] = [
     title: "no queue of errors, and an error is an end",
     wakes: [{ revents: ["POLLERR"], error: "EHOSTUNREACH" }],
     ends: "EHOSTUNREACH",
-    abi: { MSG_ERRQUEUE: null },
+    abi: { errorQueue: null },
   },
   {
     title: "no queue of errors, and POLLERR for nothing",
     wakes: [DRAINED, WRITABLE],
     ends: "connected",
-    abi: { MSG_ERRQUEUE: null },
+    abi: { errorQueue: null },
   },
 ];
 
@@ -1582,7 +1582,7 @@ function follow(
       return 0;
     },
     getpeername: () => now.peer === undefined ? 0 : -errnos[now.peer]!,
-    recvfrom(_fd, _buffer, _size, flags) {
+    recvmsg(_fd, _message, flags) {
       assertEquals(flags & abi.MSG_DONTWAIT, abi.MSG_DONTWAIT);
       return queued-- > 0 ? 0 : (queued = 0, -errnos.EAGAIN!);
     },

@@ -17,6 +17,7 @@ const RANKS: readonly string[] = [
   "src/lookup.ts",
   "src/socket.ts",
   "src/connect.ts",
+  "src/icmp.ts",
   "src/reactor.ts",
   "src/selector.ts",
   "src/options.ts",

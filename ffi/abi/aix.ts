@@ -59,7 +59,6 @@ const COMMON: Omit<Abi, "arch"> = {
   SHUT_WR: 1,
   SHUT_RDWR: 2,
   MSG_DONTWAIT: 0x4000, // MSG_NONBLOCK
-  MSG_ERRQUEUE: null,
   MSG_NOSIGNAL: 0x100,
   SO_NOSIGPIPE: null,
 
@@ -112,6 +111,7 @@ const COMMON: Omit<Abi, "arch"> = {
   abstractUnix: false,
   sockaddrVm: null,
   pollfd: { size: 8, fd: 0, events: 4, revents: 6 }, // <sys/poll.h>
+  errorQueue: null,
   epoll: null,
   addrinfo: {
     size: 56, // <netdb.h>; ends in ai_eflags

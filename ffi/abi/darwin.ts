@@ -61,7 +61,6 @@ const COMMON: Omit<Abi, "arch" | "variadicOnStack"> = {
   SHUT_WR: 1,
   SHUT_RDWR: 2,
   MSG_DONTWAIT: 0x80,
-  MSG_ERRQUEUE: null,
   MSG_NOSIGNAL: 0x80000, // younger than the option: old systems have only that
   SO_NOSIGPIPE: 0x1022,
 
@@ -114,6 +113,7 @@ const COMMON: Omit<Abi, "arch" | "variadicOnStack"> = {
   abstractUnix: false,
   sockaddrVm: { size: 12, port: 4, cid: 8 }, // <sys/vsock.h>
   pollfd: { size: 8, fd: 0, events: 4, revents: 6 }, // <sys/poll.h>
+  errorQueue: null,
   epoll: null,
   addrinfo: {
     size: 48, // <netdb.h>

@@ -55,7 +55,6 @@ const COMMON: Omit<Abi, "arch"> = {
   SHUT_WR: 1,
   SHUT_RDWR: 2,
   MSG_DONTWAIT: 0x80,
-  MSG_ERRQUEUE: null,
   MSG_NOSIGNAL: 0x20000,
   SO_NOSIGPIPE: 0x0800,
 
@@ -108,6 +107,7 @@ const COMMON: Omit<Abi, "arch"> = {
   abstractUnix: false,
   sockaddrVm: null,
   pollfd: { size: 8, fd: 0, events: 4, revents: 6 }, // <sys/poll.h>
+  errorQueue: null,
   epoll: null,
   addrinfo: {
     size: 48, // <netdb.h>

@@ -88,7 +88,6 @@ const GENERIC: Omit<Abi, "arch" | "libraries" | "epoll"> = {
   SHUT_WR: 1,
   SHUT_RDWR: 2,
   MSG_DONTWAIT: 0x40, // <bits/socket.h>
-  MSG_ERRQUEUE: 0x2000,
   MSG_NOSIGNAL: 0x4000,
   SO_NOSIGPIPE: null,
 
@@ -141,6 +140,14 @@ const GENERIC: Omit<Abi, "arch" | "libraries" | "epoll"> = {
   abstractUnix: true, // unix(7)
   sockaddrVm: { size: 16, port: 4, cid: 8 }, // <linux/vm_sockets.h>
   pollfd: { size: 8, fd: 0, events: 4, revents: 6 }, // <sys/poll.h>
+  errorQueue: {
+    MSG_ERRQUEUE: 0x2000, // <bits/socket.h>
+    SO_EE_ORIGIN_ICMP: 2, // <linux/errqueue.h>
+    SO_EE_ORIGIN_ICMP6: 3,
+    msghdr: { size: 56, control: 32, controllen: 40 },
+    cmsghdr: { size: 16, data: 16 },
+    sockExtendedErr: { size: 16, origin: 4, type: 5, code: 6 },
+  },
   addrinfo: {
     size: 48, // <netdb.h>
     flags: 0,

@@ -1,0 +1,84 @@
+/**
+ * Who said no: the ICMP errors that the kernel keeps with a socket.
+ *
+ * @module
+ */
+import { type Libc, newMemory } from "../ffi/libc.ts";
+import { decodeAddress } from "./address.ts";
+import type { Icmp } from "./errors.ts";
+
+/** Room for a control message: its header, the error, and who sent it. */
+const CONTROL_ROOM = 128;
+const ROOM = BigInt(CONTROL_ROOM);
+
+/**
+ * Empties the queue of errors of a socket.
+ *
+ * The kernel fills it for TCP whether or not IP_RECVERR is set, since Linux
+ * 5.8, and for anybody. A refusal by RST leaves nothing in it, which tells it
+ * from one by ICMP; but routers send only so many errors, so that nothing in
+ * the queue proves nothing.
+ *
+ * @returns The last ICMP error in it, `null` if there was none.
+ */
+export function takeIcmp(libc: Libc, fd: number): Icmp | null {
+  const { errorQueue, littleEndian, MSG_DONTWAIT } = libc.abi;
+  if (errorQueue === null) return null;
+  const { MSG_ERRQUEUE, msghdr } = errorQueue;
+  const { message, view, control } = memoryFor(libc, msghdr);
+  let last: Icmp | null = null;
+  for (;;) {
+    view.setBigUint64(msghdr.controllen, ROOM, littleEndian);
+    const flags = MSG_ERRQUEUE | MSG_DONTWAIT;
+    if (libc.recvmsg(fd, message, flags) < 0) return last;
+    const filled = Number(view.getBigUint64(msghdr.controllen, littleEndian));
+    last = decode(libc, control.subarray(0, filled)) ?? last;
+  }
+}
+
+/** A message header and the room that it points to. */
+interface Memory {
+  readonly message: Uint8Array<ArrayBuffer>;
+  readonly view: DataView;
+  readonly control: Uint8Array<ArrayBuffer>;
+}
+
+/** What each library has been given; a header holds an address of its own. */
+const memories = new WeakMap<Libc, Memory>();
+
+function memoryFor(
+  libc: Libc,
+  { size, control: at }: { readonly size: number; readonly control: number },
+): Memory {
+  let memory = memories.get(libc);
+  if (memory === undefined) {
+    const message = newMemory(size);
+    const control = newMemory(CONTROL_ROOM);
+    const view = new DataView(message.buffer);
+    view.setBigUint64(at, libc.addressOf(control), libc.abi.littleEndian);
+    memory = { message, view, control };
+    memories.set(libc, memory);
+  }
+  return memory;
+}
+
+function decode({ abi }: Libc, control: Uint8Array): Icmp | null {
+  const { cmsghdr, sockExtendedErr, ...origins } = abi.errorQueue!;
+  const error = control.subarray(cmsghdr.data);
+  if (error.length < sockExtendedErr.size) return null;
+  const origin = error[sockExtendedErr.origin];
+  if (
+    origin !== origins.SO_EE_ORIGIN_ICMP &&
+    origin !== origins.SO_EE_ORIGIN_ICMP6
+  ) return null;
+  const { sockaddrIn, sockaddrIn6 } = abi;
+  const size = origin === origins.SO_EE_ORIGIN_ICMP
+    ? sockaddrIn.size
+    : sockaddrIn6.size;
+  const offender = decodeAddress(error.subarray(sockExtendedErr.size), size);
+  return {
+    type: error[sockExtendedErr.type]!,
+    code: error[sockExtendedErr.code]!,
+    from: "hostname" in offender ? offender.hostname : offender.toString(),
+  };
+}

@@ -1,0 +1,117 @@
+import { assertEquals } from "@std/assert";
+import { ErrnoError, type Icmp } from "../mod.ts";
+import { libc } from "../ffi/libc.ts";
+import { hasCommand, needs, test } from "./_harness.ts";
+import { canIsolate, inChild, listen } from "./_fixtures.ts";
+import { connectSync } from "../mod.ts";
+
+const onLinux = libc().abi.errorQueue === null
+  ? "only Linux keeps ICMP errors"
+  : null;
+
+/** One host for each way of saying no. */
+const FIREWALL = `
+for i in 1 2 3 4; do ip addr add fd00::$i/128 dev lo nodad; done
+nft -f - <<END
+table inet t {
+  chain i {
+    type filter hook input priority 0
+    ip daddr 127.0.1.1 tcp dport 80 reject with icmp type port-unreachable
+    ip daddr 127.0.1.2 tcp dport 80 reject with icmp type host-unreachable
+    ip daddr 127.0.1.3 tcp dport 80 reject with icmp type admin-prohibited
+    ip daddr 127.0.1.4 tcp dport 80 reject with tcp reset
+    ip daddr 127.0.1.5 tcp dport 80 drop
+    ip6 daddr fd00::1 tcp dport 80 reject with icmpv6 type port-unreachable
+    ip6 daddr fd00::2 tcp dport 80 reject with icmpv6 type admin-prohibited
+    ip6 daddr fd00::3 tcp dport 80 reject with tcp reset
+  }
+}
+END
+`;
+
+interface Verdict {
+  readonly code: string;
+  readonly icmp: Icmp | null;
+  readonly [key: string]: string | Icmp | null;
+}
+
+const ROWS: readonly (readonly [host: string, code: string, Icmp | null])[] = [
+  ["127.0.1.1", "ECONNREFUSED", { type: 3, code: 3, from: "127.0.1.1" }],
+  ["127.0.1.2", "EHOSTUNREACH", { type: 3, code: 1, from: "127.0.1.2" }],
+  ["127.0.1.3", "EHOSTUNREACH", { type: 3, code: 13, from: "127.0.1.3" }],
+  ["127.0.1.4", "ECONNREFUSED", null],
+  ["fd00::1", "ECONNREFUSED", { type: 1, code: 4, from: "fd00::1" }],
+  ["fd00::2", "EACCES", { type: 1, code: 1, from: "fd00::2" }],
+  ["fd00::3", "ECONNREFUSED", null],
+];
+
+for (const name of ["connect", "connectSync"] as const) {
+  test(`${name}() tells by whom it was rejected, to anybody`, async () => {
+    const verdicts = await inChild(
+      { namespace: FIREWALL },
+      async (api, name, hosts) => {
+        api.becomeNobody();
+        const found: Verdict[] = [];
+        await Promise.all(hosts.map(async (hostname, index) => {
+          try {
+            const socketOptions = { readErrorQueue: hostname.includes(":") };
+            // The first message comes while connect(2) still holds the socket,
+            // and TCP tries once more, after a second.
+            const socket = await api[name]({
+              hostname,
+              port: 80,
+              timeout: 30_000,
+              ...(hostname.includes(":") ? { socketOptions } : {}),
+            });
+            socket.close();
+          } catch (error) {
+            const { code, icmp } = error as { code: string; icmp?: Icmp };
+            found[index] = { code, icmp: icmp ?? null };
+          }
+        }));
+        return found;
+      },
+      name,
+      ROWS.map(([host]) => host),
+    );
+    assertEquals(
+      verdicts,
+      ROWS.map(([, code, icmp]) => ({ code, icmp })),
+    );
+  }, { skip: needs(onLinux, canIsolate(), hasCommand("nft")) });
+}
+
+test("connect() tells who said no although the deadline ended it", async () => {
+  const verdicts = await inChild(
+    { namespace: FIREWALL },
+    async ({ connect, connectSync, ErrnoError }) => {
+      const found: (Icmp | null)[] = [];
+      for (const hostname of ["127.0.1.2", "127.0.1.5"]) {
+        for (const dial of [connect, connectSync]) {
+          try {
+            await dial({ hostname, port: 80, timeout: 200 });
+          } catch (error) {
+            if (!(error instanceof ErrnoError)) throw error;
+            if (error.timeoutKind !== "deadline") throw error;
+            found.push(error.icmp ?? null);
+          }
+        }
+      }
+      return found as unknown as { [key: string]: string | number }[];
+    },
+  );
+  const icmp = { type: 3, code: 1, from: "127.0.1.2" };
+  assertEquals(verdicts as unknown, [icmp, icmp, null, null]);
+}, { skip: needs(onLinux, canIsolate(), hasCommand("nft")) });
+
+test("a refusal by reset has no ICMP error", () => {
+  const listener = listen();
+  const { port } = listener.address;
+  listener[Symbol.dispose]();
+  try {
+    connectSync({ port });
+  } catch (error) {
+    assertEquals((error as ErrnoError).code, "ECONNREFUSED");
+    assertEquals("icmp" in (error as ErrnoError), false);
+  }
+});
