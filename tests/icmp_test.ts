@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { ErrnoError, type Icmp } from "../mod.ts";
+import type { ErrnoError, Icmp } from "../mod.ts";
 import { libc } from "../ffi/libc.ts";
 import { hasCommand, needs, test } from "./_harness.ts";
 import { canIsolate, inChild, listen } from "./_fixtures.ts";
