@@ -1,0 +1,950 @@
+import {
+  assert,
+  assertEquals,
+  assertGreaterOrEqual,
+  assertInstanceOf,
+  assertLess,
+  assertMatch,
+  assertRejects,
+  assertStrictEquals,
+  assertStringIncludes,
+} from "@std/assert";
+import { join } from "node:path";
+import { currentAbi, type Libc, libc } from "../ffi/libc.ts";
+import {
+  connect,
+  type ConnectOptions,
+  type EaiCode,
+  Errno,
+  type ErrnoCode,
+  ErrnoError,
+  inet,
+  inet6,
+  type Inet6Address,
+  type InetAddress,
+  LookupError,
+  Socket,
+  unix,
+} from "../mod.ts";
+import {
+  blackHole,
+  bound,
+  canBlackHole,
+  canIsolate,
+  fakeResolver,
+  inChild,
+  listen,
+  tempFolder,
+  type Watched,
+  watchLibc,
+} from "./_fixtures.ts";
+import { canIpv6, hasCommand, needs, test } from "./_harness.ts";
+
+const abi = currentAbi();
+/** The system's C library, for fakes that pass some calls on. */
+const system = libc();
+const onLinux = abi.os === "linux" ? null : "what Linux answers";
+
+/** Milliseconds that no test waits for, unless something is wrong. */
+const AGES = 60_000;
+/** Milliseconds of a deadline that is meant to pass. */
+const SHORT = 60;
+
+type IpAddress = InetAddress | Inet6Address;
+
+/** What a promise comes to. */
+function outcome(promise: Promise<unknown>): Promise<unknown> {
+  return promise.catch((error) => error);
+}
+
+/** Waits for what has to fail, and answers its error. */
+async function refusal(promise: Promise<unknown>): Promise<ErrnoError> {
+  const result = await outcome(promise);
+  assertInstanceOf(result, ErrnoError, `nothing was thrown: ${result}`);
+  return result;
+}
+
+function assertErrno(error: unknown, code: ErrnoCode): void {
+  assertInstanceOf(error, ErrnoError, String(error));
+  assertEquals(error.code, code, error.message);
+  assertInstanceOf(error, Errno[code]);
+}
+
+function pause(milliseconds: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, milliseconds));
+}
+
+/** The parts of a C library that resolve every name to these addresses, off the thread and after a while. */
+function resolver(
+  addresses: readonly IpAddress[],
+  delay: number = 0,
+): Partial<Libc> {
+  const { getaddrinfo, ...others } = fakeResolver(addresses);
+  return {
+    ...others,
+    async getaddrinfoAsync(node, hints, list) {
+      await pause(delay);
+      return getaddrinfo(node, hints, list)[0];
+    },
+  };
+}
+
+/** How many sockets were opened for connections: the reactor opens others. */
+function opened({ calls }: Watched): number {
+  const families = [abi.AF_INET, abi.AF_INET6];
+  return calls.filter(({ name, args }) =>
+    name === "socket" && families.includes(args[0] as number)
+  ).length;
+}
+
+// One address.
+
+test("connect() reaches listeners of every family", async () => {
+  using folder = tempFolder();
+  const path = join(folder.path, "s");
+  using one = listen();
+  using two = listen({ at: unix(path) });
+  for (const timeout of [undefined, AGES]) {
+    using socket = await connect({ port: one.address.port, timeout });
+    using accepted = one.accept();
+    assert(socket.remoteAddress!.equals(one.address));
+    assert(accepted.remoteAddress!.equals(socket.localAddress));
+    assertEquals(socket.nonblocking, true);
+    const flags = system.fcntl(socket.fd, abi.F_GETFD, 0);
+    assertEquals(flags & abi.FD_CLOEXEC, abi.FD_CLOEXEC);
+    using other = await connect({ transport: "unix", path, timeout });
+    assert(other.remoteAddress!.equals(two.address));
+  }
+});
+
+test("connect() reaches an IPv6 listener, in brackets or without", async () => {
+  using listener = listen({ at: inet6("::1", 0) });
+  for (const hostname of ["::1", "[::1]"]) {
+    using socket = await connect({ hostname, port: listener.address.port });
+    assert(socket.remoteAddress!.equals(listener.address));
+  }
+}, { skip: canIpv6() });
+
+test("connect() takes defaults, over which the options win, and shows the socket", async () => {
+  using listener = listen();
+  const seen: unknown[] = [];
+  using socket = await connect({
+    port: listener.address.port,
+    onSocket(socket) {
+      assertEquals(socket.remoteAddress, null);
+      assertEquals(socket.getOption("ttl"), 42);
+      seen.push(socket);
+    },
+  }, {
+    timeout: AGES,
+    socketOptions: { ttl: 42 },
+    onSocket: () => void seen.push("default"),
+  });
+  assertEquals(seen.length, 1);
+  assertStrictEquals(seen[0], socket);
+});
+
+test("connect() connects from localAddress and localPort", async () => {
+  using listener = listen();
+  const { port } = listener.address;
+  using one = await connect({ port, localAddress: "127.0.0.5" });
+  assertMatch(`${one.localAddress}`, /^127\.0\.0\.5:/);
+  const localPort = freePort();
+  using two = await connect({
+    port,
+    localPort,
+    socketOptions: { linger: 0 },
+  });
+  assertEquals(`${two.localAddress}`, `127.0.0.1:${localPort}`);
+}, { skip: onLinux });
+
+test("connect() throws what connectSync() throws", async () => {
+  using peer = bound();
+  const { port } = peer.address;
+  const error = await refusal(connect({ port }));
+  assertErrno(error, "ECONNREFUSED");
+  assertEquals(
+    error.message,
+    `Cannot connect to 127.0.0.1:${port}: connection refused (ECONNREFUSED)`,
+  );
+  assertEquals(error.address, `127.0.0.1:${port}`);
+  assertEquals(error.syscall, "connect");
+  assertEquals(error.errors, []);
+  assertGreaterOrEqual(error.elapsed!, 0);
+});
+
+test("connect() tells whose patience ended", async () => {
+  using hole = blackHole();
+  const { port } = hole.address;
+  const ours = await refusal(connect({ port, timeout: SHORT }));
+  assertErrno(ours, "ETIMEDOUT");
+  assertEquals(ours.timeoutKind, "deadline");
+  assertGreaterOrEqual(ours.elapsed!, SHORT);
+  const kernels = await refusal(connect({
+    port,
+    timeout: AGES,
+    onSocket: (socket) => socket.setOption("userTimeout", SHORT),
+  }));
+  assertErrno(kernels, "ETIMEDOUT");
+  assertEquals(kernels.timeoutKind, "kernel");
+}, { skip: needs(canBlackHole(), onLinux) });
+
+// Called off.
+
+test("connect() opens no socket when its signal is aborted before", async () => {
+  using listener = listen();
+  using watched = watchLibc(resolver([listener.address]));
+  for (const hostname of ["127.0.0.1", "one.test"]) {
+    for (const reason of [new Error("own"), "text", 0, null]) {
+      const signal = AbortSignal.abort(reason);
+      const { port } = listener.address;
+      const result = await connect({ hostname, port, signal })
+        .then(() => "connected", (error) => ({ error }));
+      assertEquals(result, { error: reason });
+    }
+  }
+  assertEquals(watched.calls, []);
+});
+
+test(
+  "connect() rejects with the signal's reason, and closes its sockets",
+  async () => {
+    using hole = blackHole();
+    const { address } = hole;
+    using watched = watchLibc(resolver([address, address, address]));
+    for (const hostname of ["127.0.0.1", "three.test"]) {
+      for (const reason of [new Error("own"), "text", 0, null]) {
+        const before = opened(watched);
+        const controller = new AbortController();
+        const pending = connect({
+          hostname,
+          port: address.port,
+          attemptDelay: 10,
+          signal: controller.signal,
+        }).then(() => "connected", (error) => ({ error }));
+        const expected = hostname === "three.test" ? 3 : 1;
+        while (opened(watched) < before + expected) await pause(1);
+        controller.abort(reason);
+        assertEquals(await pending, { error: reason });
+      }
+    }
+  },
+  { skip: canBlackHole() },
+);
+
+test("connect() begins no attempt once its signal is aborted", async () => {
+  using hole = blackHole();
+  const { address } = hole;
+  using watched = watchLibc(resolver([address, address]));
+  const controller = new AbortController();
+  const pending = outcome(connect({
+    hostname: "two.test",
+    port: address.port,
+    attemptDelay: 30,
+    signal: controller.signal,
+  }));
+  while (opened(watched) < 1) await pause(1);
+  controller.abort("enough");
+  assertEquals(await pending, "enough");
+  await pause(60);
+  // A machine that was busy may have come to the second before the abort.
+  assert(opened(watched) <= 2);
+}, { skip: canBlackHole() });
+
+// Names.
+
+test("connect() resolves localhost", async () => {
+  using listener = listen();
+  using socket = await connect({
+    hostname: "localhost",
+    port: listener.address.port,
+    family: "inet",
+  });
+  assert(socket.remoteAddress!.equals(listener.address));
+});
+
+test("connect() tries the next address at once when one fails", async () => {
+  using listener = listen();
+  const { port } = listener.address;
+  const addresses = [2, 3, 4].map((i) => inet(`127.0.0.${i}`, port));
+  using watched = watchLibc(resolver([...addresses, listener.address]));
+  using socket = await connect({
+    hostname: "four.test",
+    port,
+    attemptDelay: AGES,
+  });
+  assert(socket.remoteAddress!.equals(listener.address));
+  assertEquals(opened(watched), 4);
+}, { skip: onLinux });
+
+test(
+  "connect() tries the next address after attemptDelay when one hangs",
+  async () => {
+    using hole = blackHole({ at: inet("127.0.0.2", 0) });
+    const { port } = hole.address;
+    using listener = listen({ at: inet("127.0.0.1", port) });
+    using watched = watchLibc(resolver([hole.address, listener.address]));
+    const started: number[] = [];
+    using socket = await connect({
+      hostname: "two.test",
+      port,
+      attemptDelay: SHORT,
+      onSocket: () => void started.push(performance.now()),
+    });
+    assert(socket.remoteAddress!.equals(listener.address));
+    assertEquals(started.length, 2);
+    // Timers count whole milliseconds.
+    assertGreaterOrEqual(started[1]! - started[0]!, SHORT - 2);
+    assertEquals(opened(watched), 2);
+  },
+  { skip: needs(canBlackHole(), onLinux) },
+);
+
+test(
+  "connect() takes the first of a race that answers, whoever began",
+  async () => {
+    using first = blackHole({ at: inet("127.0.0.2", 0) });
+    const { port } = first.address;
+    using second = blackHole({ at: inet("127.0.0.3", port) });
+    using _watched = watchLibc(resolver([first.address, second.address]));
+    for (const winner of [second, first]) {
+      const sockets: Socket[] = [];
+      const pending = connect({
+        hostname: "two.test",
+        port,
+        attemptDelay: 10,
+        onSocket: (socket) => void sockets.push(socket),
+      });
+      while (sockets.length < 2) await pause(1);
+      winner.accept().close();
+      using socket = await pending;
+      assert(socket.remoteAddress!.equals(winner.address));
+      assertEquals(sockets.filter(({ closed }) => !closed), [socket]);
+    }
+  },
+  { skip: needs(canBlackHole(), onLinux) },
+);
+
+test("connect() lets the families take turns", async () => {
+  using peer = bound();
+  const { port } = peer.address;
+  const v4 = [1, 2, 3].map((i) => inet(`127.0.0.${i}`, port));
+  const v6 = inet6("::1", port);
+  const rows: readonly (readonly [IpAddress[], IpAddress[]])[] = [
+    [[v4[0]!, v4[1]!, v4[2]!, v6], [v4[0]!, v6, v4[1]!, v4[2]!]],
+    [[v6, v4[0]!, v4[1]!], [v6, v4[0]!, v4[1]!]],
+  ];
+  for (const [found, tried] of rows) {
+    using _watched = watchLibc(resolver(found));
+    const error = await refusal(connect({ hostname: "many.test", port }));
+    assertEquals(
+      error.errors.map(({ address }) => address),
+      tried.map((address) => `${address}`),
+    );
+  }
+}, { skip: needs(canIpv6(), onLinux) });
+
+test("connect() makes one error of all addresses' failures", async () => {
+  using hole = blackHole({ at: inet("127.0.0.3", 0) });
+  const { port } = hole.address;
+  const refused = [inet("127.0.0.1", port), inet("127.0.0.2", port)];
+  const rows: readonly (readonly [IpAddress[], ErrnoCode, ErrnoCode[]])[] = [
+    [refused, "ECONNREFUSED", ["ECONNREFUSED", "ECONNREFUSED"]],
+    [
+      [hole.address, ...refused],
+      "ECONNREFUSED",
+      ["ETIMEDOUT", "ECONNREFUSED", "ECONNREFUSED"],
+    ],
+    [[hole.address, hole.address], "ETIMEDOUT", ["ETIMEDOUT", "ETIMEDOUT"]],
+  ];
+  for (const [addresses, code, codes] of rows) {
+    using _watched = watchLibc(resolver(addresses));
+    const error = await refusal(connect({
+      hostname: "many.test",
+      port,
+      timeout: SHORT,
+      attemptDelay: 10,
+    }));
+    assertErrno(error, code);
+    assertEquals(error.address, `many.test:${port}`);
+    assertEquals(error.errors.map(({ code }) => code), codes);
+    for (const [i, each] of error.errors.entries()) {
+      assertErrno(each, codes[i]!);
+      assertEquals(each.address, `${addresses[i]}`);
+      assertStringIncludes(error.message, `${addresses[i]} ${codes[i]}`);
+      if (each.code === "ETIMEDOUT") assertEquals(each.timeoutKind, "deadline");
+    }
+    assertStringIncludes(
+      error.message,
+      `Cannot connect to many.test:${port}: all ${codes.length} addresses failed`,
+    );
+    if (code === "ETIMEDOUT") assertEquals(error.timeoutKind, "deadline");
+    assertLess(error.elapsed!, AGES / 2);
+  }
+}, { skip: needs(canBlackHole(), onLinux) });
+
+test("connect() throws an only address's error as it is", async () => {
+  using peer = bound();
+  const { port } = peer.address;
+  using _watched = watchLibc(resolver([peer.address]));
+  const error = await refusal(connect({ hostname: "one.test", port }));
+  assertErrno(error, "ECONNREFUSED");
+  assertEquals(error.errors, []);
+  assertEquals(error.address, `127.0.0.1:${port}`);
+});
+
+test(
+  "connect() spends one timeout on the name and all its addresses",
+  async () => {
+    using hole = blackHole();
+    const { address } = hole;
+    using _watched = watchLibc(resolver([address, address], 50));
+    const start = performance.now();
+    const error = await refusal(connect({
+      hostname: "slow.test",
+      port: address.port,
+      timeout: 120,
+      attemptDelay: AGES,
+    }));
+    assertErrno(error, "ETIMEDOUT");
+    assertEquals(error.errors.length, 2);
+    assertGreaterOrEqual(performance.now() - start, 119);
+    assertLess(performance.now() - start, AGES / 2);
+  },
+  { skip: canBlackHole() },
+);
+
+test("connect() goes on where one address has no socket", async () => {
+  using listener = listen();
+  const { port } = listener.address;
+  const addresses = [inet6("::1", port), listener.address];
+  const kinds: Partial<Libc>[] = [
+    // A system without IPv6, and one whose IPv6 is switched off.
+    {
+      socket: (domain, type, protocol) =>
+        domain === abi.AF_INET6
+          ? -abi.errnos.EAFNOSUPPORT!
+          : system.socket(domain, type, protocol),
+    },
+    {
+      bind: (fd, address, length) =>
+        length === abi.sockaddrIn6.size
+          ? -abi.errnos.EADDRNOTAVAIL!
+          : system.bind(fd, address, length),
+    },
+  ];
+  for (const kind of kinds) {
+    using _watched = watchLibc({ ...resolver(addresses), ...kind });
+    using socket = await connect({
+      hostname: "both.test",
+      port,
+      localPort: 0,
+      attemptDelay: AGES,
+    });
+    assert(socket.remoteAddress!.equals(listener.address));
+  }
+}, { skip: canIpv6() });
+
+test(
+  "connect() rejects with what onSocket throws, and closes every socket",
+  async () => {
+    using hole = blackHole();
+    const { address } = hole;
+    using _watched = watchLibc(resolver([address, address, address]));
+    for (const hostname of ["127.0.0.1", "three.test"]) {
+      for (const at of hostname === "three.test" ? [1, 2, 3] : [1]) {
+        let count = 0;
+        const reason = new Error("no");
+        const result = await outcome(connect({
+          hostname,
+          port: address.port,
+          attemptDelay: 10,
+          onSocket() {
+            if (++count === at) throw reason;
+          },
+        }));
+        assertStrictEquals(result, reason);
+        assertEquals(count, at);
+      }
+    }
+  },
+  { skip: canBlackHole() },
+);
+
+test(
+  "connect() closes its socket when there is no descriptor to wait with",
+  async () => {
+    using hole = blackHole();
+    const { address } = hole;
+    const full = () => -abi.errnos.EMFILE!;
+    using _watched = watchLibc({
+      ...resolver([address, address]),
+      epoll_create1: full,
+      socketpair: full,
+    });
+    for (const hostname of ["127.0.0.1", "two.test"]) {
+      const { port } = address;
+      for (let i = 0; i < 3; i++) {
+        const pending = connect({ hostname, port, attemptDelay: 10 });
+        assertErrno(await refusal(pending), "EMFILE");
+      }
+    }
+  },
+  { skip: canBlackHole() },
+);
+
+test(
+  "connect() opens no socket when it is called off while it waits for its turn",
+  async () => {
+    using peer = bound();
+    const { port } = peer.address;
+    using watched = watchLibc();
+    const controller = new AbortController();
+    const { signal } = controller;
+    const first = Array.from(
+      { length: 2000 },
+      () => outcome(connect({ port, signal })),
+    );
+    const begun = opened(watched);
+    // So many do not fit into one turn.
+    assertLess(begun, first.length);
+    controller.abort("enough");
+    const results = await Promise.all(first);
+    assertEquals(opened(watched), begun);
+    const refused = results.filter((result) => result !== "enough");
+    // Those that had begun may have been pending still.
+    assert(refused.length <= begun);
+    for (const result of refused) assertErrno(result, "ECONNREFUSED");
+  },
+  { skip: onLinux },
+);
+
+test("connect() asks for the family that it needs", async () => {
+  using listener = listen();
+  const { port } = listener.address;
+  const families: number[] = [];
+  const fakes = resolver([listener.address]);
+  using _watched = watchLibc({
+    ...fakes,
+    getaddrinfoAsync(node, hints, list) {
+      families.push(
+        new DataView(hints.buffer).getInt32(
+          abi.addrinfo.family,
+          abi.littleEndian,
+        ),
+      );
+      const text = new TextDecoder().decode(node);
+      assertEquals(text, "one.test\0");
+      return fakes.getaddrinfoAsync!(node, hints, list);
+    },
+  });
+  const rows: readonly (readonly [Partial<ConnectOptions>, number])[] = [
+    [{}, abi.AF_UNSPEC],
+    [{ family: "inet" }, abi.AF_INET],
+    [{ family: "inet6" }, abi.AF_INET6],
+    [{ localAddress: "127.0.0.1" }, abi.AF_INET],
+    [{ localPort: 0 }, abi.AF_UNSPEC],
+  ];
+  for (const [options] of rows) {
+    const own = { hostname: "one.test", port, ...options } as ConnectOptions;
+    (await connect(own)).close();
+  }
+  assertEquals(families, rows.map(([, family]) => family));
+});
+
+test("connect() checks its arguments, and calls nothing", async () => {
+  using watched = watchLibc();
+  const rows: readonly (readonly [unknown, ErrorConstructor])[] = [
+    [{ port: 65_536 }, RangeError],
+    [{ port: -1 }, RangeError],
+    [{ port: 1, hostname: "" }, SyntaxError],
+    [{ port: 1, hostname: "a\0b" }, SyntaxError],
+    [{ port: 1, hostname: 7 }, TypeError],
+    [{ port: 1, timeout: -1 }, RangeError],
+    [{ port: 1, timeout: NaN }, RangeError],
+    [{ port: 1, timeout: "1" }, TypeError],
+    [{ port: 1, attemptDelay: 9 }, RangeError],
+    [{ port: 1, attemptDelay: -1 }, RangeError],
+    [{ port: 1, attemptDelay: NaN }, RangeError],
+    [{ port: 1, family: "ipv4" }, TypeError],
+    [{ port: 1, family: "inet6" }, TypeError],
+    [{ port: 1, localAddress: "::1" }, TypeError],
+    [{ port: 1, localAddress: "localhost" }, SyntaxError],
+    [{ port: 1, localAddress: 1 }, TypeError],
+    [{ port: 1, localPort: 70_000 }, RangeError],
+    [{ port: 1, localPort: -1 }, RangeError],
+    [{ transport: "udp", port: 1 }, TypeError],
+  ];
+  for (const [options, errorClass] of rows) {
+    const result = await outcome(connect(options as ConnectOptions));
+    assertInstanceOf(result, errorClass, JSON.stringify(options));
+  }
+  assertEquals(watched.calls, []);
+});
+
+test("connect() rejects for a delay that is too short or no number", async () => {
+  using listener = listen();
+  const { port } = listener.address;
+  for (const attemptDelay of [10, 10.5, 250, 2 ** 31, Infinity, undefined]) {
+    (await connect({ port, attemptDelay })).close();
+  }
+  for (const attemptDelay of [9.9, 0, -Infinity, "250", null] as number[]) {
+    const error = await outcome(connect({ port, attemptDelay }));
+    assert(
+      error instanceof RangeError || error instanceof TypeError,
+      `${attemptDelay}: ${error}`,
+    );
+    assertStringIncludes((error as Error).message, "attemptDelay");
+  }
+});
+
+test("connect() waits for ever where attemptDelay says so", async () => {
+  using hole = blackHole({ at: inet("127.0.0.2", 0) });
+  const { port } = hole.address;
+  using listener = listen({ at: inet("127.0.0.1", port) });
+  for (const attemptDelay of [2 ** 31, 2 ** 40, Infinity]) {
+    using watched = watchLibc(resolver([hole.address, listener.address]));
+    const pending = outcome(connect({
+      hostname: "two.test",
+      port,
+      attemptDelay,
+      signal: AbortSignal.timeout(100),
+    }));
+    await pending;
+    assertEquals(opened(watched), 1, `with ${attemptDelay}`);
+  }
+}, { skip: needs(canBlackHole(), onLinux) });
+
+// The resolver.
+
+test("connect() can be called off while the name is looked up", async () => {
+  using listener = listen();
+  let answer: () => void = () => {};
+  const fakes = resolver([listener.address]);
+  using watched = watchLibc({
+    ...fakes,
+    getaddrinfoAsync(node, hints, list) {
+      return new Promise((resolve) => {
+        answer = () => resolve(fakes.getaddrinfoAsync!(node, hints, list));
+      });
+    },
+  });
+  for (const reason of [new Error("own"), "text", null]) {
+    const controller = new AbortController();
+    const pending = connect({
+      hostname: "slow.test",
+      port: listener.address.port,
+      signal: controller.signal,
+    }).then(() => "connected", (error) => ({ error }));
+    await pause(5);
+    controller.abort(reason);
+    assertEquals(await pending, { error: reason });
+    answer();
+    await pause(5);
+  }
+  // What came too late is given back, and nothing came of it.
+  assertEquals(
+    watched.names.filter((name) => name === "freeaddrinfo").length,
+    3,
+  );
+  assertEquals(opened(watched), 0);
+});
+
+test("connect() opens no socket when it is called off just as the name is found", async () => {
+  using listener = listen();
+  for (let hops = 0; hops < 12; hops++) {
+    let answer: (code: number) => void = () => {};
+    const fakes = fakeResolver([listener.address]);
+    using watched = watchLibc({
+      ...fakes,
+      getaddrinfoAsync(node, hints, list) {
+        fakes.getaddrinfo(node, hints, list);
+        return new Promise((resolve) => answer = resolve);
+      },
+    });
+    const controller = new AbortController();
+    const pending = connect({
+      hostname: "one.test",
+      port: listener.address.port,
+      signal: controller.signal,
+    }).then((socket) => {
+      socket.close();
+      return "connected";
+    }, (error) => error);
+    await pause(1);
+    answer(0);
+    for (let i = 0; i < hops; i++) await null;
+    const begun = opened(watched);
+    controller.abort("enough");
+    const result = await pending;
+    if (begun === 0) {
+      assertEquals([result, opened(watched)], ["enough", 0]);
+    } else {
+      // It was under way by then, and may have been done.
+      assert(result === "connected" || result === "enough", `${result}`);
+    }
+  }
+});
+
+test("connect() throws ETIMEDOUT when the resolver takes too long", async () => {
+  using listener = listen();
+  const { port } = listener.address;
+  using watched = watchLibc(resolver([listener.address], 150));
+  const error = await refusal(
+    connect({ hostname: "slow.test", port, timeout: SHORT }),
+  );
+  assertErrno(error, "ETIMEDOUT");
+  assertEquals(error.timeoutKind, "deadline");
+  assertEquals(error.syscall, "getaddrinfo");
+  assertEquals(error.address, `slow.test:${port}`);
+  assertStringIncludes(error.message, `not resolved within ${SHORT} ms`);
+  while (!watched.names.includes("freeaddrinfo")) await pause(5);
+  assertEquals(opened(watched), 0);
+  // And a timeout beyond what timers can hold is none.
+  for (const timeout of [2 ** 31, Infinity]) {
+    (await connect({ hostname: "slow.test", port, timeout })).close();
+  }
+});
+
+test("connect() throws LookupError for what does not resolve", async () => {
+  for (const [code, number] of Object.entries(abi.eais)) {
+    using watched = watchLibc({
+      getaddrinfoAsync: () => Promise.resolve(number!),
+    });
+    const error = await outcome(connect({ hostname: "none.test", port: 1 }));
+    assertInstanceOf(error, LookupError);
+    assertEquals(error.code, code as EaiCode);
+    assertEquals(error.errno, number);
+    assertEquals(error.hostname, "none.test");
+    assertEquals(error.syscall, "getaddrinfo");
+    assertEquals(opened(watched), 0);
+  }
+  using _watched = watchLibc({
+    getaddrinfoAsync: () => Promise.resolve(-12_345),
+  });
+  const error = await outcome(connect({ hostname: "none.test", port: 1 }));
+  assertInstanceOf(error, LookupError);
+  assertEquals([error.code, error.errno], ["UNKNOWN", -12_345]);
+});
+
+test(
+  "connect() keeps the memory that another thread resolves with",
+  async () => {
+    let collected = 0;
+    const registry = new FinalizationRegistry(() => collected++);
+    let answer: (code: number) => void = () => {};
+    const fake: Libc = {
+      ...system,
+      getaddrinfoAsync(...memory) {
+        for (const one of memory) registry.register(one, null);
+        return new Promise((resolve) => answer = resolve);
+      },
+    };
+    using _watched = watchLibc();
+    const { lookup } = await import("../src/lookup.ts");
+    const query = { hostname: "none.test", port: 1, family: undefined };
+    const pending = outcome(lookup(fake, query));
+    for (let i = 0; i < 10; i++) {
+      await pause(2);
+      gc();
+    }
+    assertEquals(collected, 0);
+    answer(abi.eais.EAI_NONAME!);
+    assertInstanceOf(await pending, LookupError);
+  },
+  { skip: typeof gc === "function" ? null : "needs --expose-gc" },
+);
+
+/** Files alone answer for names: no resolver is ever asked. */
+const FILES_ONLY = `
+mount -t tmpfs none /mnt
+echo "hosts: files" > /mnt/nsswitch
+printf "127.0.0.1 one.test\\n127.0.0.2 two.test\\n127.0.0.3 two.test\\n" > /mnt/hosts
+printf "fd00::1 six.test\\n127.0.0.1 six.test\\n" >> /mnt/hosts
+mount --bind /mnt/nsswitch /etc/nsswitch.conf
+mount --bind /mnt/hosts /etc/hosts
+`;
+
+for (const way of ["getaddrinfo", "node:dns"] as const) {
+  test(`connect() resolves names by ${way}`, async () => {
+    const result = await inChild(
+      { namespace: FILES_ONLY },
+      async (
+        { bound, connect, ErrnoError, inet, listen, LookupError, watchLibc },
+        byNode,
+      ) => {
+        using _watched = watchLibc(
+          byNode ? { getaddrinfoAsync: undefined } as object : {},
+        );
+        using listener = listen({ at: inet("127.0.0.3", 0) });
+        const { port } = listener.address;
+        using refuser = bound({ at: inet("0.0.0.0", 0) });
+        const answers: unknown[] = [];
+        async function attempt(
+          hostname: string,
+          port: number,
+          family?: "inet" | "inet6",
+        ): Promise<void> {
+          try {
+            using socket = await connect({ hostname, port, family });
+            const { remoteAddress } = socket;
+            answers.push(`${remoteAddress}`.replace(/:\d+$/, ""));
+          } catch (error) {
+            if (error instanceof LookupError) {
+              answers.push(`${error.code} ${error.hostname}`);
+            } else if (error instanceof ErrnoError) {
+              const hosts = error.errors.map(({ address }) =>
+                address!.replace(/:\d+$/, "")
+              );
+              answers.push([error.code, ...hosts]);
+            } else throw error;
+          }
+        }
+        await attempt("two.test", port);
+        await attempt("two.test", refuser.address.port);
+        await attempt("six.test", refuser.address.port, "inet");
+        await attempt("one.test", port, "inet6");
+        await attempt("none.test", port);
+        await attempt("x".repeat(64), port);
+        return answers as string[];
+      },
+      way === "node:dns",
+    );
+    assertEquals<unknown>(result.slice(0, 3), [
+      "127.0.0.3",
+      ["ECONNREFUSED", "127.0.0.2", "127.0.0.3"],
+      ["ECONNREFUSED"],
+    ]);
+    for (const [i, name] of ["one.test", "none.test"].entries()) {
+      assertMatch(
+        String(result[3 + i]),
+        new RegExp(`^EAI_(NONAME|NODATA|ADDRFAMILY) ${name}$`),
+      );
+    }
+    assertMatch(String(result[5]), /^(EAI_\w+|UNKNOWN) x{64}$/);
+  }, { skip: needs(canIsolate(), onLinux) });
+}
+
+test("connect() resolves localhost where node:dns is all there is", async () => {
+  using listener = listen();
+  const { port } = listener.address;
+  using _watched = watchLibc({ getaddrinfoAsync: undefined } as object);
+  using socket = await connect({
+    hostname: "localhost",
+    port,
+    family: "inet",
+    timeout: AGES,
+  });
+  assert(socket.remoteAddress!.equals(listener.address));
+  const signal = AbortSignal.abort("before");
+  const result = outcome(connect({ hostname: "localhost", port, signal }));
+  assertEquals(await result, "before");
+});
+
+// Both ends the same.
+
+test(
+  "connect() meets itself where the caller asked for that port",
+  async () => {
+    const asked: Partial<ConnectOptions>[] = [
+      { localAddress: "127.0.0.1" },
+      {},
+    ];
+    for (const options of asked) {
+      const port = freePort();
+      using socket = await connect({
+        port,
+        localPort: port,
+        socketOptions: { linger: 0 },
+        ...options,
+      } as ConnectOptions);
+      assert(socket.remoteAddress!.equals(socket.localAddress));
+    }
+    const port = freePort();
+    using socket = await connect({
+      port,
+      socketOptions: { linger: 0 },
+      onSocket: (socket) => socket.bind(inet("127.0.0.1", port)),
+    });
+    assert(socket.remoteAddress!.equals(socket.localAddress));
+  },
+  { skip: onLinux },
+);
+
+/** Ways to connect that leave the choice of the port to the system. */
+const UNBOUND: readonly Record<string, unknown>[] = [
+  {},
+  { timeout: AGES },
+  { localAddress: "127.0.0.1" },
+  { localPort: 0 },
+  { onSocket: (socket: Socket) => socket.bind(inet("127.0.0.1", 0)) },
+  { hostname: "localhost", family: "inet" },
+  { hostname: "::1" },
+];
+
+test("connect() hands out no socket that met itself", async () => {
+  const objections: string[] = [];
+  for (const options of canIpv6() === null ? UNBOUND : UNBOUND.slice(0, -1)) {
+    const port = freePort();
+    using watched = watchLibc();
+    const result = await outcome(connect({
+      port,
+      socketOptions: { localPortRange: [port, port] },
+      ...options,
+    } as ConnectOptions));
+    if (result instanceof Socket) {
+      // So that the port is not kept for a minute.
+      result.setOption("linger", 0);
+      result.close();
+    }
+    const closed = watched.names.filter((name) => name === "close").length;
+    assertEquals(opened(watched), closed);
+    const fits = result instanceof Errno.ECONNREFUSED &&
+      result.message.includes("connected to itself");
+    if (!fits) objections.push(`${JSON.stringify(options)}: ${result}`);
+  }
+  assertEquals(objections, []);
+}, { skip: onLinux });
+
+test("connect() finds no listener among two ephemeral ports", async () => {
+  const answers = await inChild(
+    { namespace: "sysctl -qw net.ipv4.ip_local_port_range='40000 40001'" },
+    async ({ connect, isErrno }) => {
+      const answers = new Set<string>();
+      async function attempt(port: number): Promise<void> {
+        try {
+          (await connect({ port })).close();
+          answers.add("connected");
+        } catch (error) {
+          answers.add(isErrno(error, "ECONNREFUSED") ? error.code : `${error}`);
+        }
+      }
+      for (let i = 0; i < 50; i++) {
+        await attempt(40_000);
+        await attempt(40_001);
+      }
+      return [...answers];
+    },
+  );
+  assertEquals(answers, ["ECONNREFUSED"]);
+}, { skip: needs(canIsolate(), hasCommand("sysctl"), onLinux) });
+
+test("connect() rejects where it would throw", async () => {
+  // Nothing is thrown at the call itself.
+  const promises = [
+    connect({ port: 70_000 }),
+    connect({ port: 1, timeout: -1 }),
+    connect({ port: 1, signal: AbortSignal.abort("now") }),
+  ];
+  await assertRejects(() => promises[0]!, RangeError);
+  await assertRejects(() => promises[1]!, RangeError);
+  assertEquals(await outcome(promises[2]!), "now");
+});
+
+/** A port that was free a moment ago. */
+function freePort(): number {
+  using peer = bound();
+  return peer.address.port;
+}
+
+declare function gc(): void;

@@ -1,0 +1,326 @@
+import { assert, assertEquals, assertLess } from "@std/assert";
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import process from "node:process";
+import {
+  currentAbi,
+  doorFor,
+  type Libc,
+  libc,
+  newMemory,
+  useLibc,
+} from "../ffi/libc.ts";
+import { connect, ErrnoError, type InetAddress } from "../mod.ts";
+import {
+  blackHole,
+  bound,
+  canBlackHole,
+  inChild,
+  tempFolder,
+} from "./_fixtures.ts";
+import { needs, test } from "./_harness.ts";
+
+const abi = currentAbi();
+/** Opened here, since what a test opens it has to close. */
+const threadTime = threadClock();
+const onLinux = abi.os === "linux"
+  ? null
+  : "the whole of 127.0.0.0/8 is this machine on Linux alone";
+
+/** How many connects there are in all; `EINPROGRESS_LOAD` sets another number. */
+const CONNECTS = Number(process.env.EINPROGRESS_LOAD ?? 100_000);
+/** How many a peer serves, which a child of its own does for each round. */
+const ROUND = 20_000;
+/** How many are under way at a time. */
+const CONCURRENCY = 800;
+/** How long the event loop may be kept from its other work, in ms. */
+const LONGEST_BLOCK = 5;
+/** A turn of less, in ms, has done nothing. */
+const IDLE = 0.1;
+/** Which turns a failure tells of, from the shortest to the longest. */
+const SHARES: readonly number[] = [0.5, 0.9, 0.99, 1];
+
+/** Milliseconds that nothing takes, unless something is wrong. */
+const AGES = 30_000;
+
+/** What becomes of connects, and how many each came to. */
+type Tally = Record<string, number>;
+
+/** Where connects go. */
+interface Peers {
+  /** Takes connections and resets them. */
+  readonly port: number;
+  readonly hole: InetAddress;
+  readonly refuser: InetAddress;
+}
+
+/** Numbers that look random, and are the same in every run. */
+function randomizer(seed: number): (below: number) => number {
+  let state = seed;
+  return (below) => {
+    state = (Math.imul(state, 1_103_515_245) + 12_345) >>> 0;
+    return (state >>> 8) % below;
+  };
+}
+
+function pause(milliseconds: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, milliseconds));
+}
+
+/** One connect of any kind: a third is aborted, a third has little time, a third has neither. */
+async function connectOnce(
+  number: number,
+  random: (below: number) => number,
+  { port, hole, refuser }: Peers,
+): Promise<string> {
+  const host = `127.${random(256)}.${random(256)}.${1 + random(254)}`;
+  const open = { hostname: host, port };
+  const shut = { hostname: hole.hostname, port: hole.port };
+  const kind = number % 3;
+  if (kind === 0) {
+    const { hostname, port } = refuser;
+    const target = random(4) === 0 ? { hostname, port } : open;
+    return await settle(`plain ${target === open}`, connect(target));
+  }
+  const target = random(3) > 0 ? shut : open;
+  const name = target === open;
+  if (kind === 1) {
+    const timeout = random(21);
+    return await settle(`timed ${name}`, connect({ ...target, timeout }));
+  }
+  const controller = new AbortController();
+  const { signal } = controller;
+  const delay = random(21) - 1;
+  if (delay < 0) controller.abort("abort");
+  const timer = setTimeout(() => controller.abort("abort"), delay + 1);
+  const result = await settle(
+    `aborted ${name}`,
+    connect({ ...target, signal }),
+  );
+  clearTimeout(timer);
+  return result;
+}
+
+/** What a connect came to, in words. */
+async function settle(
+  name: string,
+  work: ReturnType<typeof connect>,
+): Promise<string> {
+  try {
+    (await work).close();
+    return `${name}: connected`;
+  } catch (error) {
+    if (error === "abort") return `${name}: abort`;
+    if (error instanceof ErrnoError) {
+      return `${name}: ${error.timeoutKind ?? error.code}`;
+    }
+    return `${name}: ${error}`;
+  }
+}
+
+/** Makes many connects, so many at a time. */
+async function load(
+  count: number,
+  seed: number,
+  peers: Peers,
+  tally: Tally,
+): Promise<void> {
+  const random = randomizer(seed);
+  let next = 0;
+  async function work(): Promise<void> {
+    while (next < count) {
+      const result = await connectOnce(next++, random, peers);
+      tally[result] = (tally[result] ?? 0) + 1;
+    }
+  }
+  const workers: Promise<void>[] = [];
+  for (let i = 0; i < CONCURRENCY; i++) {
+    workers.push(work());
+    // To begin with all of them at once would be the test's own doing.
+    if (i % 16 === 0) await pause(0);
+  }
+  await Promise.all(workers);
+}
+
+/** Lends the peers of a round, one of which is another process. */
+async function withPeers(
+  body: (peers: Peers) => Promise<void>,
+): Promise<void> {
+  using folder = tempFolder();
+  using hole = blackHole();
+  using refuser = bound();
+  const file = join(folder.path, "port");
+  const stop = join(folder.path, "stop");
+  const child = inChild(
+    {},
+    async ({ inet, listen }, file, stop) => {
+      const { existsSync, writeFileSync } = await import("node:fs");
+      using listener = listen({ at: inet("0.0.0.0", 0), backlog: 4096 });
+      writeFileSync(file, `${listener.address.port}`);
+      let count = 0;
+      for (; count % 64 > 0 || !existsSync(stop); count++) listener.reset();
+      return count;
+    },
+    file,
+    stop,
+  );
+  const end = performance.now() + AGES;
+  let text = "";
+  while (text === "") {
+    assertLess(performance.now(), end, "no peer");
+    await pause(10);
+    if (existsSync(file)) text = readFileSync(file, "utf8");
+  }
+  const port = Number(text);
+  try {
+    await body({ port, hole: hole.address, refuser: refuser.address });
+  } finally {
+    writeFileSync(stop, "");
+    // It looks for the file now and then, between two connections.
+    for (let i = 0; i < 64; i++) {
+      await connect({ port }).then((socket) => socket.close(), () => {});
+    }
+    await child;
+  }
+}
+
+/** Tells for how long the turns of the event loop have kept this thread, in ms. */
+interface Stopwatch {
+  stop(): Promise<number[]>;
+}
+
+/**
+ * Measures every turn by the processor time of this thread.
+ *
+ * By the clock on the wall a turn is as long as the rest of the machine lets it be; what the thread itself has computed
+ * meanwhile is its own doing: the reactor's, the collector's, and that of the test.
+ */
+function startStopwatch(): Stopwatch {
+  const now = threadTime;
+  const turns: number[] = [];
+  let last = now();
+  let running = true;
+  const done = new Promise<void>((resolve) => {
+    function tick(): void {
+      const time = now();
+      turns.push(time - last);
+      last = time;
+      if (running) setImmediate(tick);
+      else resolve();
+    }
+    setImmediate(tick);
+  });
+  return {
+    async stop() {
+      running = false;
+      await done;
+      return turns.sort((one, other) => one - other);
+    },
+  };
+}
+
+/** The processor time of this thread so far, in ms. */
+function threadClock(): () => number {
+  const CLOCK_THREAD_CPUTIME_ID = 3; // <time.h>
+  const door = doorFor();
+  const declaration = {
+    entry: "clock_gettime",
+    symbol: "clock_gettime",
+    parameters: ["int", "buffer"],
+    result: "int",
+    offThread: false,
+  } as const;
+  for (const name of door.openable(abi.libraries)) {
+    try {
+      const opened: unknown = door.open(name, [declaration], abi.nfdsSize);
+      const { clock_gettime } = opened as {
+        clock_gettime(clock: number, time: Uint8Array): number;
+      };
+      const bytes = newMemory(16);
+      const time = new BigInt64Array(bytes.buffer);
+      return () => {
+        clock_gettime(CLOCK_THREAD_CPUTIME_ID, bytes);
+        return Number(time[0]!) * 1e3 + Number(time[1]!) / 1e6;
+      };
+    } catch {
+      // The next name may be the one.
+    }
+  }
+  throw new Error("Cannot open the C library for its clock");
+}
+
+function at(sorted: readonly number[], share: number): number {
+  return sorted[
+    Math.min(sorted.length - 1, Math.floor(sorted.length * share))
+  ]!;
+}
+
+/** What each kind of connect may come to. */
+const OUTCOMES: Readonly<Record<string, readonly string[]>> = {
+  // The peer's reset may come before the first look at the connection.
+  "plain true": ["connected", "ECONNRESET"],
+  "plain false": ["ECONNREFUSED"],
+  // A deadline or an abort may come before any answer, or after it.
+  "timed true": ["connected", "ECONNRESET", "deadline"],
+  "timed false": ["deadline"],
+  "aborted true": ["connected", "ECONNRESET", "abort"],
+  "aborted false": ["abort"],
+};
+
+const PARTS: readonly (readonly [string, number, Partial<Libc>])[] = [
+  ["epoll", 1, {}],
+  // poll(2) looks at all of them every time, which is another test's matter.
+  ["poll", 0.1, { abi: { ...abi, epoll: null } }],
+];
+
+for (const [name, share, fakes] of PARTS) {
+  test(
+    `connect() leaves nothing behind after ${
+      CONNECTS * share
+    } connects on ${name}`,
+    async () => {
+      using _use = useLibc({ ...libc(), ...fakes });
+      const tally: Tally = {};
+      const turns: number[] = [];
+      for (let left = CONNECTS * share, seed = 1; left > 0; left -= ROUND) {
+        const count = Math.min(left, ROUND);
+        await withPeers(async (peers) => {
+          const own = openCount();
+          const stopwatch = startStopwatch();
+          await load(count, seed++, peers, tally);
+          turns.push(...await stopwatch.stop());
+          // Nobody waits: what the reactor had opened is closed a turn later.
+          const end = performance.now() + AGES;
+          while (openCount() > own) {
+            assertLess(performance.now(), end, "descriptors are left");
+            await pause(1);
+          }
+        });
+      }
+      const results = Object.entries(tally);
+      for (const [result] of results) {
+        const [kind, how] = result.split(": ");
+        assert(OUTCOMES[kind!]!.includes(how!), result);
+      }
+      assertEquals(
+        results.reduce((sum, [, count]) => sum + count, 0),
+        CONNECTS * share,
+      );
+      turns.sort((one, other) => one - other);
+      const busy = turns.filter((time) => time > IDLE);
+      const shown = SHARES.map((share) => `${at(busy, share).toFixed(1)} ms`);
+      // The test's own work and the collector's are in these figures, so that
+      // most turns can be held to the bound, and the rest only to its multiple.
+      assertLess(at(busy, 0.5), LONGEST_BLOCK, `blocked for ${shown}`);
+      assertLess(at(busy, 0.9), 3 * LONGEST_BLOCK, `blocked for ${shown}`);
+    },
+    { skip: needs(canBlackHole(), onLinux) },
+  );
+}
+
+/** How many descriptors this process has. */
+function openCount(): number {
+  return readdirSync("/proc/self/fd").length;
+}
+
+declare function setImmediate(callback: () => void): unknown;

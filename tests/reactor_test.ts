@@ -1,0 +1,965 @@
+import {
+  assertEquals,
+  assertGreater,
+  assertGreaterOrEqual,
+  assertInstanceOf,
+  assertLess,
+  assertLessOrEqual,
+  assertNotEquals,
+} from "@std/assert";
+import { closeSync, openSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import type * as Floor from "../ffi/libc.ts";
+import { currentAbi, type Libc, libc, newMemory } from "../ffi/libc.ts";
+import { Errno } from "../mod.ts";
+import {
+  ABORTED,
+  cancelWaits,
+  CLOSED,
+  timeoutTo,
+  watch,
+} from "../src/reactor.ts";
+import { inChild, tempFolder, watchLibc } from "./_fixtures.ts";
+import { test } from "./_harness.ts";
+
+const abi = currentAbi();
+const { POLLIN, POLLOUT, POLLHUP, POLLNVAL } = abi;
+const { EBADF, EMFILE, EPERM } = abi.errnos;
+/** The system's C library, also while a fake is in force. */
+const real = libc();
+
+/** Where a child finds the C library. */
+const FLOOR = import.meta.resolve("../ffi/libc.ts");
+
+/** Milliseconds that no test waits for, unless something is wrong. */
+const AGES = 30_000;
+
+/** A number beyond any that the system gives away. */
+const NO_DESCRIPTOR = 1_000_000_000;
+
+/** A mechanism, and what it takes to make the reactor use it. */
+interface Mechanism {
+  readonly name: string;
+  readonly fakes: Partial<Libc>;
+  /** The call that looks, and the one that opens what the reactor needs. */
+  readonly look: "epoll_wait" | "poll";
+  readonly open: "epoll_create1" | "socketpair";
+  readonly skip: string | null;
+}
+
+const MECHANISMS: readonly Mechanism[] = [
+  {
+    name: "epoll",
+    fakes: {},
+    look: "epoll_wait",
+    open: "epoll_create1",
+    skip: abi.epoll === null ? `${abi.os} has no epoll` : null,
+  },
+  {
+    name: "poll",
+    fakes: { abi: { ...abi, epoll: null } },
+    look: "poll",
+    open: "socketpair",
+    skip: null,
+  },
+];
+
+/** Two datagram sockets, each the other's peer. */
+interface Pair extends Disposable {
+  readonly fd: number;
+  readonly peer: number;
+  /** Gives `fd` something to read. */
+  send(): void;
+  /** Takes it again. */
+  receive(): void;
+}
+
+function pair(type: number = abi.SOCK_DGRAM): Pair {
+  const bytes = newMemory(8);
+  const flags = type | (abi.SOCK_CLOEXEC ?? 0);
+  assertEquals(real.socketpair(abi.AF_UNIX, flags, 0, bytes), 0);
+  const [fd, peer] = new Int32Array(bytes.buffer) as unknown as [
+    number,
+    number,
+  ];
+  const byte = newMemory(1);
+  return {
+    fd,
+    peer,
+    send() {
+      assertEquals(real.sendto(peer, byte, 1, abi.MSG_DONTWAIT, null, 0), 1);
+    },
+    receive() {
+      const got = real.recvfrom(fd, byte, 1, abi.MSG_DONTWAIT, null, null);
+      assertEquals(got, 1);
+    },
+    [Symbol.dispose]() {
+      real.close(fd);
+      real.close(peer);
+    },
+  };
+}
+
+/** As many pairs as are asked for, closed together. */
+function pairs(count: number): Pair[] & Disposable {
+  const all = Array.from({ length: count }, () => pair());
+  return Object.assign(all, {
+    [Symbol.dispose]() {
+      for (const one of all) one[Symbol.dispose]();
+    },
+  });
+}
+
+function pause(milliseconds: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, milliseconds));
+}
+
+/** Waits by {@linkcode watch}, and answers what it tells. */
+function waitFor(
+  c: Libc,
+  fd: number,
+  events: number,
+  end: number,
+  signal: AbortSignal | undefined,
+): Promise<number> {
+  return new Promise((resolve) => watch(c, fd, events, end, signal, resolve));
+}
+
+/** Lets everything have a turn that is ready for one. */
+async function turns(count: number): Promise<void> {
+  for (let i = 0; i < count; i++) await pause(0);
+}
+
+/** Lets time pass until something holds. */
+async function until(holds: () => boolean, what: string): Promise<void> {
+  const end = performance.now() + AGES;
+  while (!holds()) {
+    assertLess(performance.now(), end, `for ages, not ${what}`);
+    await pause(1);
+  }
+}
+
+/** A reactor of its own over the system's C library, and what it calls. */
+interface Bench extends Disposable {
+  readonly c: Libc;
+  /** How often a C function was called so far. */
+  count(name: string): number;
+  wait(
+    fd: number,
+    events: number,
+    timeout?: number,
+    signal?: AbortSignal,
+  ): Promise<number>;
+  /** Resolves when a wait is parked that was not at the call of this. */
+  parks(): Promise<void>;
+  /** Resolves when the reactor has given up all that it opened. */
+  rests(): Promise<void>;
+}
+
+function bench({ fakes }: Mechanism, more: Partial<Libc> = {}): Bench {
+  const watched = watchLibc({ ...fakes, ...more });
+  const c = libc();
+  let seen = 0;
+  const counts = new Map<string, number>();
+  function count(name: string): number {
+    for (; seen < watched.calls.length; seen++) {
+      const { name } = watched.calls[seen]!;
+      counts.set(name, (counts.get(name) ?? 0) + 1);
+    }
+    return counts.get(name) ?? 0;
+  }
+  return {
+    c,
+    count,
+    wait(fd, events, timeout = AGES, signal) {
+      return waitFor(c, fd, events, performance.now() + timeout, signal);
+    },
+    async parks() {
+      const before = count("pollAsync");
+      await until(() => count("pollAsync") > before, "parked");
+    },
+    async rests() {
+      const opened = count("epoll_create1") + count("socket") +
+        2 * count("socketpair");
+      await until(() => count("close") === opened, "at rest");
+    },
+    [Symbol.dispose]() {
+      watched[Symbol.dispose]();
+    },
+  };
+}
+
+/** What every mechanism has to keep to. */
+function suite(mechanism: Mechanism): void {
+  const { name, look, open, skip } = mechanism;
+
+  /** Registers a test of the contract that every mechanism keeps. */
+  function contract(
+    what: string,
+    body: (bench: Bench) => void | Promise<void>,
+    more: Partial<Libc> = {},
+  ): void {
+    test(`watch() on ${name} ${what}`, async () => {
+      using own = bench(mechanism, more);
+      await body(own);
+      await own.rests();
+    }, { skip });
+  }
+
+  contract("answers the events that are there", async ({ wait }) => {
+    using one = pair();
+    assertEquals(await wait(one.fd, POLLOUT), POLLOUT);
+    one.send();
+    assertEquals(await wait(one.fd, POLLIN), POLLIN);
+    assertEquals(await wait(one.fd, POLLIN | POLLOUT), POLLIN | POLLOUT);
+    one.receive();
+    assertEquals(await wait(one.fd, POLLIN | POLLOUT), POLLOUT);
+  });
+
+  contract("tells a hang-up without being asked", async ({ wait }) => {
+    using one = pair(abi.SOCK_STREAM);
+    const answer = wait(one.fd, POLLIN);
+    real.shutdown(one.peer, abi.SHUT_RDWR);
+    assertEquals(await answer & POLLHUP, POLLHUP);
+    assertEquals(await wait(one.fd, 0) & POLLHUP, POLLHUP);
+  });
+
+  contract("answers 0 when the time is over, and not before", async (b) => {
+    using one = pair();
+    for (const timeout of [0, 1, 20, 60]) {
+      const start = performance.now();
+      assertEquals(await b.wait(one.fd, POLLIN, timeout), 0);
+      assertGreaterOrEqual(performance.now() - start, timeout);
+    }
+  });
+
+  contract("looks at least once, also when the time is over", async (b) => {
+    using one = pair();
+    one.send();
+    assertEquals(await b.wait(one.fd, POLLIN, 0), POLLIN);
+    assertEquals(await b.wait(one.fd, POLLIN, -1000), POLLIN);
+    one.receive();
+    assertEquals(await b.wait(one.fd, POLLIN, -1000), 0);
+  });
+
+  contract("is woken by what comes while it is parked", async (b) => {
+    using one = pair();
+    for (let i = 0; i < 3; i++) {
+      const answer = b.wait(one.fd, POLLIN);
+      await b.parks();
+      one.send();
+      assertEquals(await answer, POLLIN);
+      one.receive();
+    }
+  });
+
+  contract("lets newcomers into a wait that is parked", async (b) => {
+    using all = pairs(3);
+    const first = b.wait(all[0]!.fd, POLLIN);
+    await b.parks();
+    // One that is ready by now, and one that will be.
+    const second = b.wait(all[1]!.fd, POLLIN);
+    all[2]!.send();
+    assertEquals(await b.wait(all[2]!.fd, POLLIN), POLLIN);
+    all[1]!.send();
+    assertEquals(await second, POLLIN);
+    all[0]!.send();
+    assertEquals(await first, POLLIN);
+  });
+
+  contract(
+    "keeps an earlier deadline that comes while it is parked",
+    async (b) => {
+      using all = pairs(3);
+      const patient = b.wait(all[0]!.fd, POLLIN);
+      await b.parks();
+      const start = performance.now();
+      assertEquals(await b.wait(all[1]!.fd, POLLIN, 30), 0);
+      assertGreaterOrEqual(performance.now() - start, 30);
+      assertLess(performance.now() - start, AGES / 2);
+      // And one for ever while another has an end.
+      const endless = waitFor(b.c, all[2]!.fd, POLLIN, Infinity, undefined);
+      await pause(5);
+      all[2]!.send();
+      assertEquals(await endless, POLLIN);
+      all[0]!.send();
+      assertEquals(await patient, POLLIN);
+    },
+  );
+
+  contract("ends the waits in the order of their deadlines", async (b) => {
+    using all = pairs(100);
+    const ended: number[] = [];
+    const ends = all.map((_, i) => (i * 37) % 100);
+    const start = performance.now() + 20;
+    await Promise.all(
+      all.map(async ({ fd }, i) => {
+        const end = start + ends[i]! / 2;
+        assertEquals(await waitFor(b.c, fd, POLLIN, end, undefined), 0);
+        ended.push(ends[i]!);
+      }),
+    );
+    assertEquals(ended, ended.toSorted((one, other) => one - other));
+  });
+
+  contract(
+    "keeps the deadlines of the rest when others are gone",
+    async (b) => {
+      using all = pairs(60);
+      const ended: number[] = [];
+      const answers = all.map(async ({ fd }, i) => {
+        const answer = await b.wait(fd, POLLIN, 60 + i);
+        if (answer === 0) ended.push(i);
+        return answer;
+      });
+      // Out of the middle, off the top and off the bottom of the heap.
+      for (let i = 0; i < 60; i++) {
+        if (i % 3 === 0) cancelWaits(b.c, all[i]!.fd);
+        else if (i % 3 === 1) all[i]!.send();
+      }
+      assertEquals(
+        await Promise.all(answers),
+        all.map((_, i) => [CLOSED, POLLIN, 0][i % 3]!),
+      );
+      assertEquals(ended, ended.toSorted((one, other) => one - other));
+    },
+  );
+
+  contract("is called off by its signal", async (b) => {
+    using all = pairs(2);
+    const controller = new AbortController();
+    for (const parked of [false, true]) {
+      const controller = new AbortController();
+      const answer = b.wait(all[0]!.fd, POLLIN, AGES, controller.signal);
+      if (parked) await b.parks();
+      controller.abort();
+      assertEquals(await answer, ABORTED);
+    }
+    // Only those that heed it.
+    const other = b.wait(all[1]!.fd, POLLIN);
+    const answer = b.wait(all[0]!.fd, POLLIN, AGES, controller.signal);
+    controller.abort();
+    assertEquals(await answer, ABORTED);
+    all[1]!.send();
+    assertEquals(await other, POLLIN);
+  });
+
+  contract(
+    "heeds a signal that was aborted before, and calls nothing",
+    async (b) => {
+      using one = pair();
+      one.send();
+      const answer = b.wait(one.fd, POLLIN, AGES, AbortSignal.abort());
+      assertEquals(await answer, ABORTED);
+      assertEquals(b.count(open), 0);
+    },
+  );
+
+  contract(
+    "listens to a shared signal once, and no longer than it has to",
+    async (b) => {
+      using all = pairs(50);
+      const { signal } = new AbortController();
+      const calls: string[] = [];
+      for (
+        const method of ["addEventListener", "removeEventListener"] as const
+      ) {
+        Object.defineProperty(signal, method, {
+          value(...args: Parameters<typeof signal.addEventListener>) {
+            calls.push(method);
+            EventTarget.prototype[method].apply(signal, args);
+          },
+        });
+      }
+      const answers = all.map(({ fd }) => b.wait(fd, POLLIN, AGES, signal));
+      for (const one of all) one.send();
+      for (const answer of answers) assertEquals(await answer, POLLIN);
+      assertEquals(calls, ["addEventListener", "removeEventListener"]);
+    },
+  );
+
+  contract("calls off all that share a signal", async (b) => {
+    using all = pairs(50);
+    const controller = new AbortController();
+    const answers = all.map(({ fd }) =>
+      b.wait(fd, POLLIN, AGES, controller.signal)
+    );
+    const last = b.wait(all[0]!.fd, POLLIN);
+    await b.parks();
+    controller.abort();
+    for (const answer of answers) assertEquals(await answer, ABORTED);
+    all[0]!.send();
+    assertEquals(await last, POLLIN);
+  });
+
+  contract("answers each of several who wait for one descriptor", async (b) => {
+    using one = pair();
+    const readers = [b.wait(one.fd, POLLIN), b.wait(one.fd, POLLIN)];
+    const both = b.wait(one.fd, POLLIN | POLLOUT);
+    // It can be written to, which is no news for those who want to read.
+    assertEquals(await b.wait(one.fd, POLLOUT), POLLOUT);
+    assertEquals(await both, POLLOUT);
+    await b.parks();
+    assertEquals(await b.wait(one.fd, POLLOUT), POLLOUT);
+    assertEquals(await b.wait(one.fd, POLLIN, 5), 0);
+    one.send();
+    for (const reader of readers) assertEquals(await reader & POLLIN, POLLIN);
+  });
+
+  contract("tells a fault to everybody who waits", async (b) => {
+    using one = pair(abi.SOCK_STREAM);
+    const byte = newMemory(1 << 16);
+    while (
+      real.sendto(one.fd, byte, byte.length, abi.MSG_DONTWAIT, null, 0) > 0
+    );
+    const reader = b.wait(one.fd, POLLIN);
+    const writer = b.wait(one.fd, POLLOUT);
+    await b.parks();
+    real.shutdown(one.peer, abi.SHUT_RDWR);
+    assertEquals(await reader & POLLHUP, POLLHUP);
+    assertEquals(await writer & POLLHUP, POLLHUP);
+  });
+
+  contract(
+    "waits on for the others when one of them is called off",
+    async (b) => {
+      using one = pair();
+      const controller = new AbortController();
+      const writer = b.wait(one.fd, POLLIN, AGES, controller.signal);
+      const reader = b.wait(one.fd, POLLIN);
+      const impatient = b.wait(one.fd, POLLIN, 5);
+      controller.abort();
+      assertEquals(await writer, ABORTED);
+      assertEquals(await impatient, 0);
+      await pause(5);
+      one.send();
+      assertEquals(await reader, POLLIN);
+    },
+  );
+
+  contract(
+    "is over for all who wait for a descriptor that is closed",
+    async (b) => {
+      using all = pairs(2);
+      const other = b.wait(all[1]!.fd, POLLIN);
+      for (const parked of [false, true]) {
+        const answers = [
+          b.wait(all[0]!.fd, POLLIN),
+          b.wait(all[0]!.fd, POLLIN, 10_000),
+        ];
+        if (parked) await pause(20);
+        cancelWaits(b.c, all[0]!.fd);
+        for (const answer of answers) assertEquals(await answer, CLOSED);
+      }
+      all[1]!.send();
+      assertEquals(await other, POLLIN);
+      cancelWaits(b.c, all[0]!.fd);
+    },
+  );
+
+  contract("knows nothing of a number's former bearer", async (b) => {
+    using other = pair();
+    const keeper = b.wait(other.fd, POLLIN);
+    await b.parks();
+    const old = pair();
+    const answer = b.wait(old.fd, POLLIN);
+    // On its way, when the descriptor goes.
+    old.send();
+    cancelWaits(b.c, old.fd);
+    old[Symbol.dispose]();
+    using next = pair();
+    assertEquals([next.fd, next.peer], [old.fd, old.peer]);
+    assertEquals(await answer, CLOSED);
+    assertEquals(await b.wait(next.fd, POLLIN, 20), 0);
+    const reader = b.wait(next.fd, POLLIN);
+    next.send();
+    assertEquals(await reader, POLLIN);
+    other.send();
+    assertEquals(await keeper, POLLIN);
+  });
+
+  for (const count of [63, 64, 65, 257, 1000]) {
+    contract(`keeps ${count} descriptors apart`, async (b) => {
+      using all = pairs(count);
+      const told: number[] = [];
+      const answers = all.map(async ({ fd }, i) => {
+        assertEquals(await b.wait(fd, POLLIN), POLLIN);
+        told.push(i);
+      });
+      await b.parks();
+      assertEquals(told, []);
+      for (let i = 0; i < count; i += 2) all[i]!.send();
+      await until(() => told.length === Math.ceil(count / 2), "half told");
+      assertEquals(told.filter((i) => i % 2 === 1), []);
+      for (let i = 1; i < count; i += 2) all[i]!.send();
+      await Promise.all(answers);
+      assertEquals(new Set(told).size, count);
+    });
+  }
+
+  contract("stays right through a long mixture of everything", async (b) => {
+    using all = pairs(150);
+    /** Numbers that look random, and are the same in every run. */
+    let state = 12_345;
+    function random(below: number): number {
+      state = (Math.imul(state, 1_103_515_245) + 12_345) >>> 0;
+      return (state >>> 8) % below;
+    }
+    interface Open {
+      readonly controller: AbortController;
+      answer: number | undefined;
+    }
+    const waits = new Map<Pair, Open>();
+    for (let step = 0; step < 4000; step++) {
+      const one = all[random(all.length)]!;
+      const wait = waits.get(one);
+      if (wait === undefined) {
+        const controller = new AbortController();
+        const own: Open = { controller, answer: undefined };
+        waits.set(one, own);
+        b.wait(one.fd, POLLIN, AGES, controller.signal)
+          .then((answer) => own.answer = answer);
+        continue;
+      }
+      assertEquals(wait.answer, undefined);
+      const kind = random(3);
+      if (kind === 0) one.send();
+      else if (kind === 1) wait.controller.abort();
+      else cancelWaits(b.c, one.fd);
+      const expected = [POLLIN, ABORTED, CLOSED][kind]!;
+      if (kind === 0) await until(() => wait.answer !== undefined, "told");
+      else for (let i = 0; i < 3; i++) await null;
+      assertEquals(wait.answer, expected);
+      if (kind === 0) one.receive();
+      waits.delete(one);
+    }
+    for (const { fd } of waits.keys()) cancelWaits(b.c, fd);
+  });
+
+  contract(
+    "lets whoever is told wait again, or close what others wait for",
+    async (b) => {
+      using all = pairs(20);
+      const answers: (readonly [number, number])[] = [];
+      /** The first one that is told cancels all the others. */
+      function told(i: number, answer: number): void {
+        answers.push([i, answer]);
+        if (answers.length > 1) return;
+        for (const [k, { fd }] of all.entries()) {
+          if (k !== i) cancelWaits(b.c, fd);
+        }
+        watch(b.c, all[i]!.fd, POLLOUT, Infinity, undefined, (answer) => {
+          answers.push([i, answer]);
+        });
+      }
+      for (const [i, one] of all.entries()) {
+        watch(b.c, one.fd, POLLIN, Infinity, undefined, (answer) => {
+          told(i, answer);
+        });
+      }
+      // All of them at once, so that all the answers are known by then.
+      for (const one of all) one.send();
+      await until(() => answers.length === all.length + 1, "told");
+      const first = answers[0]![0];
+      assertEquals(answers[0], [first, POLLIN]);
+      assertEquals(answers.at(-1), [first, POLLOUT]);
+      for (const [i, answer] of answers.slice(1, -1)) {
+        assertNotEquals(i, first);
+        assertEquals(answer, CLOSED);
+      }
+    },
+  );
+
+  contract("goes on after a parked wait that ends for nothing", async (b) => {
+    using one = pair();
+    const answer = b.wait(one.fd, POLLIN);
+    let settled = false;
+    answer.then(() => settled = true);
+    await until(() => b.count("pollAsync") >= 5, "parked again");
+    assertEquals(settled, false);
+    one.send();
+    assertEquals(await answer, POLLIN);
+    const start = performance.now();
+    one.receive();
+    assertEquals(await b.wait(one.fd, POLLIN, 30), 0);
+    assertGreaterOrEqual(performance.now() - start, 30);
+  }, {
+    async pollAsync() {
+      await pause(1);
+      // What a call off the thread answers that was interrupted.
+      return -1;
+    },
+  });
+
+  contract("loses no wake-up to a look that comes first", async (b) => {
+    using all = pairs(2);
+    const first = b.wait(all[0]!.fd, POLLIN, 2 * AGES);
+    await b.parks();
+    // A deadline that is earlier wakes the other thread, and a descriptor that
+    // is none brings about a look before that thread has noticed.
+    const second = b.wait(all[1]!.fd, POLLIN, 40);
+    const bad = waitFor(b.c, NO_DESCRIPTOR, POLLIN, Infinity, undefined);
+    const start = performance.now();
+    assertEquals(await second, 0);
+    assertLess(performance.now() - start, AGES / 2);
+    assertEquals(await bad, name === "epoll" ? -EBADF! : POLLNVAL);
+    cancelWaits(b.c, all[0]!.fd);
+    assertEquals(await first, CLOSED);
+    await b.rests();
+    // The same where nobody waits any more, and the other thread has to come back.
+    const third = b.wait(all[0]!.fd, POLLIN, 2 * AGES);
+    await b.parks();
+    cancelWaits(b.c, all[0]!.fd);
+    assertEquals(await third, CLOSED);
+    await turns(2);
+    const fourth = b.wait(all[1]!.fd, POLLIN, 2 * AGES);
+    cancelWaits(b.c, all[1]!.fd);
+    assertEquals(await fourth, CLOSED);
+    await turns(2);
+  }, {
+    // Another thread that takes its time to notice anything.
+    async pollAsync(fds, count, timeout) {
+      const end = performance.now() + (timeout < 0 ? Infinity : timeout);
+      for (;;) {
+        await pause(25);
+        const result = real.poll(fds, count, 0);
+        if (result !== 0 || performance.now() >= end) return result;
+      }
+    },
+  });
+
+  contract(
+    "gives up what it opened when nobody waits, and opens it again",
+    async (b) => {
+      using one = pair();
+      for (let i = 1; i <= 3; i++) {
+        one.send();
+        assertEquals(await b.wait(one.fd, POLLIN), POLLIN);
+        one.receive();
+        await b.rests();
+        assertEquals(b.count(open), i);
+      }
+    },
+  );
+
+  contract("keeps what it opened from one wait to the next", async (b) => {
+    using one = pair();
+    for (let i = 0; i < 20; i++) {
+      assertEquals(await b.wait(one.fd, POLLOUT), POLLOUT);
+    }
+    assertEquals(b.count(open), 1);
+  });
+
+  contract("opens nothing to cancel what nobody waits for", (b) => {
+    cancelWaits(b.c, 0);
+    assertEquals(b.count(open), 0);
+  });
+
+  contract("has close-on-exec set on all that it opens", async (b) => {
+    using one = pair();
+    const before = descriptors();
+    const answer = b.wait(one.fd, POLLIN);
+    for (const fd of descriptors()) {
+      if (before.has(fd)) continue;
+      const flags = real.fcntl(fd, abi.F_GETFD, 0);
+      assertEquals(flags & abi.FD_CLOEXEC, abi.FD_CLOEXEC);
+    }
+    one.send();
+    assertEquals(await answer, POLLIN);
+  });
+
+  contract("answers what is wrong with a descriptor", async (b) => {
+    const bad = await b.wait(NO_DESCRIPTOR, POLLIN);
+    assertEquals(bad, name === "epoll" ? -EBADF! : POLLNVAL);
+    await b.rests();
+    using folder = tempFolder();
+    const file = openSync(join(folder.path, "file"), "w");
+    const answer = await b.wait(file, POLLIN);
+    assertEquals(answer, name === "epoll" ? -EPERM! : POLLIN);
+    await b.rests();
+    // And beside somebody who waits rightly.
+    using one = pair();
+    const reader = b.wait(one.fd, POLLIN);
+    await b.parks();
+    assertEquals(await b.wait(file, POLLIN), answer);
+    one.send();
+    assertEquals(await reader, POLLIN);
+    closeSync(file);
+  });
+
+  test(`watch() on ${name} throws EMFILE, and recovers`, async () => {
+    using one = pair();
+    const calls = name === "epoll" ? [open, "socket"] : [open];
+    for (const call of calls) {
+      let full = true;
+      using b = bench(mechanism, {
+        [call]: (...args: number[]) =>
+          full
+            ? -EMFILE!
+            : (real[call as "socket"] as (...args: number[]) => number)(
+              ...args,
+            ),
+      });
+      for (let i = 0; i < 2; i++) {
+        let error: unknown;
+        try {
+          await b.wait(one.fd, POLLIN);
+        } catch (caught) {
+          error = caught;
+        }
+        assertInstanceOf(error, Errno.EMFILE);
+        assertEquals(error.syscall, call);
+      }
+      full = false;
+      const closed = b.count("close");
+      assertEquals(await b.wait(one.fd, POLLOUT), POLLOUT);
+      await until(() => b.count("close") > closed, "at rest");
+    }
+  }, { skip });
+
+  test(
+    `watch() on ${name} closes what it has opened when the rest cannot be`,
+    async () => {
+      using one = pair();
+      using _b = bench(mechanism, {
+        epoll_ctl: () => -EMFILE!,
+        socketpair: () => -EMFILE!,
+      });
+      const c = libc();
+      for (let i = 0; i < 3; i++) {
+        let error: unknown;
+        try {
+          await waitFor(c, one.fd, POLLIN, Infinity, undefined);
+        } catch (caught) {
+          error = caught;
+        }
+        assertInstanceOf(error, Errno.EMFILE);
+      }
+    },
+    { skip },
+  );
+
+  contract(
+    "parks without a second look while completions are slow",
+    async (b) => {
+      using one = pair();
+      // The first one teaches it.
+      for (let i = 0; i < 5; i++) {
+        const looks = b.count(look);
+        const parked = b.count("pollAsync");
+        const answer = b.wait(one.fd, POLLIN);
+        await b.parks();
+        if (i > 0) {
+          assertEquals(b.count(look) - looks, 1);
+          assertEquals(b.count("pollAsync") - parked, 1);
+        }
+        await pause(10);
+        one.send();
+        assertEquals(await answer, POLLIN);
+        one.receive();
+      }
+    },
+  );
+
+  contract("looks again and again while completions are quick", async (b) => {
+    using all = pairs(2);
+    // A slow one first, after which it does not.
+    const slow = b.wait(all[0]!.fd, POLLIN);
+    await b.parks();
+    await pause(10);
+    all[0]!.send();
+    assertEquals(await slow, POLLIN);
+    all[0]!.receive();
+    // A machine with other work may take the time away, but not every time.
+    let most = 0;
+    for (let i = 0; i < 200 && most < 3; i++) {
+      assertEquals(await b.wait(all[1]!.fd, POLLOUT), POLLOUT);
+      const looks = b.count(look);
+      const answer = b.wait(all[0]!.fd, POLLIN);
+      await b.parks();
+      most = Math.max(most, b.count(look) - looks);
+      cancelWaits(b.c, all[0]!.fd);
+      assertEquals(await answer, CLOSED);
+    }
+    assertGreaterOrEqual(most, 3);
+  });
+
+  contract("parks though newcomers keep coming", async (b) => {
+    using all = pairs(200);
+    const answers: Promise<number>[] = [];
+    for (const { fd } of all) {
+      answers.push(b.wait(fd, POLLIN));
+      const next = performance.now() + 0.5;
+      while (performance.now() < next) {
+        await new Promise<void>((resolve) => setImmediate(resolve));
+      }
+    }
+    // 100 ms of turns, of which the first few may look.
+    assertGreater(b.count("pollAsync"), 0);
+    if (name === "epoll") assertLess(b.count(look), 4 * all.length);
+    for (const { fd } of all) cancelWaits(b.c, fd);
+    for (const answer of answers) assertEquals(await answer, CLOSED);
+  });
+
+  contract("does not look at all while it is parked", async (b) => {
+    using one = pair();
+    const answer = b.wait(one.fd, POLLIN);
+    await b.parks();
+    const looks = b.count(look);
+    const parks = b.count("pollAsync");
+    await pause(100);
+    assertEquals(b.count(look), looks);
+    assertEquals(b.count("pollAsync"), parks);
+    one.send();
+    assertEquals(await answer, POLLIN);
+  });
+
+  test(`watch() on ${name} keeps the memory of a parked wait`, async () => {
+    using one = pair();
+    let collected = 0;
+    const registry = new FinalizationRegistry(() => collected++);
+    let end: (answer: number) => void = () => {};
+    const c: Libc = {
+      ...real,
+      ...mechanism.fakes,
+      pollAsync(fds) {
+        registry.register(fds, null);
+        registry.register(fds.buffer, null);
+        return new Promise((resolve) => end = resolve);
+      },
+    };
+    const answer = waitFor(c, one.fd, POLLIN, Infinity, undefined);
+    for (let i = 0; i < 20; i++) {
+      await pause(2);
+      gc();
+    }
+    assertEquals(collected, 0);
+    one.send();
+    end(1);
+    assertEquals(await answer, POLLIN);
+  }, { skip: skip ?? (typeof gc === "function" ? null : "needs --expose-gc") });
+
+  test(
+    `watch() on ${name} keeps the process alive as long as somebody waits`,
+    async () => {
+      using folder = tempFolder();
+      const file = join(folder.path, "answer");
+      const result = await inChild(
+        {},
+        async ({ Socket }, floor, poll, file) => {
+          const { libc, useLibc } = await import(floor) as typeof Floor;
+          const real = libc();
+          if (poll) useLibc({ ...real, abi: { ...real.abi, epoll: null } });
+          const { writeFileSync } = await import("node:fs");
+          const socket = Socket.open({ type: "dgram" });
+          socket.ready("POLLIN", { timeout: 300 }).then((events) => {
+            writeFileSync(file, JSON.stringify(events));
+            socket.close();
+          });
+          return "returned";
+        },
+        FLOOR,
+        name === "poll",
+        file,
+      );
+      assertEquals(result, "returned");
+      assertEquals(readFileSync(file, "utf8"), "[]");
+    },
+    { skip },
+  );
+
+  test(
+    `watch() on ${name} lets the process end when nobody waits any more`,
+    async () => {
+      // A child that stays is killed in the end, which fails.
+      const result = await inChild(
+        {},
+        async ({ inet, Socket }, floor, poll) => {
+          const { libc, useLibc } = await import(floor) as typeof Floor;
+          const real = libc();
+          if (poll) useLibc({ ...real, abi: { ...real.abi, epoll: null } });
+          const names: string[] = [];
+          async function outcome(promise: Promise<unknown>): Promise<void> {
+            try {
+              names.push(JSON.stringify(await promise));
+            } catch (error) {
+              names.push(error instanceof Error ? error.name : String(error));
+            }
+          }
+          for (let i = 0; i < 3; i++) {
+            const socket = Socket.open({ type: "dgram" });
+            socket.bind(inet("127.0.0.1", 0));
+            const controller = new AbortController();
+            const { signal } = controller;
+            setTimeout(() => controller.abort("aborted"), 20);
+            await outcome(socket.ready("POLLIN", { signal }));
+            await outcome(socket.ready("POLLIN", { timeout: 20 }));
+            await outcome(socket.ready("POLLOUT"));
+            const last = socket.ready("POLLIN");
+            if (i > 0) await new Promise((resolve) => setTimeout(resolve, 20));
+            // Left open, and nobody waits for it.
+            if (i === 1) socket.detach();
+            else socket.close();
+            await outcome(last);
+          }
+          return names;
+        },
+        FLOOR,
+        name === "poll",
+      );
+      const each = ["aborted", "[]", '["POLLOUT"]', "Errno.ECANCELED"];
+      assertEquals(result, [...each, ...each, ...each]);
+    },
+    { skip },
+  );
+}
+
+for (const mechanism of MECHANISMS) suite(mechanism);
+
+/** The descriptors that are open now. */
+function descriptors(): Set<number> {
+  const open = new Set<number>();
+  for (let fd = 0; fd < 256; fd++) {
+    if (real.fcntl(fd, abi.F_GETFD, 0) >= 0) open.add(fd);
+  }
+  return open;
+}
+
+declare function setImmediate(callback: () => void): unknown;
+declare function gc(): void;
+
+test("timeoutTo() rounds up, and knows no more than an int", () => {
+  const rows: readonly (readonly [number, number])[] = [
+    [Infinity, -1],
+    [0, 0],
+    [-5, 0],
+    [-Infinity, 0],
+    [0.001, 1],
+    [1, 1],
+    [1.5, 2],
+    [250, 250],
+    [2 ** 31 - 1, 2 ** 31 - 1],
+    [2 ** 31, 2 ** 31 - 1],
+    [2 ** 53, 2 ** 31 - 1],
+    [Number.MAX_VALUE, 2 ** 31 - 1],
+  ];
+  for (const [left, timeout] of rows) {
+    assertEquals(timeoutTo(left, 0), timeout, `${left} ms`);
+  }
+  const now = performance.now();
+  assertEquals(timeoutTo(now), 0);
+  assertLessOrEqual(timeoutTo(now + 1000), 1000);
+});
+
+test("watch() keeps the waits of two C libraries apart", async () => {
+  using one = pair();
+  const other: Libc = { ...real };
+  const answers = [
+    waitFor(real, one.fd, POLLIN, Infinity, undefined),
+    waitFor(other, one.fd, POLLIN, Infinity, undefined),
+  ];
+  cancelWaits(other, one.fd);
+  assertEquals(await answers[1], CLOSED);
+  one.send();
+  assertEquals(await answers[0], POLLIN);
+});
