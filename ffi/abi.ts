@@ -354,6 +354,11 @@ export interface Abi {
   readonly sockaddrUn: { readonly path: number; readonly pathSize: number };
   /** Whether a path that begins with a NUL names a socket outside the file system. */
   readonly abstractUnix: boolean;
+  /**
+   * What connect(2) may answer when it has dissolved a datagram socket's association: BSD does that first, and refuses the
+   * null address afterwards.
+   */
+  readonly disconnectAnswers: readonly ErrnoCode[];
   readonly sockaddrVm: {
     readonly size: number;
     readonly port: number;
@@ -397,6 +402,11 @@ export interface Abi {
       readonly events: number;
       readonly data: number;
     };
+  } | null;
+  /** Where Multipath TCP tells of itself, `null` where it does not. */
+  readonly mptcp: {
+    readonly SOL_MPTCP: number;
+    readonly MPTCP_INFO: number;
   } | null;
   readonly addrinfo: {
     readonly size: number;
@@ -447,7 +457,7 @@ export interface Abi {
   readonly errnos: Readonly<Partial<Record<ErrnoCode, number>>>;
 }
 
-/** `process.platform` as Node, Bun and Deno spell it, in our names. */
+/** `process.platform` and `Deno.build.os`, in our names. */
 const OS_NAMES: Readonly<Record<string, Os>> = {
   linux: "linux",
   darwin: "darwin",
@@ -459,7 +469,7 @@ const OS_NAMES: Readonly<Record<string, Os>> = {
   aix: "aix",
 };
 
-/** `process.arch` as Node, Bun and Deno spell it, in our names. */
+/** `process.arch` and `Deno.build.arch`, in our names. */
 const ARCH_NAMES: Readonly<Record<string, Arch>> = {
   x64: "x86_64",
   x86_64: "x86_64",
@@ -503,10 +513,17 @@ export function hostAbi(): Abi | null {
 
 /** What the runtime calls this system and this processor. */
 export function hostPlatform(): { platform: string; arch: string } {
-  const { process } = globalThis as unknown as {
+  const runtime = globalThis as unknown as {
+    Deno?: { build: { os: string; arch: string } };
     process: { platform: string; arch: string };
   };
-  return { platform: process.platform, arch: process.arch };
+  // Deno has `process` too, and takes ten milliseconds to make it.
+  if (runtime.Deno !== undefined) {
+    const { os, arch } = runtime.Deno.build;
+    return { platform: os, arch };
+  }
+  const { platform, arch } = runtime.process;
+  return { platform, arch };
 }
 
 function lookUp(platform: string, arch: string): Abi | null {

@@ -3,21 +3,21 @@
  *
  * @module
  */
-import {
-  closeSync,
-  lstatSync,
-  openSync,
-  readdirSync,
-  readlinkSync,
-  readSync,
-  type Stats,
-  statSync,
-} from "node:fs";
-import process from "node:process";
+import type * as NodeFs from "node:fs";
+import type NodeProcess from "node:process";
 import type { Os } from "../ffi/abi.ts";
 import { libc } from "../ffi/libc.ts";
 import { bytesOf, inet, inet6 } from "./address.ts";
+import { builtin } from "./builtin.ts";
 import { type ErrnoCode, type ErrnoFacts, isAnswer } from "./errors.ts";
+
+function fs(): typeof NodeFs {
+  return builtin("node:fs");
+}
+
+function process(): typeof NodeProcess {
+  return builtin("node:process");
+}
 
 /** Finds out about one failure; yields a line for each thing that it found. */
 type Collector = (failure: ErrnoFacts) => Iterable<string>;
@@ -155,7 +155,7 @@ function* pathOf(failure: ErrnoFacts): Iterable<string> {
   const path = unixPath(failure);
   if (path === null) return;
   if (!path.startsWith("/")) {
-    yield `The path is relative, and counts from ${process.cwd()}`;
+    yield `The path is relative, and counts from ${process().cwd()}`;
   }
   const parts = path.split("/");
   let parent = path.startsWith("/") ? "/" : ".";
@@ -163,7 +163,7 @@ function* pathOf(failure: ErrnoFacts): Iterable<string> {
     const part = parts.slice(0, end).join("/");
     if (parts[end - 1] === "") continue;
     const isLast = parts.slice(end).every((rest) => rest === "");
-    const stats = look(part, statSync);
+    const stats = look(part, fs().statSync);
     if (typeof stats === "string") {
       yield* obstacle(part, parent, stats);
       return;
@@ -189,26 +189,29 @@ function* obstacle(
   code: string,
 ): Iterable<string> {
   if (code === "EACCES") {
-    const stats = look(parent, statSync);
+    const stats = look(parent, fs().statSync);
     yield typeof stats === "string"
       ? `${parent} may not be searched by this user`
       : `${parent} ${ownership(stats)}; searching it takes x`;
     return;
   }
   if (code !== "ENOENT" && code !== "ELOOP") return;
-  const link = look(part, lstatSync);
+  const link = look(part, fs().lstatSync);
   if (typeof link === "string" || !link.isSymbolicLink()) {
     if (code === "ENOENT") yield `${part} does not exist, ${parent} does`;
     return;
   }
-  const target = readlinkSync(part);
+  const target = fs().readlinkSync(part);
   yield code === "ENOENT"
     ? `${part} is a symbolic link to ${target}, where nothing is`
     : `${part} is a symbolic link to ${target}, and to follow it leads through too many`;
 }
 
 /** The state of a file, or the code of the failure to see it. */
-function look(path: string, stat: (path: string) => Stats): Stats | string {
+function look(
+  path: string,
+  stat: (path: string) => NodeFs.Stats,
+): NodeFs.Stats | string {
   try {
     return stat(path);
   } catch (error) {
@@ -216,17 +219,17 @@ function look(path: string, stat: (path: string) => Stats): Stats | string {
   }
 }
 
-function kindOf(stats: Stats): string {
+function kindOf(stats: NodeFs.Stats): string {
   if (stats.isFile()) return "a file";
   if (stats.isDirectory()) return "a directory";
   if (stats.isFIFO()) return "a pipe";
   return stats.isSocket() ? "a socket" : "a device";
 }
 
-function ownership({ mode, uid, gid }: Stats): string {
+function ownership({ mode, uid, gid }: NodeFs.Stats): string {
   const digits = (mode & 0o7777).toString(8).padStart(4, "0");
   return `has the mode ${digits} and belongs to ${uid}:${gid}, this process ` +
-    `is ${process.geteuid?.()}:${process.getegid?.()}`;
+    `is ${process().geteuid?.()}:${process().getegid?.()}`;
 }
 
 /** Whether a socket is bound to the path, and whether it listens. */
@@ -321,7 +324,7 @@ function* descriptors(): Iterable<string> {
   // To list the folder would take a descriptor; its size is the count since
   // Linux 6.2, and 0 before.
   const folder = "/proc/self/fd";
-  const count = statSync(folder).size || readdirSync(folder).length;
+  const count = fs().statSync(folder).size || fs().readdirSync(folder).length;
   yield `It has ${count} open (${folder})`;
 }
 
@@ -582,7 +585,7 @@ interface Reading {
 function read(path: string): Reading | null {
   let fd: number;
   try {
-    fd = openSync(path, "r");
+    fd = fs().openSync(path, "r");
   } catch {
     return null;
   }
@@ -591,7 +594,7 @@ function read(path: string): Reading | null {
     const buffer = new Uint8Array(1 << 16);
     let text = "";
     for (let size = 0; size < MOST_BYTES;) {
-      const count = readSync(fd, buffer, 0, buffer.length, null);
+      const count = fs().readSync(fd, buffer, 0, buffer.length, null);
       if (count === 0) return { text, whole: true };
       size += count;
       text += decoder.decode(buffer.subarray(0, count), { stream: true });
@@ -600,6 +603,6 @@ function read(path: string): Reading | null {
   } catch {
     return null;
   } finally {
-    closeSync(fd);
+    fs().closeSync(fd);
   }
 }

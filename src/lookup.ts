@@ -13,6 +13,7 @@ import {
   type InetAddress,
   parseIp,
 } from "./address.ts";
+import { builtin } from "./builtin.ts";
 import { errnoErrorFor, LookupError } from "./errors.ts";
 
 /** What a host name stands for. */
@@ -155,10 +156,7 @@ function lookupNode(
   { abi }: Libc,
   { hostname, port, family }: LookupQuery,
 ): Promise<IpAddress[]> {
-  const { process } = globalThis as unknown as {
-    process: { getBuiltinModule(name: "node:dns"): typeof NodeDns };
-  };
-  const dns = process.getBuiltinModule("node:dns");
+  const dns = builtin<typeof NodeDns>("node:dns");
   const wanted = family === undefined ? 0 : family === "inet" ? 4 : 6;
   return new Promise((resolve, reject) => {
     dns.lookup(

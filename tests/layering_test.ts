@@ -27,6 +27,7 @@ const RANKS: readonly string[] = [
   "src/evidence.ts",
   "src/address.ts",
   "src/arguments.ts",
+  "src/builtin.ts",
   "src/errors.ts",
   "src/catalog.ts",
 ];
