@@ -109,10 +109,12 @@ const COMMON: Omit<Abi, "arch"> = {
   sockaddrIn6: { size: 28, port: 2, flowInfo: 4, addr: 8, scopeId: 24 },
   sockaddrUn: { path: 2, pathSize: 1023 }, // <sys/un.h>; longer than the length byte can say
   abstractUnix: false,
+  disconnectAnswers: ["EAFNOSUPPORT", "EINVAL"], // connect(2) dissolves, then looks at the address
   sockaddrVm: null,
   pollfd: { size: 8, fd: 0, events: 4, revents: 6 }, // <sys/poll.h>
   errorQueue: null,
   epoll: null,
+  mptcp: null,
   addrinfo: {
     size: 56, // <netdb.h>; ends in ai_eflags
     flags: 0,

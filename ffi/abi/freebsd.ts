@@ -105,10 +105,12 @@ const COMMON: Omit<Abi, "arch"> = {
   sockaddrIn6: { size: 28, port: 2, flowInfo: 4, addr: 8, scopeId: 24 }, // <netinet6/in6.h>
   sockaddrUn: { path: 2, pathSize: 104 }, // <sys/un.h>
   abstractUnix: false,
+  disconnectAnswers: ["EAFNOSUPPORT", "EINVAL"], // connect(2) dissolves, then looks at the address
   sockaddrVm: null,
   pollfd: { size: 8, fd: 0, events: 4, revents: 6 }, // <sys/poll.h>
   errorQueue: null,
   epoll: null,
+  mptcp: null,
   addrinfo: {
     size: 48, // <netdb.h>
     flags: 0,

@@ -113,10 +113,12 @@ const COMMON: Omit<Abi, "arch"> = {
   sockaddrIn6: { size: 32, port: 2, flowInfo: 4, addr: 8, scopeId: 24 }, // ends in __sin6_src_id
   sockaddrUn: { path: 2, pathSize: 108 }, // <sys/un.h>
   abstractUnix: false,
+  disconnectAnswers: ["EAFNOSUPPORT", "EINVAL"], // connect(2) dissolves, then looks at the address
   sockaddrVm: null,
   pollfd: { size: 8, fd: 0, events: 4, revents: 6 }, // <sys/poll.h>
   errorQueue: null,
   epoll: null,
+  mptcp: null,
   addrinfo: {
     size: 48, // <netdb.h>
     flags: 0,

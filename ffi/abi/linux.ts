@@ -138,6 +138,7 @@ const GENERIC: Omit<Abi, "arch" | "libraries" | "epoll"> = {
   sockaddrIn6: { size: 28, port: 2, flowInfo: 4, addr: 8, scopeId: 24 },
   sockaddrUn: { path: 2, pathSize: 108 }, // <sys/un.h>
   abstractUnix: true, // unix(7)
+  disconnectAnswers: [],
   sockaddrVm: { size: 16, port: 4, cid: 8 }, // <linux/vm_sockets.h>
   pollfd: { size: 8, fd: 0, events: 4, revents: 6 }, // <sys/poll.h>
   errorQueue: {
@@ -148,6 +149,7 @@ const GENERIC: Omit<Abi, "arch" | "libraries" | "epoll"> = {
     cmsghdr: { size: 16, data: 16 },
     sockExtendedErr: { size: 16, origin: 4, type: 5, code: 6 },
   },
+  mptcp: { SOL_MPTCP: 284, MPTCP_INFO: 1 }, // <linux/mptcp.h>
   addrinfo: {
     size: 48, // <netdb.h>
     flags: 0,
