@@ -468,6 +468,8 @@ test("Socket.open() throws an error that names system and processor when there i
     const { default: process } = await import("node:process");
     Object.defineProperty(process, "platform", { value: "plan9" });
     Object.defineProperty(process, "arch", { value: "mips" });
+    const build = { os: "plan9", arch: "mips" };
+    if ("Deno" in globalThis) Object.defineProperty(Deno, "build", { value: build });
     const mod = await import(ROOT + "mod.ts");
     for (const use of [
       () => mod.Socket.open(),

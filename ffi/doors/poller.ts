@@ -32,17 +32,21 @@ interface Shared {
   readonly fds: Uint8Array<SharedArrayBuffer>;
 }
 
-/** How many bytes of descriptors the first thread has room for. */
-const FIRST_ROOM = 0x1_0000;
+/**
+ * How many bytes of descriptors a thread has room for: at first, and at most,
+ * which is a million of them.
+ */
+const FIRST_ROOM = 0x1000;
+const MOST_ROOM = 0x80_0000;
 
 /** How long to sleep between two looks as long as there is no thread, in ms. */
 const PAUSE = 1;
 
-// Faked time must not reach a wait for the kernel.
-const { setImmediate, setTimeout } = globalThis as unknown as {
+/** Timers of the runtime, which Deno takes four milliseconds to make. */
+interface Timers {
   setImmediate(callback: () => void): unknown;
   setTimeout(callback: () => void, delay: number): unknown;
-};
+}
 
 /**
  * Waits as poll(2) does and leaves this thread free, on runtimes that cannot
@@ -60,6 +64,8 @@ const { setImmediate, setTimeout } = globalThis as unknown as {
  */
 export class Poller {
   readonly #options: PollerOptions;
+  /** Kept from the start, for faked time must not reach a wait. */
+  readonly #timers: Timers;
   /** Those that have nothing to do. */
   readonly #idle: Thread[] = [];
   #isStarting = false;
@@ -67,6 +73,8 @@ export class Poller {
 
   constructor(options: PollerOptions) {
     this.#options = options;
+    const { setImmediate, setTimeout } = globalThis as unknown as Timers;
+    this.#timers = { setImmediate, setTimeout };
   }
 
   /**
@@ -91,13 +99,13 @@ export class Poller {
   ): Promise<number> {
     const { poll } = this.#options;
     const end = timeout < 0 ? Infinity : performance.now() + timeout;
-    await new Promise<void>((resolve) => setImmediate(resolve));
+    await new Promise<void>((resolve) => this.#timers.setImmediate(resolve));
     for (;;) {
       const answer = poll(fds, count, 0);
       const left = end - performance.now();
       if (answer !== 0 || left <= 0) return answer;
       await new Promise<void>((resolve) => {
-        setTimeout(resolve, Math.min(PAUSE, left));
+        this.#timers.setTimeout(resolve, Math.min(PAUSE, left));
       });
       const thread = this.#take(fds.length);
       if (thread === null) continue;
@@ -122,23 +130,20 @@ export class Poller {
     return answer;
   }
 
-  /** A thread with room for so many bytes, `null` while there is none. */
+  /** A thread with nothing to do, `null` while there is none. */
   #take(length: number): Thread | null {
-    const thread = this.#idle.pop();
-    if (thread !== undefined && !thread.isLost) {
-      if (length <= thread.room) return thread;
-      thread.end();
-    }
-    if (!this.#isStarting && this.#canStart) this.#start(length);
+    if (length > MOST_ROOM) return null;
+    let thread: Thread | undefined;
+    do thread = this.#idle.pop(); while (thread?.isLost);
+    if (thread !== undefined) return thread;
+    if (!this.#isStarting && this.#canStart) this.#start();
     return null;
   }
 
-  #start(length: number): void {
-    let room = FIRST_ROOM;
-    while (room < length) room *= 2;
+  #start(): void {
     this.#isStarting = true;
     try {
-      const thread = new Thread(this.#options, room, (isReady) => {
+      const thread = new Thread(this.#options, (isReady) => {
         this.#isStarting = false;
         if (isReady) this.#idle.push(thread);
         else this.#canStart = false;
@@ -152,7 +157,6 @@ export class Poller {
 
 /** A worker that does one wait at a time. */
 class Thread {
-  readonly room: number;
   isLost = false;
   readonly #shared: Shared;
   readonly #worker: WorkerThreads.Worker;
@@ -160,17 +164,18 @@ class Thread {
 
   constructor(
     { openPoll, library, symbol, nfdsSize }: PollerOptions,
-    room: number,
     onStart: (isReady: boolean) => void,
   ) {
     const { process } = globalThis as unknown as {
       process: { getBuiltinModule(name: string): typeof WorkerThreads };
     };
     const { Worker } = process.getBuiltinModule("node:worker_threads");
-    this.room = room;
+    const room = new SharedArrayBuffer(FIRST_ROOM, {
+      maxByteLength: MOST_ROOM,
+    });
     this.#shared = {
       control: new Int32Array(new SharedArrayBuffer(12)),
-      fds: new Uint8Array(new SharedArrayBuffer(room)),
+      fds: new Uint8Array(room),
     };
     const location = [library, symbol, nfdsSize === 8]
       .map((argument) => JSON.stringify(argument));
@@ -202,6 +207,7 @@ class Thread {
 
   poll(fds: Uint8Array, count: number, timeout: number): Promise<number> {
     const { control, fds: shared } = this.#shared;
+    if (fds.length > shared.length) shared.buffer.grow(fds.length);
     shared.set(fds);
     control[1] = count;
     control[2] = timeout;
@@ -214,11 +220,6 @@ class Thread {
       Atomics.add(control, 0, 1);
       Atomics.notify(control, 0);
     });
-  }
-
-  end(): void {
-    this.isLost = true;
-    this.#worker.terminate();
   }
 
   #answer(answer: number): void {
