@@ -48,6 +48,7 @@ export {
   vsock,
   type VsockAddress,
 } from "./src/address.ts";
+export { type Capabilities, capabilities } from "./src/capabilities.ts";
 export {
   connect,
   type ConnectOptions,
@@ -89,10 +90,13 @@ export type {
 } from "./src/options.ts";
 export {
   type AttemptOptions,
+  type BunSocket,
+  type BunSocketHandlers,
   type PollEvent,
   type ReceiveOptions,
   type SendOptions,
   Socket,
+  type SocketAddr,
   type SocketFamily,
   type SocketOpenOptions,
   type SocketProtocol,

@@ -228,6 +228,18 @@ export interface Door {
    * call itself.
    */
   view?(address: unknown, length: number): ArrayBuffer;
+  /** What the runtime is called. */
+  readonly runtime: string;
+  /**
+   * Makes a connected descriptor a socket of `node:net`, which owns it from then
+   * on. Absent where the runtime's own cannot be made of a descriptor.
+   */
+  nodeSocket?(fd: number): unknown;
+  /**
+   * Makes a connected descriptor a socket of Bun's, which owns it from then on.
+   * Absent in other runtimes.
+   */
+  bunSocket?(fd: number, handlers: object): Promise<unknown>;
   /** For a runtime that calls no C off the thread: poll(2) in a worker. */
   readonly openPoll?: OpenPoll;
 }

@@ -574,6 +574,7 @@ export function decodeAddress(bytes: Uint8Array, length: number): Address {
  * The address that a numeric host stands for, or `null` for a name, which a
  * resolver has to look up.
  *
+ * @param port A port that was checked.
  * @throws {SyntaxError} If the host {@linkcode looksNumeric} and is no address.
  * @throws {ErrnoError} If its zone names no interface.
  */
@@ -581,8 +582,16 @@ export function parseIp(
   host: string,
   port: number = 0,
 ): InetAddress | Inet6Address | null {
+  // Most are right, and need no second look.
+  const address = startsWithDigit(host) ? tryInet(host, port) : null;
+  if (address !== null) return address;
   if (!looksNumeric(host)) return null;
   return host.includes(":") ? inet6(host, port) : inet(host, port);
+}
+
+function startsWithDigit(text: string): boolean {
+  const code = text.charCodeAt(0);
+  return code >= 0x30 && code <= 0x39;
 }
 
 /**

@@ -9,7 +9,14 @@ import type { Abi } from "../ffi/abi.ts";
 import { type Libc, newMemory } from "../ffi/libc.ts";
 import type { Icmp } from "./errors.ts";
 import { takeIcmp } from "./icmp.ts";
-import { ABORTED, CLOSED, timeoutTo, watch } from "./reactor.ts";
+import {
+  ABORTED,
+  CLOSED,
+  takeTurn,
+  timeoutTo,
+  type Waiter,
+  watch,
+} from "./reactor.ts";
 
 /** The answer that the caller's own time ran out; no errno is negative. */
 export const DEADLINE = -1;
@@ -56,7 +63,7 @@ const length = newMemory(4);
 const lengthView = new DataView(length.buffer);
 const bytes = newMemory(512);
 
-/** The one attempt that blocks the thread. */
+/** The one attempt that is worked on right now, in this call. */
 export const here: Attempt = { soft: 0, icmp: null };
 
 /** Calls connect(2), and reads its answer in the light of what went before. */
@@ -124,16 +131,18 @@ export function connectFd(
 /**
  * Connects a non-blocking socket as far as that goes without waiting.
  *
- * @returns 0, an errno, or {@linkcode PENDING}.
+ * @returns 0, an errno, or {@linkcode PENDING}; then a
+ * {@linkcode PendingConnect} has to follow before anything else.
  */
 export function beginConnect(
   libc: Libc,
   fd: number,
   address: Uint8Array,
   before: Before,
-  attempt: Attempt,
 ): number {
   const { abi } = libc;
+  here.soft = 0;
+  here.icmp = null;
   let errno: number;
   do {
     errno = callConnect(libc, fd, address, before);
@@ -148,7 +157,7 @@ export function beginConnect(
     return 0;
   }
   const revents = pollFd(libc, fd, abi.POLLOUT, 0);
-  const outcome = revents > 0 ? settle(libc, fd, revents, attempt) : PENDING;
+  const outcome = revents > 0 ? settle(libc, fd, revents, here) : PENDING;
   isQuick = outcome !== PENDING;
   return outcome;
 }
@@ -158,36 +167,95 @@ export function beginConnect(
  * attempt in so many is looked at then, in case that has changed. The others
  * wait for the reactor's first look, in the next turn.
  */
-const LOOK_EVERY = 16;
+const LOOK_EVERY = 64;
 
 /** Whether the last attempt that was looked at once was over by then. */
 let isQuick = true;
 let passed = 0;
 
 /**
- * Waits for a pending attempt without holding the thread.
+ * A turn for everybody else, where one is due before the next attempt.
  *
- * @param end When to give up, on the clock of `performance.now()`.
- * @param tell Takes 0, an errno, {@linkcode DEADLINE}, {@linkcode CLOSED} or
- * {@linkcode ABORTED}, once, and must not throw.
+ * Attempts that take time bring the event loop its turns by themselves.
+ *
+ * @returns What to wait for, `null` for nothing.
  */
-export function awaitConnected(
-  libc: Libc,
-  fd: number,
-  end: number,
-  signal: AbortSignal | undefined,
-  attempt: Attempt,
-  tell: (errno: number) => void,
-): void {
-  function look(revents: number): void {
-    if (revents === 0) return tell(DEADLINE);
-    if (revents === CLOSED || revents === ABORTED) return tell(revents);
-    if (revents < 0) return tell(-revents);
-    const errno = settle(libc, fd, revents, attempt);
-    if (errno !== PENDING) return tell(errno);
-    watch(libc, fd, libc.abi.POLLOUT, end, signal, look);
+export function turnBefore(libc: Libc): Promise<unknown> | null {
+  return isQuick ? takeTurn(libc) : null;
+}
+
+/**
+ * A pending attempt, waited for without holding the thread. One object holds
+ * all that it needs, for there may be thousands.
+ */
+export class PendingConnect<Owner> implements Attempt, Waiter {
+  soft: number;
+  icmp: Icmp | null;
+  readonly fd: number;
+  readonly events: number;
+  readonly end: number;
+  readonly signal: AbortSignal | undefined;
+  since: number;
+  place = -1;
+  next: Waiter | null = null;
+  readonly #libc: Libc;
+  readonly #owner: Owner;
+  readonly #note: (owner: Owner, errno: number) => void;
+  readonly #tell: (errno: number) => void;
+
+  /**
+   * @param end When to give up, on the clock of `performance.now()`.
+   * @param note Is told of the end first, together with `owner`; it is the
+   * same function for all.
+   * @param tell Takes 0, an errno, {@linkcode DEADLINE}, {@linkcode CLOSED} or
+   * {@linkcode ABORTED}, once. Neither may throw.
+   */
+  constructor(
+    libc: Libc,
+    fd: number,
+    since: number,
+    end: number,
+    signal: AbortSignal | undefined,
+    owner: Owner,
+    note: (owner: Owner, errno: number) => void,
+    tell: (errno: number) => void,
+  ) {
+    // What the look at once has come across is this attempt's.
+    this.soft = here.soft;
+    this.icmp = here.icmp;
+    this.fd = fd;
+    this.events = libc.abi.POLLOUT;
+    this.since = since;
+    this.end = end;
+    this.signal = signal;
+    this.#libc = libc;
+    this.#owner = owner;
+    this.#note = note;
+    this.#tell = tell;
   }
-  watch(libc, fd, libc.abi.POLLOUT, end, signal, look);
+
+  /** Begins to wait, or goes on with it. */
+  wait(): void {
+    watch(this.#libc, this);
+  }
+
+  tell(answer: number): void {
+    if (answer > 0) {
+      const errno = settle(this.#libc, this.fd, answer, this);
+      if (errno === PENDING) this.wait();
+      else this.#conclude(errno);
+    } else if (answer === 0) {
+      this.#conclude(DEADLINE);
+    } else {
+      const isOff = answer === CLOSED || answer === ABORTED;
+      this.#conclude(isOff ? answer : -answer);
+    }
+  }
+
+  #conclude(errno: number): void {
+    this.#note(this.#owner, errno);
+    this.#tell(errno);
+  }
 }
 
 /**

@@ -4,10 +4,10 @@
  * @module
  */
 import { type Libc, libc } from "../ffi/libc.ts";
-import { type Address, bytesOf } from "./address.ts";
-import { isSelfConnected, PENDING } from "./connect.ts";
+import { type Address, bytesOf, inet, inet6 } from "./address.ts";
+import { isSelfConnected, PENDING, turnBefore } from "./connect.ts";
 import { checkFunction, checkMilliseconds } from "./arguments.ts";
-import { ErrnoError, errnoError, errnoErrorFor } from "./errors.ts";
+import { ErrnoError, errnoError, errnoErrorFor, isErrno } from "./errors.ts";
 import {
   type IpAddress,
   lookup,
@@ -16,11 +16,12 @@ import {
 } from "./lookup.ts";
 import {
   checkOption,
+  isSupported,
   type SocketOptionName,
   type SocketOptions,
 } from "./options.ts";
 import { type Contender, interleave, race } from "./race.ts";
-import { ABORTED, takeTurn } from "./reactor.ts";
+import { ABORTED } from "./reactor.ts";
 import {
   type AttemptOptions,
   awaitSocket,
@@ -32,7 +33,7 @@ import {
   portOf,
   Socket,
 } from "./socket.ts";
-import { type ConnectTarget, planTarget } from "./target.ts";
+import { type ConnectTarget, planTarget, type TcpTarget } from "./target.ts";
 
 /** How a connection is made. */
 export interface DialOptions extends AttemptOptions {
@@ -227,7 +228,7 @@ export function connect(
     }
     const address = addresses[0]!;
     const from = local(address);
-    const turn = takeTurn(c);
+    const turn = turnBefore(c);
     if (turn === null) return connectOne(address, from, start, timeout, dial);
     return turn.then(() => {
       dial.signal?.throwIfAborted();
@@ -246,7 +247,8 @@ function connectOne(
   options: DialOptions,
 ): Promise<Socket> {
   const end = attempt(address, local, start, timeout, options, null);
-  return end instanceof Promise ? end.then(orThrow) : Promise.resolve(end);
+  // Without an owner, who loses rejects.
+  return end instanceof Promise ? end as Promise<Socket> : Promise.resolve(end);
 }
 
 async function connectName(
@@ -261,7 +263,7 @@ async function connectName(
   const { signal } = options;
   const work = lookup(c, query);
   const found = await within(work, nameOf(query), start, timeout, signal);
-  await takeTurn(c);
+  await turnBefore(c);
   signal?.throwIfAborted();
   const result = await race(
     interleave(permitted(c, found)),
@@ -272,11 +274,6 @@ async function connectName(
   );
   if ("won" in result) return result.won;
   throw combine(query, result.lost, start);
-}
-
-function orThrow(end: Socket | ErrnoError): Socket {
-  if (end instanceof Socket) return end;
-  throw end;
 }
 
 /** One address, with as many sockets as it takes. */
@@ -306,8 +303,10 @@ function attemptSync(
 }
 
 /**
- * The same without blocking. What is done at once takes no promise. Whoever
- * holds `owner` may close its socket.
+ * The same without blocking. What is done at once takes no promise.
+ *
+ * @param owner Whoever may close the socket, and is told of a loss as a result;
+ * `null` for nobody, and a loss rejects.
  */
 function attempt(
   address: Address,
@@ -320,37 +319,43 @@ function attempt(
 ): Socket | Promise<Socket | ErrnoError> {
   for (;; retries++) {
     const socket = openFor(address, local, true, options);
-    if (!(socket instanceof Socket)) return Promise.resolve(socket);
+    if (!(socket instanceof Socket)) return lost(socket);
     if (owner !== null) owner.socket = socket;
     try {
       options.onSocket?.(socket);
       const errno = beginSocket(socket, address);
       if (errno === PENDING) return pend(socket);
       if (errno !== 0) {
-        const error = lose(socket, errno, address, start, timeout);
-        return Promise.resolve(error);
+        return lost(lose(socket, errno, address, start, timeout));
       }
       const accident = selfConnection(socket, address, start);
       if (accident === null) return socket;
-      if (retries === SELF_CONNECT_RETRIES) return Promise.resolve(accident);
+      if (retries === SELF_CONNECT_RETRIES) return lost(accident);
     } catch (error) {
       socket.close();
       throw error;
     }
   }
 
+  function lost(error: ErrnoError): Promise<ErrnoError> {
+    return owner === null ? Promise.reject(error) : Promise.resolve(error);
+  }
+
   function pend(socket: Socket): Promise<Socket | ErrnoError> {
     const { signal } = options;
+    // A name took its time before, and so may other attempts have.
+    const since = owner === null ? start : performance.now();
     return new Promise((resolve, reject) => {
+      const fail = owner === null ? reject : resolve;
       function conclude(errno: number): void {
         try {
           if (errno === ABORTED) throw signal!.reason;
           if (errno !== 0) {
-            return resolve(lose(socket, errno, address, start, timeout));
+            return fail(lose(socket, errno, address, start, timeout));
           }
           const accident = selfConnection(socket, address, start);
           if (accident === null) return resolve(socket);
-          if (retries === SELF_CONNECT_RETRIES) return resolve(accident);
+          if (retries === SELF_CONNECT_RETRIES) return fail(accident);
           resolve(
             attempt(
               address,
@@ -368,7 +373,7 @@ function attempt(
         }
       }
       try {
-        awaitSocket(socket, start + timeout, signal, conclude);
+        awaitSocket(socket, since, start + timeout, signal, conclude);
       } catch (error) {
         // There is no descriptor left to wait with.
         socket.close();
@@ -403,7 +408,7 @@ export function openFor(
   address: Address,
   local: Address | null,
   nonblocking: boolean,
-  options: DialOptions & { readonly interface?: string | undefined },
+  options: DialOptions & Pick<TcpTarget, "interface" | "localPortRange">,
 ): Socket | ErrnoError {
   let socket: Socket | null = null;
   try {
@@ -414,13 +419,92 @@ export function openFor(
     if (options.socketOptions !== undefined) {
       setOptions(socket, options.socketOptions);
     }
-    if (local !== null) bindSocket(socket, local);
+    if (options.localPortRange !== undefined) {
+      bindWithin(socket, address, local, options.localPortRange);
+    } else if (local !== null) {
+      bindSocket(socket, local);
+    }
     return socket;
   } catch (error) {
     socket?.close();
     if (error instanceof ErrnoError) return error;
     throw error;
   }
+}
+
+/** Sees to it that a socket connects from a port of a range. */
+function bindWithin(
+  socket: Socket,
+  address: Address,
+  local: Address | null,
+  range: readonly [low: number, high: number],
+): void {
+  if (!("hostname" in address)) return;
+  if (canChooseFrom(address, range)) {
+    socket.setOption("localPortRange", range);
+    if (local === null) return;
+    // Or else bind would choose already, a port for this connection alone.
+    socket.setOption("bindAddressNoPort", true);
+    return bindSocket(socket, local);
+  }
+  const [low, high] = range;
+  const count = high - low + 1;
+  const first = Math.floor(Math.random() * count);
+  let error: unknown = errnoError("EADDRINUSE", {
+    syscall: "bind",
+    subject: `a port from ${low} to ${high}`,
+  });
+  for (let i = 0; i < count; i++) {
+    const port = low + (first + i) % count;
+    // From there, the socket could meet nobody but itself.
+    if (port === address.port && count > 1) continue;
+    try {
+      return bindSocket(socket, withPort(local, address, port));
+    } catch (caught) {
+      if (!isErrno(caught, "EADDRINUSE")) throw caught;
+      error = caught;
+    }
+  }
+  throw error;
+}
+
+/**
+ * Whether the kernel keeps to a range of ports. One that lies outside its own
+ * range it takes and ignores, which shows in the port that it gives out then.
+ */
+function canChooseFrom(
+  address: Address,
+  range: readonly [low: number, high: number],
+): boolean {
+  const { abi } = libc();
+  if (!isSupported(abi, "localPortRange")) return false;
+  if (!isSupported(abi, "bindAddressNoPort")) return false;
+  using probe = openStream(address, true);
+  try {
+    probe.setOption("localPortRange", range);
+    bindSocket(probe, withPort(null, address, 0));
+  } catch (error) {
+    // All of them are bound to; connections may still share some.
+    if (isErrno(error, "EADDRINUSE")) return true;
+    if (isErrno(error, "ENOPROTOOPT")) return false;
+    throw error;
+  }
+  const { localAddress } = probe;
+  return "port" in localAddress && localAddress.port >= range[0] &&
+    localAddress.port <= range[1];
+}
+
+/** An address on this side, any of the family if none is named. */
+function withPort(
+  local: Address | null,
+  { family }: Address,
+  port: number,
+): Address {
+  if (local?.family === "inet6") {
+    return inet6(local.hostname, port, { scopeId: local.scopeId });
+  }
+  if (local?.family === "inet") return inet(local.hostname, port);
+  return family === "inet6" ? inet6("::", port) : inet("0.0.0.0", port);
 }
 
 /** One set of options; nothing is copied where there are no defaults. */

@@ -643,18 +643,18 @@ export class LookupError extends Error {
   }
 }
 
-/** This system, or this kernel, does not have what was asked for. */
+/** This system, its kernel or the runtime does not have what was asked for. */
 export class NotSupportedError extends Error {
   /** What is missing. */
   readonly feature: string;
-  /** The system that lacks it. */
+  /** The system that lacks it, or the runtime. */
   readonly os: string;
 
   /**
    * Made by whoever would have to use what is missing.
    *
    * @param feature What is missing.
-   * @param os The system that lacks it.
+   * @param os The system that lacks it, or the runtime.
    */
   constructor(feature: string, os: string) {
     super(`Cannot use ${feature}: not supported on ${os}`);

@@ -296,6 +296,15 @@ export interface SocketFacts {
    * C: `SO_ACCEPTCONN`. All systems.
    */
   readonly acceptsConnections: boolean;
+  /**
+   * Whether a socket of Multipath TCP is one still. It goes back to plain TCP
+   * for good when the peer, or something on the way, does not speak it; a
+   * socket that was opened without `protocol: "mptcp"` never was one.
+   *
+   * C: `MPTCP_INFO`, which a socket without it has no answer for. Linux since
+   * 5.16.
+   */
+  readonly multipath: boolean;
 }
 
 /** Every option that can be read, and the type that it reads as. */
@@ -666,6 +675,32 @@ const MD5: Option<Md5Key> = {
   },
 };
 
+/** Nothing to be read, but whether there is something to read. */
+const MULTIPATH: Option<boolean> = {
+  isIn({ mptcp }) {
+    return mptcp !== null;
+  },
+  check() {},
+  set() {},
+  get({ libc, fd, name }) {
+    const { errnos, littleEndian, mptcp } = libc.abi;
+    const { SOL_MPTCP, MPTCP_INFO } = mptcp!;
+    lengthView.setUint32(0, scratch.length, littleEndian);
+    const result = libc.getsockopt(
+      fd,
+      SOL_MPTCP,
+      MPTCP_INFO,
+      scratch,
+      lengthBytes,
+    );
+    if (result >= 0) return true;
+    const isOther = result === -errnos.EOPNOTSUPP! ||
+      result === -errnos.ENOPROTOOPT!;
+    if (isOther) return false;
+    throw refusal("getsockopt", result, named(name));
+  },
+};
+
 const OPTIONS: { readonly [N in keyof AllOptions]: Option<AllOptions[N]> } = {
   reuseAddress: single("SO_REUSEADDR", FLAG),
   reusePort: single("SO_REUSEPORT", FLAG),
@@ -695,6 +730,7 @@ const OPTIONS: { readonly [N in keyof AllOptions]: Option<AllOptions[N]> } = {
   type: readOnly(single("SO_TYPE", SOCKET_TYPE)),
   protocol: readOnly(single("SO_PROTOCOL", COUNT)),
   acceptsConnections: readOnly(single("SO_ACCEPTCONN", FLAG)),
+  multipath: readOnly(MULTIPATH),
 };
 
 /** Finds an option, `name` being whatever a caller without types passed. */
@@ -778,6 +814,11 @@ export function isSupported(
   name: SocketOptionName | keyof SocketFacts,
 ): boolean {
   return find("look up", name).isIn(abi);
+}
+
+/** The names of all options, readable or not. */
+export function optionNames(): (SocketOptionName | keyof SocketFacts)[] {
+  return Object.keys(OPTIONS) as (SocketOptionName | keyof SocketFacts)[];
 }
 
 /**

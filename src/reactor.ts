@@ -28,7 +28,7 @@ const SPIN = 2;
  * How long work may follow on work without a turn of the event loop, in ms.
  * What else a turn holds, and the collector, need room below five.
  */
-const LONGEST_TURN = 2;
+const LONGEST_TURN = 4;
 
 /**
  * How many waits end by their deadlines in one turn: each is an error to make
@@ -43,15 +43,29 @@ const CLOCK_EVERY = 8;
 const LONGEST_WAIT = 0x7fff_ffff;
 
 /** One party that waits. */
-interface Waiter {
+export interface Waiter {
+  /**
+   * The descriptor; it has to stay open until the wait is over, or
+   * {@linkcode cancelWaits} comes before its closing.
+   */
   readonly fd: number;
+  /** The events of poll(2) to wait for. */
   readonly events: number;
-  readonly since: number;
-  /** When the wait is over in any case; `Infinity` for never. */
+  /**
+   * When the wait is over in any case, on the clock of `performance.now()`;
+   * `Infinity` for never.
+   */
   readonly end: number;
+  /** Calls the wait off. */
   readonly signal: AbortSignal | undefined;
-  /** Takes the answer; it must not throw. */
-  readonly tell: (answer: number) => void;
+  /**
+   * Takes the events that came, 0 at the end, `-errno`, {@linkcode CLOSED} or
+   * {@linkcode ABORTED}, once, and must not throw. Nobody else has a turn
+   * between the look at the descriptor and this call.
+   */
+  tell(answer: number): void;
+  /** When it began to wait. */
+  since: number;
   /** Its place in the heap of deadlines, -1 without one. */
   place: number;
   /** The next one that waits for the same descriptor. */
@@ -62,31 +76,31 @@ interface Waiter {
  * Waits until something is to be said of a descriptor.
  *
  * @param libc The C library that the descriptor belongs to.
- * @param fd The descriptor; it has to stay open until the wait is over, or
- * {@linkcode cancelWaits} comes before its closing.
- * @param events The events of poll(2) to wait for.
- * @param end When to give up, on the clock of `performance.now()`.
- * @param signal Calls the wait off.
- * @param tell Takes the events that came, 0 at the end, `-errno`,
- * {@linkcode CLOSED} or {@linkcode ABORTED}, once, and must not throw. Nobody
- * else has a turn between the look at the descriptor and this call.
+ * @param waiter Who waits, and for what. It may wait again once it was told.
  */
-export function watch(
-  libc: Libc,
-  fd: number,
-  events: number,
-  end: number,
-  signal: AbortSignal | undefined,
-  tell: (answer: number) => void,
-): void {
+export function watch(libc: Libc, waiter: Waiter): void {
   // An aborted signal does not tell again.
-  if (signal?.aborted) return tell(ABORTED);
+  if (waiter.signal?.aborted) return waiter.tell(ABORTED);
   let reactor = reactors.get(libc);
   if (reactor === undefined) {
     reactor = new Reactor(libc);
     reactors.set(libc, reactor);
   }
-  reactor.watch(fd, events, end, signal, tell);
+  reactor.watch(waiter);
+}
+
+/** The same as a promise of what the waiter is told. */
+export function waitFor(
+  libc: Libc,
+  fd: number,
+  events: number,
+  end: number,
+  signal: AbortSignal | undefined,
+): Promise<number> {
+  return new Promise((tell) => {
+    const place = { since: performance.now(), place: -1, next: null };
+    watch(libc, { fd, events, end, signal, tell, ...place });
+  });
 }
 
 /** Ends every wait for a descriptor, which is about to be closed. */
@@ -204,35 +218,20 @@ class Reactor {
     this.#libc = libc;
   }
 
-  watch(
-    fd: number,
-    events: number,
-    end: number,
-    signal: AbortSignal | undefined,
-    tell: (answer: number) => void,
-  ): void {
+  watch(waiter: Waiter): void {
+    const { fd, events, end, signal } = waiter;
     this.#selector ??= openSelector(this.#libc);
     const first = this.#waiters.get(fd) ?? null;
     const result = this.#selector.arm(fd, events | eventsOf(first));
     if (result < 0) {
       this.#schedule();
-      return tell(result);
+      return waiter.tell(result);
     }
-    const since = performance.now();
-    const waiter: Waiter = {
-      fd,
-      events,
-      since,
-      end,
-      signal,
-      tell,
-      place: -1,
-      next: first,
-    };
+    waiter.next = first;
     this.#waiters.set(fd, waiter);
     if (end !== Infinity) push(this.#deadlines, waiter);
     if (signal !== undefined) this.#heed(signal, waiter);
-    this.#join(since, end);
+    this.#join(waiter.since, end);
   }
 
   cancel(fd: number): void {

@@ -11,7 +11,7 @@ import { errnoErrorFor } from "./errors.ts";
  * How many descriptors one look finds at most: what their owners go on to do
  * is one turn's work.
  */
-const BATCH = 64;
+const BATCH = 128;
 
 /** The same where each look costs something for every descriptor of the set. */
 const POLL_BATCH = 256;

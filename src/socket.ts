@@ -3,8 +3,10 @@
  *
  * @module
  */
+import type { Socket as NodeSocket } from "node:net";
+import type * as timers from "node:timers";
 import type { Abi } from "../ffi/abi.ts";
-import { type Libc, libc, newMemory } from "../ffi/libc.ts";
+import { doorFor, type Libc, libc, newMemory } from "../ffi/libc.ts";
 import {
   type Address,
   bytesOf,
@@ -16,11 +18,11 @@ import {
   checkBytes,
   checkInteger,
   checkMilliseconds,
+  isObject,
   show,
 } from "./arguments.ts";
+import { builtin } from "./builtin.ts";
 import {
-  type Attempt,
-  awaitConnected,
   type Before,
   beginConnect,
   BEGUN,
@@ -33,8 +35,10 @@ import {
   goesOn,
   here,
   PENDING,
+  PendingConnect,
   pollFd,
   takeErrno,
+  turnBefore,
 } from "./connect.ts";
 import {
   type ErrnoContext,
@@ -58,6 +62,7 @@ import {
   tcpInfo,
 } from "./options.ts";
 import { demand, isAllowed } from "./permission.ts";
+import { readableOf, writableOf } from "./streams.ts";
 import {
   ABORTED,
   cancelWaits,
@@ -65,8 +70,9 @@ import {
   forget,
   takeTurn,
   timeoutTo,
-  watch,
+  waitFor,
 } from "./reactor.ts";
+import { Witness } from "./witness.ts";
 
 /** The address families that have a name here. */
 export type SocketFamily = "inet" | "inet6" | "unix" | "vsock";
@@ -145,6 +151,55 @@ export interface ReceiveOptions {
   readonly flags?: number;
 }
 
+/** An address as `Deno.Conn` tells it. */
+export type SocketAddr =
+  | {
+    /** What the socket speaks. */
+    readonly transport: "tcp" | "udp";
+    /** The address in text form. */
+    readonly hostname: string;
+    /** The port. */
+    readonly port: number;
+  }
+  | {
+    /** `"unixpacket"` stands for datagrams, and for seqpacket. */
+    readonly transport: "unix" | "unixpacket";
+    /** The path, `""` without one; an abstract name begins with a NUL. */
+    readonly path: string;
+  }
+  | {
+    /** Tells it from a port of a host. */
+    readonly transport: "vsock";
+    /** The context identifier. */
+    readonly cid: number;
+    /** The port. */
+    readonly port: number;
+  };
+
+/** What is used of a socket of Bun's: https://bun.sh/docs/api/tcp */
+export interface BunSocket {
+  /** Sends as much as there is room for, and answers how much that was. */
+  write(data: string | Uint8Array): number;
+  /** Ends the connection, after these last bytes. */
+  end(data?: string | Uint8Array): unknown;
+}
+
+/** What Bun calls when something happens on its socket. */
+export interface BunSocketHandlers {
+  /** The socket is Bun's now. */
+  open?(socket: BunSocket): unknown;
+  /** Something has come. */
+  data?(socket: BunSocket, data: Uint8Array): unknown;
+  /** There is room for more to send. */
+  drain?(socket: BunSocket): unknown;
+  /** The peer sends no more. */
+  end?(socket: BunSocket): unknown;
+  /** The connection is over. */
+  close?(socket: BunSocket, error?: Error): unknown;
+  /** A handler has thrown, or the connection has failed. */
+  error?(socket: BunSocket, error: Error): unknown;
+}
+
 /** The events of poll(2), by their C names. */
 export type PollEvent =
   | "POLLIN"
@@ -198,6 +253,19 @@ const DIRECTIONS: Readonly<Record<"read" | "write" | "both", keyof Abi>> = {
 /** The largest int of C. */
 const INT_MAX = 0x7fff_ffff;
 
+/**
+ * How long to sleep between two looks where the process is not to be kept
+ * alive, in ms.
+ */
+const LOOK_PAUSE = 10;
+
+/**
+ * How long to leave a descriptor alone that is said to be ready and is not, in
+ * ms: what a datagram socket without a peer sends to somebody whose queue is
+ * full has no event to wait for.
+ */
+const STUCK_PAUSE = 5;
+
 /** The most that one call is given; its answer has to fit an int. */
 const LARGEST_TRANSFER = 0x7fff_f000;
 
@@ -206,6 +274,9 @@ const LARGEST_TRANSFER = 0x7fff_f000;
 const sockaddr = newMemory(256);
 const length = newMemory(4);
 const lengthView = new DataView(length.buffer);
+
+/** What C is shown where there is no memory: Node refuses what was detached. */
+const NOTHING = newMemory(1);
 
 /** Connects without asking for permission; for callers who have asked. */
 export let connectSocketSync: (
@@ -226,6 +297,7 @@ export let beginSocket: (socket: Socket, address: Address) => number;
  */
 export let awaitSocket: (
   socket: Socket,
+  since: number,
   end: number,
   signal: AbortSignal | undefined,
   tell: (errno: number) => void,
@@ -251,6 +323,12 @@ export let portOf: (socket: Socket) => number;
  * method fails with EBADF and none reaches the kernel, which may have given
  * the number to somebody else by then.
  *
+ * A socket that is garbage-collected with its descriptor still open is reported
+ * once, as a warning of the process with the code `"EINPROGRESS_UNCLOSED"`
+ * (`process.on("warning", …)`), and the descriptor stays open.
+ *
+ * A connected one fits where a `Deno.Conn` is taken.
+ *
  * @example What connect(2) answers, without an exception
  * ```ts
  * import { inet, Socket } from "@einprogress/connect";
@@ -266,6 +344,7 @@ export class Socket implements Disposable {
   /** -1 once the descriptor is given up. */
   #fd: number;
   readonly #family: number;
+  readonly #witness: Witness;
   /** Whether the descriptor's past is unknown. */
   readonly #adopted: boolean;
   /** The port that the caller gave the socket, if any. */
@@ -277,20 +356,24 @@ export class Socket implements Disposable {
   /** How the last attempt ended. */
   #before: Before = FRESH;
   /** What {@linkcode Socket.connect} waits for. */
-  #attempt: Attempt | null = null;
+  #attempt: PendingConnect<Socket> | null = null;
   /** An ICMP error that a wait has come across. */
   #icmp: Icmp | null = null;
   /** Whether the reactor may know the descriptor. */
   #hasWaited = false;
   /** Whether the descriptor is known not to block; if not, it is asked. */
   #isNonblocking = false;
+  /** Whether waits keep the process alive. */
+  #isRef = true;
+  #readable: ReadableStream<Uint8Array<ArrayBuffer>> | null = null;
+  #writable: WritableStream<Uint8Array> | null = null;
 
   static {
     connectSocketSync = (socket, address, timeout) =>
       socket.#connectSync(address, timeout);
     beginSocket = (socket, address) => socket.#begin(address);
-    awaitSocket = (socket, end, signal, tell) =>
-      socket.#await(end, signal, tell);
+    awaitSocket = (socket, since, end, signal, tell) =>
+      socket.#await(since, end, signal, tell);
     openStream = (address, nonblocking) => {
       const c = libc();
       const domain = familyOf(c.abi, bytesOf(address));
@@ -311,6 +394,7 @@ export class Socket implements Disposable {
     this.#fd = fd;
     this.#family = family;
     this.#adopted = adopted;
+    this.#witness = Witness.of(fd);
   }
 
   /**
@@ -539,6 +623,55 @@ export class Socket implements Disposable {
   }
 
   /**
+   * Dissolves a datagram socket's association: it has no peer then, hears
+   * everybody, and may be given another one. Needs no permission.
+   *
+   * The systems answer this in different ways. BSD and illumos refuse the null
+   * address after they have done what it asks for; that is no failure here, as
+   * long as the peer is gone. On Linux a TCP socket may do it, too: a connection
+   * ends by a reset, a pending attempt is given up, and the socket can connect
+   * anew; other systems refuse.
+   *
+   * Linux also gives back whatever of the local address was its own choice: a
+   * port that was bound to by number stays, one that was left to the system
+   * does not.
+   *
+   * @throws {ErrnoError} If the system refuses and the peer is still there, or
+   * the family has no such thing: `EISCONN`, `EINVAL`, ….
+   *
+   * @example Hearing one peer, then everybody
+   * ```ts
+   * import { inet, Socket } from "@einprogress/connect";
+   * import { assertEquals } from "@std/assert";
+   *
+   * using socket = Socket.open({ type: "dgram" });
+   * socket.connectSync(inet("127.0.0.1", 9));
+   * assertEquals(`${socket.remoteAddress}`, "127.0.0.1:9");
+   * socket.disconnect();
+   * assertEquals(socket.remoteAddress, null);
+   * ```
+   *
+   * C: `connect(2)` with `AF_UNSPEC`.
+   */
+  disconnect(): void {
+    const { abi } = this.#libc;
+    this.#use("connect");
+    const nobody = unspecified();
+    // Whoever waits for the attempt would take its end for an answer.
+    const answer = this.#attempt === null
+      ? this.#libc.connect(this.#fd, bytesOf(nobody), bytesOf(nobody).length)
+      : -abi.errnos.EALREADY!;
+    const isUsual = abi.disconnectAnswers.some((code) =>
+      answer === -abi.errnos[code]!
+    );
+    if (!isUsual || this.remoteAddress !== null) {
+      this.#check("connect", answer, nobody);
+    }
+    this.#note(nobody, 0);
+    this.#target = null;
+  }
+
+  /**
    * Connects, and resolves when the connection stands.
    *
    * Never blocks the thread: the socket becomes non-blocking, and stays so. Any
@@ -579,7 +712,7 @@ export class Socket implements Disposable {
     signal?.throwIfAborted();
     demand(this.#libc, address);
     const start = performance.now();
-    const turn = takeTurn(this.#libc);
+    const turn = turnBefore(this.#libc);
     if (turn !== null) {
       await turn;
       if (this.#fd < 0) {
@@ -590,7 +723,7 @@ export class Socket implements Disposable {
     let errno = this.#begin(address);
     if (errno === PENDING) {
       errno = await new Promise<number>((resolve) =>
-        this.#await(start + timeout, signal, resolve)
+        this.#await(start, start + timeout, signal, resolve)
       );
     }
     if (errno === 0) return;
@@ -633,10 +766,7 @@ export class Socket implements Disposable {
     const { signal } = options;
     this.#use("poll");
     signal?.throwIfAborted();
-    this.#hasWaited = true;
-    const answer = await new Promise<number>((resolve) =>
-      watch(this.#libc, this.#fd, mask, end, signal, resolve)
-    );
+    const answer = await this.#wait(mask, end, signal);
     if (answer === ABORTED) throw signal!.reason;
     if (answer === CLOSED) throw canceled("poll");
     return this.#names(this.#check("poll", answer));
@@ -692,6 +822,47 @@ export class Socket implements Disposable {
     if (result === -this.#libc.abi.errnos.ENOTCONN!) return null;
     this.#check("getpeername", result);
     return decodeAddress(sockaddr, result);
+  }
+
+  /**
+   * The address on this side, as `Deno.Conn` tells it.
+   *
+   * @throws {NotSupportedError} If that has no form for addresses of this
+   * family.
+   *
+   * C: `getsockname(2)`.
+   */
+  get localAddr(): SocketAddr {
+    return this.#addrOf("localAddr", this.localAddress);
+  }
+
+  /**
+   * The address on the other side, as `Deno.Conn` tells it.
+   *
+   * @throws {ErrnoError} `ENOTCONN` if there is none.
+   * @throws {NotSupportedError} If that has no form for addresses of this
+   * family.
+   *
+   * @example In Deno's words
+   * ```ts
+   * import { connectSync } from "@einprogress/connect";
+   * import { assertEquals } from "@std/assert";
+   *
+   * using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+   * const { port } = listener.addr;
+   * using socket = connectSync({ port });
+   * const { transport, hostname } = listener.addr;
+   * assertEquals(socket.remoteAddr, { transport, hostname, port });
+   * ```
+   *
+   * C: `getpeername(2)`.
+   */
+  get remoteAddr(): SocketAddr {
+    const address = this.remoteAddress;
+    if (address === null) {
+      throw errnoError("ENOTCONN", { syscall: "getpeername" });
+    }
+    return this.#addrOf("remoteAddr", address);
   }
 
   /**
@@ -887,31 +1058,58 @@ export class Socket implements Disposable {
    */
   sendSync(data: Uint8Array, options: SendOptions = {}): number {
     const { to = null, flags = 0 } = options;
-    checkBytes("data", data);
-    checkInteger("flags", flags, INT_MAX);
-    if (to !== null) demandAddress(to);
-    this.#use("sendto", to);
-    const { abi } = this.#libc;
-    if (to !== null) demand(this.#libc, to);
-    else if (this.#adopted && !this.#libc.permissions.net()) {
-      const peer = this.remoteAddress;
-      if (peer !== null) demand(this.#libc, peer);
-      else this.#libc.permissions.demandAll(false);
-    }
-    const bytes = to === null ? null : bytesOf(to);
-    const size = Math.min(data.length, LARGEST_TRANSFER);
+    this.#demandSend(data, to, flags);
     for (;;) {
-      const result = this.#libc.sendto(
-        this.#fd,
-        data,
-        size,
-        flags | (abi.MSG_NOSIGNAL ?? 0),
-        bytes,
-        bytes === null ? 0 : bytes.length,
-      );
-      if (result === -abi.errnos.EINTR!) continue;
+      const result = this.#send(data, to, flags);
+      if (result === -this.#libc.abi.errnos.EINTR!) continue;
       return this.#check("sendto", result, to);
     }
+  }
+
+  /**
+   * Sends bytes, as many as the system takes in one call, and waits for room
+   * without holding the thread, whether the socket is non-blocking or not.
+   *
+   * A peer that is gone is an EPIPE error, never a signal. To close the socket
+   * meanwhile rejects with ECANCELED. The data must stay as they are until then.
+   *
+   * @param data What to send; one datagram on a socket of that kind.
+   * @param options The receiver, flags, and limits for the wait.
+   * @returns How many bytes were taken, which may be fewer than there are on a
+   * stream; {@linkcode Socket.writable} sends all.
+   * @throws {ErrnoError} If the system refuses; `ETIMEDOUT` with `timeoutKind`
+   * `"deadline"` if there was no room within `options.timeout`.
+   * @throws {TypeError} If the memory is taken away while the call waits.
+   *
+   * @example There and back
+   * ```ts
+   * import { connect } from "@einprogress/connect";
+   * import { assertEquals } from "@std/assert";
+   *
+   * using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+   * using socket = await connect({ port: listener.addr.port });
+   * using peer = await listener.accept();
+   * assertEquals(await socket.send(new Uint8Array([1, 2, 3])), 3);
+   * await peer.write(new Uint8Array([4, 5]));
+   * assertEquals(await socket.recv(new Uint8Array(16), { timeout: 1000 }), 2);
+   * ```
+   *
+   * C: `send(2)`, `sendto(2)`, with `MSG_NOSIGNAL` and `MSG_DONTWAIT`; then
+   * `epoll(7)` or `poll(2)`.
+   */
+  async send(
+    data: Uint8Array,
+    options: SendOptions & WaitOptions = {},
+  ): Promise<number> {
+    const { to = null, flags = 0 } = options;
+    const timeout = checkTimeout(options.timeout);
+    this.#demandSend(data, to, flags);
+    const { POLLOUT, MSG_DONTWAIT } = this.#libc.abi;
+    const { length } = data;
+    return await this.#transfer("sendto", to, POLLOUT, timeout, options, () => {
+      checkWhole("data", data, length);
+      return this.#send(data, to, flags | MSG_DONTWAIT);
+    });
   }
 
   /**
@@ -955,6 +1153,162 @@ export class Socket implements Disposable {
   }
 
   /**
+   * Receives bytes, as many as there are, or one datagram, and waits for some
+   * without holding the thread, whether the socket is non-blocking or not.
+   *
+   * To close the socket meanwhile rejects with ECANCELED. Two that wait at once
+   * get what comes in no particular order.
+   *
+   * @param buffer Where to put them.
+   * @param options Flags, and limits for the wait.
+   * @returns How many there were; on a stream, 0 means that the peer sends no
+   * more.
+   * @throws {ErrnoError} If the system refuses; `ETIMEDOUT` with `timeoutKind`
+   * `"deadline"` if nothing came within `options.timeout`.
+   * @throws {TypeError} If the memory is taken away while the call waits.
+   *
+   * C: `recv(2)` with `MSG_DONTWAIT`; then `epoll(7)` or `poll(2)`.
+   */
+  async recv(
+    buffer: Uint8Array,
+    options: ReceiveOptions & WaitOptions = {},
+  ): Promise<number> {
+    return await this.#receiveAsync(buffer, options, null);
+  }
+
+  /**
+   * Receives as {@linkcode Socket.recv} does, and tells from whom.
+   *
+   * @param buffer Where to put the bytes.
+   * @param options Flags, and limits for the wait.
+   * @returns How many there were, and the sender's address; that of a sender
+   * without a name, and of a stream's, is unspecified.
+   *
+   * C: `recvfrom(2)` with `MSG_DONTWAIT`; then `epoll(7)` or `poll(2)`.
+   */
+  async recvFrom(
+    buffer: Uint8Array,
+    options: ReceiveOptions & WaitOptions = {},
+  ): Promise<[size: number, from: Address]> {
+    const from: Address[] = [];
+    const size = await this.#receiveAsync(buffer, options, from);
+    return [size, from[0]!];
+  }
+
+  /**
+   * Reads as `Deno.Conn` does.
+   *
+   * @param buffer Where to put the bytes.
+   * @returns How many there were, `null` if the peer of a stream sends no more;
+   * 0 for a buffer without room.
+   * @throws {ErrnoError} If the system refuses.
+   *
+   * C: `recv(2)`, `epoll(7)` or `poll(2)`.
+   */
+  async read(buffer: Uint8Array): Promise<number | null> {
+    checkBytes("buffer", buffer);
+    this.#use("recvfrom");
+    if (buffer.length === 0) return 0;
+    const size = await this.recv(buffer);
+    // A datagram may be empty, and is no end.
+    return size === 0 && this.getOption("type") !== "dgram" ? null : size;
+  }
+
+  /**
+   * Writes as `Deno.Conn` does: as many bytes as the system takes in one call.
+   *
+   * @param data The bytes.
+   * @returns How many were taken, which may be fewer than there are.
+   * @throws {ErrnoError} If the system refuses.
+   *
+   * C: `send(2)`, `epoll(7)` or `poll(2)`.
+   */
+  async write(data: Uint8Array): Promise<number> {
+    return await this.send(data);
+  }
+
+  /**
+   * What comes in, as a stream of bytes; the same one each time.
+   *
+   * It ends when the peer sends no more, and waits only while somebody reads.
+   * Neither its end nor its cancelling closes the socket: that is for whoever
+   * owns it.
+   *
+   * @example All that the peer sends
+   * ```ts
+   * import { connect } from "@einprogress/connect";
+   * import { assertEquals } from "@std/assert";
+   *
+   * using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+   * using socket = await connect({ port: listener.addr.port });
+   * {
+   *   using peer = await listener.accept();
+   *   await peer.write(new TextEncoder().encode("hello"));
+   * }
+   * assertEquals(await new Response(socket.readable).text(), "hello");
+   * ```
+   *
+   * C: `recv(2)`, `epoll(7)` or `poll(2)`.
+   */
+  get readable(): ReadableStream<Uint8Array<ArrayBuffer>> {
+    this.#use("recvfrom");
+    return this.#readable ??= readableOf({
+      receive: (buffer, signal) => this.recv(buffer, { signal }),
+    });
+  }
+
+  /**
+   * What goes out, as a stream; the same one each time.
+   *
+   * Each chunk is sent whole. To close the stream tells the peer that no more
+   * will come, as {@linkcode Socket.closeWrite} does; to abort it tells the peer
+   * nothing. Neither closes the socket.
+   *
+   * C: `send(2)`, `epoll(7)` or `poll(2)`, `shutdown(2)`.
+   */
+  get writable(): WritableStream<Uint8Array> {
+    this.#use("sendto");
+    return this.#writable ??= writableOf({
+      send: (data, signal) => this.send(data, { signal }),
+      closeWrite: () => this.shutdown("write"),
+    });
+  }
+
+  /**
+   * Tells the peer that no more will come; what it sends still arrives.
+   *
+   * @throws {ErrnoError} `ENOTCONN` if there is no connection.
+   *
+   * C: `shutdown(2)` with `SHUT_WR`.
+   */
+  // deno-lint-ignore require-await
+  async closeWrite(): Promise<void> {
+    this.shutdown("write");
+  }
+
+  /**
+   * Lets waits keep the process alive, as they do from the beginning.
+   *
+   * An idle socket keeps nothing alive: there is no more to it than a number.
+   */
+  ref(): void {
+    this.#isRef = true;
+  }
+
+  /**
+   * Keeps waits for data from keeping the process alive.
+   *
+   * No wait that is shared with other sockets can do that, so those of this one
+   * are replaced by a look once in ten milliseconds, by which they get slower.
+   * An attempt to connect keeps the process alive nevertheless.
+   */
+  unref(): void {
+    this.#isRef = false;
+    if (this.#fd < 0 || this.#attempt !== null || !this.#hasWaited) return;
+    cancelWaits(this.#libc, this.#fd);
+  }
+
+  /**
    * Ends one direction of the connection, or both.
    *
    * @param how `"write"` tells the peer that no more will come.
@@ -981,8 +1335,84 @@ export class Socket implements Disposable {
     this.#use("detach");
     const fd = this.#fd;
     this.#fd = -1;
+    this.#witness.release(fd);
     if (this.#hasWaited) forget(this.#libc, fd);
     return fd;
+  }
+
+  /**
+   * Makes the connection a socket of `node:net`, for everything that takes one:
+   * `node:http`, `node:tls`, ….
+   *
+   * The descriptor belongs to that one from then on, and this object is as
+   * closed. On failure it stays here.
+   *
+   * @returns The other socket. The caller owns it and ends it.
+   * @throws {NotSupportedError} If the runtime cannot: Bun, which has
+   * {@linkcode Socket.toBunSocket}.
+   * @throws {TypeError} If it is no stream.
+   * @throws {ErrnoError} `ENOTCONN` if it is not connected; `EBADF` if it was
+   * given up before.
+   *
+   * @example A request over a connection with a deadline
+   * ```ts
+   * import { connect } from "@einprogress/connect";
+   * import { assertEquals } from "@std/assert";
+   * import { get } from "node:http";
+   *
+   * await using server = Deno.serve(
+   *   { hostname: "127.0.0.1", port: 0, onListen() {} },
+   *   () => new Response("hello"),
+   * );
+   * const socket = await connect({ port: server.addr.port, timeout: 1000 });
+   * const status = await new Promise((resolve, reject) => {
+   *   get({ createConnection: () => socket.toNodeSocket() }, (response) => {
+   *     response.resume().on("end", () => resolve(response.statusCode));
+   *   }).on("error", reject);
+   * });
+   * assertEquals(status, 200);
+   * ```
+   */
+  toNodeSocket(): NodeSocket {
+    this.#use("detach");
+    const door = doorFor();
+    if (door.nodeSocket === undefined) {
+      throw new NotSupportedError("toNodeSocket()", door.runtime);
+    }
+    this.#checkStream("toNodeSocket()");
+    if (this.#hasWaited) forget(this.#libc, this.#fd);
+    const socket = door.nodeSocket(this.#fd) as NodeSocket;
+    this.detach();
+    return socket;
+  }
+
+  /**
+   * Makes the connection a socket of Bun's own.
+   *
+   * The descriptor belongs to that one from then on, and this object is as
+   * closed, also if Bun then refuses it.
+   *
+   * @param handlers What Bun calls when something happens.
+   * @returns The other socket. The caller owns it and ends it.
+   * @throws {NotSupportedError} If the runtime cannot: Deno and Node, which have
+   * {@linkcode Socket.toNodeSocket}.
+   * @throws {TypeError} If it is no stream, or `handlers` no object.
+   * @throws {ErrnoError} `ENOTCONN` if it is not connected; `EBADF` if it was
+   * given up before.
+   */
+  async toBunSocket(handlers: BunSocketHandlers): Promise<BunSocket> {
+    if (!isObject(handlers)) {
+      throw new TypeError(
+        `Cannot use handlers ${show(handlers)}: it is not an object`,
+      );
+    }
+    this.#use("detach");
+    const door = doorFor();
+    if (door.bunSocket === undefined) {
+      throw new NotSupportedError("toBunSocket()", door.runtime);
+    }
+    this.#checkStream("toBunSocket()");
+    return await door.bunSocket(this.detach(), handlers) as BunSocket;
   }
 
   /**
@@ -998,6 +1428,7 @@ export class Socket implements Disposable {
     const fd = this.#fd;
     // Before anybody is told, for whoever is told may close the socket again.
     this.#fd = -1;
+    this.#witness.release(fd);
     if (this.#hasWaited) cancelWaits(this.#libc, fd);
     const result = this.#libc.close(fd);
     if (result === -this.#libc.abi.errnos.EBADF!) {
@@ -1044,33 +1475,43 @@ export class Socket implements Disposable {
     if (this.#fd < 0) return libc.abi.errnos.EBADF!;
     if (this.#attempt !== null) return libc.abi.errnos.EALREADY!;
     if (!this.#isNonblocking) this.nonblocking = true;
-    const attempt: Attempt = { soft: 0, icmp: null };
     const bytes = bytesOf(address);
     const before = this.#beforeFor(address);
-    const errno = beginConnect(libc, this.#fd, bytes, before, attempt);
+    const errno = beginConnect(libc, this.#fd, bytes, before);
     this.#note(address, errno);
-    if (errno === PENDING) this.#attempt = attempt;
     return errno;
   }
 
   #await(
+    since: number,
     end: number,
     signal: AbortSignal | undefined,
     tell: (errno: number) => void,
   ): void {
     this.#hasWaited = true;
-    const done = (errno: number): void => {
-      this.#note(this.#target!, errno);
-      this.#icmp = this.#attempt!.icmp;
-      this.#attempt = null;
-      tell(errno);
-    };
+    const attempt = new PendingConnect<Socket>(
+      this.#libc,
+      this.#fd,
+      since,
+      end,
+      signal,
+      this,
+      Socket.#conclude,
+      tell,
+    );
+    this.#attempt = attempt;
     try {
-      awaitConnected(this.#libc, this.#fd, end, signal, this.#attempt!, done);
+      attempt.wait();
     } catch (error) {
       this.#attempt = null;
       throw error;
     }
+  }
+
+  static #conclude(this: void, socket: Socket, errno: number): void {
+    socket.#note(socket.#target!, errno);
+    socket.#icmp = socket.#attempt?.icmp ?? null;
+    socket.#attempt = null;
   }
 
   /** What has gone before, for an attempt that goes to an address. */
@@ -1100,6 +1541,208 @@ export class Socket implements Disposable {
       this.#family === abi.AF_INET6;
     if (this.#fd < 0 || !isInet) return this.#icmp;
     return takeIcmp(this.#libc, this.#fd) ?? this.#icmp;
+  }
+
+  /** Whether the runtime's streams can take it over, as far as that shows. */
+  #checkStream(method: string): void {
+    const type = this.getOption("type");
+    if (type !== "stream") {
+      throw new TypeError(
+        `Cannot use ${method} on a socket of type ${
+          show(type)
+        }: it takes streams`,
+      );
+    }
+    if (this.remoteAddress === null) {
+      throw errnoError("ENOTCONN", { syscall: "getpeername" });
+    }
+  }
+
+  #addrOf(name: string, address: Address): SocketAddr {
+    const isStream = this.getOption("type") === "stream";
+    switch (address.family) {
+      case "inet":
+      case "inet6": {
+        const { hostname, port } = address;
+        const zone = address.family === "inet6" && address.scopeId !== 0 &&
+            !hostname.includes("%")
+          ? `%${address.scopeId}`
+          : "";
+        const transport = isStream ? "tcp" : "udp";
+        return { transport, hostname: hostname + zone, port };
+      }
+      case "unix": {
+        const { path, abstract } = address;
+        const transport = isStream ? "unix" : "unixpacket";
+        return { transport, path: abstract ? `\0${path}` : path };
+      }
+      case "vsock": {
+        const { cid, port } = address;
+        return { transport: "vsock", cid, port };
+      }
+      default:
+        throw new NotSupportedError(`${name} of ${address}`, doorFor().runtime);
+    }
+  }
+
+  /** Checks what is to be sent, and asks for permission. */
+  #demandSend(data: Uint8Array, to: Address | null, flags: number): void {
+    checkBytes("data", data);
+    checkInteger("flags", flags, INT_MAX);
+    if (to !== null) demandAddress(to);
+    this.#use("sendto", to);
+    if (to !== null) demand(this.#libc, to);
+    else if (this.#adopted && !this.#libc.permissions.net()) {
+      const peer = this.remoteAddress;
+      if (peer !== null) demand(this.#libc, peer);
+      else this.#libc.permissions.demandAll(false);
+    }
+  }
+
+  /** Calls sendto(2) once. */
+  #send(data: Uint8Array, to: Address | null, flags: number): number {
+    const { abi } = this.#libc;
+    const bytes = to === null ? null : bytesOf(to);
+    return this.#libc.sendto(
+      this.#fd,
+      data.length === 0 ? NOTHING : data,
+      Math.min(data.length, LARGEST_TRANSFER),
+      flags | (abi.MSG_NOSIGNAL ?? 0),
+      bytes,
+      bytes === null ? 0 : bytes.length,
+    );
+  }
+
+  /** Receives without holding the thread; `from` takes the sender. */
+  async #receiveAsync(
+    buffer: Uint8Array,
+    options: ReceiveOptions & WaitOptions,
+    from: Address[] | null,
+  ): Promise<number> {
+    const { flags = 0 } = options;
+    const timeout = checkTimeout(options.timeout);
+    checkBytes("buffer", buffer);
+    checkInteger("flags", flags, INT_MAX);
+    const { abi } = this.#libc;
+    const room = buffer.length;
+    return await this.#transfer(
+      "recvfrom",
+      null,
+      abi.POLLIN,
+      timeout,
+      options,
+      () => {
+        checkWhole("buffer", buffer, room);
+        offerRoom(abi);
+        const result = this.#libc.recvfrom(
+          this.#fd,
+          room === 0 ? NOTHING : buffer,
+          Math.min(room, LARGEST_TRANSFER),
+          flags | abi.MSG_DONTWAIT,
+          from === null ? null : sockaddr,
+          from === null ? null : length,
+        );
+        if (result >= 0 && from !== null) {
+          const filled = filledRoom(abi);
+          from[0] = filled === 0
+            ? unspecified()
+            : decodeAddress(sockaddr, filled);
+        }
+        return result;
+      },
+    );
+  }
+
+  /** Makes a call again and again until it need not wait. */
+  async #transfer(
+    syscall: "recvfrom" | "sendto",
+    address: Address | null,
+    events: number,
+    timeout: number,
+    { signal }: WaitOptions,
+    call: () => number,
+  ): Promise<number> {
+    const start = performance.now();
+    const end = start + timeout;
+    const libc = this.#libc;
+    const { errnos, POLLERR } = libc.abi;
+    const context = { syscall, address: address?.toString() };
+    this.#use(syscall, address);
+    signal?.throwIfAborted();
+    await takeTurn(libc);
+    let isStuck = false;
+    for (;;) {
+      // Whoever had a turn meanwhile may have done either.
+      if (this.#fd < 0) throw canceled(syscall, context);
+      signal?.throwIfAborted();
+      const result = call();
+      if (result === -errnos.EINTR!) continue;
+      if (result !== -errnos.EAGAIN!) {
+        return this.#check(syscall, result, address);
+      }
+      const now = performance.now();
+      const answer: number = isStuck
+        ? await this.#wait(0, Math.min(end, now + STUCK_PAUSE), signal)
+        : await this.#wait(events, end, signal);
+      if (answer === ABORTED) throw signal!.reason;
+      if (answer === CLOSED) throw canceled(syscall, context);
+      if (answer < 0) this.#check("poll", answer);
+      if (answer === 0 && performance.now() >= end) {
+        throw errnoError("ETIMEDOUT", {
+          ...context,
+          elapsed: performance.now() - start,
+          timeoutKind: "deadline",
+          detail: `${
+            syscall === "sendto" ? "no room" : "nothing came"
+          } within ${Math.round(timeout)} ms`,
+        });
+      }
+      // The kernel's queue of ICMP errors makes POLLERR come back for ever.
+      if ((answer & POLLERR) !== 0) this.#takeIcmp();
+      isStuck = !isStuck && answer !== 0;
+    }
+  }
+
+  /**
+   * Waits for events.
+   *
+   * @returns Those that came, 0 at the end, `-errno`, `CLOSED` or `ABORTED`.
+   */
+  #wait(
+    events: number,
+    end: number,
+    signal: AbortSignal | undefined,
+  ): Promise<number> {
+    if (!this.#isRef) return this.#lookAgain(events, end, signal);
+    this.#hasWaited = true;
+    return waitFor(this.#libc, this.#fd, events, end, signal).then((answer) =>
+      // It may have been unref() that called it off.
+      answer === CLOSED && this.#fd >= 0
+        ? this.#wait(events, end, signal)
+        : answer
+    );
+  }
+
+  /** The same, without keeping the process alive. */
+  async #lookAgain(
+    events: number,
+    end: number,
+    signal: AbortSignal | undefined,
+  ): Promise<number> {
+    const { setTimeout } = builtin<typeof timers>("node:timers");
+    const { EINTR } = this.#libc.abi.errnos;
+    for (;;) {
+      if (this.#fd < 0) return CLOSED;
+      if (signal?.aborted) return ABORTED;
+      if (this.#isRef) return await this.#wait(events, end, signal);
+      const answer = pollFd(this.#libc, this.#fd, events, 0);
+      if (answer !== 0 && answer !== -EINTR!) return answer;
+      const left = end - performance.now();
+      if (left <= 0) return 0;
+      await new Promise<void>((resolve) => {
+        setTimeout(resolve, Math.min(LOOK_PAUSE, Math.ceil(left))).unref();
+      });
+    }
   }
 
   #mask(events: WaitEvents): number {
@@ -1134,7 +1777,7 @@ export class Socket implements Disposable {
     for (;;) {
       const result = this.#libc.recvfrom(
         this.#fd,
-        buffer,
+        size === 0 ? NOTHING : buffer,
         size,
         flags,
         from,
@@ -1238,6 +1881,15 @@ function boundTo(socket: Socket): string | undefined {
   return room < port + 2 || (sockaddr[port] === 0 && sockaddr[port + 1] === 0)
     ? undefined
     : decodeAddress(sockaddr, room).toString();
+}
+
+/** Makes sure that memory is as large as it was when a call began to wait. */
+function checkWhole(name: string, bytes: Uint8Array, length: number): void {
+  if (bytes.length >= length) return;
+  throw new TypeError(
+    `Cannot use ${name} of ${length} bytes: its memory was taken away ` +
+      `meanwhile, ${bytes.length} are left`,
+  );
 }
 
 /** Whether a socket can reach nobody but the peer that it is given. */

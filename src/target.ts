@@ -46,6 +46,16 @@ export interface TcpTarget {
   /** The port to connect from. */
   readonly localPort?: number | undefined;
   /**
+   * The lowest and the highest port to connect from, instead of a `localPort`.
+   *
+   * Where the system can be told so and hands out ports of that range by
+   * itself, it chooses one when it connects, and one port can serve connections
+   * to different peers (`IP_LOCAL_PORT_RANGE`, Linux 6.3). Everywhere else the
+   * ports are tried one after the other, from a random one on; if all are
+   * taken, the error is that of the last: `EADDRINUSE`.
+   */
+  readonly localPortRange?: readonly [low: number, high: number] | undefined;
+  /**
    * The network interface that the connection is bound to, by name.
    * `SO_BINDTODEVICE` on Linux, `IP_BOUND_IF` on Darwin and illumos.
    */
@@ -132,6 +142,7 @@ function planTcp(c: Libc, options: TcpTarget): Plan {
     checkOption(c.abi, "interface", options.interface);
   }
   if (localPort !== undefined) checkInteger("localPort", localPort, MAX_PORT);
+  checkPortRange(options);
   const from = localOf(options);
   const family = familyOf(options, from);
   const address = parseIp(hostname, port);
@@ -152,6 +163,28 @@ function planTcp(c: Libc, options: TcpTarget): Plan {
   }
   c.permissions.demandHost(hostname, port);
   return { addresses: { hostname, port, family }, local };
+}
+
+function checkPortRange({ localPort, localPortRange: range }: TcpTarget): void {
+  if (range === undefined) return;
+  if (!Array.isArray(range) || range.length !== 2) {
+    throw new TypeError(
+      `Cannot use localPortRange ${show(range)}: it is not a pair of ports`,
+    );
+  }
+  if (localPort !== undefined) {
+    throw new TypeError(
+      `Cannot use localPortRange ${show(range)}: localPort is given, too`,
+    );
+  }
+  const low = checkInteger("localPortRange[0]", range[0], MAX_PORT);
+  const high = checkInteger("localPortRange[1]", range[1], MAX_PORT);
+  if (low === 0 || low > high) {
+    throw new RangeError(
+      `Cannot use localPortRange ${show(range)}: ` +
+        (low === 0 ? "ports begin at 1" : "the lower port comes first"),
+    );
+  }
 }
 
 /** No particular address of a family, on a particular port. */

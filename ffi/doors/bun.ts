@@ -68,6 +68,16 @@ export const bunDoor: Door = {
 
   openPoll,
 
+  runtime: "Bun",
+
+  // `new net.Socket({ fd })` never reads (Bun 1.3).
+  bunSocket(fd, socket): Promise<unknown> {
+    const { Bun } = globalThis as unknown as {
+      Bun: { connect(options: object): Promise<unknown> };
+    };
+    return Bun.connect({ fd, socket });
+  },
+
   permissions: {
     net: () => true,
     files: () => true,

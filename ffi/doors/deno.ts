@@ -1,3 +1,4 @@
+import type * as net from "node:net";
 import type {
   CFunctions,
   CType,
@@ -48,6 +49,16 @@ export const denoDoor: Door = {
   // A number takes 100 ns longer, off the path that the optimizer compiles
   // (Deno 2.9).
   size: BigInt,
+
+  runtime: "Deno",
+
+  nodeSocket(fd): net.Socket {
+    const { process } = globalThis as unknown as {
+      process: { getBuiltinModule(name: string): typeof net };
+    };
+    const { Socket } = process.getBuiltinModule("node:net");
+    return new Socket({ fd, readable: true, writable: true });
+  },
 
   get permissions(): Permissions {
     return denoPermissions();

@@ -1,3 +1,4 @@
+import type * as net from "node:net";
 import type {
   CFunctions,
   CType,
@@ -31,7 +32,8 @@ type Poll = ReturnType<NonNullable<Door["openPoll"]>>;
 /** What is used of `process`. */
 interface NodeProcess {
   readonly execArgv: readonly string[];
-  getBuiltinModule(name: string): NodeFfi | undefined;
+  getBuiltinModule(name: "node:ffi"): NodeFfi | undefined;
+  getBuiltinModule(name: "node:net"): typeof net;
   /** There under `--permission` and `--permission-audit` alone. */
   readonly permission?: { has(scope: string): boolean };
 }
@@ -91,6 +93,13 @@ export const nodeDoor: Door = {
   },
 
   openPoll,
+
+  runtime: "Node",
+
+  nodeSocket(fd): net.Socket {
+    const { Socket } = nodeProcess().getBuiltinModule("node:net");
+    return new Socket({ fd, readable: true, writable: true });
+  },
 
   permissions: nodePermissions(),
 };

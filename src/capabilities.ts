@@ -1,0 +1,148 @@
+/**
+ * What this system and its kernel can do, asked before it is needed.
+ *
+ * @module
+ */
+import { type Libc, libc } from "../ffi/libc.ts";
+import { ErrnoError, isErrno } from "./errors.ts";
+import {
+  isSupported,
+  optionNames,
+  type ReadableSocketOptionName,
+  type SocketOptionName,
+} from "./options.ts";
+import { Socket, type SocketOpenOptions } from "./socket.ts";
+
+/** What {@linkcode capabilities} answers. */
+export interface Capabilities {
+  /** The system. */
+  readonly os: string;
+  /** The processor. */
+  readonly arch: string;
+  /**
+   * Each option by its name, and whether it is there: the system has it, and
+   * the kernel is not too old for it. `md5`, and whatever else can be set only,
+   * is answered from what is known of the system.
+   */
+  readonly options: Readonly<
+    Record<SocketOptionName | ReadableSocketOptionName, boolean>
+  >;
+  /** Whether IPv6 sockets open. */
+  readonly ipv6: boolean;
+  /** Whether Unix-domain sockets of the kind `"seqpacket"` open. */
+  readonly unixSeqpacket: boolean;
+  /** Whether there are Unix-domain names outside the file system. */
+  readonly abstractUnix: boolean;
+  /** Whether vsock sockets open. */
+  readonly vsock: boolean;
+  /** Whether sockets of Multipath TCP open. */
+  readonly multipath: boolean;
+  /** Whether sockets of SCTP open. */
+  readonly sctp: boolean;
+  /** Whether this program may open raw sockets. */
+  readonly raw: boolean;
+  /** Whether {@linkcode Socket.tcpInfo} tells something. */
+  readonly tcpInfo: boolean;
+  /**
+   * Whether the kernel keeps who sent an ICMP error, which
+   * {@linkcode ErrnoError.icmp} then tells.
+   */
+  readonly icmp: boolean;
+}
+
+/**
+ * Tells what this system can do.
+ *
+ * Opens a few sockets and closes them again; nothing is sent, bound or
+ * connected. What a packet filter or a router forbids is not in it.
+ *
+ * @returns The answers, as of now.
+ * @throws The runtime's own error, unless the program may call the C library.
+ *
+ * @example An option where there is one
+ * ```ts
+ * import { capabilities, Socket } from "@einprogress/connect";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const { options } = capabilities();
+ * using socket = Socket.open();
+ * if (options.userTimeout) {
+ *   socket.setOption("userTimeout", 1500);
+ *   assertEquals(socket.getOption("userTimeout"), 1500);
+ * }
+ * ```
+ *
+ * C: `socket(2)`, `getsockopt(2)`.
+ */
+export function capabilities(): Capabilities {
+  const c = libc();
+  const { abi } = c;
+  const { os, arch } = abi;
+  return {
+    os,
+    arch,
+    options: optionsOf(c),
+    ipv6: opens({ family: "inet6" }),
+    unixSeqpacket: opens({ family: "unix", type: "seqpacket" }),
+    abstractUnix: abi.abstractUnix,
+    vsock: abi.AF_VSOCK !== null && opens({ family: "vsock" }),
+    multipath: abi.IPPROTO_MPTCP !== null && opens({ protocol: "mptcp" }),
+    sctp: opens({ protocol: "sctp" }),
+    raw: opensRaw(c),
+    tcpInfo: abi.tcpInfo !== null,
+    icmp: abi.errorQueue !== null,
+  };
+}
+
+function opens(options: SocketOpenOptions): boolean {
+  try {
+    Socket.open(options).close();
+    return true;
+  } catch (error) {
+    if (error instanceof ErrnoError) return false;
+    throw error;
+  }
+}
+
+/** Raw sockets go past every rule about addresses, so the runtime may object. */
+function opensRaw(c: Libc): boolean {
+  return c.permissions.net() && opens({ type: "raw", protocol: "icmp" });
+}
+
+function optionsOf({ abi }: Libc): Capabilities["options"] {
+  const families = ["inet", "inet6"] as const;
+  const sockets = families.flatMap((family) => {
+    try {
+      return [Socket.open({ family })];
+    } catch (error) {
+      if (error instanceof ErrnoError) return [];
+      throw error;
+    }
+  });
+  try {
+    const answers = optionNames().map((name) =>
+      [
+        name,
+        isSupported(abi, name) &&
+        (sockets.length === 0 ||
+          sockets.some((socket) => isKnown(socket, name))),
+      ] as const
+    );
+    return Object.fromEntries(answers) as unknown as Capabilities["options"];
+  } finally {
+    for (const socket of sockets) socket.close();
+  }
+}
+
+/** Whether the kernel knows an option; one that is too old for it does not. */
+function isKnown(
+  socket: Socket,
+  name: SocketOptionName | ReadableSocketOptionName,
+): boolean {
+  try {
+    socket.getOption(name as ReadableSocketOptionName);
+    return true;
+  } catch (error) {
+    return !isErrno(error, "ENOPROTOOPT");
+  }
+}

@@ -1,0 +1,53 @@
+/**
+ * Tells of descriptors whose owners were garbage-collected without having
+ * given them up.
+ *
+ * Registering each owner with the garbage collector costs a few percent of a
+ * connect, so that owners share a witness: it is collected once all of them
+ * are, and what is still on its list then has been lost.
+ *
+ * @module
+ */
+import type process from "node:process";
+import { builtin } from "./builtin.ts";
+
+/** How many owners share a witness, and so wait for each other's end. */
+const OWNERS = 32;
+
+/** What each of its owners refers to, and nobody else does. */
+export class Witness {
+  readonly #open = new Set<number>();
+  #owners = 0;
+
+  static #latest: WeakRef<Witness> | null = null;
+
+  /** Open descriptors stay so: by then, they might be in other hands. */
+  static readonly #lost = new FinalizationRegistry<Set<number>>((open) => {
+    const { emitWarning } = builtin<typeof process>("node:process");
+    for (const fd of open) {
+      emitWarning(
+        `A Socket was garbage-collected that nobody had closed: descriptor ` +
+          `${fd} stays open`,
+        { type: "UnclosedSocketWarning", code: "EINPROGRESS_UNCLOSED" },
+      );
+    }
+  });
+
+  /** Puts a descriptor on a witness's list; its owner has to keep the witness. */
+  static of(fd: number): Witness {
+    let witness = Witness.#latest?.deref();
+    if (witness === undefined || witness.#owners === OWNERS) {
+      witness = new Witness();
+      Witness.#lost.register(witness, witness.#open);
+      Witness.#latest = new WeakRef(witness);
+    }
+    witness.#owners++;
+    witness.#open.add(fd);
+    return witness;
+  }
+
+  /** Takes a descriptor off the list: its owner has given it up. */
+  release(fd: number): void {
+    this.#open.delete(fd);
+  }
+}
