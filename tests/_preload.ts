@@ -7,6 +7,16 @@
  */
 import { doorFor, libc, newMemory } from "../ffi/libc.ts";
 
+/** What Bun has in the place of `--expose-gc`. */
+const { Bun } = globalThis as unknown as { Bun?: { gc(force: boolean): void } };
+if (Bun !== undefined) {
+  Object.assign(globalThis, {
+    gc({ type = "major" } = {}): void {
+      Bun.gc(type === "major");
+    },
+  });
+}
+
 /** Milliseconds in which a worker starts. */
 const START = 200;
 

@@ -1,5 +1,5 @@
 /**
- * Lets Bun and Node find what tests import by name, where the import map of `tests/npm/` says.
+ * Lets Node find what tests import by name, where the import map of `tests/npm/` says.
  *
  * Preloaded by `tests/run.ts`, which also says where the packages of npm are: `EINPROGRESS_PACKAGES` is a `node_modules`.
  *
@@ -7,7 +7,7 @@
  */
 import { readFileSync } from "node:fs";
 import process from "node:process";
-import { fileURLToPath, pathToFileURL } from "node:url";
+import { pathToFileURL } from "node:url";
 
 const MAP = new URL("./npm/import_map.json", import.meta.url);
 
@@ -27,18 +27,6 @@ function find(specifier: string): URL | null {
   return new URL(specifier, packages);
 }
 
-interface BunPlugin {
-  plugin(plugin: {
-    name: string;
-    setup(build: {
-      onResolve(
-        options: { filter: RegExp },
-        resolve: (args: { path: string }) => { path: string } | undefined,
-      ): void;
-    }): void;
-  }): void;
-}
-
 interface NodeModule {
   registerHooks(hooks: {
     resolve(
@@ -49,24 +37,12 @@ interface NodeModule {
   }): void;
 }
 
-if ("Bun" in globalThis) {
-  const { Bun } = globalThis as unknown as { Bun: BunPlugin };
-  Bun.plugin({
-    name: "import map",
-    setup(build) {
-      build.onResolve({ filter: /^[@a-z]/ }, ({ path }) => {
-        const url = find(path);
-        return url === null ? undefined : { path: fileURLToPath(url) };
-      });
-    },
-  });
-} else {
-  const { registerHooks } = process.getBuiltinModule(
-    "node:module",
-  ) as unknown as NodeModule;
-  registerHooks({
-    resolve(specifier, context, next) {
-      return next(find(specifier)?.href ?? specifier, context);
-    },
-  });
-}
+const { registerHooks } = process.getBuiltinModule(
+  "node:module",
+) as unknown as NodeModule;
+
+registerHooks({
+  resolve(specifier, context, next) {
+    return next(find(specifier)?.href ?? specifier, context);
+  },
+});

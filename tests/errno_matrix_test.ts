@@ -163,21 +163,20 @@ async function everyWay(
   const kept: Disposable[] = [];
 
   const stop = new Int32Array(new SharedArrayBuffer(4));
-  let forger: Worker | undefined;
   if (rows.some(({ hostname }) => /^127\.[1-9]/.test(hostname ?? ""))) {
+    const { Worker } = process.getBuiltinModule("node:worker_threads");
     const script = `
-      const api = await import(${
-      JSON.stringify(libcUrl.replace("ffi/libc.ts", "mod.ts"))
+      const { parentPort, workerData } = process.getBuiltinModule(
+        "node:worker_threads",
+      );
+      import(${JSON.stringify(libcUrl.replace("ffi/libc.ts", "mod.ts"))})
+        .then((api) => {
+          (${forge})(api, workerData, () => parentPort.postMessage("ready"));
+        });`;
+    const forger = new Worker(script, { eval: true, workerData: stop });
+    await new Promise((resolve, reject) => {
+      forger.once("message", resolve).once("error", reject);
     });
-      onmessage = ({ data }) => {
-        (${forge})(api, data, () => postMessage("ready"));
-        close();
-      };`;
-    const blob = new Blob([script], { type: "text/javascript" });
-    forger = new Worker(URL.createObjectURL(blob), { type: "module" });
-    const ready = new Promise((resolve) => forger!.onmessage = resolve);
-    forger.postMessage(stop);
-    await ready;
   }
 
   let devices = 0;
@@ -779,11 +778,13 @@ for (const abi of TABLES) {
       using tried = open();
       assertEquals(tried.tryConnect(address), errno, code);
       if (CATALOG[code]!.continues && code !== "EALREADY") continue;
+      using blocking = open();
+      using waiting = open();
       const calls: (() => unknown)[] = [
         () => connectSync({ port: 9 }),
         () => connect({ port: 9 }),
-        () => open().connectSync(address),
-        () => open().connect(address),
+        () => blocking.connectSync(address),
+        () => waiting.connect(address),
       ];
       for (const call of calls) {
         const error = await outcome(call);

@@ -579,25 +579,25 @@ test("a worker's error keeps code and errno as plain data, and loses them as an 
   const { error, facts } = await inChild(
     {},
     async (_api, mod, port) => {
+      const { Worker } = process.getBuiltinModule("node:worker_threads");
       const script = `
-        import { connectSync } from ${JSON.stringify(mod)};
-        onmessage = ({ data: port }) => {
+        const { parentPort, workerData } = process.getBuiltinModule(
+          "node:worker_threads",
+        );
+        import(${JSON.stringify(mod)}).then(({ connectSync }) => {
           try {
-            connectSync({ port });
+            connectSync({ port: workerData });
           } catch (error) {
-            postMessage({ error, facts: error.toJSON() });
+            parentPort.postMessage({ error, facts: error.toJSON() });
           }
-        };`;
-      const blob = new Blob([script], { type: "text/javascript" });
-      const worker = new Worker(URL.createObjectURL(blob), { type: "module" });
+        });`;
+      const worker = new Worker(script, { eval: true, workerData: port });
       const { error, facts } = await new Promise<
         { error: Error; facts: ErrnoFacts }
       >((resolve, reject) => {
-        worker.onmessage = ({ data }) => resolve(data);
-        worker.onerror = reject;
-        worker.postMessage(port);
+        worker.once("message", resolve).once("error", reject);
       });
-      worker.terminate();
+      await worker.terminate();
       const { message } = error;
       return { error: { message, hasCode: "code" in error }, facts };
     },

@@ -322,6 +322,7 @@ function fakeDoor(
 ): Door & { readonly asked: string[] } {
   const asked: string[] = [];
   return {
+    runtime: "fake",
     asked,
     openable,
     open(name, declarations, nfdsSize) {

@@ -4,7 +4,9 @@
  * `deno.json` takes `@std` from JSR, as every user of Deno expects. Where JSR is out of reach, an import map puts what npm
  * has of it in its place, and the tests are the same.
  *
- *     run.ts test [FLAGS] [FILES]     all tests and the examples in the docs, or FILES
+ *     run.ts test [FLAGS] [FILES]     all tests and the examples in the docs, then all tests on Bun and Node; or FILES on Deno
+ *     run.ts bun [FLAGS] [FILES]      all tests, or FILES, on Bun
+ *     run.ts node [FLAGS] [FILES]     the same on Node
  *     run.ts check [FLAGS] [FILES]    the types of everything, or of FILES
  *
  * @module
@@ -13,6 +15,10 @@
 const IMPORT_MAP = "tests/npm/import_map.json";
 /** Milliseconds after which JSR counts as out of reach. */
 const PROBE_TIMEOUT = 20_000;
+/** Milliseconds in which npm has to come up with two runtimes. */
+const FETCH_TIMEOUT = 300_000;
+/** Milliseconds that one test may take on Bun, and one file on Node. */
+const TEST_TIMEOUT = 600_000;
 
 const COMMANDS: Readonly<Record<string, { flags: string[]; files: string[] }>> =
   {
@@ -29,39 +35,230 @@ const COMMANDS: Readonly<Record<string, { flags: string[]; files: string[] }>> =
     check: { flags: [], files: ["mod.ts", "src", "ffi", "tests", "bench"] },
   };
 
+/** The runtimes beside Deno; npm has them all. */
+type Runtime = "bun" | "node";
+const RUNTIMES: Readonly<Record<Runtime, string>> = {
+  bun: "bun@1.4.4",
+  node: "node@26.10.0",
+};
+/** `@std` as npm has it, for those that know no JSR. */
+const STD = "deno-std@1.4.0";
+
+/** What is about Deno itself: its permissions, its test runner. */
+const DENO_ALONE: readonly string[] = [
+  "tests/harness_test.ts",
+  "tests/permissions_test.ts",
+];
+
+/** How a run of the tests went. */
+interface Outcome {
+  code: number;
+  /** One line, in words. */
+  summary: string;
+}
+
 Deno.exit(await main(Deno.args));
 
 async function main([name = "test", ...args]: string[]): Promise<number> {
-  const command = COMMANDS[name];
-  if (command === undefined) {
-    print(`Cannot run "${name}": it is none of ${Object.keys(COMMANDS)}`);
-    return 2;
+  const folder = await Deno.makeTempDir();
+  try {
+    return await run(name, args, folder);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
   }
+}
+
+async function run(
+  name: string,
+  args: string[],
+  folder: string,
+): Promise<number> {
+  const skips = `${folder}/skips`;
+  await Deno.writeTextFile(skips, "");
+  const outcomes: Outcome[] = [];
+  if (name === "bun" || name === "node") {
+    outcomes.push(...await runElsewhere([name], args, folder));
+  } else if (COMMANDS[name] === undefined) {
+    const known = [...Object.keys(COMMANDS), ...Object.keys(RUNTIMES)];
+    print(`Cannot run "${name}": it is none of ${known}`);
+    return 2;
+  } else {
+    outcomes.push(await runDeno(name, args, folder));
+    if (name === "test" && !args.some(isFile)) {
+      outcomes.push(...await runElsewhere(["bun", "node"], [], folder));
+    }
+  }
+  const lines = (await Deno.readTextFile(skips)).trim();
+  if (lines !== "") print(`Skipped, and why:\n${lines}`);
+  if (name !== "check") print(outcomes.map((one) => one.summary).join("\n"));
+  return outcomes.find(({ code }) => code !== 0)?.code ?? 0;
+}
+
+async function runDeno(
+  name: string,
+  args: string[],
+  folder: string,
+): Promise<Outcome> {
+  const command = COMMANDS[name]!;
   const map = await jsrReachable() ? [] : [`--import-map=${IMPORT_MAP}`];
   if (map.length > 0) {
     print("JSR is out of reach: @std comes from npm for this run.");
   }
   const files = args.some(isFile) ? [] : command.files;
-  const skips = await Deno.makeTempFile();
-  try {
-    const { code } = await new Deno.Command(Deno.execPath(), {
-      args: [name, ...command.flags, ...map, ...args, ...files],
-      env: { EINPROGRESS_SKIPS: skips },
-    }).spawn().status;
-    const lines = (await Deno.readTextFile(skips)).trim();
-    if (lines !== "") print(`Skipped, and why:\n${lines}`);
-    return code;
-  } finally {
-    await Deno.remove(skips);
+  const report = `${folder}/deno.xml`;
+  const junit = name === "test" ? [`--junit-path=${report}`] : [];
+  const { code } = await new Deno.Command(Deno.execPath(), {
+    args: [name, ...command.flags, ...junit, ...map, ...args, ...files],
+    env: { EINPROGRESS_SKIPS: `${folder}/skips` },
+  }).spawn().status;
+  return { code, summary: await summarize("deno", code, report) };
+}
+
+/** Runs the tests on other runtimes, where npm has them. */
+async function runElsewhere(
+  runtimes: Runtime[],
+  args: string[],
+  folder: string,
+): Promise<Outcome[]> {
+  const packages = await fetchPackages();
+  if (packages === null) {
+    return runtimes.map((runtime) => ({
+      code: 0,
+      summary: `SKIP ${runtime}: npx ${RUNTIMES[runtime]} does not work here`,
+    }));
   }
+  const files = args.some(isFile) ? [] : await testFiles();
+  const outcomes: Outcome[] = [];
+  for (const runtime of runtimes) {
+    const report = `${folder}/${runtime}.xml`;
+    const flags = runtime === "bun"
+      ? await bunFlags(packages, report, folder)
+      : nodeFlags(report);
+    print(`\nOn ${RUNTIMES[runtime]}:`);
+    const { code } = await new Deno.Command(`${packages}/.bin/${runtime}`, {
+      args: [...flags, ...args, ...files],
+      env: {
+        EINPROGRESS_SKIPS: `${folder}/skips`,
+        EINPROGRESS_PACKAGES: packages,
+      },
+    }).spawn().status;
+    const summary = await summarize(RUNTIMES[runtime], code, report);
+    outcomes.push({ code, summary });
+  }
+  return outcomes;
+}
+
+/** The `node_modules` in which npx keeps both runtimes and `@std`, `null` where it cannot have them. */
+async function fetchPackages(): Promise<string | null> {
+  const packages = [...Object.values(RUNTIMES), STD];
+  try {
+    const { success, stdout } = await new Deno.Command("npx", {
+      args: [
+        "-y",
+        ...packages.map((name) => `--package=${name}`),
+        "-c",
+        // Both start, and the first of PATH is the one that npx made.
+        'bun --version >&2 && node --version >&2 && echo "${PATH%%:*}"',
+      ],
+      stdin: "null",
+      stderr: "null",
+      signal: AbortSignal.timeout(FETCH_TIMEOUT),
+    }).output();
+    const bin = new TextDecoder().decode(stdout).trim();
+    return success && bin.endsWith("/.bin")
+      ? bin.slice(0, -"/.bin".length)
+      : null;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return null;
+    throw error;
+  }
+}
+
+/** Bun resolves by a tsconfig.json; this one says what the import map says. */
+async function bunFlags(
+  packages: string,
+  report: string,
+  folder: string,
+): Promise<string[]> {
+  const tests = `${Deno.cwd()}/tests`;
+  const paths = Object.entries(await readImports()).map(([name, target]) =>
+    target.startsWith(".")
+      ? [name, [`${tests}/npm/${target}`]]
+      : [`${name}*`, [`${packages}/${name}*`]]
+  );
+  const config = `${folder}/tsconfig.json`;
+  await Deno.writeTextFile(
+    config,
+    JSON.stringify({
+      compilerOptions: { baseUrl: "/", paths: Object.fromEntries(paths) },
+    }),
+  );
+  return [
+    "test",
+    `--tsconfig-override=${config}`,
+    "--preload=./tests/_preload.ts",
+    `--timeout=${TEST_TIMEOUT}`,
+    "--reporter=junit",
+    `--reporter-outfile=${report}`,
+  ];
+}
+
+function nodeFlags(report: string): string[] {
+  return [
+    "--no-warnings",
+    "--expose-gc",
+    "--import=./tests/_resolve.ts",
+    "--import=./tests/_preload.ts",
+    "--test",
+    "--test-concurrency=1",
+    `--test-timeout=${TEST_TIMEOUT}`,
+    "--test-reporter=dot",
+    "--test-reporter-destination=stdout",
+    "--test-reporter=junit",
+    `--test-reporter-destination=${report}`,
+  ];
+}
+
+async function testFiles(): Promise<string[]> {
+  const files = [];
+  for await (const { name } of Deno.readDir("tests")) {
+    if (name.endsWith("_test.ts")) files.push(`./tests/${name}`);
+  }
+  return files.filter((file) => !DENO_ALONE.includes(file.slice(2))).sort();
+}
+
+/** What a report in the format of JUnit comes to, as far as there is one. */
+async function summarize(
+  runtime: string,
+  code: number,
+  report: string,
+): Promise<string> {
+  let text = "";
+  try {
+    text = await Deno.readTextFile(report);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+  function count(tag: string): number {
+    return text.split(`<${tag}`).length - 1;
+  }
+  const [all, failed, skipped] = [
+    count("testcase"),
+    count("failure"),
+    count("skipped"),
+  ];
+  const end = code === 0 ? "ok" : `ended with code ${code}`;
+  return `${runtime}: ${all! - failed! - skipped!} passed, ${skipped} ` +
+    `skipped, ${failed} failed: ${end}`;
+}
+
+async function readImports(): Promise<Record<string, string>> {
+  return JSON.parse(await Deno.readTextFile(IMPORT_MAP)).imports;
 }
 
 /** Whether what the tests import of `@std` resolves, by way of the cache or of the network. */
 async function jsrReachable(): Promise<boolean> {
-  const map: { imports: Record<string, string> } = JSON.parse(
-    await Deno.readTextFile(IMPORT_MAP),
-  );
-  const imports = Object.keys(map.imports)
+  const imports = Object.keys(await readImports())
     .filter((name) => name.startsWith("@std/"))
     .map((name) => `import ${JSON.stringify(name)};`);
   const { success } = await new Deno.Command(Deno.execPath(), {

@@ -355,22 +355,35 @@ const SOMEWHERE = inet("127.0.0.1", 9);
 /** A use of each method and property but those that a closed socket answers. */
 const USES: Readonly<Record<string, (socket: Socket) => unknown>> = {
   bind: (socket) => socket.bind(SOMEWHERE),
+  closeWrite: (socket) => socket.closeWrite(),
   connect: (socket) => socket.connect(SOMEWHERE),
   connectSync: (socket) => socket.connectSync(SOMEWHERE),
   detach: (socket) => socket.detach(),
+  disconnect: (socket) => socket.disconnect(),
   getOption: (socket) => socket.getOption("ttl"),
+  localAddr: (socket) => socket.localAddr,
   localAddress: (socket) => socket.localAddress,
   nonblocking: (socket) => socket.nonblocking,
   poll: (socket) => socket.poll("POLLIN", 0),
+  read: (socket) => socket.read(BYTES),
+  readable: (socket) => socket.readable,
   ready: (socket) => socket.ready("POLLIN", { timeout: 0 }),
+  recv: (socket) => socket.recv(BYTES),
+  recvFrom: (socket) => socket.recvFrom(BYTES),
   recvFromSync: (socket) => socket.recvFromSync(BYTES),
   recvSync: (socket) => socket.recvSync(BYTES),
+  remoteAddr: (socket) => socket.remoteAddr,
   remoteAddress: (socket) => socket.remoteAddress,
+  send: (socket) => socket.send(BYTES),
   sendSync: (socket) => socket.sendSync(BYTES),
   setOption: (socket) => socket.setOption("ttl", 3),
   shutdown: (socket) => socket.shutdown("both"),
   takeError: (socket) => socket.takeError(),
   tcpInfo: (socket) => socket.tcpInfo(),
+  toBunSocket: (socket) => socket.toBunSocket({}),
+  toNodeSocket: (socket) => socket.toNodeSocket(),
+  writable: (socket) => socket.writable,
+  write: (socket) => socket.write(BYTES),
 };
 
 /** More ways to use some of them. */
@@ -390,7 +403,9 @@ const STILL_ANSWERED: readonly string[] = [
   "closed",
   "constructor",
   "fd",
+  "ref",
   "tryConnect",
+  "unref",
 ];
 
 test("Socket throws EBADF for every use after close(), and calls nothing", async () => {

@@ -1,0 +1,363 @@
+import {
+  assert,
+  assertEquals,
+  assertInstanceOf,
+  assertNotEquals,
+  assertThrows,
+} from "@std/assert";
+import { currentAbi, libc } from "../ffi/libc.ts";
+import {
+  type Address,
+  Errno,
+  type ErrnoCode,
+  ErrnoError,
+  inet,
+  inet6,
+  type InetAddress,
+  Socket,
+  type SocketFamily,
+  unspecified,
+} from "../mod.ts";
+import {
+  blackHole,
+  canBlackHole,
+  canIsolate,
+  inChild,
+  listen,
+  watchLibc,
+} from "./_fixtures.ts";
+import { canIpv6, needs, test } from "./_harness.ts";
+
+const abi = currentAbi();
+const system = libc();
+const onLinux = abi.os === "linux" ? null : "what Linux answers";
+
+/** Milliseconds that no test waits for, unless something is wrong. */
+const AGES = 60_000;
+
+/** The families whose loopback datagrams are tested. */
+const LOOPBACKS = [
+  { family: "inet", at: inet("127.0.0.1", 0), skip: null },
+  { family: "inet6", at: inet6("::1", 0), skip: canIpv6() },
+] as const;
+
+function bytes(...values: number[]): Uint8Array {
+  return Uint8Array.from(values);
+}
+
+/** A datagram socket with an address of its own. */
+function datagrams(family: SocketFamily, at = inet("127.0.0.1", 0)): Socket {
+  const socket = Socket.open({ family, type: "dgram", nonblocking: true });
+  socket.bind(at);
+  return socket;
+}
+
+/** Everything that has arrived, each datagram by its first byte. */
+function received(socket: Socket): number[] {
+  const buffer = new Uint8Array(16);
+  const all: number[] = [];
+  while (socket.poll("POLLIN", 0).length > 0) {
+    socket.recvSync(buffer);
+    all.push(buffer[0]!);
+  }
+  return all;
+}
+
+/** An address that was somebody's until a moment ago. */
+function vacant(
+  family: SocketFamily = "inet",
+  at: Address = inet("127.0.0.1", 0),
+): Address {
+  using gone = datagrams(family, at as InetAddress);
+  return gone.localAddress;
+}
+
+/** Runs what has to fail with an errno, and answers its error. */
+function assertFails(body: () => unknown, code: ErrnoCode): ErrnoError {
+  const error = assertThrows(body, ErrnoError);
+  assertInstanceOf(error, Errno[code], error.message);
+  return error;
+}
+
+for (const { family, at, skip } of LOOPBACKS) {
+  test(
+    `a connected ${family} datagram socket sends to its peer and hears nobody else`,
+    () => {
+      using socket = datagrams(family, at as InetAddress);
+      using peer = datagrams(family, at as InetAddress);
+      using stranger = datagrams(family, at as InetAddress);
+      const to = socket.localAddress;
+      // What came before has come from anybody.
+      stranger.sendSync(bytes(1), { to });
+      socket.connectSync(peer.localAddress);
+      stranger.sendSync(bytes(2), { to });
+      peer.sendSync(bytes(3), { to });
+      assert(socket.remoteAddress!.equals(peer.localAddress));
+      assertEquals(received(socket), [1, 3]);
+      assertEquals(socket.sendSync(bytes(4)), 1);
+      assertEquals([received(peer), received(stranger)], [[4], []]);
+    },
+    { skip },
+  );
+
+  test(`a ${family} datagram socket may connect again and again`, () => {
+    using socket = datagrams(family, at as InetAddress);
+    using one = datagrams(family, at as InetAddress);
+    using other = datagrams(family, at as InetAddress);
+    const to = socket.localAddress;
+    for (const peer of [one, other, one, one, other]) {
+      socket.connectSync(peer.localAddress);
+      assert(socket.remoteAddress!.equals(peer.localAddress));
+      for (const each of [one, other]) {
+        each.sendSync(bytes(each === peer ? 1 : 2), { to });
+      }
+      assertEquals(received(socket), [1]);
+      socket.sendSync(bytes(5));
+      assertEquals(received(peer), [5]);
+    }
+    assertEquals([received(one), received(other)], [[], []]);
+  }, { skip });
+
+  test(
+    `Socket#disconnect() lets a ${family} datagram socket hear everybody again`,
+    () => {
+      using socket = datagrams(family, vacant(family, at) as InetAddress);
+      using peer = datagrams(family, at as InetAddress);
+      using stranger = datagrams(family, at as InetAddress);
+      const to = socket.localAddress;
+      socket.connectSync(peer.localAddress);
+      socket.disconnect();
+      assertEquals(socket.remoteAddress, null);
+      // The address that it was bound to stays.
+      assert(socket.localAddress.equals(to));
+      for (const [i, each] of [peer, stranger].entries()) {
+        each.sendSync(bytes(i), { to });
+      }
+      assertEquals(received(socket), [0, 1]);
+      assertFails(() => socket.sendSync(bytes(1)), "EDESTADDRREQ");
+      socket.disconnect();
+      socket.connectSync(stranger.localAddress);
+      assert(socket.remoteAddress!.equals(stranger.localAddress));
+    },
+    { skip: skip ?? onLinux },
+  );
+}
+
+test("Socket#disconnect() gives back a port that the system chose", () => {
+  using peer = datagrams("inet");
+  using socket = datagrams("inet");
+  socket.connectSync(peer.localAddress);
+  socket.disconnect();
+  assertEquals(`${socket.localAddress}`, "127.0.0.1:0");
+}, { skip: onLinux });
+
+test("Socket#disconnect() gives back an address that connect chose", () => {
+  using peer = datagrams("inet");
+  using socket = Socket.open({ type: "dgram" });
+  socket.connectSync(peer.localAddress);
+  assertNotEquals(`${socket.localAddress}`, "0.0.0.0:0");
+  socket.disconnect();
+  assertEquals(`${socket.localAddress}`, "0.0.0.0:0");
+}, { skip: onLinux });
+
+test("Socket#disconnect() takes the answers that BSD gives after the fact", () => {
+  for (const code of ["EAFNOSUPPORT", "EINVAL"] as const) {
+    let isConnected = true;
+    using _watched = watchLibc({
+      abi: { ...abi, disconnectAnswers: ["EAFNOSUPPORT", "EINVAL"] },
+      connect(fd, address, length) {
+        const result = system.connect(fd, address, length);
+        isConnected = false;
+        return result < 0 ? result : -abi.errnos[code]!;
+      },
+      getpeername: (...args) =>
+        isConnected ? system.getpeername(...args) : -abi.errnos.ENOTCONN!,
+    });
+    using socket = Socket.open({ type: "dgram" });
+    socket.disconnect();
+    assertEquals(socket.remoteAddress, null);
+  }
+});
+
+test("Socket#disconnect() throws such an answer where the peer is still there", () => {
+  using listener = listen();
+  for (const disconnectAnswers of [["EAFNOSUPPORT"], []] as const) {
+    let isFirst = true;
+    using _watched = watchLibc({
+      abi: { ...abi, disconnectAnswers },
+      connect(...args) {
+        if (!isFirst) return -abi.errnos.EAFNOSUPPORT!;
+        isFirst = false;
+        return system.connect(...args);
+      },
+    });
+    using socket = Socket.open();
+    socket.connectSync(listener.address);
+    const error = assertFails(() => socket.disconnect(), "EAFNOSUPPORT");
+    assertEquals([error.syscall, error.address], ["connect", "unspec"]);
+    assert(socket.remoteAddress !== null);
+  }
+});
+
+test("Socket#disconnect() throws what no table calls harmless", () => {
+  for (const code of ["EINVAL", "EISCONN", "EOPNOTSUPP", "ENOBUFS"] as const) {
+    using _watched = watchLibc({
+      abi: { ...abi, disconnectAnswers: [] },
+      connect: () => -abi.errnos[code]!,
+    });
+    using socket = Socket.open({ type: "dgram" });
+    assertFails(() => socket.disconnect(), code);
+  }
+});
+
+test("Socket#disconnect() asks for no permission", () => {
+  const asked: string[] = [];
+  const { permissions } = system;
+  function refuse(what: string): never {
+    asked.push(what);
+    throw new Error(what);
+  }
+  using _watched = watchLibc({
+    permissions: {
+      ...permissions,
+      net: () => false,
+      files: () => false,
+      demandHost: () => refuse("host"),
+      demandAll: () => refuse("all"),
+    },
+  });
+  using socket = Socket.open({ type: "dgram" });
+  socket.disconnect();
+  assertEquals(asked, []);
+  // To connect to the null address by hand is to send the kernel what it likes.
+  assertThrows(() => socket.connectSync(unspecified()));
+  assertEquals(asked, ["all"]);
+}, { skip: onLinux });
+
+test("Socket#disconnect() lets a stream socket of Linux connect anew", () => {
+  using listener = listen();
+  using socket = Socket.open();
+  for (let i = 0; i < 3; i++) {
+    socket.connectSync(listener.address);
+    using peer = listener.accept();
+    socket.disconnect();
+    assertEquals(socket.remoteAddress, null);
+    assertFails(() => peer.recvSync(new Uint8Array(1)), "ECONNRESET");
+  }
+}, { skip: onLinux });
+
+test(
+  "Socket#disconnect() takes back an attempt that nobody waits for",
+  async () => {
+    using hole = blackHole();
+    using listener = listen();
+    using socket = Socket.open({ nonblocking: true });
+    socket.tryConnect(hole.address);
+    socket.disconnect();
+    await socket.connect(listener.address, { timeout: AGES });
+    const pending = Socket.open();
+    const attempt = pending.connect(hole.address);
+    // Whoever waits for the attempt is to be told by close, or by its signal.
+    assertFails(() => pending.disconnect(), "EALREADY");
+    pending.close();
+    const error = await attempt.catch((error) => error);
+    assertInstanceOf(error, Errno.ECANCELED);
+  },
+  { skip: canBlackHole() },
+);
+
+test("Socket#disconnect() throws EINVAL for a Unix stream", () => {
+  using socket = Socket.open({ family: "unix" });
+  assertFails(() => socket.disconnect(), "EINVAL");
+}, { skip: onLinux });
+
+test("a refused peer is an ECONNREFUSED of the next call, once", () => {
+  const nobody = vacant();
+  const calls: readonly (readonly [string, (socket: Socket) => unknown])[] = [
+    ["recvfrom", (socket) => socket.recvSync(new Uint8Array(1))],
+    ["recvfrom", (socket) => socket.recvFromSync(new Uint8Array(1))],
+    ["sendto", (socket) => socket.sendSync(bytes(2))],
+  ];
+  for (const [syscall, call] of calls) {
+    using socket = Socket.open({ type: "dgram", nonblocking: true });
+    socket.connectSync(nobody);
+    // Connect itself sends nothing, and so cannot know.
+    assertEquals(socket.takeError(), null);
+    assertEquals(socket.sendSync(bytes(1)), 1);
+    assert(socket.poll("POLLIN", AGES).includes("POLLERR"));
+    const error = assertFails(() => call(socket), "ECONNREFUSED");
+    assertEquals(error.syscall, syscall);
+    assertFails(() => socket.recvSync(new Uint8Array(1)), "EAGAIN");
+  }
+}, { skip: onLinux });
+
+test("Socket#takeError() tells of a refused peer, too", () => {
+  using socket = Socket.open({ type: "dgram", nonblocking: true });
+  socket.connectSync(vacant());
+  socket.sendSync(bytes(1));
+  socket.poll("POLLIN", AGES);
+  const error = socket.takeError();
+  assertInstanceOf(error, Errno.ECONNREFUSED);
+  assertEquals(socket.takeError(), null);
+}, { skip: onLinux });
+
+test("an unconnected datagram socket hears of no refusal", () => {
+  using socket = Socket.open({ type: "dgram", nonblocking: true });
+  socket.sendSync(bytes(1), { to: vacant() });
+  socket.sendSync(bytes(2), { to: vacant() });
+  assertEquals(socket.takeError(), null);
+  assertFails(() => socket.recvSync(new Uint8Array(1)), "EAGAIN");
+}, { skip: onLinux });
+
+test("a broadcast address needs the option broadcast", () => {
+  using socket = Socket.open({ type: "dgram" });
+  const everybody = inet("127.255.255.255", 9);
+  assertFails(() => socket.connectSync(everybody), "EACCES");
+  socket.setOption("broadcast", true);
+  socket.connectSync(everybody);
+  assert(socket.remoteAddress!.equals(everybody));
+}, { skip: onLinux });
+
+test("Socket#localAddress tells the source that connect chose", async () => {
+  const found = await inChild({
+    namespace: `
+      ip link add left type veth peer name right
+      ip addr add 10.77.0.2/24 dev left
+      ip addr add 10.78.0.2/24 dev right
+      ip link set left up
+      ip link set right up
+      ip route add 10.79.0.0/24 via 10.78.0.9 src 10.78.0.2
+    `,
+  }, ({ inet, Socket }) => {
+    const sources: string[] = [];
+    using socket = Socket.open({ type: "dgram" });
+    for (
+      const peer of ["10.77.0.9", "10.78.0.9", "10.79.0.9", "127.0.0.1"]
+    ) {
+      // Connect sends nothing. The source is chosen anew with each peer.
+      socket.disconnect();
+      socket.connectSync(inet(peer, 9));
+      const [host, port] = `${socket.localAddress}`.split(":");
+      if (port === "0") throw new Error("no port was chosen");
+      sources.push(host!);
+    }
+    return sources;
+  });
+  assertEquals(found, ["10.77.0.2", "10.78.0.2", "10.78.0.2", "127.0.0.1"]);
+}, { skip: needs(onLinux, canIsolate()) });
+
+test("connect(2) binds a datagram socket that has a port and no address", () => {
+  using peer = datagrams("inet");
+  using socket = datagrams("inet", inet("0.0.0.0", 0));
+  const { hostname, port } = socket.localAddress as InetAddress;
+  assertEquals(hostname, "0.0.0.0");
+  socket.connectSync(peer.localAddress);
+  assertEquals(`${socket.localAddress}`, `127.0.0.1:${port}`);
+});
+
+test("a datagram socket can be its own peer", () => {
+  using socket = datagrams("inet");
+  socket.connectSync(socket.localAddress);
+  socket.sendSync(bytes(7));
+  assertEquals(received(socket), [7]);
+});

@@ -1,0 +1,290 @@
+import { assert, assertEquals, assertLess } from "@std/assert";
+import process from "node:process";
+import {
+  bindLibc,
+  type CFunctions,
+  currentAbi,
+  declarationsFor,
+  doorFor,
+  libc,
+  newMemory,
+  openLibc,
+  type Permissions,
+  SIGNATURES,
+} from "../ffi/libc.ts";
+import { Socket } from "../mod.ts";
+import { inChild } from "./_fixtures.ts";
+import { on, test } from "./_harness.ts";
+
+const abi = currentAbi();
+const c = libc();
+// Opened before the first test, which would otherwise seem to leak it.
+const door = doorFor();
+const functions = door.open(
+  door.openable(abi.libraries)[0]!,
+  declarationsFor(abi),
+  abi.nfdsSize,
+);
+/** For what a wait must not take by far. */
+const AGES = 20_000;
+
+/** Two datagram sockets: what is sent on one comes out of the other. */
+function pair(): Disposable & { heard: number; say(): void; hear(): void } {
+  const fds = newMemory(8);
+  const type = abi.SOCK_DGRAM | (abi.SOCK_CLOEXEC ?? 0);
+  assertEquals(c.socketpair(abi.AF_UNIX, type, 0, fds), 0);
+  const view = new DataView(fds.buffer);
+  const [heard, said] = [0, 4].map((at) => view.getInt32(at, abi.littleEndian));
+  const byte = newMemory(1);
+  return {
+    heard: heard!,
+    say() {
+      assertEquals(c.sendto(said!, byte, 1, 0, null, 0), 1);
+    },
+    hear() {
+      assertEquals(c.recvfrom(heard!, byte, 1, 0, null, null), 1);
+    },
+    [Symbol.dispose]() {
+      c.close(heard!);
+      c.close(said!);
+    },
+  };
+}
+
+/** An array for poll(2) that waits for input on each of the descriptors. */
+function pollfds(fds: readonly number[]): Uint8Array<ArrayBuffer> {
+  const { size, fd, events } = abi.pollfd;
+  const memory = newMemory(size * fds.length);
+  const view = new DataView(memory.buffer);
+  fds.forEach((one, i) => {
+    view.setInt32(i * size + fd, one, abi.littleEndian);
+    view.setInt16(i * size + events, abi.POLLIN, abi.littleEndian);
+  });
+  return memory;
+}
+
+function revents(memory: Uint8Array<ArrayBuffer>, i: number): number {
+  const { size, revents } = abi.pollfd;
+  const view = new DataView(memory.buffer);
+  return view.getInt16(i * size + revents, abi.littleEndian);
+}
+
+// What a door does ------------------------------------------------------------
+
+test("the door opens every function of the table that is not for another thread", () => {
+  const names = functions as unknown as Record<string, unknown>;
+  for (const { entry, offThread } of declarationsFor(abi)) {
+    if (!offThread) assertEquals(typeof names[entry], "function", entry);
+  }
+});
+
+test("the door declares two users of one C function", () => {
+  const word = newMemory(8);
+  const list = newMemory(8);
+  const node = new TextEncoder().encode("127.0.0.1\0");
+  const hints = newMemory(abi.addrinfo.size);
+  new DataView(hints.buffer)
+    .setInt32(abi.addrinfo.flags, abi.AI_NUMERICHOST, abi.littleEndian);
+  assertEquals(c.getaddrinfo(node, hints, list), [0, 0]);
+  const at = new DataView(list.buffer).getBigUint64(0, abi.littleEndian);
+  c.memcpyFrom(word, at + BigInt(abi.addrinfo.family), 4);
+  c.freeaddrinfo(at);
+  const family = new DataView(word.buffer).getInt32(0, abi.littleEndian);
+  assertEquals(family, abi.AF_INET);
+  assertEquals(c.close(-1), -abi.errnos.EBADF!);
+});
+
+test("the door takes null and memory without a byte in it", () => {
+  assertEquals(c.poll(newMemory(0), 0, 0), 0);
+  const { EBADF } = abi.errnos;
+  assertEquals(c.recvfrom(-1, newMemory(0), 0, 0, null, null), -EBADF!);
+  assertEquals(c.connect(-1, newMemory(0), 0), -EBADF!);
+});
+
+test("the door passes a part of a buffer from where it begins", () => {
+  using one = pair();
+  const whole = newMemory(abi.pollfd.size * 3);
+  whole.set(pollfds([one.heard]), abi.pollfd.size);
+  const part = whole.subarray(abi.pollfd.size, 2 * abi.pollfd.size);
+  one.say();
+  assertEquals(c.poll(part, 1, 0), 1);
+  assertEquals(revents(whole, 1), abi.POLLIN);
+});
+
+test("bindLibc() reads errno where it lies when the door can show it", () => {
+  const shown = new Int32Array(new ArrayBuffer(4));
+  const calls: string[] = [];
+  const functions: Record<string, () => unknown> = {};
+  for (const entry of Object.keys(SIGNATURES)) {
+    functions[entry] = () => {
+      calls.push(entry);
+      return entry === "errnoLocation" ? "there" : -1;
+    };
+  }
+  shown[0] = abi.errnos.EBADF!;
+  const bound = bindLibc(
+    functions as unknown as CFunctions,
+    abi,
+    {} as Permissions,
+    undefined,
+    (address, length) => {
+      assertEquals([address, length], ["there", 4]);
+      return shown.buffer;
+    },
+  );
+  for (shown[0] of [1, 111, 0x7fff_ffff]) {
+    assertEquals(bound.connect(1, newMemory(0), 0), -shown[0]!);
+  }
+  assertEquals([...new Set(calls)], ["errnoLocation", "close", "connect"]);
+});
+
+// Waiting off the thread --------------------------------------------------------
+
+test("pollAsync() tells which descriptor is ready", async () => {
+  using one = pair();
+  using other = pair();
+  const fds = pollfds([one.heard, other.heard]);
+  const waiting = c.pollAsync(fds, 2, AGES);
+  other.say();
+  assertEquals(await waiting, 1);
+  assertEquals([revents(fds, 0), revents(fds, 1)], [0, abi.POLLIN]);
+});
+
+test("pollAsync() answers 0 at the end, and not before", async () => {
+  using one = pair();
+  for (const timeout of [0, 1, 30, 130]) {
+    const start = performance.now();
+    assertEquals(await c.pollAsync(pollfds([one.heard]), 1, timeout), 0);
+    const elapsed = performance.now() - start;
+    // The clocks of the kernel and of the runtime differ by less than that.
+    assert(elapsed >= timeout - 1, `${timeout} took ${elapsed}`);
+    assertLess(elapsed, AGES / 2);
+  }
+});
+
+test("pollAsync() answers something negative when poll(2) fails", async () => {
+  assertLess(await c.pollAsync(newMemory(8), 0x7fff_ffff, 5), 0);
+});
+
+test("pollAsync() lets others have a turn even with nothing to wait for", async () => {
+  let turns = 0;
+  setTimeout(() => turns++, 0);
+  const end = performance.now() + AGES;
+  while (turns === 0 && performance.now() < end) {
+    assertEquals(await c.pollAsync(newMemory(8), 0, 0), 0);
+  }
+  assertEquals(turns, 1);
+});
+
+test("pollAsync() waits for several at a time, and a thousand times over", async () => {
+  using one = pair();
+  using other = pair();
+  const first = c.pollAsync(pollfds([one.heard]), 1, AGES);
+  const second = c.pollAsync(pollfds([other.heard]), 1, AGES);
+  other.say();
+  assertEquals(await second, 1);
+  one.say();
+  assertEquals(await first, 1);
+  one.hear();
+  for (let i = 0; i < 1000; i++) {
+    const waiting = c.pollAsync(pollfds([one.heard]), 1, AGES);
+    one.say();
+    assertEquals(await waiting, 1);
+    one.hear();
+  }
+});
+
+test("pollAsync() takes more descriptors than ever before", async () => {
+  using one = pair();
+  for (const count of [10, 10_000, 20_000]) {
+    const fds = pollfds(new Array(count).fill(-1).with(count - 1, one.heard));
+    one.say();
+    const answer = await c.pollAsync(fds, count, AGES);
+    // The limit of open descriptors is also one of poll(2).
+    if (answer < 0) assert(count > 1000, `${count} descriptors failed`);
+    else assertEquals(revents(fds, count - 1), abi.POLLIN);
+    one.hear();
+  }
+});
+
+// A process and its waits ---------------------------------------------------------
+
+test("a process ends though it has waited, and can be ended while it waits", async () => {
+  for (const way of ["itself", "exit", "error"] as const) {
+    const start = performance.now();
+    const result = await inChild({}, async ({ Socket }, way) => {
+      using first = Socket.open({ type: "dgram" });
+      // Longer than it takes to start a worker.
+      await first.ready("POLLIN", { timeout: 300 });
+      const socket = Socket.open({ type: "dgram" });
+      const controller = new AbortController();
+      const waiting = socket.ready("POLLIN", { signal: controller.signal })
+        .catch(() => {});
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      if (way === "itself") {
+        controller.abort();
+        await waiting;
+        socket.close();
+      } else {
+        // Comes after the answer of this function has been printed.
+        setTimeout(() => process.exit(0), 20);
+      }
+      return way;
+    }, way);
+    assertEquals(result, way);
+    assertLess(performance.now() - start, AGES / 2);
+  }
+});
+
+test("a worker can be terminated while it waits", async () => {
+  const result = await inChild({}, async (_api, url) => {
+    const { Worker } = process.getBuiltinModule("node:worker_threads");
+    const text = `
+      const { parentPort } = process.getBuiltinModule("node:worker_threads");
+      import(${JSON.stringify(url)}).then(async ({ Socket }) => {
+        const socket = Socket.open({ type: "dgram" });
+        await socket.ready("POLLIN", { timeout: 300 });
+        socket.ready("POLLIN").catch(() => {});
+        setTimeout(() => parentPort.postMessage("waits"), 50);
+      });`;
+    const worker = new Worker(text, { eval: true });
+    const message = await new Promise((resolve, reject) => {
+      worker.on("message", resolve).on("error", reject);
+    });
+    const start = performance.now();
+    await worker.terminate();
+    return [String(message), performance.now() - start < 5000];
+  }, import.meta.resolve("../mod.ts"));
+  assertEquals(result, ["waits", true]);
+}, { skip: on("bun", "node") });
+
+test("openLibc() waits without a worker where there can be none", async () => {
+  const real = process.getBuiltinModule;
+  const opened = openLibc(abi, door);
+  try {
+    // As Node does without --allow-worker.
+    process.getBuiltinModule = ((name: string) =>
+      name === "node:worker_threads"
+        ? {
+          Worker: class {
+            constructor() {
+              throw new Error("not allowed");
+            }
+          },
+        }
+        : real.call(process, name)) as typeof real;
+    using one = pair();
+    assertEquals(await opened.pollAsync(pollfds([one.heard]), 1, 20), 0);
+    const waiting = opened.pollAsync(pollfds([one.heard]), 1, -1);
+    setTimeout(() =>
+      one.say(), 20);
+    assertEquals(await waiting, 1);
+  } finally {
+    process.getBuiltinModule = real;
+  }
+}, { skip: on("bun", "node") });
+
+test("Socket uses the door that this runtime has", () => {
+  using socket = Socket.open();
+  assert(socket.fd >= 0);
+});

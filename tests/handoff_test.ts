@@ -1,0 +1,384 @@
+import {
+  assert,
+  assertEquals,
+  assertInstanceOf,
+  assertRejects,
+  assertThrows,
+} from "@std/assert";
+import { execFileSync } from "node:child_process";
+import { readFileSync } from "node:fs";
+import http from "node:http";
+import https from "node:https";
+import net from "node:net";
+import { join } from "node:path";
+import tls from "node:tls";
+import {
+  type BunSocketHandlers,
+  connect,
+  Errno,
+  ErrnoError,
+  NotSupportedError,
+  Socket,
+  unix,
+} from "../mod.ts";
+import { bound, listen, tempFolder } from "./_fixtures.ts";
+import { hasCommand, needs, on, test } from "./_harness.ts";
+
+/** Where streams of `node:net` are made of descriptors. */
+const adopts = on("deno", "node");
+const onBun = on("bun");
+
+/** Milliseconds that no test waits for, unless something is wrong. */
+const AGES = 60_000;
+
+/** A server while a body runs. */
+async function serve<S extends net.Server>(
+  server: S,
+  body: (port: number, server: S) => Promise<void>,
+): Promise<void> {
+  await new Promise<void>((resolve) => {
+    server.listen(0, "127.0.0.1", () => resolve());
+  });
+  try {
+    await body((server.address() as net.AddressInfo).port, server);
+  } finally {
+    await new Promise<void>((resolve) => server.close(() => resolve()));
+  }
+}
+
+/** A key and a certificate for localhost, which nobody but this test trusts. */
+function makeCertificate(): { key: string; cert: string } {
+  using folder = tempFolder();
+  const [key, cert] = ["key", "cert"].map((name) => join(folder.path, name));
+  execFileSync("openssl", [
+    "req",
+    "-x509",
+    "-newkey",
+    "ec",
+    "-pkeyopt",
+    "ec_paramgen_curve:prime256v1",
+    "-nodes",
+    "-days",
+    "2",
+    "-subj",
+    "/CN=localhost",
+    "-addext",
+    "subjectAltName=DNS:localhost",
+    "-keyout",
+    key!,
+    "-out",
+    cert!,
+  ], { stdio: "ignore" });
+  return {
+    key: readFileSync(key!, "utf8"),
+    cert: readFileSync(cert!, "utf8"),
+  };
+}
+
+/** All that a response holds. */
+function bodyOf(request: http.ClientRequest): Promise<string> {
+  return new Promise((resolve, reject) => {
+    request.on("error", reject);
+    request.on("response", (response) => {
+      let text = "";
+      response.setEncoding("utf8");
+      response.on("data", (part: string) => text += part);
+      response.on("end", () => resolve(`${response.statusCode} ${text}`));
+      response.on("error", reject);
+    });
+    request.end();
+  });
+}
+
+function closed(socket: net.Socket): Promise<void> {
+  return new Promise((resolve) => {
+    if (socket.closed) resolve();
+    else socket.on("close", () => resolve());
+  });
+}
+
+test("Socket#toNodeSocket() makes a socket that echoes", async () => {
+  const server = net.createServer((peer) => peer.pipe(peer));
+  await serve(server, async (port) => {
+    const socket = await connect({ port, timeout: AGES });
+    const { fd } = socket;
+    const stream = socket.toNodeSocket();
+    assertEquals([socket.fd, socket.closed], [-1, true]);
+    assert(fd >= 0);
+    assertInstanceOf(stream, net.Socket);
+    assertEquals(stream.remotePort, port);
+    const echo = new Promise<string>((resolve) => {
+      let text = "";
+      stream.setEncoding("utf8");
+      stream.on("data", (part: string) => text += part);
+      stream.on("end", () => resolve(text));
+    });
+    stream.end("over to you");
+    assertEquals(await echo, "over to you");
+    await closed(stream);
+  });
+}, { skip: adopts });
+
+test("Socket#toNodeSocket() hands over a Unix stream", async () => {
+  using folder = tempFolder();
+  const path = join(folder.path, "s");
+  const server = net.createServer((peer) => peer.end("hi"));
+  await new Promise<void>((resolve) => server.listen(path, () => resolve()));
+  const socket = await connect({ transport: "unix", path });
+  const stream = socket.toNodeSocket();
+  const text = await new Promise((resolve) => {
+    stream.on("data", (part) => resolve(`${part}`));
+  });
+  assertEquals(text, "hi");
+  stream.end();
+  await closed(stream);
+  await new Promise((resolve) => server.close(resolve));
+}, { skip: adopts });
+
+test(
+  "Socket#toNodeSocket() gives the descriptor away exactly once",
+  async () => {
+    using listener = listen();
+    const { port } = listener.address;
+    const socket = await connect({ port });
+    using peer = listener.accept();
+    const stream = socket.toNodeSocket();
+    for (
+      const again of [
+        () => socket.toNodeSocket(),
+        () => socket.detach(),
+        () => socket.sendSync(new Uint8Array(1)),
+      ]
+    ) {
+      const error = assertThrows(again, ErrnoError);
+      assertEquals(error.code, "EBADF");
+    }
+    socket.close();
+    stream.resume().end();
+    // The other end has nobody but this thread to read it, so it must not block.
+    assertEquals(await peer.recv(new Uint8Array(1)), 0);
+    peer.close();
+    await closed(stream);
+  },
+  { skip: adopts },
+);
+
+test("Socket#toNodeSocket() ends what waits for the socket", async () => {
+  using listener = listen();
+  const socket = await connect({ port: listener.address.port });
+  using peer = listener.accept();
+  const reading = socket.recv(new Uint8Array(1));
+  const stream = socket.toNodeSocket();
+  const error = await assertRejects(() => reading);
+  assertInstanceOf(error, Errno.ECANCELED);
+  const arrived = new Promise((resolve) => stream.on("data", resolve));
+  peer.sendSync(new Uint8Array([7]));
+  assertEquals([...await arrived as Uint8Array], [7]);
+  stream.destroy();
+  await closed(stream);
+}, { skip: adopts });
+
+test("Socket keeps the descriptor that it cannot hand over", async () => {
+  const handlers: BunSocketHandlers = {};
+  using folder = tempFolder();
+  const at = unix(join(folder.path, "s"));
+  using packets = listen({ at, type: "seqpacket" });
+  using peer = bound({ type: "dgram" });
+  const rows: [Socket, typeof TypeError | typeof ErrnoError][] = [
+    [Socket.open({ family: "unix", type: "seqpacket" }), TypeError],
+    [Socket.open({ type: "dgram" }), TypeError],
+    [Socket.open(), ErrnoError],
+    [Socket.open({ family: "unix" }), ErrnoError],
+  ];
+  rows[0]![0].connectSync(packets.address);
+  rows[1]![0].connectSync(peer.address);
+  for (const [socket, errorClass] of rows) {
+    using owned = socket;
+    const { fd } = owned;
+    const other = adopts === null ? NotSupportedError : errorClass;
+    const own = adopts === null ? errorClass : NotSupportedError;
+    const error = assertThrows(() => owned.toNodeSocket(), own);
+    if (error instanceof ErrnoError) assertEquals(error.code, "ENOTCONN");
+    await assertRejects(() => owned.toBunSocket(handlers), other);
+    assertEquals(owned.fd, fd);
+    assert(["stream", "dgram", "seqpacket"].includes(
+      `${owned.getOption("type")}`,
+    ));
+  }
+});
+
+test("Socket names the runtime that cannot take it over", async () => {
+  using listener = listen();
+  using socket = await connect({ port: listener.address.port });
+  const error = adopts === null
+    ? await assertRejects(() => socket.toBunSocket({}), NotSupportedError)
+    : assertThrows(() => socket.toNodeSocket(), NotSupportedError);
+  assert(["Deno", "Node", "Bun"].includes(error.os), error.message);
+  assertEquals(socket.closed, false);
+});
+
+test("Socket#toBunSocket() checks its handlers", async () => {
+  using listener = listen();
+  using socket = await connect({ port: listener.address.port });
+  for (const junk of [undefined, null, 5, "x"]) {
+    await assertRejects(
+      () => socket.toBunSocket(junk as unknown as BunSocketHandlers),
+      TypeError,
+      "handlers",
+    );
+  }
+  assertEquals(socket.closed, false);
+});
+
+test("Socket#toBunSocket() makes a socket that echoes", async () => {
+  const server = net.createServer((peer) => peer.pipe(peer));
+  await serve(server, async (port) => {
+    const socket = await connect({ port, timeout: AGES });
+    let text = "";
+    const over = new Promise<void>((resolve, reject) => {
+      const handlers: BunSocketHandlers = {
+        open: (stream) => stream.write("over to you"),
+        data(stream, data) {
+          text += new TextDecoder().decode(data);
+          if (text.length === 11) stream.end();
+        },
+        close: () => resolve(),
+        error: (_stream, error) => reject(error),
+      };
+      socket.toBunSocket(handlers).catch(reject);
+    });
+    assertEquals([socket.fd, socket.closed], [-1, true]);
+    await assertRejects(() => socket.toBunSocket({}), ErrnoError);
+    await over;
+    assertEquals(text, "over to you");
+  });
+}, { skip: onBun });
+
+test("an HTTP/1.1 request goes over a handed-off socket", async () => {
+  const server = http.createServer((request, response) => {
+    let size = 0;
+    request.on("data", (part: Uint8Array) => size += part.length);
+    request.on("end", () => {
+      response.end(`${request.method} ${request.url} ${size}`);
+    });
+  });
+  await serve(server, async (port) => {
+    const socket = await connect({
+      port,
+      timeout: AGES,
+      localAddress: "127.0.0.2",
+      socketOptions: { noDelay: true, ttl: 42 },
+    });
+    const stream = socket.toNodeSocket();
+    assertEquals(stream.localAddress, "127.0.0.2");
+    const request = http.request({
+      method: "POST",
+      path: "/here",
+      headers: { host: "localhost", connection: "close" },
+      createConnection: () => stream,
+    });
+    request.write(new Uint8Array(100_000));
+    assertEquals(await bodyOf(request), "200 POST /here 100000");
+    await closed(stream);
+  });
+}, { skip: adopts });
+
+test("an HTTP/1.1 request goes over a socket of Bun's", async () => {
+  const server = http.createServer((request, response) => {
+    response.end(`${request.method} ${request.url}`);
+  });
+  await serve(server, async (port) => {
+    const socket = await connect({ port, timeout: AGES });
+    const answer = await new Promise<string>((resolve, reject) => {
+      let text = "";
+      const handlers: BunSocketHandlers = {
+        open: (stream) =>
+          stream.write(
+            "GET /here HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+          ),
+        data: (_stream, data) => text += new TextDecoder().decode(data),
+        end: (stream) => stream.end(),
+        close: () => resolve(text),
+        error: (_stream, error) => reject(error),
+      };
+      socket.toBunSocket(handlers).catch(reject);
+    });
+    assert(answer.startsWith("HTTP/1.1 200 OK\r\n"), answer);
+    assert(answer.includes("GET /here"), answer);
+  });
+}, { skip: onBun });
+
+test("an HTTP/1.1 request goes over the web streams", async () => {
+  const server = http.createServer((_request, response) => {
+    response.end("hello");
+  });
+  await serve(server, async (port) => {
+    using socket = await connect({ port, timeout: AGES });
+    const writer = socket.writable.getWriter();
+    const text =
+      "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    await writer.write(new TextEncoder().encode(text));
+    const answer = await new Response(socket.readable).text();
+    assert(answer.startsWith("HTTP/1.1 200 OK\r\n"), answer);
+    assert(answer.includes("hello"), answer);
+  });
+});
+
+test("a TLS handshake goes over a handed-off socket", async () => {
+  const { key, cert } = makeCertificate();
+  const server = https.createServer({ key, cert }, (_request, response) => {
+    response.end("private");
+  });
+  await serve(server, async (port) => {
+    const socket = await connect({ port, timeout: AGES });
+    const stream = tls.connect({
+      socket: socket.toNodeSocket(),
+      servername: "localhost",
+      ca: [cert],
+    });
+    await new Promise<void>((resolve, reject) => {
+      stream.on("secureConnect", () => resolve());
+      stream.on("error", reject);
+    });
+    assertEquals(stream.authorized, true);
+    assertEquals(stream.getPeerCertificate().subject.CN, "localhost");
+    const text = await new Promise<string>((resolve, reject) => {
+      let text = "";
+      stream.setEncoding("utf8");
+      stream.on("data", (part: string) => text += part);
+      stream.on("end", () => resolve(text));
+      stream.on("error", reject);
+      stream.write(
+        "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+      );
+    });
+    assert(text.startsWith("HTTP/1.1 200"), text);
+    assert(text.includes("private"), text);
+    stream.destroy();
+    await closed(stream);
+  });
+}, { skip: needs(adopts, hasCommand("openssl")) });
+
+test(
+  "a TLS handshake over a handed-off socket refuses a stranger's certificate",
+  async () => {
+    const { key, cert } = makeCertificate();
+    const server = https.createServer({ key, cert });
+    server.on("tlsClientError", () => {});
+    await serve(server, async (port) => {
+      const socket = await connect({ port, timeout: AGES });
+      const stream = tls.connect({
+        socket: socket.toNodeSocket(),
+        servername: "localhost",
+      });
+      const error = await new Promise<Error>((resolve) => {
+        stream.on("error", resolve);
+        stream.on("secureConnect", () => resolve(new Error("let in")));
+      });
+      assert(error.message !== "let in");
+      stream.destroy();
+      await closed(stream);
+    });
+  },
+  { skip: needs(adopts, hasCommand("openssl")) },
+);

@@ -1,0 +1,419 @@
+import {
+  assert,
+  assertEquals,
+  assertInstanceOf,
+  assertRejects,
+  assertThrows,
+} from "@std/assert";
+import { currentAbi } from "../ffi/libc.ts";
+import {
+  connect,
+  type ConnectOptions,
+  connectSync,
+  Errno,
+  ErrnoError,
+  inet,
+  Socket,
+} from "../mod.ts";
+import { blackHole, canBlackHole, listen, watchLibc } from "./_fixtures.ts";
+import { test } from "./_harness.ts";
+
+// What every method answers after close() is in socket_test.ts, which knows all
+// of them. Each test here runs inside the count of descriptors.
+
+const abi = currentAbi();
+
+/** Milliseconds that no test waits for, unless something is wrong. */
+const AGES = 60_000;
+
+interface Pair extends Disposable {
+  readonly near: Socket;
+  readonly far: Socket;
+}
+
+/** Two ends of a TCP connection. */
+function pair(): Pair {
+  using listener = listen();
+  const near = Socket.open();
+  near.connectSync(listener.address);
+  const far = listener.accept();
+  return {
+    near,
+    far,
+    [Symbol.dispose]() {
+      near.close();
+      far.close();
+    },
+  };
+}
+
+/** A few turns of the event loop. */
+function turns(milliseconds = 5): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, milliseconds));
+}
+
+/** Fills a connection until there is no more room. */
+function fill(socket: Socket): void {
+  const data = new Uint8Array(1 << 20);
+  try {
+    for (;;) socket.sendSync(data, { flags: abi.MSG_DONTWAIT });
+  } catch (error) {
+    assertInstanceOf(error, Errno.EAGAIN);
+  }
+}
+
+/** Everything that can be pending on a connected socket without room. */
+const PENDING: Readonly<Record<string, (socket: Socket) => Promise<unknown>>> =
+  {
+    recv: (socket) => socket.recv(new Uint8Array(4)),
+    recvFrom: (socket) => socket.recvFrom(new Uint8Array(4)),
+    read: (socket) => socket.read(new Uint8Array(4)),
+    ready: (socket) => socket.ready("POLLIN"),
+    "ready, to write": (socket) => socket.ready("POLLOUT"),
+    send: (socket) => socket.send(new Uint8Array(4)),
+    write: (socket) => socket.write(new Uint8Array(4)),
+    readable: (socket) => socket.readable.getReader().read(),
+    writable: (socket) => socket.writable.getWriter().write(new Uint8Array(4)),
+  };
+
+/** Ways to give a socket up. */
+const ENDS: Readonly<Record<string, (socket: Socket) => void>> = {
+  "close()": (socket) => socket.close(),
+  "detach()": (socket) => Socket.fromFd(socket.detach()).close(),
+  "a disposal": (socket) => socket[Symbol.dispose](),
+};
+
+for (const [end, give] of Object.entries(ENDS)) {
+  test(`${end} ends every pending operation by ECANCELED`, async () => {
+    for (const [name, begin] of Object.entries(PENDING)) {
+      using ends = pair();
+      const { near } = ends;
+      fill(near);
+      const work = assertRejects(() => begin(near), ErrnoError);
+      await turns();
+      give(near);
+      const error = await work;
+      assertEquals(error.code, "ECANCELED", name);
+      assertEquals(near.closed, true);
+      near.close();
+    }
+  });
+
+  test(`${end} ends what has not even begun to wait`, async () => {
+    for (const [name, begin] of Object.entries(PENDING)) {
+      using ends = pair();
+      const { near } = ends;
+      fill(near);
+      const work = assertRejects(() => begin(near), ErrnoError);
+      give(near);
+      const error = await work;
+      assert(["ECANCELED", "EBADF"].includes(error.code), `${name}: ${error}`);
+    }
+  });
+
+  test(`${end} ends an attempt to connect`, async () => {
+    using hole = blackHole();
+    const socket = Socket.open();
+    const work = assertRejects(() => socket.connect(hole.address), ErrnoError);
+    await turns();
+    give(socket);
+    assertEquals((await work).code, "ECANCELED");
+  }, { skip: canBlackHole() });
+}
+
+test("close() ends many that wait at once, and each may close again", async () => {
+  using ends = pair();
+  const { near } = ends;
+  fill(near);
+  let count = 0;
+  const works = Object.values(PENDING).slice(0, 7).map((begin) =>
+    begin(near).catch((error) => {
+      assertEquals(error.code, "ECANCELED");
+      near.close();
+      count++;
+    })
+  );
+  await turns();
+  near.close();
+  await Promise.all(works);
+  assertEquals(count, works.length);
+});
+
+test("closing twice closes nobody else's descriptor", () => {
+  const first = Socket.open();
+  first.close();
+  using second = Socket.open();
+  first.close();
+  first[Symbol.dispose]();
+  assertEquals(second.getOption("type"), "stream");
+});
+
+/** Memory that is not as large any more as it was. */
+const LOSSES: Readonly<Record<string, (bytes: Uint8Array) => void>> = {
+  detached: ({ buffer }) => {
+    structuredClone(buffer, { transfer: [buffer as ArrayBuffer] });
+  },
+  "resized to less": ({ buffer }) => (buffer as ArrayBuffer).resize(8),
+  "resized to nothing": ({ buffer }) => (buffer as ArrayBuffer).resize(0),
+};
+
+for (const [title, lose] of Object.entries(LOSSES)) {
+  test(`a buffer that is ${title} while a call waits is a TypeError`, async () => {
+    const memory = () =>
+      new Uint8Array(new ArrayBuffer(64, { maxByteLength: 4096 }));
+    const calls: readonly [
+      string,
+      (socket: Socket, bytes: Uint8Array) => Promise<unknown>,
+    ][] = [
+      ["buffer", (socket, bytes) => socket.recv(bytes)],
+      ["buffer", (socket, bytes) => socket.recvFrom(bytes)],
+      ["buffer", (socket, bytes) => socket.read(bytes)],
+      ["data", (socket, bytes) => socket.send(bytes)],
+      ["data", (socket, bytes) => socket.write(bytes)],
+    ];
+    for (const [name, call] of calls) {
+      using ends = pair();
+      const { near, far } = ends;
+      fill(near);
+      const bytes = memory();
+      const work = assertRejects(() => call(near, bytes), TypeError, name);
+      await turns();
+      lose(bytes);
+      far.sendSync(new Uint8Array([1, 2, 3]));
+      if (name === "data") {
+        const sink = new Uint8Array(1 << 20);
+        while (near.poll("POLLOUT", 0).length === 0) far.recvSync(sink);
+      }
+      await work;
+      // Nothing of what came is lost with the buffer.
+      assertEquals(near.recvSync(new Uint8Array(8)), 3);
+    }
+  });
+
+  test(`a buffer that is ${title} beforehand is as small as it is`, async () => {
+    using ends = pair();
+    const { near, far } = ends;
+    const bytes = new Uint8Array(new ArrayBuffer(64, { maxByteLength: 4096 }));
+    lose(bytes);
+    const { length } = bytes;
+    assertEquals(near.sendSync(bytes), length);
+    assertEquals(await near.send(bytes), length);
+    far.sendSync(new Uint8Array(64));
+    near.poll("POLLIN");
+    assertEquals(near.recvSync(bytes), length);
+    assertEquals(await near.recv(bytes), length);
+  });
+}
+
+test("shared and resizable memory is memory like any other", async () => {
+  using ends = pair();
+  const { near, far } = ends;
+  const kinds = [
+    new Uint8Array(new SharedArrayBuffer(16)),
+    new Uint8Array(new SharedArrayBuffer(16, { maxByteLength: 64 })),
+    new Uint8Array(new ArrayBuffer(16, { maxByteLength: 64 })),
+  ];
+  for (const bytes of kinds) {
+    bytes.fill(3);
+    assertEquals(near.sendSync(bytes), 16);
+    assertEquals(await near.send(bytes), 16);
+    bytes.fill(0);
+    far.poll("POLLIN");
+    assertEquals(far.recvSync(bytes), 16);
+    assertEquals(bytes[15], 3);
+    bytes.fill(0);
+    assertEquals(await far.recv(bytes), 16);
+    assertEquals(bytes[15], 3);
+  }
+});
+
+const BAD_TIMES: readonly (readonly [unknown, ErrorConstructor])[] = [
+  [-1, RangeError],
+  [-0.5, RangeError],
+  [-Infinity, RangeError],
+  [NaN, RangeError],
+  ["5", TypeError],
+  [5n, TypeError],
+  [null, TypeError],
+  [{}, TypeError],
+];
+
+test("a timeout that is none is refused before anything is called", async () => {
+  using ends = pair();
+  using closed = Socket.open();
+  const { near } = ends;
+  const here = inet("127.0.0.1", 9);
+  const memory = new Uint8Array(4);
+  using watched = watchLibc();
+  for (const [junk, errorClass] of BAD_TIMES) {
+    const timeout = junk as number;
+    const calls: readonly (() => unknown)[] = [
+      () => near.recv(memory, { timeout }),
+      () => near.recvFrom(memory, { timeout }),
+      () => near.send(memory, { timeout }),
+      () => near.ready("POLLIN", { timeout }),
+      () => near.poll("POLLIN", timeout),
+      () => closed.connect(here, { timeout }),
+      () => closed.connectSync(here, { timeout }),
+      () => connect({ port: 9, timeout }),
+      () => connectSync({ port: 9, timeout }),
+    ];
+    for (const call of calls) {
+      await assertRejects(
+        async () => await call(),
+        errorClass,
+        "timeout",
+        `${call}`,
+      );
+    }
+  }
+  assertEquals(watched.names, []);
+});
+
+test("numbers that are none are refused before anything is called", async () => {
+  using ends = pair();
+  const { near } = ends;
+  const memory = new Uint8Array(4);
+  using watched = watchLibc();
+  for (const junk of [NaN, -1, 1.5, Infinity, 2 ** 31, "1", null, 1n]) {
+    const flags = junk as number;
+    const calls: readonly (() => unknown)[] = [
+      () => near.recvSync(memory, { flags }),
+      () => near.recvFromSync(memory, { flags }),
+      () => near.sendSync(memory, { flags }),
+      () => near.recv(memory, { flags }),
+      () => near.recvFrom(memory, { flags }),
+      () => near.send(memory, { flags }),
+      () => inet("127.0.0.1", junk as number),
+    ].slice(0, junk === 2 ** 31 || typeof junk !== "number" ? 6 : 7);
+    for (const call of calls) {
+      const error = await assertRejects(async () => await call(), Error);
+      assert(
+        error instanceof RangeError || error instanceof TypeError,
+        `${call}: ${error}`,
+      );
+    }
+  }
+  assertEquals(watched.names, []);
+});
+
+test("what is no memory is refused before anything is called", async () => {
+  using ends = pair();
+  const { near } = ends;
+  using watched = watchLibc();
+  const junk = [
+    undefined,
+    null,
+    5,
+    "abc",
+    [1, 2],
+    {},
+    new ArrayBuffer(4),
+    new Uint16Array(2),
+    new DataView(new ArrayBuffer(4)),
+  ] as unknown as Uint8Array[];
+  for (const bytes of junk) {
+    for (const name of ["recv", "recvFrom", "send", "read", "write"] as const) {
+      const error = await assertRejects(() => near[name](bytes), TypeError);
+      assert(/^Cannot use (buffer|data) /.test(error.message), error.message);
+    }
+  }
+  assertEquals(watched.names, []);
+});
+
+test("a signal that is aborted calls off everything before it begins", async () => {
+  using ends = pair();
+  const { near } = ends;
+  const memory = new Uint8Array(4);
+  using watched = watchLibc();
+  const reason = new Error("enough");
+  const signal = AbortSignal.abort(reason);
+  const calls: readonly (() => Promise<unknown>)[] = [
+    () => near.recv(memory, { signal }),
+    () => near.recvFrom(memory, { signal }),
+    () => near.send(memory, { signal }),
+    () => near.ready("POLLIN", { signal }),
+    () => connect({ port: 9, signal }),
+  ];
+  for (const call of calls) assertEquals(await assertRejects(call), reason);
+  assertEquals(watched.names, []);
+});
+
+test("the methods of Socket have no use on other objects", async () => {
+  const { prototype } = Socket;
+  for (const other of [{}, Object.create(prototype), null]) {
+    for (const name of ["close", "detach", "sendSync", "localAddr"]) {
+      assertThrows(() => Reflect.get(prototype, name, other).call(other));
+    }
+    await assertRejects(async () =>
+      await prototype.recv.call(other as Socket, new Uint8Array(1))
+    );
+  }
+});
+
+test("what is no target is refused before anything is called", async () => {
+  using watched = watchLibc();
+  for (
+    const junk of [
+      undefined,
+      null,
+      {},
+      { port: NaN },
+      { port: -1 },
+      { port: 65_536 },
+      { port: "80" },
+      { transport: "udp", port: 9 },
+      { transport: "unix" },
+      { transport: "unix", path: "" },
+      { transport: "vsock", cid: NaN, port: 1 },
+      { port: 9, hostname: 5 },
+      { port: 9, localPort: NaN },
+      { port: 9, family: "ipv4" },
+    ] as unknown as ConnectOptions[]
+  ) {
+    assertThrows(() => connectSync(junk), Error);
+    await assertRejects(() => connect(junk), Error);
+  }
+  assertEquals(watched.names, []);
+});
+
+test("a descriptor that somebody else closes is an error, and no crash", async () => {
+  for (const [name, begin] of Object.entries(PENDING)) {
+    using ends = pair();
+    const { near } = ends;
+    const fd = near.detach();
+    const one = Socket.fromFd(fd);
+    const other = Socket.fromFd(fd);
+    fill(one);
+    const work = assertRejects(() => begin(one), Error, undefined, name);
+    await turns();
+    // The reactor may still hear of it, for the kernel keeps what it polls.
+    other.close();
+    const error = assertThrows(() => one.close(), ErrnoError);
+    assertEquals(error.code, "EBADF");
+    await work;
+  }
+});
+
+test("Socket keeps its descriptor through failed operations", async () => {
+  using socket = Socket.open();
+  const { fd } = socket;
+  const memory = new Uint8Array(4);
+  const calls: readonly (() => unknown)[] = [
+    () => socket.send(memory),
+    () => socket.recv(memory),
+    () => socket.closeWrite(),
+    () => socket.remoteAddr,
+    () => socket.tcpInfo().state,
+    () => socket.connect(inet("127.0.0.1", 1), { timeout: AGES }),
+    () => socket.readable.getReader().read(),
+    () => socket.writable.getWriter().write(memory),
+  ];
+  for (const call of calls) {
+    await Promise.resolve().then(call).catch((error) => {
+      assertInstanceOf(error, ErrnoError);
+    });
+    assertEquals(socket.fd, fd);
+  }
+  assertEquals(socket.getOption("type"), "stream");
+});
