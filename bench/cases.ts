@@ -3,8 +3,13 @@
  *
  * @module
  */
-import { denoDoor } from "../ffi/doors/deno.ts";
-import { type Declaration, type Libc, libc } from "../ffi/libc.ts";
+import {
+  type Declaration,
+  doorFor,
+  type Libc,
+  libc,
+  openFunctions,
+} from "../ffi/libc.ts";
 import {
   type Address,
   connect,
@@ -169,12 +174,7 @@ function nothing(library: string): Nothing {
     result: "int",
     offThread: false,
   }));
-  const { nfdsSize } = libc().abi;
-  return denoDoor.open(
-    library,
-    declarations,
-    nfdsSize,
-  ) as unknown as Nothing;
+  return openFunctions(libc().abi, doorFor(), library, declarations);
 }
 
 /** The cases, group by group. */

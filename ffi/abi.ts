@@ -526,9 +526,15 @@ export function hostPlatform(): { platform: string; arch: string } {
   return { platform, arch };
 }
 
+/** A table is made when it is asked for, and once: a program that starts needs one of them, and nothing of the others. */
+const made = new Map<string, Abi | null>();
+
 function lookUp(platform: string, arch: string): Abi | null {
   const os = OS_NAMES[platform];
   const cpu = ARCH_NAMES[arch];
   if (os === undefined || cpu === undefined) return null;
-  return TABLES[os]?.(cpu) ?? null;
+  const key = `${os} ${cpu}`;
+  let abi = made.get(key);
+  if (abi === undefined) made.set(key, abi = TABLES[os]?.(cpu) ?? null);
+  return abi;
 }

@@ -13,6 +13,7 @@ import { bunDoor } from "./doors/bun.ts";
 import { denoDoor } from "./doors/deno.ts";
 import { nodeDoor } from "./doors/node.ts";
 import { type OpenPoll, Poller } from "./doors/poller.ts";
+import { lazily } from "./lazy.ts";
 
 /**
  * C parameters and results by what they mean to JavaScript.
@@ -164,7 +165,7 @@ export type CFunctions =
  * What the runtime lets a program reach.
  *
  * Native calls go past the runtime's own checks, so each public way to the
- * network asks here first. A `demand…` method returns if the runtime's own
+ * network asks here first. A `demand...` method returns if the runtime's own
  * `connect` would be let through, and throws the runtime's own error if not.
  */
 export interface Permissions {
@@ -210,12 +211,12 @@ export interface Door {
    * user. Throws the runtime's own error if there is none.
    */
   openable(names: readonly string[]): readonly string[];
-  /** Opens one library, or throws what the runtime throws. */
+  /** Opens one function of a library, or throws what the runtime throws. */
   open(
-    name: string,
-    declarations: readonly Declaration[],
+    library: string,
+    declaration: Declaration,
     nfdsSize: Abi["nfdsSize"],
-  ): CFunctions;
+  ): (...parameters: never[]) => unknown;
   readonly permissions: Permissions;
   /**
    * The form in which the runtime takes a `size_t` fastest; a number where
@@ -356,35 +357,8 @@ export function bindLibc(
   size: (length: number) => number | bigint = sameNumber,
   view?: Door["view"],
 ): Libc {
-  const {
-    addressOf,
-    bind,
-    close,
-    connect,
-    epoll_create1,
-    epoll_ctl,
-    epoll_wait,
-    freeaddrinfo,
-    getaddrinfo,
-    getaddrinfoOffThread,
-    getpeername,
-    getsockname,
-    getsockopt,
-    if_nametoindex,
-    memcpyErrno,
-    memcpyFrom,
-    poll,
-    pollOffThread,
-    recvfrom,
-    recvmsg,
-    sched_yield,
-    sendto,
-    setsockopt,
-    shutdown,
-    socket,
-    socketpair,
-  } = c;
-  const fcntl = abi.variadicOnStack ? pastRegisters(c.fcntl) : c.fcntl;
+  const { close, connect, memcpyErrno, socket } = c;
+  const fcntl = abi.variadicOnStack ? callFcntlPadded : callFcntl;
   const location = c.errnoLocation();
   const bytes = newMemory(4);
   const width = size(4);
@@ -398,10 +372,10 @@ export function bindLibc(
     permissions,
     addressOf(memory) {
       // Copies nothing, and answers where to.
-      return addressOf(memory, memory, nothing);
+      return c.addressOf(memory, memory, nothing);
     },
     bind(fd, address, length) {
-      const result = bind(fd, address, length);
+      const result = c.bind(fd, address, length);
       if (result >= 0) return result;
       if (isCopied) memcpyErrno(bytes, location, width);
       return -errno[0]!;
@@ -419,111 +393,113 @@ export function bindLibc(
       return -errno[0]!;
     },
     epoll_create1(flags) {
-      const result = epoll_create1(flags);
+      const result = c.epoll_create1(flags);
       if (result >= 0) return result;
       if (isCopied) memcpyErrno(bytes, location, width);
       return -errno[0]!;
     },
     epoll_ctl(epfd, op, fd, event) {
-      const result = epoll_ctl(epfd, op, fd, event);
+      const result = c.epoll_ctl(epfd, op, fd, event);
       if (result >= 0) return result;
       if (isCopied) memcpyErrno(bytes, location, width);
       return -errno[0]!;
     },
     epoll_wait(epfd, events, count, timeout) {
-      const result = epoll_wait(epfd, events, count, timeout);
+      const result = c.epoll_wait(epfd, events, count, timeout);
       if (result >= 0) return result;
       if (isCopied) memcpyErrno(bytes, location, width);
       return -errno[0]!;
     },
     fcntl(fd, command, argument) {
-      const result = fcntl(fd, command, argument);
+      const result = fcntl(c, fd, command, argument);
       if (result >= 0) return result;
       if (isCopied) memcpyErrno(bytes, location, width);
       return -errno[0]!;
     },
-    freeaddrinfo,
+    freeaddrinfo(list) {
+      c.freeaddrinfo(list);
+    },
     getaddrinfo(node, hints, result) {
-      const eai = getaddrinfo(node, null, hints, result);
+      const eai = c.getaddrinfo(node, null, hints, result);
       if (eai === 0) return [0, 0];
       if (isCopied) memcpyErrno(bytes, location, width);
       return [eai, errno[0]!];
     },
-    ...getaddrinfoOffThread === undefined ? {} : {
+    ...!("getaddrinfoOffThread" in c) ? {} : {
       getaddrinfoAsync(node, hints, result): Promise<number> {
-        return getaddrinfoOffThread(node, null, hints, result);
+        return c.getaddrinfoOffThread!(node, null, hints, result);
       },
     } satisfies Pick<Libc, "getaddrinfoAsync">,
     getpeername(fd, address, length) {
-      const result = getpeername(fd, address, length);
+      const result = c.getpeername(fd, address, length);
       if (result >= 0) return result;
       if (isCopied) memcpyErrno(bytes, location, width);
       return -errno[0]!;
     },
     getsockname(fd, address, length) {
-      const result = getsockname(fd, address, length);
+      const result = c.getsockname(fd, address, length);
       if (result >= 0) return result;
       if (isCopied) memcpyErrno(bytes, location, width);
       return -errno[0]!;
     },
     getsockopt(fd, level, name, value, length) {
-      const result = getsockopt(fd, level, name, value, length);
+      const result = c.getsockopt(fd, level, name, value, length);
       if (result >= 0) return result;
       if (isCopied) memcpyErrno(bytes, location, width);
       return -errno[0]!;
     },
     if_nametoindex(name) {
-      const result = if_nametoindex(name);
+      const result = c.if_nametoindex(name);
       if (result > 0) return result;
       if (isCopied) memcpyErrno(bytes, location, width);
       return -errno[0]!;
     },
     memcpyFrom(target, source, length) {
-      memcpyFrom(target, source, size(length));
+      c.memcpyFrom(target, source, size(length));
     },
     poll(fds, count, timeout) {
-      const result = poll(fds, nfds(count), timeout);
+      const result = c.poll(fds, nfds(count), timeout);
       if (result >= 0) return result;
       if (isCopied) memcpyErrno(bytes, location, width);
       return -errno[0]!;
     },
     pollAsync(fds, count, timeout) {
-      return pollOffThread!(fds, nfds(count), timeout);
+      return c.pollOffThread!(fds, nfds(count), timeout);
     },
     recvfrom(fd, buffer, room, flags, address, length) {
       const wide = size(room);
-      const result = recvfrom(fd, buffer, wide, flags, address, length);
+      const result = c.recvfrom(fd, buffer, wide, flags, address, length);
       if (result >= 0) return result;
       if (isCopied) memcpyErrno(bytes, location, width);
       return -errno[0]!;
     },
     recvmsg(fd, message, flags) {
-      const result = recvmsg(fd, message, flags);
+      const result = c.recvmsg(fd, message, flags);
       if (result >= 0) return result;
       if (isCopied) memcpyErrno(bytes, location, width);
       return -errno[0]!;
     },
     sched_yield() {
-      const result = sched_yield();
+      const result = c.sched_yield();
       if (result >= 0) return result;
       if (isCopied) memcpyErrno(bytes, location, width);
       return -errno[0]!;
     },
     sendto(fd, data, count, flags, address, length) {
       const wide = size(count);
-      const result = sendto(fd, data, wide, flags, address, length);
+      const result = c.sendto(fd, data, wide, flags, address, length);
       if (result >= 0) return result;
       if (isCopied) memcpyErrno(bytes, location, width);
       return -errno[0]!;
     },
     setsockopt(fd, level, name, value, length) {
-      const result = setsockopt(fd, level, name, value, length);
+      const result = c.setsockopt(fd, level, name, value, length);
       if (result >= 0) return result;
       if (isCopied) memcpyErrno(bytes, location, width);
       return -errno[0]!;
     },
     shutdown(fd, how) {
-      const result = shutdown(fd, how);
+      const result = c.shutdown(fd, how);
       if (result >= 0) return result;
       if (isCopied) memcpyErrno(bytes, location, width);
       return -errno[0]!;
@@ -535,7 +511,7 @@ export function bindLibc(
       return -errno[0]!;
     },
     socketpair(domain, type, protocol, fds) {
-      const result = socketpair(domain, type, protocol, fds);
+      const result = c.socketpair(domain, type, protocol, fds);
       if (result >= 0) return result;
       if (isCopied) memcpyErrno(bytes, location, width);
       return -errno[0]!;
@@ -557,15 +533,30 @@ function sameNumber(length: number): number {
 /** How many integer arguments the 64-bit ARM calling convention keeps in registers. */
 const REGISTERS = 8;
 
+/** fcntl(2), whose third argument is a variadic one. */
+function callFcntl(
+  { fcntl }: CFunctions,
+  fd: number,
+  command: number,
+  argument: number,
+): number {
+  return fcntl(fd, command, argument);
+}
+
 /**
  * Moves the third argument past the registers: a fixed declaration puts the
  * ninth where a variadic callee looks for its first.
  */
-function pastRegisters(fcntl: CFunctions["fcntl"]): CFunctions["fcntl"] {
-  const padded = fcntl as unknown as (...parameters: number[]) => number;
-  return function fcntlPadded(fd, command, argument) {
-    return padded(fd, command, 0, 0, 0, 0, 0, 0, argument);
+function callFcntlPadded(
+  c: CFunctions,
+  fd: number,
+  command: number,
+  argument: number,
+): number {
+  const { fcntl } = c as unknown as {
+    fcntl(...parameters: number[]): number;
   };
+  return fcntl(fd, command, 0, 0, 0, 0, 0, 0, argument);
 }
 
 /** The whole table of {@linkcode SIGNATURES} as one system declares it. */
@@ -645,13 +636,11 @@ export function useLibc(replacement: Libc): Disposable {
  */
 export function openLibc(abi: Abi, door: Door): Libc {
   const names = door.openable(abi.libraries);
-  const declarations = declarationsFor(abi);
   const failures: unknown[] = [];
   for (const name of names) {
     try {
-      const functions = door.open(name, declarations, abi.nfdsSize);
       return bindLibc(
-        { ...functions, pollOffThread: offThread(abi, door, name, functions) },
+        openAll(abi, door, name),
         abi,
         door.permissions,
         door.size,
@@ -668,21 +657,49 @@ export function openLibc(abi: Abi, door: Door): Libc {
   );
 }
 
-/** poll(2) off this thread: the runtime's own way, or a worker. */
-function offThread(
-  abi: Abi,
-  { openPoll }: Door,
-  library: string,
-  { poll, pollOffThread }: CFunctions,
-): AllFunctions["pollOffThread"] {
-  if (pollOffThread !== undefined) return pollOffThread;
+/** Every function of the table; poll(2) off this thread in the runtime's own way, or in a worker. */
+function openAll(abi: Abi, door: Door, library: string): CFunctions {
+  const { openPoll } = door;
+  const declarations = declarationsFor(abi);
   if (openPoll === undefined) {
-    throw new Error("Cannot poll off the thread: the door has no way to");
+    return openFunctions(abi, door, library, declarations);
   }
-  const symbol = abi.symbols["poll"] ?? "poll";
-  const { nfdsSize } = abi;
-  const poller = new Poller({ openPoll, library, symbol, nfdsSize, poll });
-  return (fds, count, timeout) => poller.poll(fds!, count, timeout);
+  const c = openFunctions<CFunctions>(
+    abi,
+    door,
+    library,
+    declarations.filter(({ offThread }) => !offThread),
+  );
+  const poller = new Poller({
+    openPoll,
+    library,
+    symbol: abi.symbols["poll"] ?? "poll",
+    nfdsSize: abi.nfdsSize,
+    poll: (fds, count, timeout) => c.poll(fds, count, timeout),
+  });
+  return Object.assign(c, {
+    pollOffThread: (fds: Uint8Array, count: number | bigint, timeout: number) =>
+      poller.poll(fds, count, timeout),
+  });
+}
+
+/**
+ * The functions of one library, by the names of their declarations.
+ *
+ * Each is opened when somebody first asks for it: that takes Deno 150 us, so
+ * that all of them took longer than all else that a first connect does.
+ */
+export function openFunctions<F>(
+  { nfdsSize }: Abi,
+  door: Door,
+  library: string,
+  declarations: readonly Declaration[],
+): F {
+  const byEntry = new Map(declarations.map((one) => [one.entry, one]));
+  return lazily(
+    [...byEntry.keys()],
+    (entry) => door.open(library, byEntry.get(entry)!, nfdsSize),
+  ) as F;
 }
 
 /** The door of the runtime this runs on. Deno and Bun also look like Node. */

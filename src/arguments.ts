@@ -13,7 +13,9 @@ export function show(value: unknown): string {
   switch (typeof value) {
     case "string":
       return JSON.stringify(
-        value.length > MOST_SHOWN ? `${value.slice(0, MOST_SHOWN)}…` : value,
+        value.length > MOST_SHOWN
+          ? `${value.slice(0, MOST_SHOWN)}\u2026`
+          : value,
       );
     case "object":
       if (value === null) return "null";

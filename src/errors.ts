@@ -5,6 +5,7 @@
  * @module
  */
 import { type Abi, type EaiCode, type ErrnoCode, hostAbi } from "../ffi/abi.ts";
+import { lazily } from "../ffi/lazy.ts";
 import { currentAbi } from "../ffi/libc.ts";
 
 export type { EaiCode, ErrnoCode };
@@ -26,11 +27,11 @@ export interface Icmp {
 
 /** What is known of a failed call besides its errno. */
 export interface ErrnoContext {
-  /** The C function that failed: `"connect"`, `"bind"`, … */
+  /** The C function that failed: `"connect"`, `"bind"`, ... */
   readonly syscall: string;
   /** The address it was given, as text. */
   readonly address?: string | undefined;
-  /** What it was about instead of an address: an option, a descriptor, …. */
+  /** What it was about instead of an address: an option, a descriptor, ... */
   readonly subject?: string | undefined;
   /** The address on this side, as text, where one was known by then. */
   readonly localAddress?: string | undefined;
@@ -424,7 +425,7 @@ function classOf(own: ErrnoCode): OwnErrnoClass {
     constructor(
       context: ErrnoContext,
       code: ErrnoCode = own,
-      errno: number = hostErrnos[own] ?? 0,
+      errno: number = hostErrnos()[own] ?? 0,
     ) {
       super(code, errno, context);
     }
@@ -440,18 +441,18 @@ const answers = new WeakSet<object>();
 /** Each table's names by number, made when first needed. */
 const namesOf = new WeakMap<Abi["errnos"], Map<number, ErrnoCode>>();
 
-const hostErrnos: Abi["errnos"] = hostAbi()?.errnos ?? {};
-
-const classes: Readonly<Record<ErrnoCode, OwnErrnoClass>> = makeClasses();
-
 /** Two names of one number on this system share a class. */
-function makeClasses(): Record<ErrnoCode, OwnErrnoClass> {
-  const made: Partial<Record<ErrnoCode, OwnErrnoClass>> = {};
-  for (const code of Object.keys(PHRASES) as ErrnoCode[]) {
-    const name = nameOf(hostErrnos, hostErrnos[code]) ?? code;
-    made[code] = made[name] ??= classOf(name);
-  }
-  return made as Record<ErrnoCode, OwnErrnoClass>;
+const classes: Readonly<Record<ErrnoCode, OwnErrnoClass>> = lazily(
+  Object.keys(PHRASES) as ErrnoCode[],
+  (code) => {
+    const errnos = hostErrnos();
+    const name = nameOf(errnos, errnos[code]) ?? code;
+    return name === code ? classOf(code) : classes[name];
+  },
+);
+
+function hostErrnos(): Abi["errnos"] {
+  return hostAbi()?.errnos ?? {};
 }
 
 /**

@@ -369,7 +369,7 @@ interface Route {
   readonly prefix: Uint8Array;
   /** How many bits of the prefix count. */
   readonly length: number;
-  /** `unicast`, `local`, `broadcast`, `prohibit`, …. */
+  /** `unicast`, `local`, `broadcast`, `prohibit`, ... */
   readonly kind: string;
   /** Where it leads, in words, where that is known. */
   readonly via: string;
@@ -460,7 +460,7 @@ function* routes6(text: string): Iterable<Route> {
   }
 }
 
-/** Interface, destination, gateway, flags, counts, metric, mask, …. */
+/** Interface, destination, gateway, flags, counts, metric, mask, ... */
 function gatewayOf({ prefix, length }: Route): string {
   for (const line of read("/proc/net/route")?.text.split("\n") ?? []) {
     const [name, destination, gateway, flags, , , , mask] = line.split(/\s+/);

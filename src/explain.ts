@@ -4,6 +4,7 @@
  * @module
  */
 import { abiFor, type Os } from "../ffi/abi.ts";
+import { lazily } from "../ffi/lazy.ts";
 import { currentAbi } from "../ffi/libc.ts";
 import {
   CATALOG,
@@ -15,6 +16,17 @@ import { type ErrnoCode, type ErrnoFacts, phraseOf } from "./errors.ts";
 import { evidenceFor } from "./evidence.ts";
 
 export type { Os };
+
+/** One processor of each system, which has the same errnos on all of its. */
+const PROCESSORS: Readonly<Record<Os, string>> = {
+  aix: "ppc64",
+  darwin: "arm64",
+  freebsd: "x64",
+  illumos: "x64",
+  linux: "x64",
+  netbsd: "x64",
+  openbsd: "x64",
+};
 
 /** Numbers of errnos by name, as one system's `<errno.h>` has them. */
 export type ErrnoTable = Readonly<Partial<Record<ErrnoCode, number>>>;
@@ -34,16 +46,10 @@ export type ErrnoTable = Readonly<Partial<Record<ErrnoCode, number>>>;
  * assertEquals(ERRNOS.illumos.ECONNREFUSED, 146);
  * ```
  */
-export const ERRNOS: Readonly<Record<Os, ErrnoTable>> = {
-  // One processor of each; a system has the same errnos on all of its.
-  aix: abiFor("aix", "ppc64").errnos,
-  darwin: abiFor("darwin", "arm64").errnos,
-  freebsd: abiFor("freebsd", "x64").errnos,
-  illumos: abiFor("illumos", "x64").errnos,
-  linux: abiFor("linux", "x64").errnos,
-  netbsd: abiFor("netbsd", "x64").errnos,
-  openbsd: abiFor("openbsd", "x64").errnos,
-};
+export const ERRNOS: Readonly<Record<Os, ErrnoTable>> = lazily(
+  Object.keys(PROCESSORS) as Os[],
+  (os) => abiFor(os, PROCESSORS[os]).errnos,
+);
 
 /** For which system an errno is explained. */
 export interface ExplainOptions {
@@ -140,7 +146,7 @@ const UNDOCUMENTED =
  *
  * @param failure The error, the plain data of one, or an errno's name.
  * @param options For which system.
- * @returns What is known, as plain data; `${…}` makes a text of it.
+ * @returns What is known, as plain data; `${...}` makes a text of it.
  * @throws {TypeError} If no system has an errno of that name;
  * {@linkcode RangeError} if there is no such system.
  *

@@ -935,7 +935,7 @@ export function getRawOptionBytes(
 export interface TcpInfo {
   /**
    * The state in Linux's words, on every system: `"SYN_SENT"`, `"ESTABLISHED"`,
-   * `"CLOSE"`, … A state without a name is its number.
+   * `"CLOSE"`, ... A state without a name is its number.
    */
   readonly state: string;
   /** The round trip, smoothed, in milliseconds; 0 before there is a sample. */

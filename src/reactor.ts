@@ -17,7 +17,7 @@ export const ABORTED = -0x1_0001;
  * How long descriptors are looked at once a turn before a wait is parked, in
  * ms.
  *
- * Parking costs two hops between threads, 40 to 50 µs, while a turn with a look
+ * Parking costs two hops between threads, 40 to 50 us, while a turn with a look
  * costs 2: within one round trip of a local network, about a millisecond,
  * looking wins. Past that the hops no longer show, and looking would burn a
  * core for nothing.
@@ -32,7 +32,7 @@ const LONGEST_TURN = 4;
 
 /**
  * How many waits end by their deadlines in one turn: each is an error to make
- * and a socket to close, up to 100 µs.
+ * and a socket to close, up to 100 us.
  */
 const MOST_EXPIRED = 16;
 

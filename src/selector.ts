@@ -51,7 +51,7 @@ export interface Selector {
 /**
  * Opens the best that the system has.
  *
- * @throws {ErrnoError} `EMFILE`, `ENFILE`, … if it takes more descriptors than
+ * @throws {ErrnoError} `EMFILE`, `ENFILE`, ... if it takes more descriptors than
  * there are.
  */
 export function openSelector(libc: Libc): Selector {

@@ -134,7 +134,7 @@ export interface SendOptions {
   /** The receiver, where the socket has no peer or another one is meant. */
   readonly to?: Address;
   /**
-   * The system's own `MSG_…` flags, or-ed together.
+   * The system's own `MSG_...` flags, or-ed together.
    *
    * @default {0}
    */
@@ -144,7 +144,7 @@ export interface SendOptions {
 /** How data is received. */
 export interface ReceiveOptions {
   /**
-   * The system's own `MSG_…` flags, or-ed together.
+   * The system's own `MSG_...` flags, or-ed together.
    *
    * @default {0}
    */
@@ -325,7 +325,7 @@ export let portOf: (socket: Socket) => number;
  *
  * A socket that is garbage-collected with its descriptor still open is reported
  * once, as a warning of the process with the code `"EINPROGRESS_UNCLOSED"`
- * (`process.on("warning", …)`), and the descriptor stays open.
+ * (`process.on("warning", ...)`), and the descriptor stays open.
  *
  * A connected one fits where a `Deno.Conn` is taken.
  *
@@ -403,7 +403,7 @@ export class Socket implements Disposable {
    * @param options What kind of socket.
    * @returns The socket. The caller owns it and closes it.
    * @throws {ErrnoError} If the system refuses: `EMFILE`, `EACCES` and
-   * `EPERM` for raw sockets, `EPROTONOSUPPORT`, `EAFNOSUPPORT`, ….
+   * `EPERM` for raw sockets, `EPROTONOSUPPORT`, `EAFNOSUPPORT`, ...
    * @throws {NotSupportedError} If the system has no such family or protocol.
    * @throws The runtime's own error, for raw sockets and families without a
    * name here, unless the program may reach every address.
@@ -592,7 +592,7 @@ export class Socket implements Disposable {
    * @param address Where to.
    * @param options Limits for this attempt.
    * @throws {ErrnoError} The class of the errno: {@linkcode Errno}`.ECONNREFUSED`,
-   * `ENETUNREACH`, …; `ETIMEDOUT` with `timeoutKind` `"deadline"` if
+   * `ENETUNREACH`, ...; `ETIMEDOUT` with `timeoutKind` `"deadline"` if
    * `options.timeout` passed, `"kernel"` if the system gave up.
    *
    * @example With a deadline
@@ -637,7 +637,7 @@ export class Socket implements Disposable {
    * does not.
    *
    * @throws {ErrnoError} If the system refuses and the peer is still there, or
-   * the family has no such thing: `EISCONN`, `EINVAL`, ….
+   * the family has no such thing: `EISCONN`, `EINVAL`, ...
    *
    * @example Hearing one peer, then everybody
    * ```ts
@@ -777,7 +777,7 @@ export class Socket implements Disposable {
    *
    * @param address The address; port 0 leaves the choice to the system.
    * @throws {ErrnoError} `EADDRINUSE`, `EADDRNOTAVAIL`, `EACCES` for a
-   * privileged port, ….
+   * privileged port, ...
    *
    * @example A fixed source address
    * ```ts
@@ -953,7 +953,7 @@ export class Socket implements Disposable {
   /**
    * Sets any option by the system's own numbers.
    *
-   * @param level The level: `SOL_SOCKET`, `IPPROTO_TCP`, ….
+   * @param level The level: `SOL_SOCKET`, `IPPROTO_TCP`, ...
    * @param name The option's number at that level.
    * @param value An int, or the bytes of whatever the option takes.
    */
@@ -1000,7 +1000,7 @@ export class Socket implements Disposable {
   /**
    * Reads any int-valued option by the system's own numbers.
    *
-   * @param level The level: `SOL_SOCKET`, `IPPROTO_TCP`, ….
+   * @param level The level: `SOL_SOCKET`, `IPPROTO_TCP`, ...
    * @param name The option's number at that level.
    */
   getOption(level: number, name: number): number;
@@ -1342,7 +1342,7 @@ export class Socket implements Disposable {
 
   /**
    * Makes the connection a socket of `node:net`, for everything that takes one:
-   * `node:http`, `node:tls`, ….
+   * `node:http`, `node:tls`, ...
    *
    * The descriptor belongs to that one from then on, and this object is as
    * closed. On failure it stays here.

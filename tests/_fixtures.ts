@@ -18,6 +18,7 @@ import {
   type Libc,
   libc,
   newMemory,
+  openFunctions,
   type Signature,
   useLibc,
 } from "../ffi/libc.ts";
@@ -456,8 +457,15 @@ function openExtra(door: Door): ExtraFunctions {
     }));
   for (const name of door.openable(abi.libraries)) {
     try {
-      const opened: unknown = door.open(name, declarations, abi.nfdsSize);
-      return opened as ExtraFunctions;
+      const opened = openFunctions<ExtraFunctions>(
+        abi,
+        door,
+        name,
+        declarations,
+      );
+      // What a test opens it has to close, so that all of it is opened here.
+      Object.values(opened);
+      return opened;
     } catch {
       // The next name may be the one.
     }

@@ -1,11 +1,18 @@
 /**
- * Opens the C library before any test: it stays open for as long as the
- * process lives, and leak checks would blame whichever test came first. So
- * would they for the worker that waits on Bun and Node.
+ * Opens every function of the C library before any test: it stays open for as
+ * long as the process lives, and leak checks would blame whichever test came
+ * first. So would they for the worker that waits on Bun and Node.
  *
  * @module
  */
-import { doorFor, libc, newMemory } from "../ffi/libc.ts";
+import {
+  type CType,
+  doorFor,
+  libc,
+  newMemory,
+  type Signature,
+  SIGNATURES,
+} from "../ffi/libc.ts";
 
 /** What Bun has in the place of `--expose-gc`. */
 const { Bun } = globalThis as unknown as { Bun?: { gc(force: boolean): void } };
@@ -20,5 +27,38 @@ if (Bun !== undefined) {
 /** Milliseconds in which a worker starts. */
 const START = 200;
 
-const { pollAsync } = libc();
-if (doorFor().openPoll !== undefined) await pollAsync(newMemory(8), 0, START);
+const c = libc();
+const signatures: Readonly<Record<string, Signature>> = SIGNATURES;
+for (const [name, method] of Object.entries(c)) {
+  const parameters = signatures[name]?.parameters;
+  // A function opens when it is first called; each of these calls fails, or
+  // has nothing to do.
+  if (parameters !== undefined) method(...parameters.map(harmless));
+}
+
+function harmless(type: CType): number | bigint | Uint8Array {
+  switch (type) {
+    case "int":
+      return -1;
+    case "buffer":
+      // Neither the name of a host that anybody would have to be asked for,
+      // nor that of an interface.
+      return new TextEncoder().encode("0.0.0.0".padEnd(64, "\0"));
+    case "nfds":
+      // One that is not open: poll(2) would wait for none for ever.
+      return 1;
+    case "address":
+      return 0n;
+    default:
+      return 0;
+  }
+}
+
+const hints = newMemory(c.abi.addrinfo.size).fill(0xff);
+await c.getaddrinfoAsync?.(newMemory(1), hints, newMemory(8));
+// A worker has to have the time to start.
+await c.pollAsync(
+  newMemory(8),
+  0,
+  doorFor().openPoll === undefined ? 0 : START,
+);

@@ -232,14 +232,14 @@ function threadClock(): () => number {
   } as const;
   for (const name of door.openable(abi.libraries)) {
     try {
-      const opened: unknown = door.open(name, [declaration], abi.nfdsSize);
-      const { clock_gettime } = opened as {
-        clock_gettime(clock: number, time: Uint8Array): number;
-      };
+      const clock = door.open(name, declaration, abi.nfdsSize) as (
+        id: number,
+        time: Uint8Array,
+      ) => number;
       const bytes = newMemory(16);
       const time = new BigInt64Array(bytes.buffer);
       return () => {
-        clock_gettime(CLOCK_THREAD_CPUTIME_ID, bytes);
+        clock(CLOCK_THREAD_CPUTIME_ID, bytes);
         return Number(time[0]!) * 1e3 + Number(time[1]!) / 1e6;
       };
     } catch {

@@ -1,4 +1,4 @@
-import type { CFunctions, CType, Declaration, Door } from "../libc.ts";
+import type { CType, Declaration, Door } from "../libc.ts";
 
 /** What is used of `bun:ffi`: https://bun.sh/docs/runtime/ffi */
 interface BunFfi {
@@ -37,29 +37,13 @@ export const bunDoor: Door = {
     return names;
   },
 
-  open(name, declarations, nfdsSize): CFunctions {
-    const functions: Record<string, BunFunction> = {};
-    // One dlopen declares a symbol once, and memcpy is declared twice.
-    let rest = declarations.filter(({ offThread }) => !offThread);
-    while (rest.length > 0) {
-      const first = new Map<string, Declaration>();
-      for (const one of rest) {
-        if (!first.has(one.symbol)) first.set(one.symbol, one);
-      }
-      const definitions = [...first].map(([symbol, declaration]) =>
-        [symbol, define(declaration, nfdsSize)] as const
-      );
-      const { symbols } = bunFfi().dlopen(
-        name,
-        Object.fromEntries(definitions),
-      );
-      for (const [symbol, { entry }] of first) {
-        const opened = symbols[symbol]!;
-        functions[entry] = opened.native ?? opened;
-      }
-      rest = rest.filter((one) => first.get(one.symbol) !== one);
-    }
-    return functions as unknown as CFunctions;
+  open(library, declaration, nfdsSize): BunFunction {
+    const { symbol } = declaration;
+    const { symbols } = bunFfi().dlopen(library, {
+      [symbol]: define(declaration, nfdsSize),
+    });
+    const opened = symbols[symbol]!;
+    return opened.native ?? opened;
   },
 
   view(address, length): ArrayBuffer {

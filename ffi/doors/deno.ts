@@ -1,11 +1,7 @@
 import type * as net from "node:net";
-import type {
-  CFunctions,
-  CType,
-  Declaration,
-  Door,
-  Permissions,
-} from "../libc.ts";
+import type { CType, Declaration, Door, Permissions } from "../libc.ts";
+
+type DenoFunction = (...parameters: unknown[]) => unknown;
 
 const NATIVE_TYPES: Readonly<
   Record<Exclude<CType, "nfds">, Deno.NativeResultType>
@@ -37,13 +33,11 @@ export const denoDoor: Door = {
     return names;
   },
 
-  open(name, declarations, nfdsSize): CFunctions {
-    const interfaces = declarations.map((d) => [d.entry, define(d, nfdsSize)]);
-    const library = Deno.dlopen(
-      name,
-      Object.fromEntries(interfaces) as Deno.ForeignLibraryInterface,
-    );
-    return library.symbols as unknown as CFunctions;
+  open(library, declaration, nfdsSize): DenoFunction {
+    const { symbols } = Deno.dlopen(library, {
+      [declaration.symbol]: define(declaration, nfdsSize),
+    });
+    return symbols[declaration.symbol] as DenoFunction;
   },
 
   // A number takes 100 ns longer, off the path that the optimizer compiles
@@ -66,7 +60,7 @@ export const denoDoor: Door = {
 };
 
 function define(
-  { symbol, parameters, result, offThread }: Declaration,
+  { parameters, result, offThread }: Declaration,
   nfdsSize: 4 | 8,
 ): Deno.ForeignFunction {
   function native(type: CType): Deno.NativeResultType {
@@ -74,7 +68,6 @@ function define(
     return NATIVE_TYPES[type];
   }
   return {
-    name: symbol,
     parameters: parameters.map(native) as Deno.NativeType[],
     result: native(result),
     nonblocking: offThread,

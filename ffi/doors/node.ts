@@ -1,11 +1,5 @@
 import type * as net from "node:net";
-import type {
-  CFunctions,
-  CType,
-  Declaration,
-  Door,
-  Permissions,
-} from "../libc.ts";
+import type { CType, Declaration, Door, Permissions } from "../libc.ts";
 
 /** What is used of `node:ffi`: https://nodejs.org/api/ffi.html */
 interface NodeFfi {
@@ -59,31 +53,10 @@ export const nodeDoor: Door = {
     return names;
   },
 
-  open(name, declarations, nfdsSize): CFunctions {
-    const { dlopen } = nodeFfi();
-    const functions: Record<string, NodeFunction> = {};
-    // One library declares a symbol once, and memcpy is declared twice.
-    let rest = declarations.filter(({ offThread }) => !offThread);
-    while (rest.length > 0) {
-      const { lib } = dlopen(name);
-      const seen = new Set<string>();
-      const left: Declaration[] = [];
-      for (const declaration of rest) {
-        const { entry, symbol } = declaration;
-        if (seen.has(symbol)) {
-          left.push(declaration);
-        } else {
-          seen.add(symbol);
-          functions[entry] = lib.getFunction(
-            symbol,
-            define(declaration, nfdsSize),
-          );
-        }
-      }
-      opened.push(lib);
-      rest = left;
-    }
-    return functions as unknown as CFunctions;
+  open(library, declaration, nfdsSize): NodeFunction {
+    const { lib } = nodeFfi().dlopen(library);
+    opened.push(lib);
+    return lib.getFunction(declaration.symbol, define(declaration, nfdsSize));
   },
 
   size: BigInt,

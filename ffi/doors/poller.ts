@@ -57,7 +57,7 @@ interface Timers {
  * once in a millisecond. A worker is kept for the next wait and keeps the
  * process alive only while one is under way.
  *
- * Node's own event loop would notice a descriptor in 5 µs, where this takes 10
+ * Node's own event loop would notice a descriptor in 5 us, where this takes 10
  * (`uv_poll_start` on what `getCurrentEventLoop` answers, Node 26.10). But a
  * handle that is open when a worker of the program is terminated aborts the
  * whole process.
