@@ -319,68 +319,88 @@ function attempt(
 ): Socket | Promise<Socket | ErrnoError> {
   for (;; retries++) {
     const socket = openFor(address, local, true, options);
-    if (!(socket instanceof Socket)) return lost(socket);
+    if (!(socket instanceof Socket)) return lost(socket, owner);
     if (owner !== null) owner.socket = socket;
     try {
       options.onSocket?.(socket);
       const errno = beginSocket(socket, address);
-      if (errno === PENDING) return pend(socket);
+      if (errno === PENDING) {
+        return pend(
+          socket,
+          address,
+          local,
+          start,
+          timeout,
+          options,
+          owner,
+          retries,
+        );
+      }
       if (errno !== 0) {
-        return lost(lose(socket, errno, address, start, timeout));
+        return lost(lose(socket, errno, address, start, timeout), owner);
       }
       const accident = selfConnection(socket, address, start);
       if (accident === null) return socket;
-      if (retries === SELF_CONNECT_RETRIES) return lost(accident);
+      if (retries === SELF_CONNECT_RETRIES) return lost(accident, owner);
     } catch (error) {
       socket.close();
       throw error;
     }
   }
+}
 
-  function lost(error: ErrnoError): Promise<ErrnoError> {
-    return owner === null ? Promise.reject(error) : Promise.resolve(error);
-  }
+function lost(error: ErrnoError, owner: object | null): Promise<ErrnoError> {
+  return owner === null ? Promise.reject(error) : Promise.resolve(error);
+}
 
-  function pend(socket: Socket): Promise<Socket | ErrnoError> {
-    const { signal } = options;
-    // A name took its time before, and so may other attempts have.
-    const since = owner === null ? start : performance.now();
-    return new Promise((resolve, reject) => {
+/** What remains of {@linkcode attempt} when it has to wait. */
+function pend(
+  socket: Socket,
+  address: Address,
+  local: Address | null,
+  start: number,
+  timeout: number,
+  options: DialOptions,
+  owner: { socket: Socket | null } | null,
+  retries: number,
+): Promise<Socket | ErrnoError> {
+  return new Promise((resolve, reject) => {
+    function conclude(errno: number): void {
       const fail = owner === null ? reject : resolve;
-      function conclude(errno: number): void {
-        try {
-          if (errno === ABORTED) throw signal!.reason;
-          if (errno !== 0) {
-            return fail(lose(socket, errno, address, start, timeout));
-          }
-          const accident = selfConnection(socket, address, start);
-          if (accident === null) return resolve(socket);
-          if (retries === SELF_CONNECT_RETRIES) return fail(accident);
-          resolve(
-            attempt(
-              address,
-              local,
-              start,
-              timeout,
-              options,
-              owner,
-              retries + 1,
-            ),
-          );
-        } catch (error) {
-          socket.close();
-          reject(error);
-        }
-      }
       try {
-        awaitSocket(socket, since, start + timeout, signal, conclude);
+        if (errno === ABORTED) throw options.signal!.reason;
+        if (errno !== 0) {
+          return fail(lose(socket, errno, address, start, timeout));
+        }
+        const accident = selfConnection(socket, address, start);
+        if (accident === null) return resolve(socket);
+        if (retries === SELF_CONNECT_RETRIES) return fail(accident);
+        resolve(
+          attempt(
+            address,
+            local,
+            start,
+            timeout,
+            options,
+            owner,
+            retries + 1,
+          ),
+        );
       } catch (error) {
-        // There is no descriptor left to wait with.
         socket.close();
         reject(error);
       }
-    });
-  }
+    }
+    // A name took its time before, and so may other attempts have.
+    const since = owner === null ? start : performance.now();
+    try {
+      awaitSocket(socket, since, start + timeout, options.signal, conclude);
+    } catch (error) {
+      // There is no descriptor left to wait with.
+      socket.close();
+      reject(error);
+    }
+  });
 }
 
 /** An attempt that may lose to another one. */
