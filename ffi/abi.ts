@@ -376,10 +376,15 @@ export interface Abi {
     readonly MSG_ERRQUEUE: number;
     readonly SO_EE_ORIGIN_ICMP: number;
     readonly SO_EE_ORIGIN_ICMP6: number;
+    /** `vectorSize` is of what `iov` points to, `iovlen` times; lengths are `size_t` here, too. */
     readonly msghdr: {
       readonly size: number;
+      readonly iov: number;
+      readonly iovlen: number;
+      readonly vectorSize: number;
       readonly control: number;
       readonly controllen: number;
+      readonly flags: number;
     };
     /** `data` is where the structure below begins; lengths are `size_t`. */
     readonly cmsghdr: { readonly size: number; readonly data: number };

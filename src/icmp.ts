@@ -25,38 +25,48 @@ export function takeIcmp(libc: Libc, fd: number): Icmp | null {
   const { errorQueue, littleEndian, MSG_DONTWAIT } = libc.abi;
   if (errorQueue === null) return null;
   const { MSG_ERRQUEUE, msghdr } = errorQueue;
-  const { message, view, control } = memoryFor(libc, msghdr);
+  const { message, view, control } = memoryFor(libc, errorQueue);
   let last: Icmp | null = null;
   for (;;) {
     view.setBigUint64(msghdr.controllen, ROOM, littleEndian);
+    view.setInt32(msghdr.flags, 0, littleEndian);
     const flags = MSG_ERRQUEUE | MSG_DONTWAIT;
     if (libc.recvmsg(fd, message, flags) < 0) return last;
+    // What does not say that it is from the queue has not made it shorter.
+    const from = view.getInt32(msghdr.flags, littleEndian);
+    if ((from & MSG_ERRQUEUE) === 0) return last;
     const filled = Number(view.getBigUint64(msghdr.controllen, littleEndian));
     last = decode(libc, control.subarray(0, filled)) ?? last;
   }
 }
 
-/** A message header and the room that it points to. */
+type ErrorQueue = NonNullable<Libc["abi"]["errorQueue"]>;
+
+/** A message header and the memory that it points to. */
 interface Memory {
   readonly message: Uint8Array<ArrayBuffer>;
   readonly view: DataView;
   readonly control: Uint8Array<ArrayBuffer>;
+  readonly vector: Uint8Array<ArrayBuffer>;
 }
 
 /** What each library has been given; a header holds an address of its own. */
 const memories = new WeakMap<Libc, Memory>();
 
-function memoryFor(
-  libc: Libc,
-  { size, control: at }: { readonly size: number; readonly control: number },
-): Memory {
+function memoryFor(libc: Libc, { msghdr }: ErrorQueue): Memory {
   let memory = memories.get(libc);
   if (memory === undefined) {
-    const message = newMemory(size);
+    const { littleEndian } = libc.abi;
+    const message = newMemory(msghdr.size);
     const control = newMemory(CONTROL_ROOM);
+    // One vector, and an empty one: without any, QEMU answers 0 and leaves the
+    // kernel out of it.
+    const vector = newMemory(msghdr.vectorSize);
     const view = new DataView(message.buffer);
-    view.setBigUint64(at, libc.addressOf(control), libc.abi.littleEndian);
-    memory = { message, view, control };
+    view.setBigUint64(msghdr.iov, libc.addressOf(vector), littleEndian);
+    view.setBigUint64(msghdr.iovlen, 1n, littleEndian);
+    view.setBigUint64(msghdr.control, libc.addressOf(control), littleEndian);
+    memory = { message, view, control, vector };
     memories.set(libc, memory);
   }
   return memory;

@@ -207,6 +207,15 @@ export function watchLibc(fakes: Partial<Libc> = {}): Watched {
   };
 }
 
+/** Makes an empty message one that recvmsg(2) has taken from a socket's queue of errors, as the kernel marks it. */
+export function fromErrorQueue(message: Uint8Array): void {
+  const { errorQueue, littleEndian } = abi;
+  if (errorQueue === null) return;
+  const { msghdr, MSG_ERRQUEUE } = errorQueue;
+  new DataView(message.buffer, message.byteOffset)
+    .setInt32(msghdr.flags, MSG_ERRQUEUE, littleEndian);
+}
+
 /** The parts of a C library that resolve every name to these addresses. */
 export function fakeResolver(
   addresses: readonly (InetAddress | Inet6Address)[],

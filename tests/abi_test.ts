@@ -663,6 +663,7 @@ function constantFacts(abi: Abi): Fact[] {
     ...entries(abi.errnos),
     ...(abi.tcpInfo === null ? [] : [[info, abi.tcpInfo.option] as const]),
     ...epollConstants(abi),
+    ...errorQueueConstants(abi),
   ];
   return named.map(([name, value]) => ({
     name,
@@ -674,6 +675,13 @@ function constantFacts(abi: Abi): Fact[] {
 function epollConstants({ epoll }: Abi): [string, number][] {
   if (epoll === null) return [];
   const { event: _, ...constants } = epoll;
+  return Object.entries(constants);
+}
+
+function errorQueueConstants({ errorQueue }: Abi): [string, number][] {
+  if (errorQueue === null) return [];
+  const { msghdr: _, cmsghdr: __, sockExtendedErr: ___, ...constants } =
+    errorQueue;
   return Object.entries(constants);
 }
 
@@ -740,6 +748,23 @@ function layoutFacts(abi: Abi): Fact[] {
     field("epoll_event", "events", event.events);
     field("epoll_event", "data", event.data);
   }
+  if (abi.errorQueue !== null) {
+    const { msghdr, cmsghdr, sockExtendedErr } = abi.errorQueue;
+    size("struct msghdr", msghdr.size);
+    field("msghdr", "msg_iov", msghdr.iov);
+    field("msghdr", "msg_iovlen", msghdr.iovlen);
+    size("struct iovec", msghdr.vectorSize);
+    field("msghdr", "msg_control", msghdr.control);
+    field("msghdr", "msg_controllen", msghdr.controllen);
+    field("msghdr", "msg_flags", msghdr.flags);
+    size("struct cmsghdr", cmsghdr.size);
+    const data = { expression: "CMSG_LEN(0)", value: cmsghdr.data };
+    facts.push({ name: "data of a cmsghdr", ...data });
+    size("struct sock_extended_err", sockExtendedErr.size);
+    field("sock_extended_err", "ee_origin", sockExtendedErr.origin);
+    field("sock_extended_err", "ee_type", sockExtendedErr.type);
+    field("sock_extended_err", "ee_code", sockExtendedErr.code);
+  }
   if (abi.tcpInfo === null) return facts;
 
   const darwin = abi.os === "darwin";
@@ -769,6 +794,7 @@ function layoutFacts(abi: Abi): Fact[] {
 
 function ownHeaders(abi: Abi): string[] {
   const headers = abi.epoll === null ? [] : ["sys/epoll.h"];
+  if (abi.errorQueue !== null) headers.push("linux/errqueue.h");
   if (abi.sockaddrVm === null) return headers;
   return [
     ...headers,

@@ -30,6 +30,7 @@ import {
   bound,
   canBlackHole,
   canIsolate,
+  fromErrorQueue,
   inChild,
   listen,
   tempFolder,
@@ -828,9 +829,12 @@ function follow(wakes: readonly Wake[]): Kernel {
         now = { revents: [] };
         return peer === undefined ? 0 : -errnos[peer]!;
       },
-      recvmsg(_fd, _message, flags) {
+      recvmsg(_fd, message, flags) {
         assertEquals(flags & abi.MSG_DONTWAIT, abi.MSG_DONTWAIT);
-        return queued-- > 0 ? 0 : (queued = 0, -errnos.EAGAIN!);
+        if (queued === 0) return -errnos.EAGAIN!;
+        queued--;
+        fromErrorQueue(message);
+        return 0;
       },
     },
     go() {

@@ -35,6 +35,7 @@ import {
   canIsolate,
   canTrace,
   fakeResolver,
+  fromErrorQueue,
   inChild,
   listen,
   tempFolder,
@@ -1582,9 +1583,12 @@ function follow(
       return 0;
     },
     getpeername: () => now.peer === undefined ? 0 : -errnos[now.peer]!,
-    recvmsg(_fd, _message, flags) {
+    recvmsg(_fd, message, flags) {
       assertEquals(flags & abi.MSG_DONTWAIT, abi.MSG_DONTWAIT);
-      return queued-- > 0 ? 0 : (queued = 0, -errnos.EAGAIN!);
+      if (queued === 0) return -errnos.EAGAIN!;
+      queued--;
+      fromErrorQueue(message);
+      return 0;
     },
   };
 }

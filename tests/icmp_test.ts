@@ -1,9 +1,9 @@
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertThrows } from "@std/assert";
 import type { ErrnoError, Icmp } from "../mod.ts";
 import { libc } from "../ffi/libc.ts";
 import { hasCommand, needs, test } from "./_harness.ts";
-import { canIsolate, inChild, listen } from "./_fixtures.ts";
-import { connectSync } from "../mod.ts";
+import { bound, canIsolate, inChild, listen, watchLibc } from "./_fixtures.ts";
+import { connectSync, Errno } from "../mod.ts";
 
 const onLinux = libc().abi.errorQueue === null
   ? "only Linux keeps ICMP errors"
@@ -115,3 +115,15 @@ test("a refusal by reset has no ICMP error", () => {
     assertEquals("icmp" in (error as ErrnoError), false);
   }
 });
+
+test(
+  "what does not come from the queue of errors ends the reading of it",
+  () => {
+    using peer = bound();
+    const { port } = peer.address;
+    using watched = watchLibc({ recvmsg: () => 0 });
+    assertThrows(() => connectSync({ port }), Errno.ECONNREFUSED);
+    assertEquals(watched.names.filter((name) => name === "recvmsg").length, 1);
+  },
+  { skip: onLinux },
+);
