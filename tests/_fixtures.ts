@@ -32,6 +32,7 @@ import {
   type InetAddress,
 } from "../src/address.ts";
 import { Socket } from "../src/socket.ts";
+import { runtime } from "./_emulation.ts";
 import { hasCommand, isRoot, needs } from "./_harness.ts";
 
 /** Milliseconds after which a peer or a child that does nothing counts as stuck. */
@@ -402,14 +403,13 @@ export async function traced<A extends readonly Json[], R>(
 
 /** The command that runs a module from its standard input. */
 export function interpreter(): string[] {
-  const { execPath } = process;
   if ("Deno" in globalThis) {
     const flags = ["-A", "--no-config", "--quiet", "--v8-flags=--expose-gc"];
-    return [execPath, "run", ...flags, "-"];
+    return [runtime, "run", ...flags, "-"];
   }
-  if ("Bun" in globalThis) return [execPath, "--expose-gc", "run", "-"];
+  if ("Bun" in globalThis) return [runtime, "--expose-gc", "run", "-"];
   const flags = ["--expose-gc", "--no-warnings", "--input-type=module"];
-  return [execPath, ...flags, "-"];
+  return [runtime, ...flags, "-"];
 }
 
 function run([command, ...args]: string[], input: string): Promise<string> {

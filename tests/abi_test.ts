@@ -13,6 +13,7 @@ import {
   type Os,
 } from "../ffi/abi.ts";
 import { SIGNATURES } from "../ffi/libc.ts";
+import { compiled, compiler } from "./_emulation.ts";
 import { hasCommand, needs, test } from "./_harness.ts";
 
 /** Every pair that has a table, as a runtime spells it. */
@@ -580,7 +581,7 @@ const LINUX_HEADERS: readonly string[] = [
 const host = hostAbi();
 const skip = needs(
   host === null ? "needs a system that a table describes" : null,
-  hasCommand("cc"),
+  hasCommand(compiler),
 );
 
 test("the table of this system says what its headers say", () => {
@@ -605,7 +606,7 @@ test("the table of this system names every errno that its headers name", () => {
   const macros = inTemporaryFolder((folder) => {
     const source = join(folder, "errno.c");
     writeFileSync(source, "#include <errno.h>\n");
-    return run("cc", ["-dM", "-E", source]);
+    return run(compiler, ["-dM", "-E", source]);
   });
   const names = new Set(
     [...macros.matchAll(/^#define (E[A-Z0-9]+) \S/gm)].map(([, name]) => name),
@@ -837,9 +838,16 @@ function execute(program: string): string {
     const binary = join(folder, "probe");
     writeFileSync(source, program.replaceAll(/^ +/gm, ""));
     // Libraries that have dlopen inside have an empty libdl, and those that have no libdl do not need it.
-    const attempt = spawnSync("cc", ["-w", "-o", binary, source, "-ldl"]);
-    if (attempt.status !== 0) run("cc", ["-w", "-o", binary, source]);
-    return run(binary, []);
+    const attempt = spawnSync(compiler, [
+      "-w",
+      "-o",
+      binary,
+      source,
+      "-ldl",
+    ]);
+    if (attempt.status !== 0) run(compiler, ["-w", "-o", binary, source]);
+    const [command, ...args] = compiled(binary);
+    return run(command, args);
   });
 }
 

@@ -12,6 +12,7 @@ import { fileURLToPath } from "node:url";
 import { libc } from "../ffi/libc.ts";
 import { abstractUnix, unix } from "../src/address.ts";
 import { main } from "../src/cli.ts";
+import { runtime } from "./_emulation.ts";
 import {
   blackHole,
   bound,
@@ -59,7 +60,7 @@ function runChild(
     : [];
   return new Promise((resolve, reject) => {
     const child = spawn(
-      process.execPath,
+      runtime,
       [...flags, join(root, "src/cli.ts"), ...args],
       {
         stdio: ["ignore", "pipe", "pipe"],

@@ -42,6 +42,7 @@ import {
   traced,
   watchLibc,
 } from "./_fixtures.ts";
+import { unemulated } from "./_emulation.ts";
 import { canIpv6, hasCommand, isRoot, needs, test } from "./_harness.ts";
 
 const abi = currentAbi();
@@ -837,7 +838,7 @@ test("connectSync() connects through an interface", () => {
   const error = refusal(() => connectSync({ port, interface: "none-such0" }));
   assertErrno(error, "ENODEV");
   assertEquals(error.syscall, "setsockopt");
-}, { skip: onLinux });
+}, { skip: needs(onLinux, unemulated("does not read SO_BINDTODEVICE")) });
 
 // Names.
 
@@ -1365,7 +1366,7 @@ test("connectSync() hands out no socket that met itself", () => {
     if (!fits) objections.push(`${Object.keys(options)}: ${result}`);
   }
   assertEquals(objections, []);
-}, { skip: onLinux });
+}, { skip: needs(onLinux, unemulated("does not know IP_LOCAL_PORT_RANGE")) });
 
 test("connectSync() meets itself where onSocket asked for that port", () => {
   const port = freePort();

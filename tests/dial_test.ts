@@ -38,6 +38,7 @@ import {
   type Watched,
   watchLibc,
 } from "./_fixtures.ts";
+import { unemulated } from "./_emulation.ts";
 import { canIpv6, hasCommand, needs, test } from "./_harness.ts";
 
 const abi = currentAbi();
@@ -752,7 +753,12 @@ test(
     answer(abi.eais.EAI_NONAME!);
     assertInstanceOf(await pending, LookupError);
   },
-  { skip: typeof gc === "function" ? null : "needs --expose-gc" },
+  {
+    skip: needs(
+      typeof gc === "function" ? null : "needs --expose-gc",
+      unemulated("takes too long for it"),
+    ),
+  },
 );
 
 /** Files alone answer for names: no resolver is ever asked. */
@@ -904,7 +910,7 @@ test("connect() hands out no socket that met itself", async () => {
     if (!fits) objections.push(`${JSON.stringify(options)}: ${result}`);
   }
   assertEquals(objections, []);
-}, { skip: onLinux });
+}, { skip: needs(onLinux, unemulated("does not know IP_LOCAL_PORT_RANGE")) });
 
 test("connect() finds no listener among two ephemeral ports", async () => {
   const answers = await inChild(

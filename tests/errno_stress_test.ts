@@ -3,8 +3,8 @@ import { execFile } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import process from "node:process";
 import { libc } from "../ffi/libc.ts";
+import { runtime } from "./_emulation.ts";
 import { on, test } from "./_harness.ts";
 
 /** The package as it is imported here and in a child process. */
@@ -277,7 +277,7 @@ console.log(JSON.stringify(result));
     : [...NODE, ...flags.split(","), "-"];
   const { stdout } = await new Promise<{ stdout: string }>(
     (resolve, reject) => {
-      const child = execFile(process.execPath, args, (error, stdout) => {
+      const child = execFile(runtime, args, (error, stdout) => {
         if (error === null) resolve({ stdout });
         else reject(error);
       });

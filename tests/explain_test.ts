@@ -22,6 +22,7 @@ import { CATALOG } from "../src/catalog.ts";
 import { ERRNOS, explain } from "../src/errno.ts";
 import { errnoErrorFor } from "../src/errors.ts";
 import { evidenceFor } from "../src/evidence.ts";
+import { runtime } from "./_emulation.ts";
 import {
   blackHole,
   bound,
@@ -613,7 +614,7 @@ test("a worker's error keeps code and errno as plain data, and loses them as an 
 
 test("./errno needs no permission, and opens nothing", async () => {
   const url = JSON.stringify(import.meta.resolve("../src/errno.ts"));
-  const { stdout, stderr, success } = await new Deno.Command(Deno.execPath(), {
+  const { stdout, stderr, success } = await new Deno.Command(runtime, {
     args: [
       "eval",
       "--no-config",
@@ -661,7 +662,7 @@ test("explain() leaves out what may not be read, and asks nobody", async () => {
   writeFileSync(file, script);
   async function run(flags: string[], ...args: string[]): Promise<unknown> {
     const { stdout, stderr, success } = await new Deno.Command(
-      Deno.execPath(),
+      runtime,
       {
         args: ["run", "--no-config", ...flags]
           .concat(file, `${nobody.address.port}`, ...args),

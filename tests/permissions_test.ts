@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { hostAbi } from "../ffi/abi.ts";
 import { libc } from "../ffi/libc.ts";
 import { type Address, inet, Socket } from "../mod.ts";
+import { runtime } from "./_emulation.ts";
 import { canIpv6, hasCommand, isRoot, needs, test } from "./_harness.ts";
 
 /** The package as a child process imports it. */
@@ -43,7 +44,7 @@ console.log(JSON.stringify(result));
 `;
   const [command, ...args] = [
     ...wrap,
-    Deno.execPath(),
+    runtime,
     "run",
     "--quiet",
     "--no-prompt",

