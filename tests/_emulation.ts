@@ -13,8 +13,8 @@ const { CC, EINPROGRESS_EMULATOR, EINPROGRESS_RUNTIME } = process.env;
 /** The command that starts another of the runtime that runs the tests. */
 export const runtime: string = EINPROGRESS_RUNTIME ?? process.execPath;
 
-/** The command that compiles C. */
-export const compiler: string = CC ?? "cc";
+/** The command that compiles C, with flags of its own if it has any. */
+export const compiler: readonly string[] = (CC ?? "cc").split(" ");
 
 /** The command that runs what {@linkcode compiler} made. */
 export function compiled(binary: string): [command: string, ...string[]] {

@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { spawnSync } from "node:child_process";
+import { spawnSync, type SpawnSyncReturns } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -581,7 +581,7 @@ const LINUX_HEADERS: readonly string[] = [
 const host = hostAbi();
 const skip = needs(
   host === null ? "needs a system that a table describes" : null,
-  hasCommand(compiler),
+  hasCommand(compiler[0]!),
 );
 
 test("the table of this system says what its headers say", () => {
@@ -606,7 +606,7 @@ test("the table of this system names every errno that its headers name", () => {
   const macros = inTemporaryFolder((folder) => {
     const source = join(folder, "errno.c");
     writeFileSync(source, "#include <errno.h>\n");
-    return run(compiler, ["-dM", "-E", source]);
+    return outputOf(compile(["-dM", "-E", source]));
   });
   const names = new Set(
     [...macros.matchAll(/^#define (E[A-Z0-9]+) \S/gm)].map(([, name]) => name),
@@ -838,23 +838,25 @@ function execute(program: string): string {
     const binary = join(folder, "probe");
     writeFileSync(source, program.replaceAll(/^ +/gm, ""));
     // Libraries that have dlopen inside have an empty libdl, and those that have no libdl do not need it.
-    const attempt = spawnSync(compiler, [
-      "-w",
-      "-o",
-      binary,
-      source,
-      "-ldl",
-    ]);
-    if (attempt.status !== 0) run(compiler, ["-w", "-o", binary, source]);
+    const target = ["-w", "-o", binary, source];
+    if (compile([...target, "-ldl"]).status !== 0) outputOf(compile(target));
     const [command, ...args] = compiled(binary);
     return run(command, args);
   });
 }
 
+function compile(args: readonly string[]): SpawnSyncReturns<string> {
+  const [command, ...flags] = compiler;
+  return spawnSync(command!, [...args, ...flags], { encoding: "utf8" });
+}
+
 function run(command: string, args: readonly string[]): string {
-  const { status, stdout, stderr, error } = spawnSync(command, args, {
-    encoding: "utf8",
-  });
+  return outputOf(spawnSync(command, args, { encoding: "utf8" }));
+}
+
+function outputOf(
+  { status, stdout, stderr, error }: SpawnSyncReturns<string>,
+): string {
   if (error !== undefined) throw error;
   assertEquals(status, 0, stderr);
   return stdout;
