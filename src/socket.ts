@@ -270,8 +270,8 @@ const STUCK_PAUSE = 5;
 const LARGEST_TRANSFER = 0x7fff_f000;
 
 // Scratch memory for addresses that the kernel writes: no call's use of it
-// outlives the call.
-const sockaddr = newMemory(256);
+// outlives the call. AIX has the longest, a path of 1023 bytes behind two.
+const sockaddr = newMemory(1025);
 const length = newMemory(4);
 const lengthView = new DataView(length.buffer);
 
