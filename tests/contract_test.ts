@@ -1,0 +1,1807 @@
+/**
+ * What the package promises, said once and held against many kernels: the one of this machine, and a simulated one for the
+ * table of every system.
+ *
+ * The real kernel keeps the simulation honest, and the simulation goes where no real kernel of ours does.
+ *
+ * @module
+ */
+import {
+  assert,
+  assertEquals,
+  assertInstanceOf,
+  assertRejects,
+  assertStringIncludes,
+  assertThrows,
+} from "@std/assert";
+import { type Abi, abiFor, type ErrnoCode } from "../ffi/abi.ts";
+import { libc } from "../ffi/libc.ts";
+import {
+  abstractUnix,
+  type Address,
+  capabilities,
+  connect,
+  connectSync,
+  Errno,
+  ErrnoError,
+  errnoName,
+  inet,
+  inet6,
+  type InetAddress,
+  LookupError,
+  NotSupportedError,
+  rawAddress,
+  type ReadableSocketOptionName,
+  Socket,
+  type SocketOptionName,
+  unix,
+  unspecified,
+  vsock,
+} from "../mod.ts";
+import { ping } from "../src/ping.ts";
+import {
+  blackHole,
+  bound,
+  canBlackHole,
+  listen,
+  type Listener,
+  tempFolder,
+} from "./_fixtures.ts";
+import { canIpv6, test } from "./_harness.ts";
+import {
+  type DescriptorFacts,
+  type Fate,
+  RETRANSMITS,
+  RTT,
+  RTT_VARIANCE,
+  simulate,
+  type Simulation,
+} from "./_simulation.ts";
+
+/** Milliseconds that an attempt is given which nobody answers. */
+const SHORT = 20;
+/** Milliseconds that no test waits for, unless something is wrong. */
+const AGES = 30_000;
+
+type Family = "inet" | "inet6" | "unix";
+
+/** The other end of a connection. */
+interface Peer {
+  /** What we have sent, `""` once we have said that nothing more comes. Waits for it. */
+  hear(): string;
+  say(text: string): void;
+  close(): void;
+  /** Ends it without regard for what is under way. */
+  reset(): void;
+}
+
+/** Somebody who takes connections. */
+interface Host {
+  readonly address: Address;
+  accept(): Peer;
+}
+
+/** A kernel, and who can be met there. What is opened is closed at the end. */
+interface World {
+  readonly abi: Abi;
+  host(family?: Family): Host;
+  /** Where nobody listens. */
+  refusing(family?: Family): Address;
+  /** Where nobody answers. */
+  silent(): InetAddress;
+  /** Where a datagram socket may be bound, or a path be made. */
+  free(family?: Family, length?: number): Address;
+  facts(fd: number): DescriptorFacts;
+  /** The kernel in person, where it is a simulated one. */
+  readonly system: Simulation;
+  /** A place with a fate of its own, where the kernel is a simulated one. */
+  fated(fate: Fate): InetAddress;
+  end(): Promise<void>;
+}
+
+/** One thing that is promised. */
+interface Clause {
+  readonly name: string;
+  readonly run: (world: World) => void | Promise<void>;
+  /** Why the kernel of this machine cannot show it, `null` if it can. */
+  readonly real: string | null;
+}
+
+const CONTRACT: Clause[] = [];
+
+function promise(
+  name: string,
+  run: Clause["run"],
+  { real = null }: { real?: string | null } = {},
+): void {
+  CONTRACT.push({ name, run, real });
+}
+
+/** Reasons why a real kernel sits a test out. */
+const ON_TIME = "a real kernel is late by accident alone";
+const AT_WILL = "a real kernel fails only where there is a fault";
+const INSIDE = "nobody sees into a real kernel";
+const NO_NAMES = "a lookup could ask a name server";
+const ALL_SYSTEMS = "it is one system, and this is about what only others do";
+const SIGNALS = "it takes a storm of signals, which connect_test.ts has";
+
+const FAMILIES = ["inet", "inet6", "unix"] as const;
+
+// How connections come about.
+
+for (const family of FAMILIES) {
+  const real = family === "inet6" ? canIpv6() : null;
+
+  promise(
+    `connectSync() over ${family} gives a connected, blocking socket`,
+    (world) => {
+      const host = world.host(family);
+      using socket = connectSync(targetOf(host.address));
+      assertEquals(socket.remoteAddress, host.address);
+      assertEquals(socket.localAddress.family, family);
+      assertEquals(world.facts(socket.fd), {
+        closeOnExec: true,
+        nonblocking: false,
+      });
+      assertEquals(socket.takeError(), null);
+      assertTalk(socket, host.accept());
+    },
+    { real },
+  );
+
+  promise(
+    `connect() over ${family} gives a connected, non-blocking socket`,
+    async (world) => {
+      const host = world.host(family);
+      using socket = await connect({
+        ...targetOf(host.address),
+        timeout: AGES,
+      });
+      assertEquals(socket.remoteAddress, host.address);
+      assertEquals(world.facts(socket.fd), {
+        closeOnExec: true,
+        nonblocking: true,
+      });
+      const peer = host.accept();
+      await socket.send(bytes("ping"), { timeout: AGES });
+      assertEquals(peer.hear(), "ping");
+      const buffer = new Uint8Array(8);
+      const waiting = socket.recv(buffer, { timeout: AGES });
+      peer.say("pong");
+      assertEquals(text(buffer, await waiting), "pong");
+    },
+    { real },
+  );
+
+  promise(
+    `tryConnect() over ${family} answers numbers, and ends in EISCONN`,
+    (world) => {
+      const { EINPROGRESS, EISCONN } = world.abi.errnos;
+      const { address } = world.host(family);
+      using socket = openFor(address);
+      const first = socket.tryConnect(address);
+      assertEquals(first, family === "unix" ? 0 : EINPROGRESS);
+      assertEquals(socket.poll("POLLOUT", AGES), ["POLLOUT"]);
+      assertEquals(socket.takeError(), null);
+      // Linux tells of such a success once more.
+      assert([0, EISCONN].includes(socket.tryConnect(address)));
+      assertEquals(socket.tryConnect(address), EISCONN);
+      assertErrno(world, thrown(() => socket.connectSync(address)), "EISCONN");
+    },
+    { real },
+  );
+
+  promise(
+    `connectSync() over ${family} with a timeout leaves a blocking socket`,
+    (world) => {
+      const { address } = world.host(family);
+      using socket = connectSync({ ...targetOf(address), timeout: AGES });
+      assertEquals(world.facts(socket.fd).nonblocking, false);
+      assertEquals(socket.remoteAddress, address);
+    },
+    { real },
+  );
+
+  promise(
+    `a refusal over ${family} throws ECONNREFUSED with its own number`,
+    async (world) => {
+      const address = world.refusing(family);
+      const target = targetOf(address);
+      const errors = [
+        thrown(() => connectSync(target)),
+        thrown(() => connectSync({ ...target, timeout: AGES })),
+        await rejected(connect(target)),
+      ];
+      for (const error of errors) {
+        assertErrno(world, error, "ECONNREFUSED");
+        assertEquals(error.syscall, "connect");
+        assertEquals(error.address, `${address}`);
+        assertStringIncludes(error.message, `${address}`);
+      }
+    },
+    { real },
+  );
+}
+
+promise("a refusal is a number to tryConnect() and SO_ERROR, once", (world) => {
+  const { EINPROGRESS, ECONNREFUSED } = world.abi.errnos;
+  const address = world.refusing();
+  using socket = openFor(address);
+  const first = socket.tryConnect(address);
+  if (first === EINPROGRESS) {
+    assert(socket.poll("POLLOUT", AGES).includes("POLLOUT"));
+    assertErrno(world, socket.takeError(), "ECONNREFUSED");
+  } else {
+    assertEquals(first, ECONNREFUSED);
+  }
+  assertEquals(errnoName(ECONNREFUSED!), "ECONNREFUSED");
+  assertEquals(socket.takeError(), null);
+  assertEquals(socket.remoteAddress, null);
+});
+
+promise(
+  "after a failure the socket tries again or says no, as its system does",
+  (world) => {
+    const host = world.host();
+    const address = world.refusing();
+    using socket = openFor(address);
+    assertErrno(
+      world,
+      thrown(() => socket.connectSync(address, { timeout: AGES })),
+      "ECONNREFUSED",
+    );
+    const answer = attempt(() =>
+      socket.connectSync(host.address, { timeout: AGES })
+    );
+    if (world.abi.os === "linux") {
+      assertEquals(
+        socket.remoteAddress,
+        host.address,
+      );
+    } else assertErrno(world, answer, "EINVAL");
+  },
+);
+
+promise(
+  "a timeout of ours is ETIMEDOUT, and says whose it was",
+  async (world) => {
+    const target = { ...targetOf(world.silent()), timeout: SHORT };
+    const errors = [
+      thrown(() => connectSync(target)),
+      await rejected(connect(target)),
+    ];
+    for (const error of errors) {
+      assertErrno(world, error, "ETIMEDOUT");
+      assertEquals(error.timeoutKind, "deadline");
+      assert(error.elapsed! >= SHORT - 1);
+    }
+  },
+  { real: canBlackHole() },
+);
+
+promise("a timeout of zero leaves no time for an answer", async (world) => {
+  const target = { ...targetOf(world.silent()), timeout: 0 };
+  assertErrno(world, thrown(() => connectSync(target)), "ETIMEDOUT");
+  assertErrno(world, await rejected(connect(target)), "ETIMEDOUT");
+}, { real: canBlackHole() });
+
+promise("a signal ends connect() with its reason", async (world) => {
+  const target = targetOf(world.silent());
+  const controller = new AbortController();
+  const waiting = Array.from(
+    { length: 3 },
+    () => connect({ ...target, signal: controller.signal }),
+  );
+  setTimeout(() => controller.abort("enough"), 5);
+  const ends = await Promise.allSettled(waiting);
+  assertEquals(
+    ends,
+    ends.map(() => ({ status: "rejected", reason: "enough" })),
+  );
+  const { signal } = controller;
+  assertEquals(attempt(() => connectSync({ ...target, signal })), "enough");
+}, { real: canBlackHole() });
+
+promise(
+  "a signal that ends while nobody has answered leaves a socket to its owner",
+  async (world) => {
+    const address = world.silent();
+    using socket = Socket.open({ family: "inet" });
+    const controller = new AbortController();
+    const waiting = socket.connect(address, { signal: controller.signal });
+    setTimeout(() => controller.abort(new Error("enough")), 5);
+    await assertRejects(() => waiting, Error, "enough");
+    assertEquals(socket.closed, false);
+    assertEquals(socket.tryConnect(address), world.abi.errnos.EALREADY);
+  },
+  { real: canBlackHole() },
+);
+
+promise(
+  "closing a socket ends what waits for it by ECANCELED",
+  async (world) => {
+    using socket = Socket.open({ family: "inet" });
+    const waiting = socket.connect(world.silent());
+    setTimeout(() => socket.close(), 5);
+    assertErrno(world, await rejected(waiting), "ECANCELED");
+  },
+  { real: canBlackHole() },
+);
+
+promise(
+  "a second attempt is told EALREADY, or joins the first",
+  async (world) => {
+    const { EALREADY, EINPROGRESS } = world.abi.errnos;
+    const address = world.silent();
+    using socket = openFor(address);
+    assertEquals(socket.tryConnect(address), EINPROGRESS);
+    assertEquals(socket.tryConnect(address), EALREADY);
+    const joined = attempt(() =>
+      socket.connectSync(address, { timeout: SHORT })
+    );
+    assertErrno(world, joined, "ETIMEDOUT");
+    const waiting = socket.connect(address, { timeout: AGES });
+    assertErrno(world, thrown(() => socket.connectSync(address)), "EALREADY");
+    socket.close();
+    assertErrno(world, await rejected(waiting), "ECANCELED");
+  },
+  { real: canBlackHole() },
+);
+
+promise(
+  "a late answer is waited for by every kind of connect",
+  async (world) => {
+    const address = world.fated({ delay: SHORT });
+    const target = targetOf(address);
+    using blocking = connectSync(target);
+    using limited = connectSync({ ...target, timeout: AGES });
+    using waiting = await connect({ ...target, timeout: AGES });
+    using joined = openFor(address);
+    assertEquals(joined.tryConnect(address), world.abi.errnos.EINPROGRESS);
+    await joined.connect(address);
+    for (const socket of [blocking, limited, waiting, joined]) {
+      assertEquals(socket.remoteAddress, address);
+      assertEquals(socket.localAddress.family, "inet");
+    }
+  },
+  { real: ON_TIME },
+);
+
+promise("a late failure is told by every kind of connect", async (world) => {
+  for (const errno of ["ETIMEDOUT", "EHOSTUNREACH", "ECONNRESET"] as const) {
+    const address = world.fated({ delay: 5, errno });
+    const target = targetOf(address);
+    const errors = [
+      thrown(() => connectSync(target)),
+      thrown(() => connectSync({ ...target, timeout: AGES })),
+      await rejected(connect({ ...target, timeout: AGES })),
+    ];
+    for (const error of errors) {
+      assertErrno(world, error, errno);
+      assertEquals(error.address, `${address}`);
+      assertEquals(
+        error.timeoutKind,
+        errno === "ETIMEDOUT" ? "kernel" : undefined,
+      );
+      assert(error.elapsed! >= 4);
+    }
+  }
+}, { real: ON_TIME });
+
+promise(
+  "every errno of the table has its class, number and name at once",
+  async (world) => {
+    for (const errno of failures(world.abi)) {
+      const target = targetOf(world.fated({ errno, atOnce: true }));
+      assertErrno(world, thrown(() => connectSync(target)), errno);
+      assertErrno(world, await rejected(connect(target)), errno);
+    }
+  },
+  { real: AT_WILL },
+);
+
+promise(
+  "every errno of the table has its class, number and name in SO_ERROR",
+  async (world) => {
+    for (const errno of failures(world.abi)) {
+      const target = targetOf(world.fated({ errno }));
+      assertErrno(
+        world,
+        thrown(() => connectSync({ ...target, timeout: AGES })),
+        errno,
+      );
+      assertErrno(world, await rejected(connect(target)), errno);
+    }
+  },
+  { real: AT_WILL },
+);
+
+promise("a number that no table knows is UNKNOWN, and kept", async (world) => {
+  for (const atOnce of [true, false]) {
+    const target = targetOf(world.fated({ errno: 4242, atOnce }));
+    const errors = [
+      thrown(() => connectSync(target)),
+      thrown(() => connectSync({ ...target, timeout: AGES })),
+      await rejected(connect(target)),
+    ];
+    for (const error of errors) {
+      assertEquals([error.code, error.errno, error.constructor], [
+        "UNKNOWN",
+        4242,
+        ErrnoError,
+      ]);
+    }
+  }
+  assertEquals(errnoName(4242), "UNKNOWN");
+}, { real: AT_WILL });
+
+promise(
+  "an attempt that a signal cuts short goes on by itself",
+  async (world) => {
+    const { system } = world;
+    const host = world.host();
+    const late = world.fated({ delay: SHORT });
+    const failing = world.fated({ delay: 5, errno: "EHOSTUNREACH" });
+    for (const address of [host.address as InetAddress, late]) {
+      system.interrupt("connect", 1);
+      system.interrupt("poll", 2);
+      using socket = connectSync(targetOf(address));
+      assertEquals(socket.remoteAddress, address);
+      system.interrupt("connect", 1);
+      using waiting = await connect(targetOf(address));
+      assertEquals(waiting.remoteAddress, address);
+    }
+    system.interrupt("connect", 1);
+    assertErrno(
+      world,
+      thrown(() => connectSync(targetOf(failing))),
+      "EHOSTUNREACH",
+    );
+    system.interrupt("connect", 1);
+    assertErrno(
+      world,
+      await rejected(connect(targetOf(failing))),
+      "EHOSTUNREACH",
+    );
+  },
+  { real: SIGNALS },
+);
+
+promise(
+  "in the Unix domain, what a signal cuts short is begun again",
+  async (world) => {
+    const { address } = world.host("unix");
+    world.system.interrupt("connect", 3);
+    connectSync(targetOf(address)).close();
+    world.system.interrupt("connect", 3);
+    (await connect(targetOf(address))).close();
+  },
+  { real: SIGNALS },
+);
+
+promise(
+  "sending and receiving go on where a signal cut them short",
+  (world) => {
+    const host = world.host();
+    using socket = connectSync(targetOf(host.address));
+    world.system.interrupt("sendto", 2);
+    world.system.interrupt("recvfrom", 2);
+    assertTalk(socket, host.accept());
+  },
+  { real: SIGNALS },
+);
+
+// What a socket is asked.
+
+promise(
+  "a closed socket answers EBADF, and a foreign address EFAULT",
+  (world) => {
+    const { EBADF, EFAULT } = world.abi.errnos;
+    const { address } = world.host();
+    const socket = openFor(address);
+    assertEquals(socket.tryConnect({} as Address), EFAULT);
+    socket.close();
+    socket.close();
+    assertEquals(socket.tryConnect(address), EBADF);
+    for (
+      const call of [
+        () => socket.connectSync(address),
+        () => socket.localAddress,
+        () => socket.remoteAddress,
+        () => socket.takeError(),
+        () => socket.sendSync(bytes("x")),
+        () => socket.setOption("noDelay", true),
+        () => socket.shutdown("both"),
+      ]
+    ) assertErrno(world, thrown(call), "EBADF");
+  },
+);
+
+promise("an address of another family is refused by the kernel", (world) => {
+  using socket = Socket.open({ family: "inet" });
+  for (const address of [inet6("::1", 80), world.free("unix")]) {
+    assertErrno(
+      world,
+      thrown(() => socket.connectSync(address)),
+      "EAFNOSUPPORT",
+      "EINVAL",
+    );
+  }
+  const short = rawAddress(inet("127.0.0.1", 80).toBytes().slice(0, 1));
+  assertErrno(world, thrown(() => socket.connectSync(short)), "EINVAL");
+});
+
+promise("a path that leads to nobody says why", (world) => {
+  const none = world.free("unix");
+  const error = thrown(() => connectSync(targetOf(none)));
+  assertErrno(world, error, "ENOENT");
+  assertEquals(error.address, `${none}`);
+  using socket = Socket.open({ family: "unix", type: "dgram" });
+  const wrong = attempt(() => socket.connectSync(world.host("unix").address));
+  assertErrno(world, wrong, "EPROTOTYPE");
+});
+
+promise("the longest path of the system comes back whole", async (world) => {
+  const { pathSize } = world.abi.sockaddrUn;
+  const address = world.free("unix", pathSize - 1);
+  const listening = world.host("unix");
+  using server = Socket.open({ family: "unix", type: "dgram" });
+  server.bind(address);
+  assertEquals(server.localAddress, address);
+  using socket = Socket.open({
+    family: "unix",
+    type: "dgram",
+    nonblocking: true,
+  });
+  await socket.connect(address);
+  assertEquals(socket.remoteAddress, address);
+  const path = "path" in address ? address.path : "";
+  const error = thrown(() => unix(`${path}x`));
+  assertErrno(world, error, "ENAMETOOLONG");
+  assertStringIncludes(error.message, `${pathSize - 1}`);
+  assertEquals(connectSync(targetOf(listening.address)).close(), undefined);
+});
+
+promise("a Unix-domain socket without a name says so", () => {
+  using socket = Socket.open({ family: "unix" });
+  const { localAddress } = socket;
+  assert(localAddress.family === "unix");
+  assertEquals([localAddress.path, localAddress.abstract], ["", false]);
+  assertEquals(socket.remoteAddress, null);
+});
+
+promise(
+  "a full backlog in the Unix domain is waited for, or refused",
+  async (world) => {
+    const { system, abi } = world;
+    const place = { family: "unix", host: "/run/full" } as const;
+    system.listen(place, { backlog: 0 });
+    using _one = connectSync({ transport: "unix", path: place.host });
+    const target = {
+      transport: "unix",
+      path: place.host,
+      timeout: SHORT,
+    } as const;
+    const code = abi.os === "linux" ? "ETIMEDOUT" : "ECONNREFUSED";
+    assertErrno(world, thrown(() => connectSync(target)), code);
+    assertErrno(
+      world,
+      await rejected(connect(target)),
+      system.manners.fullUnix,
+    );
+  },
+  { real: "how long its backlogs are is up to each kernel" },
+);
+
+promise("addresses of the kernel are read back in full", (world) => {
+  const { system } = world;
+  const link = {
+    family: "inet6",
+    host: "fe80::7",
+    port: 80,
+    scopeId: 0x01020304,
+  } as const;
+  const far = { family: "inet6", host: "2001:db8::7", port: 0x1234 } as const;
+  for (const place of [link, far]) {
+    system.listen({
+      ...place,
+      host: place === link ? "fe80::9" : "2001:db8::9",
+    });
+  }
+  const scoped = inet6("fe80::9", 80, { scopeId: link.scopeId });
+  using one = Socket.open({ family: "inet6" });
+  one.connectSync(scoped);
+  assertEquals(one.remoteAddress, scoped);
+  const local = one.localAddress;
+  assert(local.family === "inet6");
+  assertEquals([local.hostname, local.scopeId], ["fe80::9", link.scopeId]);
+  const flowInfo = 0x000a_bcde;
+  const flowing = inet6("2001:db8::9", 0x1234, { flowInfo });
+  using other = Socket.open({ family: "inet6" });
+  other.connectSync(flowing);
+  const { keepsFlowInfo } = system.manners;
+  const expected = inet6("2001:db8::9", 0x1234, {
+    flowInfo: keepsFlowInfo ? flowInfo : 0,
+  });
+  assertEquals(other.remoteAddress, expected);
+}, { real: "it has no link but loopback, for certain" });
+
+promise("a socket is bound where it is asked to be", async (world) => {
+  const { address } = world.host();
+  using taken = Socket.open({ family: "inet" });
+  taken.bind(inet("127.0.0.1", 0));
+  assert(taken.localAddress.family === "inet" && taken.localAddress.port > 0);
+  const { port: localPort } = taken.localAddress;
+  const to = targetOf(address as InetAddress);
+  const target = { ...to, localAddress: "127.0.0.1" };
+  using socket = connectSync(target);
+  assertStringIncludes(`${socket.localAddress}`, "127.0.0.1:");
+  const errors = [
+    thrown(() => connectSync({ ...target, localPort })),
+    await rejected(connect({ ...target, localPort })),
+  ];
+  for (const error of errors) {
+    assertErrno(world, error, "EADDRINUSE");
+    assertEquals(error.syscall, "bind");
+  }
+  assertErrno(world, thrown(() => taken.bind(inet("127.0.0.1", 0))), "EINVAL");
+  using other = Socket.open({ family: "inet" });
+  const foreign = thrown(() => other.bind(inet("198.51.100.1", 0)));
+  assertErrno(world, foreign, "EADDRNOTAVAIL");
+});
+
+promise("a range of local ports is kept to, whoever chooses", async (world) => {
+  const { address } = world.host();
+  const [low, high] = [40_000, 40_400] as const;
+  const target = { ...targetOf(address), localPortRange: [low, high] as const };
+  using one = connectSync(target);
+  using two = await connect(target);
+  for (const { localAddress } of [one, two]) {
+    assert(localAddress.family === "inet");
+    assert(
+      localAddress.port >= low && localAddress.port <= high,
+      `${localAddress}`,
+    );
+  }
+});
+
+promise("a connection to itself is a refusal", async (world) => {
+  const { system } = world;
+  for (const connects of [connectSync, connect]) {
+    system.nextPort = 50_000;
+    // Each attempt gets the port of the one before it once that is closed.
+    const own = Object.getOwnPropertyDescriptor(system, "nextPort")!;
+    Object.defineProperty(system, "nextPort", {
+      get: () => 50_000,
+      set() {},
+      configurable: true,
+    });
+    const error = await Promise.resolve()
+      .then(() => connects({ port: 50_000 }))
+      .then(() => null, (error) => error);
+    Object.defineProperty(system, "nextPort", own);
+    assertErrno(world, error, "ECONNREFUSED");
+    assertStringIncludes((error as Error).message, "itself");
+  }
+}, { real: "it takes luck" });
+
+promise("an adopted descriptor is known by its family and type", (world) => {
+  const host = world.host("inet");
+  const made = connectSync(targetOf(host.address));
+  const fd = made.detach();
+  assertEquals([made.fd, made.closed], [-1, true]);
+  using socket = Socket.fromFd(fd);
+  assertEquals(socket.getOption("type"), "stream");
+  socket.setOption("ttl", 9);
+  assertEquals(socket.getOption("ttl"), 9);
+  assertEquals(world.facts(fd).closeOnExec, true);
+  assertTalk(socket, host.accept());
+});
+
+promise(
+  "a new socket is close-on-exec, and blocks unless it is told not to",
+  (world) => {
+    for (const nonblocking of [false, true]) {
+      for (const family of ["inet", "unix"] as const) {
+        for (const type of ["stream", "dgram"] as const) {
+          using socket = Socket.open({ family, type, nonblocking });
+          assertEquals(world.facts(socket.fd), {
+            closeOnExec: true,
+            nonblocking,
+          });
+          assertEquals(socket.nonblocking, nonblocking);
+          assertEquals(socket.getOption("type"), type);
+          socket.nonblocking = !nonblocking;
+          assertEquals(world.facts(socket.fd).nonblocking, !nonblocking);
+        }
+      }
+    }
+  },
+);
+
+promise(
+  "what cannot be opened is refused with the kernel's reason",
+  (world) => {
+    const rows = [
+      [{ family: 250 }, "EAFNOSUPPORT"],
+      [{ family: "inet", protocol: "udp" }, "EPROTONOSUPPORT"],
+    ] as const;
+    for (const [options, code] of rows) {
+      const error = thrown(() => Socket.open(options));
+      assertErrno(world, error, code);
+      assertEquals(error.syscall, "socket");
+    }
+  },
+);
+
+promise(
+  "without descriptors every way ends in EMFILE and leaves none open",
+  async (world) => {
+    const { system } = world;
+    const address = world.fated({ delay: SHORT });
+    const target = targetOf(address);
+    const most = system.abi.epoll === null ? 2 : 2;
+    // First there is none for the socket, then none for what waits for it.
+    for (let limit = 0; limit <= most; limit++) {
+      system.limit = limit;
+      if (limit === 0) {
+        assertErrno(
+          world,
+          thrown(() => connectSync(target)),
+          "EMFILE",
+        );
+      }
+      assertErrno(world, await rejected(connect(target)), "EMFILE");
+      assertEquals(system.descriptors.length, 0);
+    }
+    system.limit = most + 1;
+    (await connect(target)).close();
+  },
+  { real: "it would take all descriptors of the process" },
+);
+
+// Datagrams.
+
+for (const family of ["inet", "inet6"] as const) {
+  promise(
+    `a datagram socket over ${family} is associated again and again, and freed`,
+    (world) => {
+      using socket = datagrams(world, family);
+      using one = datagrams(world, family);
+      using two = datagrams(world, family);
+      const buffer = new Uint8Array(8);
+      for (const peer of [one, two, one]) {
+        socket.connectSync(peer.localAddress);
+        assertEquals(socket.remoteAddress, peer.localAddress);
+        socket.sendSync(bytes("hi"));
+        assertEquals(peer.poll("POLLIN", AGES), ["POLLIN"]);
+        const [size, from] = peer.recvFromSync(buffer);
+        assertEquals(text(buffer, size), "hi");
+        assertEquals(from, socket.localAddress);
+      }
+      const answers = Math.max(1, world.abi.disconnectAnswers.length);
+      for (let i = 0; i < answers; i++) {
+        if (world.abi.os !== "linux") world.system.disconnectAnswer = i;
+        socket.connectSync(one.localAddress);
+        socket.disconnect();
+        assertEquals(socket.remoteAddress, null);
+        assertErrno(
+          world,
+          thrown(() => socket.sendSync(bytes("x"))),
+          "EDESTADDRREQ",
+          "ENOTCONN",
+        );
+      }
+      assertEquals(socket.sendSync(bytes("on"), { to: two.localAddress }), 2);
+      assertEquals(two.recvSync(buffer), 2);
+    },
+    { real: family === "inet6" ? canIpv6() : null },
+  );
+}
+
+promise("an associated datagram socket hears its peer alone", (world) => {
+  using socket = datagrams(world, "inet");
+  using peer = datagrams(world, "inet");
+  using stranger = datagrams(world, "inet");
+  const to = socket.localAddress;
+  socket.connectSync(peer.localAddress);
+  stranger.sendSync(bytes("no"), { to });
+  peer.sendSync(bytes("yes"), { to });
+  const buffer = new Uint8Array(8);
+  assertEquals(text(buffer, socket.recvSync(buffer)), "yes");
+  assertErrno(world, thrown(() => socket.recvSync(buffer)), "EAGAIN");
+});
+
+promise("a datagram that nobody takes comes back as ECONNREFUSED", (world) => {
+  using gone = datagrams(world, "inet");
+  const { localAddress } = gone;
+  gone.close();
+  using socket = datagrams(world, "inet");
+  socket.connectSync(localAddress);
+  socket.sendSync(bytes("x"));
+  socket.poll("POLLIN", AGES);
+  assertErrno(
+    world,
+    thrown(() => socket.recvSync(new Uint8Array(1))),
+    "ECONNREFUSED",
+  );
+});
+
+promise(
+  "a datagram socket in the Unix domain reaches a path, by promise as well",
+  async (world) => {
+    const address = world.free("unix");
+    using server = Socket.open({
+      family: "unix",
+      type: "dgram",
+      nonblocking: true,
+    });
+    server.bind(address);
+    using socket = Socket.open({
+      family: "unix",
+      type: "dgram",
+      nonblocking: true,
+    });
+    const buffer = new Uint8Array(8);
+    const waiting = server.recvFrom(buffer, { timeout: AGES });
+    assertEquals(await socket.send(bytes("hi"), { to: address }), 2);
+    const [size, from] = await waiting;
+    assertEquals(text(buffer, size), "hi");
+    assert(from.family === "unix" || from.family === "unspec");
+  },
+);
+
+promise(
+  "disconnecting a stream that was never connected does no harm",
+  (world) => {
+    using socket = Socket.open({ family: "inet" });
+    socket.disconnect();
+    assertEquals(socket.remoteAddress, null);
+    assertEquals(unspecified().toBytes().length, world.abi.sockaddrIn.size);
+  },
+);
+
+// Data.
+
+promise("a stream ends where its peer ends it", async (world) => {
+  const host = world.host();
+  using socket = await connect(targetOf(host.address));
+  const peer = host.accept();
+  peer.say("last");
+  peer.close();
+  const buffer = new Uint8Array(8);
+  assertEquals(
+    text(buffer, await socket.recv(buffer, { timeout: AGES })),
+    "last",
+  );
+  assertEquals(await socket.recv(buffer, { timeout: AGES }), 0);
+  assertEquals(await socket.read(buffer), null);
+});
+
+promise(
+  "shutdown() tells the peer, and sending is EPIPE from then on",
+  async (world) => {
+    const host = world.host();
+    using socket = connectSync(targetOf(host.address));
+    const peer = host.accept();
+    socket.shutdown("write");
+    assertEquals(peer.hear(), "");
+    assertErrno(world, thrown(() => socket.sendSync(bytes("x"))), "EPIPE");
+    socket.nonblocking = true;
+    assertErrno(world, await rejected(socket.send(bytes("x"))), "EPIPE");
+    peer.say("still");
+    const buffer = new Uint8Array(8);
+    assertEquals(
+      text(buffer, await socket.recv(buffer, { timeout: AGES })),
+      "still",
+    );
+    using fresh = Socket.open({ family: "inet" });
+    assertErrno(world, thrown(() => fresh.shutdown("both")), "ENOTCONN");
+  },
+);
+
+promise("a reset is ECONNRESET", async (world) => {
+  const host = world.host();
+  using socket = await connect(targetOf(host.address));
+  host.accept().reset();
+  const error = await rejected(
+    socket.recv(new Uint8Array(1), { timeout: AGES }),
+  );
+  assertErrno(world, error, "ECONNRESET");
+  assertEquals(error.syscall, "recvfrom");
+});
+
+promise(
+  "a receiver that hears nothing gives up when it is told to",
+  async (world) => {
+    const host = world.host();
+    using socket = await connect(targetOf(host.address));
+    const buffer = new Uint8Array(1);
+    const error = await rejected(socket.recv(buffer, { timeout: SHORT }));
+    assertErrno(world, error, "ETIMEDOUT");
+    assertEquals(error.timeoutKind, "deadline");
+    const signal = AbortSignal.abort("enough");
+    assertEquals(
+      await socket.recv(buffer, { signal }).catch((e) => e),
+      "enough",
+    );
+    assertErrno(world, thrown(() => socket.recvSync(buffer)), "EAGAIN");
+    host.accept();
+  },
+);
+
+promise("a sender waits for room, and gets it", async (world) => {
+  const host = world.host();
+  using socket = await connect(targetOf(host.address));
+  const peer = host.accept();
+  const chunk = new Uint8Array(65_536).fill(0x61);
+  let sent = 0;
+  let error: unknown = null;
+  while (error === null) {
+    error = attempt(() => {
+      sent += socket.sendSync(chunk);
+    });
+  }
+  assertErrno(world, error, "EAGAIN");
+  assert(sent > 0);
+  const waiting = socket.send(bytes("more"), { timeout: AGES });
+  let heard = 0;
+  setTimeout(() => {
+    while (heard < sent) heard += peer.hear().length;
+  }, 5);
+  assertEquals(await waiting, 4);
+  assertEquals(peer.hear(), "more");
+});
+
+promise("poll() and ready() tell events by name", async (world) => {
+  const host = world.host();
+  using socket = await connect(targetOf(host.address));
+  const peer = host.accept();
+  assertEquals(socket.poll("POLLIN", 0), []);
+  assertEquals(socket.poll(["POLLIN", "POLLOUT"], 0), ["POLLOUT"]);
+  assertEquals(await socket.ready("POLLIN", { timeout: 1 }), []);
+  peer.say("x");
+  assertEquals(await socket.ready("POLLIN", { timeout: AGES }), ["POLLIN"]);
+  assertEquals(socket.poll("POLLIN", AGES), ["POLLIN"]);
+});
+
+promise("a failed attempt shows in poll()", (world) => {
+  const address = world.refusing();
+  using socket = openFor(address);
+  if (socket.tryConnect(address) !== world.abi.errnos.EINPROGRESS) return;
+  const events = socket.poll("POLLOUT", AGES);
+  assert(events.includes("POLLOUT"));
+  assert(
+    events.some((event) => event === "POLLERR" || event === "POLLHUP"),
+    `${events}`,
+  );
+});
+
+promise("streams of the web carry what sockets carry", async (world) => {
+  const host = world.host();
+  using socket = await connect(targetOf(host.address));
+  const peer = host.accept();
+  const writer = socket.writable.getWriter();
+  await writer.write(bytes("ping"));
+  assertEquals(peer.hear(), "ping");
+  peer.say("pong");
+  peer.close();
+  let heard = "";
+  for await (const part of socket.readable) heard += text(part);
+  assertEquals(heard, "pong");
+  writer.releaseLock();
+});
+
+// Options.
+
+/** An option, its C name, values, and whether a real kernel would want privileges for it. */
+const OPTION_ROWS: readonly (readonly [
+  SocketOptionName,
+  keyof Abi,
+  family: "inet" | "inet6",
+  values: readonly unknown[],
+  guarded?: boolean,
+])[] = [
+  ["reuseAddress", "SO_REUSEADDR", "inet", [true, false]],
+  ["reusePort", "SO_REUSEPORT", "inet", [true, false]],
+  ["broadcast", "SO_BROADCAST", "inet", [true, false]],
+  ["keepAlive", "SO_KEEPALIVE", "inet", [false]],
+  ["linger", "SO_LINGER", "inet", [0, 2000, 86_400_000, null]],
+  ["noDelay", "TCP_NODELAY", "inet", [true, false]],
+  ["ttl", "IP_TTL", "inet", [1, 64, 255]],
+  ["ttl", "IPV6_UNICAST_HOPS", "inet6", [1, 64, 255]],
+  ["typeOfService", "IP_TOS", "inet", [0, 0x10, 0xb8]],
+  ["typeOfService", "IPV6_TCLASS", "inet6", [0, 0x10, 0xb8]],
+  ["v6Only", "IPV6_V6ONLY", "inet6", [true]],
+  ["userTimeout", "TCP_USER_TIMEOUT", "inet", [0, 1234]],
+  ["synRetries", "TCP_SYNCNT", "inet", [1, 5]],
+  ["maxSegmentSize", "TCP_MAXSEG", "inet", [1000], true],
+  ["freeBind", "IP_FREEBIND", "inet", [true, false]],
+  ["bindAddressNoPort", "IP_BIND_ADDRESS_NO_PORT", "inet", [true, false]],
+  [
+    "localPortRange",
+    "IP_LOCAL_PORT_RANGE",
+    "inet6",
+    [[40_000, 40_001], [0, 0]],
+    true,
+  ],
+  ["readErrorQueue", "IP_RECVERR", "inet", [true, false]],
+  ["readErrorQueue", "IPV6_RECVERR", "inet6", [true, false]],
+  ["mark", "SO_MARK", "inet", [1, 0xffff_fffe], true],
+  ["transparent", "IP_TRANSPARENT", "inet", [true, false], true],
+  ["fastOpen", "TCP_FASTOPEN_CONNECT", "inet", [true, false], true],
+  ["quickAck", "TCP_QUICKACK", "inet", [true, false], true],
+  ["congestion", "TCP_CONGESTION", "inet", ["reno", "cubic"], true],
+];
+
+function roundTrips(guarded: boolean): Clause["run"] {
+  return (world) => {
+    for (
+      const [name, constant, family, values, isGuarded = false] of OPTION_ROWS
+    ) {
+      if (isGuarded !== guarded || world.abi[constant] === null) continue;
+      if (family === "inet6" && !capabilities().ipv6) continue;
+      using socket = Socket.open({ family });
+      for (const value of values) {
+        socket.setOption(name, value as never);
+        assertEquals(
+          socket.getOption(name as ReadableSocketOptionName),
+          value as never,
+          name,
+        );
+      }
+    }
+  };
+}
+
+promise("options read as they were set", roundTrips(false));
+promise(
+  "options that are not for everybody read as they were set",
+  roundTrips(true),
+  {
+    real: "it takes privileges, or luck",
+  },
+);
+
+promise(
+  "an option that the system lacks is refused before any call",
+  async (world) => {
+    const { abi, system } = world;
+    using socket = Socket.open({ family: "inet" });
+    const { length } = system.calls;
+    const target = targetOf(inet("127.0.0.1", 80));
+    for (const [name, constant, , values] of OPTION_ROWS) {
+      if (abi[constant] !== null) continue;
+      const value = values[0] as never;
+      const socketOptions = { [name]: value };
+      const errors = [
+        attempt(() => socket.setOption(name, value)),
+        attempt(() => socket.getOption(name as ReadableSocketOptionName)),
+        attempt(() => connectSync({ ...target, socketOptions })),
+        await connect({ ...target, socketOptions }).catch((error) => error),
+      ];
+      for (const error of errors) {
+        assertInstanceOf(error, NotSupportedError);
+        assertEquals(error.os, abi.os);
+      }
+    }
+    assertEquals(system.calls.length, length);
+  },
+  { real: INSIDE },
+);
+
+promise(
+  "the times of keepAlive are milliseconds here and seconds there",
+  (world) => {
+    const { abi } = world;
+    const times = { initialDelay: 60_000, interval: 5000, count: 4 };
+    using socket = Socket.open({ family: "inet" });
+    assertEquals(socket.getOption("keepAlive"), false);
+    if (abi.TCP_KEEPIDLE === null) {
+      assertInstanceOf(
+        attempt(() => socket.setOption("keepAlive", times)),
+        NotSupportedError,
+      );
+      socket.setOption("keepAlive", true);
+      assertEquals(socket.getOption("keepAlive"), true);
+    } else {
+      socket.setOption("keepAlive", times);
+      assertEquals(socket.getOption("keepAlive"), times);
+      assertEquals(socket.getOption(abi.IPPROTO_TCP, abi.TCP_KEEPIDLE), 60);
+      assertThrows(
+        () => socket.setOption("keepAlive", { interval: 1500 }),
+        RangeError,
+      );
+    }
+    using datagram = Socket.open({ family: "inet", type: "dgram" });
+    datagram.setOption("keepAlive", true);
+    assertEquals(datagram.getOption("keepAlive"), true);
+  },
+);
+
+promise("buffers are at least as large as asked for", (world) => {
+  using socket = Socket.open({ family: "inet" });
+  for (const name of ["receiveBufferSize", "sendBufferSize"] as const) {
+    socket.setOption(name, 50_000);
+    const size = socket.getOption(name);
+    assert(
+      size === 50_000 || world.abi.os === "linux" && size === 100_000,
+      `${size}`,
+    );
+  }
+});
+
+promise("an option goes by its numbers as well", (world) => {
+  const { abi } = world;
+  using socket = Socket.open({ family: "inet" });
+  socket.setOption(abi.IPPROTO_IP, abi.IP_TTL, 0x1f);
+  assertEquals(socket.getOption("ttl"), 0x1f);
+  assertEquals(socket.getOption(abi.SOL_SOCKET, abi.SO_TYPE), abi.SOCK_STREAM);
+  assertErrno(
+    world,
+    thrown(() => socket.setOption(abi.SOL_SOCKET, 0x7ff0, 1)),
+    "ENOPROTOOPT",
+  );
+});
+
+promise("a socket tells its type, protocol and whether it listens", (world) => {
+  const { abi } = world;
+  using stream = Socket.open({ family: "inet" });
+  using dgram = Socket.open({ family: "inet", type: "dgram" });
+  assertEquals([stream.getOption("type"), dgram.getOption("type")], [
+    "stream",
+    "dgram",
+  ]);
+  assertEquals(stream.getOption("acceptsConnections"), false);
+  if (abi.SO_PROTOCOL === null) {
+    assertThrows(() => stream.getOption("protocol"), NotSupportedError, abi.os);
+  } else {
+    assertEquals([stream.getOption("protocol"), dgram.getOption("protocol")], [
+      6,
+      17,
+    ]);
+  }
+  if (abi.mptcp === null) {
+    assertThrows(
+      () => stream.getOption("multipath"),
+      NotSupportedError,
+      abi.os,
+    );
+    assertThrows(
+      () => Socket.open({ protocol: "mptcp" }),
+      NotSupportedError,
+      abi.os,
+    );
+  } else {
+    assertEquals(stream.getOption("multipath"), false);
+  }
+});
+
+promise(
+  "an interface goes by name or by number, as the system has it",
+  (world) => {
+    const { abi } = world;
+    using socket = Socket.open({ family: "inet" });
+    using six = Socket.open({ family: "inet6" });
+    if (abi.SO_BINDTODEVICE !== null) {
+      socket.setOption("interface", "lo");
+      assertEquals(socket.getOption("interface"), "lo");
+    } else if (abi.IP_BOUND_IF !== null) {
+      socket.setOption("interface", "net0");
+      assertEquals(socket.getOption(abi.IPPROTO_IP, abi.IP_BOUND_IF), 2);
+      six.setOption("interface", "lo");
+      assertEquals(six.getOption(abi.IPPROTO_IPV6, abi.IPV6_BOUND_IF!), 1);
+      assertErrno(
+        world,
+        thrown(() => socket.setOption("interface", "none")),
+        "ENXIO",
+      );
+      assertThrows(
+        () => socket.getOption("interface"),
+        NotSupportedError,
+        abi.os,
+      );
+    } else {
+      assertThrows(
+        () => socket.setOption("interface", "lo"),
+        NotSupportedError,
+        abi.os,
+      );
+    }
+  },
+  { real: ALL_SYSTEMS },
+);
+
+promise(
+  "a key for MD5 signatures lies where the kernel looks for it",
+  (world) => {
+    const { abi } = world;
+    const key = { address: inet("192.0.2.7", 179), key: "secret" };
+    using socket = Socket.open({ family: "inet" });
+    if (abi.tcpMd5sig === null) {
+      assertThrows(
+        () => socket.setOption("md5", key),
+        NotSupportedError,
+        abi.os,
+      );
+    } else {
+      socket.setOption("md5", key);
+    }
+  },
+  { real: "it takes privileges" },
+);
+
+promise("tcpInfo() tells what the kernel tells", async (world) => {
+  const { abi } = world;
+  const pending = world.fated({ delay: SHORT });
+  using socket = connectSync(targetOf(world.host().address));
+  using waiting = openFor(pending);
+  waiting.tryConnect(pending);
+  const layout = abi.tcpInfo;
+  if (layout === null) {
+    assertThrows(() => socket.tcpInfo(), NotSupportedError, abi.os);
+  } else {
+    assertEquals(socket.tcpInfo(), {
+      state: "ESTABLISHED",
+      rtt: RTT,
+      rttVariance: RTT_VARIANCE,
+      retransmits: layout.retransmits === null ? null : RETRANSMITS,
+      totalRetransmits: layout.totalRetrans === null ? null : RETRANSMITS,
+    });
+    assertEquals(waiting.tcpInfo().state, "SYN_SENT");
+    using datagram = Socket.open({ type: "dgram" });
+    assertErrno(
+      world,
+      thrown(() => datagram.tcpInfo()),
+      "ENOPROTOOPT",
+      "EOPNOTSUPP",
+    );
+  }
+  await waiting.connect(pending);
+}, { real: INSIDE });
+
+promise("tcpInfo() knows an established connection", (world) => {
+  using socket = connectSync(targetOf(world.host().address));
+  if (world.abi.tcpInfo === null) {
+    assertThrows(() => socket.tcpInfo(), NotSupportedError, world.abi.os);
+  } else {
+    assertEquals(socket.tcpInfo().state, "ESTABLISHED");
+  }
+});
+
+promise("capabilities() are those of the table", (world) => {
+  const { abi } = world;
+  const told = capabilities();
+  assertEquals([told.os, told.arch], [abi.os, abi.arch]);
+  assertEquals(told.abstractUnix, abi.abstractUnix);
+  assertEquals(told.tcpInfo, abi.tcpInfo !== null);
+  for (const [name, constant, , , isGuarded] of OPTION_ROWS) {
+    if (!isGuarded) {
+      assertEquals(told.options[name], abi[constant] !== null, name);
+    }
+  }
+  assertEquals(told.options.noDelay, true);
+});
+
+// Names.
+
+promise(
+  "a name is resolved by the C library, for either family",
+  async (world) => {
+    const { system } = world;
+    system.listen({ family: "inet", host: "127.0.0.1", port: 80 });
+    system.listen({ family: "inet6", host: "::1", port: 80 });
+    system.names.set("both.test", ["::1", "127.0.0.1"]);
+    const target = { hostname: "both.test", port: 80 };
+    const rows = [[undefined, "[::1]:80"], ["inet", "127.0.0.1:80"], [
+      "inet6",
+      "[::1]:80",
+    ]] as const;
+    for (const [family, expected] of rows) {
+      using one = connectSync({ ...target, family });
+      using two = await connect({ ...target, family });
+      assertEquals([`${one.remoteAddress}`, `${two.remoteAddress}`], [
+        expected,
+        expected,
+      ]);
+    }
+  },
+  { real: NO_NAMES },
+);
+
+promise(
+  "the next address is tried where one refuses, and the errors are all told",
+  async (world) => {
+    const { system } = world;
+    system.listen({ family: "inet", host: "127.0.0.2", port: 80 });
+    system.names.set("second.test", ["127.0.0.1", "127.0.0.2"]);
+    system.names.set("none.test", ["127.0.0.1", "::1", "127.0.0.3"]);
+    const second = { hostname: "second.test", port: 80, timeout: AGES };
+    using one = connectSync(second);
+    using two = await connect(second);
+    assertEquals(`${one.remoteAddress}`, "127.0.0.2:80");
+    assertEquals(`${two.remoteAddress}`, "127.0.0.2:80");
+    const none = { hostname: "none.test", port: 80 };
+    for (
+      const error of [
+        thrown(() => connectSync(none)),
+        await rejected(connect(none)),
+      ]
+    ) {
+      assertErrno(world, error, "ECONNREFUSED");
+      assertEquals(error.errors.length, 3);
+      for (const each of error.errors) assertErrno(world, each, "ECONNREFUSED");
+    }
+  },
+  { real: NO_NAMES },
+);
+
+promise(
+  "the first address to answer wins, and the others are closed",
+  async (world) => {
+    const { system } = world;
+    system.listen({ family: "inet", host: "127.0.0.1", port: 80 });
+    system.plan({ family: "inet6", host: "2001:db8::1", port: 80 }, {
+      delay: Infinity,
+    });
+    system.plan({ family: "inet6", host: "2001:db8::2", port: 80 }, {
+      delay: Infinity,
+    });
+    system.names.set("slow.test", ["2001:db8::1", "2001:db8::2", "127.0.0.1"]);
+    const target = { hostname: "slow.test", port: 80, attemptDelay: 10 };
+    using socket = await connect({ ...target, timeout: AGES });
+    assertEquals(`${socket.remoteAddress}`, "127.0.0.1:80");
+    const sync = attempt(() =>
+      connectSync({ ...target, family: "inet6", timeout: SHORT })
+    );
+    assertErrno(world, sync, "ETIMEDOUT");
+    const { signal } = Object.assign(new AbortController(), {});
+    const late = connect({
+      ...target,
+      family: "inet6",
+      timeout: SHORT,
+      signal,
+    });
+    assertErrno(world, await rejected(late), "ETIMEDOUT");
+  },
+  { real: NO_NAMES },
+);
+
+promise(
+  "every failure of getaddrinfo has its name and number",
+  async (world) => {
+    const { abi, system } = world;
+    const target = { hostname: "none.test", port: 80 };
+    for (const [code, number] of Object.entries(abi.eais)) {
+      const errno = code === "EAI_SYSTEM" ? { errno: "EMFILE" as const } : {};
+      system.names.set("none.test", { eai: number, ...errno });
+      const errors = [
+        attempt(() => connectSync(target)),
+        await connect(target).catch((error) => error),
+      ];
+      for (const error of errors) {
+        assertInstanceOf(error, LookupError);
+        assertEquals([error.code, error.errno], [code, number] as never);
+      }
+      // What lies behind it is known on the thread alone.
+      const { cause } = errors[0] as Error;
+      if (code === "EAI_SYSTEM") assertErrno(world, cause, "EMFILE");
+      else assertEquals(cause, undefined);
+    }
+    system.names.set("none.test", { eai: 4242 });
+    const error = attempt(() => connectSync(target));
+    assertInstanceOf(error, LookupError);
+    assertEquals([error.code, error.errno], ["UNKNOWN", 4242]);
+  },
+  { real: NO_NAMES },
+);
+
+promise("a zone goes by the name of its interface", (world) => {
+  assertEquals(inet6("fe80::1%net0", 80).scopeId, 2);
+  assertEquals(inet6("fe80::1%lo", 80).scopeId, 1);
+  const { noInterface } = world.system.manners;
+  assertErrno(world, thrown(() => inet6("fe80::1%none", 80)), noInterface);
+}, { real: "its interfaces have names of their own, see address_test.ts" });
+
+// What only some systems have.
+
+promise(
+  "an abstract name is for Linux, and a typed refusal elsewhere",
+  async (world) => {
+    const { abi, system } = world;
+    if (!abi.abstractUnix) {
+      assertThrows(() => abstractUnix("name"), NotSupportedError, abi.os);
+      return;
+    }
+    const target = { transport: "unix", path: "\0name" } as const;
+    system.listen({ family: "unix", host: "\0name" });
+    using one = connectSync(target);
+    using two = await connect(target);
+    for (const socket of [one, two]) {
+      assertEquals(socket.remoteAddress, abstractUnix("name"));
+    }
+  },
+  { real: "unix_test.ts has it" },
+);
+
+promise("vsock is for some, and a typed refusal elsewhere", (world) => {
+  const { abi, system } = world;
+  if (abi.AF_VSOCK === null) {
+    assertThrows(() => vsock(2, 0x01020304), NotSupportedError, abi.os);
+    assertThrows(
+      () => Socket.open({ family: "vsock" }),
+      NotSupportedError,
+      abi.os,
+    );
+    return;
+  }
+  system.plan({ family: "vsock", host: "2", port: 0x01020304 }, {
+    errno: "ENODEV",
+    atOnce: true,
+  });
+  const error = thrown(() =>
+    connectSync({ transport: "vsock", cid: 2, port: 0x01020304 })
+  );
+  assertErrno(world, error, "ENODEV");
+  assertEquals(error.address, "vsock:2:16909060");
+}, { real: "it would reach out of this machine" });
+
+promise(
+  "who refused by ICMP is told where the kernel tells it",
+  async (world) => {
+    const icmp = { type: 3, code: 13, from: "192.0.2.254" };
+    const target = targetOf(
+      world.fated({ errno: "EHOSTUNREACH", delay: 5, icmp }),
+    );
+    const errors = [
+      thrown(() => connectSync({ ...target, timeout: AGES })),
+      await rejected(connect(target)),
+    ];
+    for (const error of errors) {
+      assertErrno(world, error, "EHOSTUNREACH");
+      assertEquals(
+        error.icmp,
+        world.abi.errorQueue === null ? undefined : icmp,
+      );
+    }
+  },
+  { real: "it takes a network, see icmp_test.ts" },
+);
+
+// Many.
+
+promise(
+  "a hundred attempts wait together, each with an end of its own",
+  async (world) => {
+    const fates: readonly Fate[] = [
+      { delay: 1 },
+      { delay: SHORT },
+      { errno: "ECONNREFUSED" },
+      { delay: 5, errno: "EHOSTUNREACH" },
+      { delay: Infinity },
+    ];
+    const ends = await Promise.allSettled(
+      Array.from({ length: 100 }, (_, i) => {
+        const fate = fates[i % fates.length]!;
+        const timeout = fate.delay === Infinity ? 5 * SHORT : AGES;
+        return connect({ ...targetOf(world.fated(fate)), timeout });
+      }),
+    );
+    const codes = [
+      "",
+      "",
+      "ECONNREFUSED",
+      "EHOSTUNREACH",
+      "ETIMEDOUT",
+    ] as const;
+    for (const [i, end] of ends.entries()) {
+      const code = codes[i % codes.length]!;
+      if (end.status === "fulfilled") end.value.close();
+      if (code === "") assertEquals(end.status, "fulfilled");
+      else assertErrno(world, end.status === "rejected" && end.reason, code);
+    }
+  },
+  { real: ON_TIME },
+);
+
+promise("connections that stand at once come by the hundred", async (world) => {
+  const { address } = world.host();
+  const sockets = await Promise.all(
+    Array.from({ length: 100 }, () => connect(targetOf(address))),
+  );
+  for (const socket of sockets) assertEquals(socket.remoteAddress, address);
+  for (const socket of sockets) socket.close();
+});
+
+promise("a ping tells of success and refusal alike", async (world) => {
+  const open = targetOf(world.host().address);
+  const shut = targetOf(world.refusing());
+  const options = { count: 2, interval: 0, timeout: AGES };
+  const good = await Array.fromAsync(ping({ ...open, ...options }));
+  const bad = await Array.fromAsync(ping({ ...shut, ...options }));
+  assertEquals(good.map(({ error }) => error), [null, null]);
+  for (const { error } of bad) assertErrno(world, error, "ECONNREFUSED");
+});
+
+promise("a ping over several targets keeps them apart", async (world) => {
+  const fates: readonly Fate[] = [{ delay: 1 }, { errno: "EHOSTUNREACH" }, {
+    delay: Infinity,
+  }];
+  const codes = await Promise.all(fates.map(async (fate) => {
+    const target = { ...targetOf(world.fated(fate)), count: 1, timeout: SHORT };
+    const [probe] = await Array.fromAsync(ping(target));
+    return probe!.error?.code;
+  }));
+  assertEquals(codes, [undefined, "EHOSTUNREACH", "ETIMEDOUT"]);
+}, { real: ON_TIME });
+
+// Worlds.
+
+const SYSTEMS = [
+  ["linux", "x64"],
+  ["linux", "arm64"],
+  ["darwin", "x64"],
+  ["darwin", "arm64"],
+  ["freebsd", "x64"],
+  ["openbsd", "x64"],
+  ["netbsd", "x64"],
+  ["illumos", "x64"],
+  ["aix", "ppc64"],
+] as const;
+
+for (const { name, run, real } of CONTRACT) {
+  test(`contract, this kernel: ${name}`, () => hold(realWorld(), run), {
+    skip: real,
+  });
+}
+
+for (const [platform, arch] of SYSTEMS) {
+  const abi = abiFor(platform, arch);
+  for (const { name, run } of CONTRACT) {
+    test(
+      `contract, ${abi.os} ${abi.arch}: ${name}`,
+      () => hold(simulatedWorld(abi), run),
+    );
+  }
+}
+
+async function hold(world: World, run: Clause["run"]): Promise<void> {
+  try {
+    await run(world);
+  } finally {
+    await world.end();
+  }
+}
+
+/** The kernel of this machine. */
+function realWorld(): World {
+  const real = libc();
+  const { abi } = real;
+  const opened: Disposable[] = [];
+  let places = 0;
+  function keep<D extends Disposable>(thing: D): D {
+    opened.push(thing);
+    return thing;
+  }
+  function free(family: Family = "inet", length = 0): Address {
+    if (family === "inet") return inet("127.0.0.1", 0);
+    if (family === "inet6") return inet6("::1", 0);
+    const path = `${keep(tempFolder()).path}/${places++}`;
+    return unix(path.padEnd(length, "x"));
+  }
+  function absent(): never {
+    throw new Error("A real kernel does nothing at will");
+  }
+  return {
+    abi,
+    free,
+    host(family = "inet") {
+      const listener: Listener<Address> = keep(listen({ at: free(family) }));
+      return {
+        address: listener.address,
+        accept() {
+          const socket = keep(listener.accept());
+          return {
+            hear() {
+              const buffer = new Uint8Array(65_536);
+              assert(socket.poll("POLLIN", AGES).length > 0);
+              return text(buffer, socket.recvSync(buffer));
+            },
+            say(words) {
+              socket.sendSync(bytes(words));
+            },
+            close() {
+              socket.close();
+            },
+            reset() {
+              socket.setOption("linger", 0);
+              socket.close();
+            },
+          };
+        },
+      };
+    },
+    refusing(family = "inet") {
+      return keep(bound({ at: free(family) })).address;
+    },
+    silent() {
+      return keep(blackHole()).address;
+    },
+    facts(fd) {
+      const { F_GETFD, F_GETFL, FD_CLOEXEC, O_NONBLOCK } = abi;
+      return {
+        closeOnExec: (real.fcntl(fd, F_GETFD, 0) & FD_CLOEXEC) !== 0,
+        nonblocking: (real.fcntl(fd, F_GETFL, 0) & O_NONBLOCK) !== 0,
+      };
+    },
+    get system() {
+      return absent();
+    },
+    fated: absent,
+    end() {
+      for (const thing of opened.reverse()) thing[Symbol.dispose]();
+      return Promise.resolve();
+    },
+  };
+}
+
+/** A kernel in memory, for any table. */
+function simulatedWorld(abi: Abi): World {
+  const system = simulate(abi);
+  let places = 0;
+  const hosts = { inet: "127.0.0.1", inet6: "::1" };
+  function place(family: Family) {
+    const number = ++places;
+    return family === "unix"
+      ? { family, host: `/run/${number}` }
+      : { family, host: hosts[family], port: 0x1100 + number };
+  }
+  function addressOf(
+    { family, host, port = 0 }: ReturnType<typeof place>,
+  ): Address {
+    return family === "unix"
+      ? unix(host)
+      : family === "inet"
+      ? inet(host, port)
+      : inet6(host, port);
+  }
+  return {
+    abi,
+    system,
+    free(family = "inet", length = 0) {
+      if (family === "unix") {
+        return unix(`/run/${++places}`.padEnd(length, "x"));
+      }
+      return addressOf({ family, host: hosts[family], port: 0 });
+    },
+    host(family = "inet") {
+      const at = place(family);
+      const listener = system.listen(at);
+      return {
+        address: addressOf(at),
+        accept() {
+          const peer = listener.accept()!;
+          return {
+            hear() {
+              const heard = text(peer.take());
+              assert(heard !== "" || peer.ended, "nothing was said");
+              return heard;
+            },
+            say: (words) => peer.give(bytes(words)),
+            close: () => peer.close(),
+            reset: () => peer.reset(),
+          };
+        },
+      };
+    },
+    refusing(family = "inet") {
+      const at = place(family);
+      if (family === "unix") system.listen(at).close();
+      return addressOf(at);
+    },
+    silent() {
+      return this.fated({ delay: Infinity });
+    },
+    facts: (fd) => system.facts(fd),
+    fated(fate) {
+      const number = ++places;
+      const at = { host: `10.0.${number >> 8}.${number & 255}`, port: 80 };
+      system.plan({ family: "inet", ...at }, fate);
+      return inet(at.host, at.port);
+    },
+    async end() {
+      // What waits for descriptors is given up some turns after the last wait.
+      const end = performance.now() + AGES;
+      while (system.descriptors.length > 0 && performance.now() < end) {
+        await new Promise((resolve) => setTimeout(resolve, 0));
+      }
+      system[Symbol.dispose]();
+      assertEquals(system.complaints, []);
+      assertEquals(system.descriptors, []);
+      assertEquals(system.lists, 0);
+    },
+  };
+}
+
+/** The errnos by which an attempt can fail: the other two say that it goes on. */
+function failures(abi: Abi): ErrnoCode[] {
+  const codes = Object.keys(abi.errnos) as ErrnoCode[];
+  return codes.filter((code) => code !== "EINPROGRESS" && code !== "EINTR");
+}
+
+/** Makes sure that an error is of one of these errnos, and has all that belongs to it. */
+function assertErrno(
+  { abi }: World,
+  error: unknown,
+  ...codes: readonly ErrnoCode[]
+): asserts error is ErrnoError {
+  assertInstanceOf(error, ErrnoError, `${error} instead of ${codes}`);
+  const code = codes.find((code) => error.errno === abi.errnos[code]);
+  assert(code !== undefined, `${error} (${error.errno}) instead of ${codes}`);
+  // Which names share a class is settled by the system that the package was loaded on, and AIX for one has names share numbers
+  // that others keep apart: the first name is the one that counts.
+  const [first] = Object.entries(abi.errnos).find(([, number]) =>
+    number === error.errno
+  )!;
+  assertEquals(error.code, first);
+  assertInstanceOf(error, Errno[first as ErrnoCode]);
+}
+
+/** What a call throws, `null` if it throws nothing. */
+function attempt(call: () => unknown): unknown {
+  try {
+    call();
+    return null;
+  } catch (error) {
+    return error;
+  }
+}
+
+function thrown(call: () => unknown): ErrnoError {
+  return assertThrows(call, ErrnoError);
+}
+
+async function rejected(work: Promise<unknown>): Promise<ErrnoError> {
+  return await assertRejects(() => work, ErrnoError);
+}
+
+/** A socket for an address that does not block. */
+function openFor({ family }: Address): Socket {
+  return Socket.open({ family: family as Family, nonblocking: true });
+}
+
+function datagrams(world: World, family: "inet" | "inet6"): Socket {
+  const socket = Socket.open({ family, type: "dgram", nonblocking: true });
+  socket.bind(world.free(family));
+  return socket;
+}
+
+type Target =
+  | { hostname: string; port: number }
+  | { transport: "unix"; path: string };
+
+function targetOf(address: InetAddress): { hostname: string; port: number };
+function targetOf(address: Address): Target;
+function targetOf(address: Address): Target {
+  if (address.family === "unix") {
+    return { transport: "unix", path: address.path };
+  }
+  assert("hostname" in address);
+  return { hostname: address.hostname, port: address.port };
+}
+
+function assertTalk(socket: Socket, peer: Peer): void {
+  assertEquals(socket.sendSync(bytes("ping")), 4);
+  assertEquals(peer.hear(), "ping");
+  peer.say("pong");
+  const buffer = new Uint8Array(8);
+  assertEquals(text(buffer, socket.recvSync(buffer)), "pong");
+}
+
+function bytes(words: string): Uint8Array<ArrayBuffer> {
+  return new TextEncoder().encode(words);
+}
+
+function text(buffer: Uint8Array, size = buffer.length): string {
+  return new TextDecoder().decode(buffer.subarray(0, size));
+}
