@@ -547,6 +547,126 @@ test("a path of AIX may be longer than its length byte can say", () => {
   assertThrows(() => unix("a".repeat(1023)), ErrnoError, "ENAMETOOLONG");
 });
 
+/** The bytes of some addresses on one system. */
+interface Golden {
+  readonly systems: readonly (readonly [platform: string, arch: string])[];
+  /** `127.0.0.1`, port 0x1234. */
+  readonly inet: string;
+  /** `2001:db8::1`, port 0x1234, flow information 0xabcde, scope 0x01020304. */
+  readonly inet6: string;
+  /** `/x`. */
+  readonly path: string;
+  /** The longest path, all of it `a`. */
+  readonly longest: string;
+  /** Context 2, port 0x01020304; `null` where there are none. */
+  readonly vsock: string | null;
+  readonly unspecified: string;
+}
+
+// From each system's headers, by hand: <netinet/in.h>, <sys/un.h>, <sys/socket.h>. No number here comes from a table.
+const GOLDEN: readonly Golden[] = [
+  {
+    systems: [["linux", "x64"], ["linux", "arm64"]],
+    inet: "0200 1234 7f000001 0000000000000000",
+    inet6: "0a00 1234 000abcde 20010db8000000000000000000000001 04030201",
+    path: "0100 2f78 00",
+    longest: `0100 ${"61".repeat(107)} 00`,
+    vsock: "2800 0000 04030201 02000000 00000000",
+    unspecified: "0000 0000 00000000 0000000000000000",
+  },
+  {
+    systems: [["darwin", "x64"], ["darwin", "arm64"]],
+    inet: "10 02 1234 7f000001 0000000000000000",
+    inet6: "1c 1e 1234 000abcde 20010db8000000000000000000000001 04030201",
+    path: "05 01 2f78 00",
+    longest: `6a 01 ${"61".repeat(103)} 00`,
+    vsock: "0c 28 0000 04030201 02000000",
+    unspecified: "10 00 0000 00000000 0000000000000000",
+  },
+  {
+    systems: [["freebsd", "x64"], ["freebsd", "arm64"]],
+    inet: "10 02 1234 7f000001 0000000000000000",
+    inet6: "1c 1c 1234 000abcde 20010db8000000000000000000000001 04030201",
+    path: "05 01 2f78 00",
+    longest: `6a 01 ${"61".repeat(103)} 00`,
+    vsock: null,
+    unspecified: "10 00 0000 00000000 0000000000000000",
+  },
+  {
+    systems: [
+      ["openbsd", "x64"],
+      ["openbsd", "arm64"],
+      ["netbsd", "x64"],
+      ["netbsd", "arm64"],
+    ],
+    inet: "10 02 1234 7f000001 0000000000000000",
+    inet6: "1c 18 1234 000abcde 20010db8000000000000000000000001 04030201",
+    path: "05 01 2f78 00",
+    longest: `6a 01 ${"61".repeat(103)} 00`,
+    vsock: null,
+    unspecified: "10 00 0000 00000000 0000000000000000",
+  },
+  {
+    // Its sockaddr_in6 ends in the identifier of the source address.
+    systems: [["sunos", "x64"]],
+    inet: "0200 1234 7f000001 0000000000000000",
+    inet6:
+      "1a00 1234 000abcde 20010db8000000000000000000000001 04030201 00000000",
+    path: "0100 2f78 00",
+    longest: `0100 ${"61".repeat(107)} 00`,
+    vsock: null,
+    unspecified: "0000 0000 00000000 0000000000000000",
+  },
+  {
+    systems: [["aix", "ppc64"]],
+    inet: "10 02 1234 7f000001 0000000000000000",
+    inet6: "1c 18 1234 000abcde 20010db8000000000000000000000001 01020304",
+    path: "05 01 2f78 00",
+    longest: `ff 01 ${"61".repeat(1022)} 00`,
+    vsock: null,
+    unspecified: "10 00 0000 00000000 0000000000000000",
+  },
+];
+
+for (const { systems, ...golden } of GOLDEN) {
+  for (const [platform, arch] of systems) {
+    const abi = abiFor(platform, arch);
+    test(`addresses are encoded and decoded as ${abi.os} ${abi.arch} lays them out`, () => {
+      using _ = layout(abi);
+      const flowInfo = 0xabcde;
+      const scopeId = 0x01020304;
+      const longest = "a".repeat(golden.longest.match(/61/g)!.length);
+      const rows: [Address, hex: string][] = [
+        [inet("127.0.0.1", 0x1234), golden.inet],
+        [inet6("2001:db8::1", 0x1234, { scopeId, flowInfo }), golden.inet6],
+        [unix("/x"), golden.path],
+        [unix(longest), golden.longest],
+        [unspecified(), golden.unspecified],
+      ];
+      if (golden.vsock === null) {
+        assertThrows(() => vsock(2, 0x01020304), NotSupportedError, abi.os);
+      } else {
+        rows.push([vsock(2, 0x01020304), golden.vsock]);
+      }
+      for (const [address, hex] of rows) {
+        const known = bytes(hex);
+        assertEquals(address.toBytes(), known);
+        assertEquals(rawAddress(known), address);
+        // Kernels write into memory that is larger, and was used before.
+        const scratch = new Uint8Array(known.length + 8).fill(0xee);
+        scratch.set(known);
+        assertEquals(decodeAddress(scratch, known.length), address);
+      }
+      assertThrows(() => unix(`${longest}a`), ErrnoError, "ENAMETOOLONG");
+      // Some kernels give a path back without the NUL at its end.
+      const cut = bytes(golden.path).subarray(0, -1);
+      assertEquals(decodeAddress(cut, cut.length), unix("/x"));
+      const nobody = bytes(golden.path).subarray(0, 2);
+      assertEquals(`${decodeAddress(nobody, nobody.length)}`, "unix:");
+    });
+  }
+}
+
 test("decodeAddress() evens out what the kernel answers", () => {
   using _ = layout(LINUX);
   const full = "61".repeat(108);
