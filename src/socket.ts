@@ -814,12 +814,14 @@ export class Socket implements Disposable {
   /**
    * The address on the other side, `null` if there is none.
    *
-   * C: `getpeername(2)`; `ENOTCONN` is the answer that is `null` here.
+   * C: `getpeername(2)`; `ENOTCONN` is the answer that is `null` here, and
+   * `EINVAL`, which macOS has for a socket that failed or was shut down.
    */
   get remoteAddress(): Address | null {
     this.#use("getpeername");
     const result = readAddress(this.#libc.getpeername, this.#libc, this.#fd);
-    if (result === -this.#libc.abi.errnos.ENOTCONN!) return null;
+    const { ENOTCONN, EINVAL } = this.#libc.abi.errnos;
+    if (result === -ENOTCONN! || result === -EINVAL!) return null;
     this.#check("getpeername", result);
     return decodeAddress(sockaddr, result);
   }
