@@ -104,6 +104,10 @@ export interface Manners {
   readonly fullUnix: ErrnoCode;
   /** What an unknown name of an interface answers. */
   readonly noInterface: ErrnoCode;
+  /** What asking for the peer of a stream answers that is shut down on both sides, by a failure too. */
+  readonly noPeer: ErrnoCode;
+  /** Whether a socket with a peer may send to others. */
+  readonly sendsToOthers: boolean;
 }
 
 const BSD: Manners = {
@@ -118,6 +122,8 @@ const BSD: Manners = {
   doublesBuffers: false,
   fullUnix: "ECONNREFUSED",
   noInterface: "ENXIO",
+  noPeer: "ENOTCONN",
+  sendsToOthers: false,
 };
 
 const MANNERS: Readonly<Record<Os, Manners>> = {
@@ -133,8 +139,10 @@ const MANNERS: Readonly<Record<Os, Manners>> = {
     doublesBuffers: true,
     fullUnix: "EAGAIN",
     noInterface: "ENODEV",
+    noPeer: "ENOTCONN",
+    sendsToOthers: true,
   },
-  darwin: BSD,
+  darwin: { ...BSD, noPeer: "EINVAL" },
   freebsd: BSD,
   openbsd: BSD,
   netbsd: { ...BSD, unnamed: 2 },
@@ -167,6 +175,8 @@ export interface Simulation extends Disposable {
   readonly lists: number;
   /** How many descriptors there may be. */
   limit: number;
+  /** How much of what it knows of a TCP connection the kernel tells; it was less once. */
+  tcpInfoSize: number;
   /** Which of the table's answers an association's end gets. */
   disconnectAnswer: number;
   /** The port that the kernel gives out next; it counts up from there. */
@@ -214,6 +224,8 @@ class Sock {
   ended = false;
   /** Nothing more can be sent. */
   shut = false;
+  /** Nobody is there to take what is sent. */
+  isBroken = false;
   /** Whether a success was not told by connect(2) yet. */
   isUntold = false;
   isClosed = false;
@@ -259,8 +271,6 @@ const O_RDWR = 2;
 export const RTT = 12;
 export const RTT_VARIANCE = 3;
 export const RETRANSMITS = 2;
-/** How large the structure is that Linux answers; other tables say their own. */
-const LINUX_TCP_INFO = 232;
 
 /** Makes a system and puts it in force until it is disposed. */
 export function simulate(abi: Abi, manners: Partial<Manners> = {}): Simulation {
@@ -415,6 +425,7 @@ class Kernel {
   readonly complaints: string[] = [];
   readonly names = new Map<string, NameFacts>();
   limit = 1024;
+  tcpInfoSize = 1024;
   disconnectAnswer = 0;
   nextPort = FIRST_PORT;
   readonly #fds = new Map<number, Sock | Epoll>();
@@ -714,11 +725,22 @@ class Kernel {
     }
   }
 
-  /** Ends a datagram socket's association. */
+  /** Ends a datagram socket's association, and on Linux a connection as well. */
   #dissolve(socket: Sock): number {
     const answers = this.abi.disconnectAnswers;
-    const { SOCK_DGRAM } = this.abi;
-    if (answers.length === 0 || socket.type === SOCK_DGRAM) {
+    const isStream = socket.type !== this.abi.SOCK_DGRAM;
+    if (isStream && answers.length > 0) {
+      // These systems look at the state before they look at the address.
+      if (socket.phase === "connecting") return this.no("EALREADY");
+      if (socket.phase === "connected") return this.no("EISCONN");
+    } else {
+      if (isStream && socket.other !== null) {
+        socket.inbox.push({ bytes: new Uint8Array(1), from: null });
+        this.#shutDown(socket);
+        socket.inbox = [];
+        socket.other = null;
+        socket.isClosed = socket.ended = socket.shut = false;
+      }
       socket.peer = null;
       socket.phase = "fresh";
       socket.isUntold = false;
@@ -846,7 +868,7 @@ class Kernel {
       this.#bound.delete(boundKey(socket, local));
     }
     if (other === null || other === socket || other.isClosed) return;
-    other.ended = other.shut = true;
+    other.ended = other.isBroken = true;
     const { littleEndian } = this.abi;
     const linger = socket.options.get(
       `${this.abi.SOL_SOCKET}/${this.abi.SO_LINGER}`,
@@ -860,6 +882,7 @@ class Kernel {
     ) {
       other.error = -this.no("ECONNRESET");
       other.phase = "failed";
+      other.shut = true;
     }
   }
 
@@ -887,6 +910,7 @@ class Kernel {
   getpeername(fd: number, address: Uint8Array, length: Uint8Array): number {
     const socket = this.#sock(fd);
     if (typeof socket === "number") return socket;
+    if (socket.ended && socket.shut) return this.no(this.manners.noPeer);
     if (socket.phase !== "connected") return this.no("ENOTCONN");
     this.#answerName(socket.peer, socket.domain, address, length);
     return 0;
@@ -916,7 +940,7 @@ class Kernel {
     if (socket.type === abi.SOCK_DGRAM && !isPaired) {
       return this.#sendDatagram(socket, bytes, address, length);
     }
-    if (socket.shut) {
+    if (socket.shut || socket.isBroken) {
       const isQuiet = abi.MSG_NOSIGNAL !== null &&
         (flags & abi.MSG_NOSIGNAL) !== 0;
       if (!isQuiet && this.#int(socket, "SO_NOSIGPIPE") === 0) {
@@ -948,6 +972,11 @@ class Kernel {
     const to = address === null ? socket.peer : this.#decode(address, length);
     if (typeof to === "number") return to;
     if (to === null) return this.no("EDESTADDRREQ");
+    if (
+      address !== null && socket.peer !== null && !this.manners.sendsToOthers
+    ) {
+      return this.no("EISCONN");
+    }
     if (to.domain !== socket.domain) return this.no("EAFNOSUPPORT");
     if (to.domain === this.abi.AF_UNIX) {
       const missing = this.#missing(socket, to);
@@ -1065,9 +1094,12 @@ class Kernel {
     const { abi } = this;
     const { mptcp, tcpInfo } = abi;
     if (mptcp !== null && level === mptcp.SOL_MPTCP) {
-      return socket.protocol === abi.IPPROTO_MPTCP && name === mptcp.MPTCP_INFO
-        ? 0
-        : this.no("EOPNOTSUPP");
+      const isOne = socket.protocol === abi.IPPROTO_MPTCP;
+      if (!isOne || name !== mptcp.MPTCP_INFO) return this.no("EOPNOTSUPP");
+      if (this.#peek(length, 0, 4) > value.length) {
+        this.complain("getsockopt writes past the end of its value");
+      }
+      return 0;
     }
     let bytes: Uint8Array;
     if (
@@ -1155,9 +1187,13 @@ class Kernel {
       if (typeof name === "number") return name;
       if (this.#peek(bytes, keyLength, 2) > keySize) return this.no("EINVAL");
     } else if (isSwitch) {
-      const isOn = this.#peek(bytes, 0, 4) !== 0;
+      const isOn = this.#peek(bytes, 0, 4);
+      if (isOn > 1) this.complain(`a switch is set to ${isOn}`);
       const bit = manners.ownBits && level === abi.SOL_SOCKET ? name : 1;
-      this.#poke(bytes, 0, 4, isOn ? bit : 0);
+      this.#poke(bytes, 0, 4, isOn * bit);
+    } else if (constant === "SO_LINGER") {
+      const isOn = this.#peek(bytes, 0, 4);
+      if (isOn > 1) this.complain(`the switch of SO_LINGER is set to ${isOn}`);
     } else if (
       manners.doublesBuffers &&
       (constant === "SO_RCVBUF" || constant === "SO_SNDBUF")
@@ -1169,8 +1205,7 @@ class Kernel {
   }
 
   #tcpInfo(socket: Sock, at: NonNullable<Abi["tcpInfo"]>): Uint8Array {
-    const bytes = newMemory(this.abi.os === "linux" ? LINUX_TCP_INFO : at.size)
-      .fill(0xee);
+    const bytes = newMemory(Math.min(at.size, this.tcpInfoSize)).fill(0xee);
     const state = socket.phase === "connected"
       ? "ESTABLISHED"
       : socket.phase === "connecting"
