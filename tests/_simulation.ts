@@ -1247,6 +1247,11 @@ class Kernel {
   pollLater(fds: Uint8Array, count: number, timeout: number): Promise<number> {
     const end = timeout < 0 ? Infinity : performance.now() + timeout;
     return new Promise((resolve) => {
+      // Why it failed stays with that thread.
+      if (this.#isInterrupted("poll")) {
+        setTimeout(() => resolve(-1), 0);
+        return;
+      }
       const parked: Parked = { fds, count, end, resolve, timer: undefined };
       this.#parked.add(parked);
       // Another thread never answers within the same turn.
