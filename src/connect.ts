@@ -116,7 +116,11 @@ export function connectFd(
   here.icmp = null;
   const { abi } = libc;
   const { errnos } = abi;
-  if (familyOf(abi, address) === abi.AF_UNIX) {
+  // Where Unix-domain sockets are made of what networks are made of, as on
+  // illumos, such an attempt may take its time like any other.
+  if (
+    errno !== errnos.EINPROGRESS && familyOf(abi, address) === abi.AF_UNIX
+  ) {
     return errno === errnos.EAGAIN || errno === errnos.EINTR
       ? connectUnix(libc, fd, address, errno, timeout)
       : errno;
@@ -356,9 +360,8 @@ export function pollFd(
 /**
  * Goes on where a Unix-domain connect has begun nothing yet.
  *
- * There is no half-open state in that family: a full backlog leaves nothing to
- * poll for, and neither does a signal that came while the call waited for room
- * in it, so the call is made again.
+ * A full backlog leaves nothing to poll for, and neither does a signal that
+ * came while the call waited for room in it, so the call is made again.
  */
 function connectUnix(
   libc: Libc,
@@ -367,7 +370,7 @@ function connectUnix(
   errno: number,
   timeout: number,
 ): number {
-  const { EAGAIN, EINTR, EISCONN } = libc.abi.errnos;
+  const { EAGAIN, EINPROGRESS, EINTR, EISCONN } = libc.abi.errnos;
   const end = performance.now() + timeout;
   for (;;) {
     if (errno === EAGAIN) {
@@ -376,6 +379,8 @@ function connectUnix(
       const left = timeoutTo(end);
       if (left === 0) return DEADLINE;
       libc.poll(pollfd, 0, Math.min(left, BACKLOG_PAUSE));
+    } else if (errno === EINPROGRESS) {
+      return waitConnected(libc, fd, end - performance.now());
     } else if (errno !== EINTR) {
       return errno === EISCONN ? 0 : errno;
     }
