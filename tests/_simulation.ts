@@ -108,6 +108,8 @@ export interface Manners {
   readonly noPeer: ErrnoCode;
   /** Whether a socket with a peer may send to others. */
   readonly sendsToOthers: boolean;
+  /** Whether a Unix-domain attempt that does not block takes a moment, as any other does. */
+  readonly unixTakesTime: boolean;
 }
 
 const BSD: Manners = {
@@ -124,6 +126,7 @@ const BSD: Manners = {
   noInterface: "ENXIO",
   noPeer: "ENOTCONN",
   sendsToOthers: false,
+  unixTakesTime: false,
 };
 
 const MANNERS: Readonly<Record<Os, Manners>> = {
@@ -141,6 +144,7 @@ const MANNERS: Readonly<Record<Os, Manners>> = {
     noInterface: "ENODEV",
     noPeer: "ENOTCONN",
     sendsToOthers: true,
+    unixTakesTime: false,
   },
   darwin: { ...BSD, noPeer: "EINVAL" },
   freebsd: BSD,
@@ -149,6 +153,7 @@ const MANNERS: Readonly<Record<Os, Manners>> = {
   illumos: {
     ...BSD,
     refusesAtOnce: true,
+    unixTakesTime: true,
     failedEvents: ["POLLIN", "POLLOUT", "POLLERR", "POLLHUP"],
     unnamed: 2,
   },
@@ -188,6 +193,10 @@ export interface Simulation extends Disposable {
   plan(at: Place, fate: Fate): void;
   /** The next so many calls of a function end by EINTR; an attempt to connect goes on. */
   interrupt(call: Interruptible, times: number): void;
+  /** The system call of that number from now on, counted from 1, answers an errno. Closing always works. */
+  failAt(number: number, code: ErrnoCode): void;
+  /** Whether that call is still to come. */
+  readonly isToFail: boolean;
   facts(fd: number): DescriptorFacts;
 }
 
@@ -429,12 +438,17 @@ class Kernel {
   disconnectAnswer = 0;
   nextPort = FIRST_PORT;
   readonly #fds = new Map<number, Sock | Epoll>();
+  /** The highest descriptor that there was. */
+  #highest = 2;
   readonly #closeOnExec = new Set<number>();
   /** Who has which address: the streams and the datagrams each have their own. */
   readonly #bound = new Map<string, Sock>();
   /** The files of Unix-domain sockets, which outlive them. */
   readonly #files = new Map<string, Sock>();
   readonly #fates = new Map<string, Fate>();
+  /** How many system calls there are up to the one that fails. */
+  #left = 0;
+  #failure = 0;
   readonly #interrupts = new Map<Interruptible, number>();
   /** What is going to happen, the earliest first. */
   readonly #events: { at: number; run: () => void }[] = [];
@@ -486,6 +500,15 @@ class Kernel {
     this.#fates.set(keyOf(this.#nameOf(at)), fate);
   }
 
+  failAt(number: number, code: ErrnoCode): void {
+    this.#left = number;
+    this.#failure = this.no(code);
+  }
+
+  get isToFail(): boolean {
+    return this.#left > 0;
+  }
+
   interrupt(call: Interruptible, times: number): void {
     this.#interrupts.set(call, times);
   }
@@ -533,6 +556,9 @@ class Kernel {
   /** One system call: its result, or `-errno`. */
   enter(name: typeof KERNEL_CALLS[number], args: unknown[]): number {
     this.#catchUp();
+    if (name !== "close" && this.#left > 0 && --this.#left === 0) {
+      return this.#failure;
+    }
     const call = this[name] as (...args: unknown[]) => number;
     const result = call.apply(this, args);
     this.#changed();
@@ -605,6 +631,7 @@ class Kernel {
     let fd = 3;
     while (this.#fds.has(fd)) fd++;
     this.#fds.set(fd, open);
+    this.#highest = Math.max(this.#highest, fd);
     const { SOCK_NONBLOCK, SOCK_CLOEXEC } = this.abi;
     if (SOCK_CLOEXEC !== null && (flags & SOCK_CLOEXEC) !== 0) {
       this.#closeOnExec.add(fd);
@@ -763,8 +790,15 @@ class Kernel {
         if (socket.nonblocking) return this.no(manners.fullUnix);
         this.complain("nobody makes room in the backlog, ever");
       }
-      this.#join(socket, name, listener!);
-      return 0;
+      if (!socket.nonblocking || !manners.unixTakesTime) {
+        this.#join(socket, name, listener!);
+        return 0;
+      }
+      socket.phase = "connecting";
+      this.#at(1, () => {
+        if (!socket.isClosed) this.#join(socket, name, listener!);
+      });
+      return this.no("EINPROGRESS");
     }
     this.#autobind(socket, name);
     socket.peer = name;
@@ -1295,7 +1329,10 @@ class Kernel {
   #state(fd: number): number {
     const { abi, manners } = this;
     const open = this.#fds.get(fd);
-    if (open === undefined) return fd < 0 ? 0 : abi.POLLNVAL;
+    if (open === undefined) {
+      if (fd > this.#highest) this.complain(`nobody ever opened ${fd}`);
+      return fd < 0 ? 0 : abi.POLLNVAL;
+    }
     if (open instanceof Epoll) {
       return this.#readyOf(open).length > 0 ? abi.POLLIN : 0;
     }
