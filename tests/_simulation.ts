@@ -96,6 +96,8 @@ export interface Manners {
   readonly ownBits: boolean;
   /** How many bytes the address of a Unix-domain socket without a name has. */
   readonly unnamed: number;
+  /** Whether a path ends by a NUL that counts, also where whoever bound it has not counted it. */
+  readonly endsPaths: boolean;
   /** Whether flow information comes back with the peer's address. */
   readonly keepsFlowInfo: boolean;
   /** Whether buffers are twice as large as they are set to. */
@@ -120,6 +122,7 @@ const BSD: Manners = {
   freshEvents: [],
   ownBits: true,
   unnamed: 16,
+  endsPaths: false,
   keepsFlowInfo: true,
   doublesBuffers: false,
   fullUnix: "ECONNREFUSED",
@@ -138,6 +141,7 @@ const MANNERS: Readonly<Record<Os, Manners>> = {
     freshEvents: ["POLLOUT", "POLLHUP"],
     ownBits: false,
     unnamed: 2,
+    endsPaths: true,
     keepsFlowInfo: false,
     doublesBuffers: true,
     fullUnix: "EAGAIN",
@@ -148,7 +152,7 @@ const MANNERS: Readonly<Record<Os, Manners>> = {
   },
   darwin: { ...BSD, noPeer: "EINVAL" },
   freebsd: BSD,
-  openbsd: BSD,
+  openbsd: { ...BSD, unnamed: 106 },
   netbsd: { ...BSD, unnamed: 2 },
   illumos: {
     ...BSD,
@@ -1714,8 +1718,9 @@ class Kernel {
     );
     const { sockaddrIn, sockaddrIn6, sockaddrUn, sockaddrVm } = abi;
     const isUnix = name.domain === abi.AF_UNIX;
-    // A path ends by a NUL, an abstract name by the length.
-    const end = sockaddrUn.path + host.length + (host[0] === 0 ? 0 : 1);
+    // An abstract name has no end but its length.
+    const nul = host[0] === 0 || !manners.endsPaths ? 0 : 1;
+    const end = sockaddrUn.path + host.length + nul;
     const size = isUnix
       ? host.length === 0
         ? manners.unnamed

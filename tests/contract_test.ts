@@ -25,6 +25,7 @@ import {
   Errno,
   ErrnoError,
   errnoName,
+  explain,
   inet,
   inet6,
   type InetAddress,
@@ -1401,6 +1402,13 @@ promise("capabilities() are those of the table", (world) => {
     }
   }
   assertEquals(told.options.noDelay, true);
+});
+
+promise("explain() speaks of the system in force", ({ abi }) => {
+  for (const code of failures(abi)) {
+    const { os, errno } = explain(code);
+    assertEquals([os, errno], [abi.os, abi.errnos[code]!], code);
+  }
 });
 
 // Names.
