@@ -79,6 +79,11 @@ function callConnect(
   if (before === BEGUN) {
     if (errno === errnos.EISCONN) return 0;
     if (errno === errnos.EALREADY) return errnos.EINPROGRESS!;
+    // Where the attempt has failed meanwhile, Linux and illumos answer why; BSD
+    // answers EINVAL or ECONNREFUSED whatever it was, and SO_ERROR has it.
+    if (errno !== 0 && !goesOn(libc, errno)) {
+      return takeErrno(libc, fd) || errno;
+    }
   }
   // Once SO_ERROR has handed out why an attempt failed, Linux answers the next
   // call with ECONNABORTED, without trying; and after an attempt that did not
