@@ -152,13 +152,12 @@ export function beginConnect(
   const { abi } = libc;
   here.soft = 0;
   here.icmp = null;
-  let errno: number;
-  do {
-    errno = callConnect(libc, fd, address, before);
-    // In the Unix domain a signal that cut the call short has begun nothing.
-  } while (
-    errno === abi.errnos.EINTR && familyOf(abi, address) === abi.AF_UNIX
-  );
+  let errno = callConnect(libc, fd, address, before);
+  // In the Unix domain most systems have begun nothing when a signal cuts the
+  // call short; on those that have, the next call joins it.
+  while (errno === abi.errnos.EINTR && familyOf(abi, address) === abi.AF_UNIX) {
+    errno = callConnect(libc, fd, address, BEGUN);
+  }
   if (errno === 0 || !goesOn(libc, errno)) return errno;
   if (!isQuick && ++passed % LOOK_EVERY !== 0) return PENDING;
   if (peerOf(libc, fd) === 0) {
@@ -363,10 +362,11 @@ export function pollFd(
 }
 
 /**
- * Goes on where a Unix-domain connect has begun nothing yet.
+ * Goes on where a Unix-domain connect has most likely begun nothing yet.
  *
- * A full backlog leaves nothing to poll for, and neither does a signal that
- * came while the call waited for room in it, so the call is made again.
+ * A full backlog leaves nothing to poll for, and on most systems neither does a
+ * signal that came while the call waited for room in it, so the call is made
+ * again; where an attempt is under way, that tells.
  */
 function connectUnix(
   libc: Libc,
@@ -375,7 +375,7 @@ function connectUnix(
   errno: number,
   timeout: number,
 ): number {
-  const { EAGAIN, EINPROGRESS, EINTR, EISCONN } = libc.abi.errnos;
+  const { EAGAIN, EALREADY, EINPROGRESS, EINTR, EISCONN } = libc.abi.errnos;
   const end = performance.now() + timeout;
   for (;;) {
     if (errno === EAGAIN) {
@@ -384,7 +384,7 @@ function connectUnix(
       const left = timeoutTo(end);
       if (left === 0) return DEADLINE;
       libc.poll(pollfd, 0, Math.min(left, BACKLOG_PAUSE));
-    } else if (errno === EINPROGRESS) {
+    } else if (errno === EINPROGRESS || errno === EALREADY) {
       return waitConnected(libc, fd, end - performance.now());
     } else if (errno !== EINTR) {
       return errno === EISCONN ? 0 : errno;
