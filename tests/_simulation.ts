@@ -110,7 +110,7 @@ export interface Manners {
   readonly noPeer: ErrnoCode;
   /** Whether a socket with a peer may send to others. */
   readonly sendsToOthers: boolean;
-  /** Whether a Unix-domain attempt that does not block takes a moment, as any other does. */
+  /** Whether Unix-domain attempts take a moment, and go on when they are cut short, as all others do. */
   readonly unixTakesTime: boolean;
 }
 
@@ -786,7 +786,8 @@ class Kernel {
     if (fate?.atOnce) return -this.#number(fate.errno!);
     const isUnix = name.domain === abi.AF_UNIX;
     if (isUnix) {
-      if (this.#isInterrupted("connect")) return this.no("EINTR");
+      const isSlow = manners.unixTakesTime;
+      if (!isSlow && this.#isInterrupted("connect")) return this.no("EINTR");
       const listener = this.#files.get(name.host);
       const missing = this.#missing(socket, name);
       if (missing !== 0) return missing;
@@ -794,7 +795,7 @@ class Kernel {
         if (socket.nonblocking) return this.no(manners.fullUnix);
         this.complain("nobody makes room in the backlog, ever");
       }
-      if (!socket.nonblocking || !manners.unixTakesTime) {
+      if (!isSlow) {
         this.#join(socket, name, listener!);
         return 0;
       }
@@ -802,7 +803,10 @@ class Kernel {
       this.#at(1, () => {
         if (!socket.isClosed) this.#join(socket, name, listener!);
       });
-      return this.no("EINPROGRESS");
+      if (this.#isInterrupted("connect")) return this.no("EINTR");
+      if (socket.nonblocking) return this.no("EINPROGRESS");
+      this.#block(() => socket.phase !== "connecting" || undefined, Infinity);
+      return 0;
     }
     this.#autobind(socket, name);
     socket.peer = name;

@@ -342,6 +342,14 @@ promise(
   { real: canBlackHole() },
 );
 
+promise("an attempt that is waited for cannot be dissolved", async (world) => {
+  using socket = Socket.open({ family: "inet" });
+  const waiting = socket.connect(world.silent());
+  assertErrno(world, thrown(() => socket.disconnect()), "EALREADY");
+  socket.close();
+  assertErrno(world, await rejected(waiting), "ECANCELED");
+}, { real: canBlackHole() });
+
 promise(
   "a second attempt is told EALREADY, or joins the first",
   async (world) => {
@@ -360,6 +368,25 @@ promise(
     assertErrno(world, await rejected(waiting), "ECANCELED");
   },
   { real: canBlackHole() },
+);
+
+promise(
+  "an attempt that failed meanwhile is told to whoever joins it",
+  async (world) => {
+    for (const timeout of [AGES, Infinity]) {
+      for (const isSync of [true, false]) {
+        const address = world.fated({ delay: 1, errno: "EHOSTUNREACH" });
+        using socket = openFor(address);
+        assertEquals(socket.tryConnect(address), world.abi.errnos.EINPROGRESS);
+        socket.poll("POLLOUT", AGES);
+        const error = isSync
+          ? thrown(() => socket.connectSync(address, { timeout }))
+          : await rejected(socket.connect(address, { timeout }));
+        assertErrno(world, error, "EHOSTUNREACH");
+      }
+    }
+  },
+  { real: ON_TIME },
 );
 
 promise(
@@ -482,7 +509,7 @@ promise(
 );
 
 promise(
-  "in the Unix domain, what a signal cuts short is begun again",
+  "in the Unix domain, what a signal cuts short comes to its end",
   async (world) => {
     const { address } = world.host("unix");
     world.system.interrupt("connect", 3);
