@@ -829,6 +829,21 @@ promise("whichever call fails, nothing is left open", async (world) => {
   }
 }, { real: AT_WILL });
 
+promise(
+  "what waits for sockets is close-on-exec as they are",
+  async (world) => {
+    const { system } = world;
+    using socket = Socket.open({ family: "inet" });
+    const waiting = socket.connect(world.silent());
+    const { descriptors } = system;
+    assert(descriptors.length > 1);
+    for (const fd of descriptors) assert(system.facts(fd).closeOnExec, `${fd}`);
+    socket.close();
+    assertErrno(world, await rejected(waiting), "ECANCELED");
+  },
+  { real: INSIDE },
+);
+
 // Datagrams.
 
 for (const family of ["inet", "inet6"] as const) {
