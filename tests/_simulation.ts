@@ -50,8 +50,6 @@ export interface Fate {
 
 /** The other end of a connection. */
 export interface SimulatedPeer {
-  /** The text of the address that it sees at our end. */
-  readonly from: string;
   /** What has arrived and was not taken yet. */
   take(): Uint8Array;
   /** Whether we have said that nothing more will come. */
@@ -79,7 +77,12 @@ export type NameFacts =
   | readonly string[]
   | { readonly eai: EaiCode | number; readonly errno?: ErrnoCode };
 
-/** How a system behaves where its table does not say it. */
+/**
+ * How a system behaves where its table does not say it.
+ *
+ * What is known of a system is from its own pages and sources. Where they leave it open, it is what is hardest on whoever expects
+ * Linux, and differs from system to system.
+ */
 export interface Manners {
   /** Whether connect(2) answers 0, once, after an attempt that did not block and succeeded. */
   readonly lateZero: boolean;
@@ -114,6 +117,7 @@ export interface Manners {
   readonly unixTakesTime: boolean;
 }
 
+/** What the systems that come from Berkeley share, and those that took their sockets from there. */
 const BSD: Manners = {
   lateZero: false,
   afterFailure: "EINVAL",
@@ -150,14 +154,14 @@ const MANNERS: Readonly<Record<Os, Manners>> = {
     sendsToOthers: true,
     unixTakesTime: false,
   },
-  darwin: { ...BSD, noPeer: "EINVAL" },
+  darwin: { ...BSD, noPeer: "EINVAL" }, // getpeername(2)
   freebsd: BSD,
   openbsd: { ...BSD, unnamed: 106 },
   netbsd: { ...BSD, unnamed: 2 },
   illumos: {
     ...BSD,
     refusesAtOnce: true,
-    unixTakesTime: true,
+    unixTakesTime: true, // connect(3SOCKET), "Non-blocking Sockets": of any family
     failedEvents: ["POLLIN", "POLLOUT", "POLLERR", "POLLHUP"],
     unnamed: 2,
   },
@@ -190,10 +194,7 @@ export interface Simulation extends Disposable {
   disconnectAnswer: number;
   /** The port that the kernel gives out next; it counts up from there. */
   nextPort: number;
-  listen(
-    at: Place,
-    options?: { backlog?: number; type?: "stream" | "dgram" },
-  ): SimulatedListener;
+  listen(at: Place, options?: { backlog?: number }): SimulatedListener;
   plan(at: Place, fate: Fate): void;
   /** The next so many calls of a function end by EINTR; an attempt to connect goes on. */
   interrupt(call: Interruptible, times: number): void;
@@ -474,18 +475,13 @@ class Kernel {
 
   listen(
     at: Place,
-    { backlog = 128, type = "stream" }: {
-      backlog?: number;
-      type?: "stream" | "dgram";
-    } = {},
+    { backlog = 128 }: { backlog?: number } = {},
   ): SimulatedListener {
     const name = this.#nameOf(at);
-    const { SOCK_STREAM, SOCK_DGRAM } = this.abi;
-    const kind = type === "stream" ? SOCK_STREAM : SOCK_DGRAM;
-    const socket = new Sock(name.domain, kind, 0);
+    const socket = new Sock(name.domain, this.abi.SOCK_STREAM, 0);
     const result = this.#bind(socket, name);
     if (result < 0) throw new Error(`Cannot listen at ${at.host}: ${result}`);
-    if (type === "stream") socket.phase = "listening";
+    socket.phase = "listening";
     socket.backlog = backlog;
     return {
       accept: () => {
@@ -720,8 +716,7 @@ class Kernel {
     if (typeof name === "number") return name;
     const { abi } = this;
     if (name.domain === abi.AF_UNSPEC) return this.#dissolve(socket);
-    const isAny = name.domain === socket.domain;
-    if (!isAny) return this.no("EAFNOSUPPORT");
+    if (name.domain !== socket.domain) return this.no("EAFNOSUPPORT");
     if (socket.type === abi.SOCK_DGRAM) {
       const fate = this.#fates.get(keyOf(name));
       if (fate?.atOnce) return -this.#number(fate.errno!);
@@ -780,34 +775,36 @@ class Kernel {
     return answer === undefined ? 0 : this.no(answer);
   }
 
+  #beginUnix(socket: Sock, name: Name): number {
+    const { manners } = this;
+    const isSlow = manners.unixTakesTime;
+    if (!isSlow && this.#isInterrupted("connect")) return this.no("EINTR");
+    const listener = this.#files.get(name.host);
+    const missing = this.#missing(socket, name);
+    if (missing !== 0) return missing;
+    if (listener!.queue.length > listener!.backlog) {
+      if (socket.nonblocking) return this.no(manners.fullUnix);
+      this.complain("nobody makes room in the backlog, ever");
+    }
+    if (!isSlow) {
+      this.#join(socket, name, listener!);
+      return 0;
+    }
+    socket.phase = "connecting";
+    this.#at(1, () => {
+      if (!socket.isClosed) this.#join(socket, name, listener!);
+    });
+    if (this.#isInterrupted("connect")) return this.no("EINTR");
+    if (socket.nonblocking) return this.no("EINPROGRESS");
+    this.#block(() => socket.phase !== "connecting" || undefined, Infinity);
+    return 0;
+  }
+
   #begin(socket: Sock, name: Name): number {
     const { abi, manners } = this;
     const fate = this.#fates.get(keyOf(name));
     if (fate?.atOnce) return -this.#number(fate.errno!);
-    const isUnix = name.domain === abi.AF_UNIX;
-    if (isUnix) {
-      const isSlow = manners.unixTakesTime;
-      if (!isSlow && this.#isInterrupted("connect")) return this.no("EINTR");
-      const listener = this.#files.get(name.host);
-      const missing = this.#missing(socket, name);
-      if (missing !== 0) return missing;
-      if (listener!.queue.length > listener!.backlog) {
-        if (socket.nonblocking) return this.no(manners.fullUnix);
-        this.complain("nobody makes room in the backlog, ever");
-      }
-      if (!isSlow) {
-        this.#join(socket, name, listener!);
-        return 0;
-      }
-      socket.phase = "connecting";
-      this.#at(1, () => {
-        if (!socket.isClosed) this.#join(socket, name, listener!);
-      });
-      if (this.#isInterrupted("connect")) return this.no("EINTR");
-      if (socket.nonblocking) return this.no("EINPROGRESS");
-      this.#block(() => socket.phase !== "connecting" || undefined, Infinity);
-      return 0;
-    }
+    if (name.domain === abi.AF_UNIX) return this.#beginUnix(socket, name);
     this.#autobind(socket, name);
     socket.peer = name;
     socket.phase = "connecting";
@@ -874,7 +871,6 @@ class Kernel {
   #peer(end: Sock): SimulatedPeer {
     const { other } = end;
     return {
-      from: end.peer === null ? "" : this.#textOf(end.peer),
       take: () => {
         const parts = end.inbox.splice(0).map(({ bytes }) => bytes);
         this.#changed();
@@ -1640,13 +1636,6 @@ class Kernel {
       : new TextEncoder().encode(host);
     const text = family === "vsock" ? host : toHex(bytes);
     return { domain, host: text, port, scopeId, flowInfo: 0 };
-  }
-
-  #textOf({ domain, host, port }: Name): string {
-    const bytes = (host.match(/../g) ?? []).map((pair) => parseInt(pair, 16));
-    return domain === this.abi.AF_INET
-      ? `${bytes.join(".")}:${port}`
-      : `${host}:${port}`;
   }
 
   /** Reads a socket address, strictly: only what every kernel understands. */
