@@ -1305,6 +1305,10 @@ promise("a socket tells its type, protocol and whether it listens", (world) => {
     "dgram",
   ]);
   assertEquals(stream.getOption("acceptsConnections"), false);
+  if (capabilities().unixSeqpacket) {
+    using seqpacket = Socket.open({ family: "unix", type: "seqpacket" });
+    assertEquals(seqpacket.getOption("type"), "seqpacket");
+  }
   if (abi.SO_PROTOCOL === null) {
     assertThrows(() => stream.getOption("protocol"), NotSupportedError, abi.os);
   } else {
