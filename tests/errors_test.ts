@@ -24,6 +24,7 @@ import {
   NotSupportedError,
   Socket,
 } from "../mod.ts";
+import type * as Errors from "../src/errors.ts";
 import { errnoError, errnoErrorFor, nameOf } from "../src/errors.ts";
 import { test } from "./_harness.ts";
 
@@ -399,6 +400,46 @@ for (const [platform, arch, number] of REFUSED) {
     assertInstanceOf(error, Errno.ECONNREFUSED);
     assertEquals([error.code, error.errno], ["ECONNREFUSED", number]);
     assertEquals(socket.tryConnect(inet("127.0.0.1", 9)), number);
+  });
+}
+
+/** Makes this process look as if it ran on another system, to whoever asks the runtime. */
+function elsewhere({ os, arch }: Abi): Disposable {
+  const [owner, key, value] = "Deno" in globalThis
+    ? [globalThis, "Deno", { ...Deno, build: { os, arch } }] as const
+    : [globalThis, "process", { platform: os, arch }] as const;
+  const own = Object.getOwnPropertyDescriptor(owner, key)!;
+  Object.defineProperty(owner, key, { value, configurable: true });
+  return {
+    [Symbol.dispose]() {
+      Object.defineProperty(owner, key, own);
+    },
+  };
+}
+
+for (const table of TABLES) {
+  test(`Errno has one class for each number when it is loaded on ${table.os}`, async () => {
+    // Another copy of the module, for classes are made once, by the system that they are first asked for on.
+    const copy: typeof Errors = await import(`../src/errors.ts?${table.os}`);
+    using _ = elsewhere(table);
+    const [first, second] = split(table);
+    for (const code of first) {
+      const error = new copy.Errno[code](CONTEXT);
+      assertEquals([error.code, error.errno], [code, table.errnos[code]!]);
+    }
+    assertEquals(
+      new Set(first.map((code) => copy.Errno[code])).size,
+      first.length,
+    );
+    for (const code of second) {
+      const name = nameOf(table.errnos, table.errnos[code])!;
+      assertStrictEquals<unknown>(copy.Errno[code], copy.Errno[name]);
+      assert(copy.isErrno(new copy.Errno[name](CONTEXT), code));
+    }
+    // What this system lacks has a class too, and no number.
+    for (const code of CODES.filter((code) => !(code in table.errnos))) {
+      assertEquals(new copy.Errno[code](CONTEXT).errno, 0);
+    }
   });
 }
 
