@@ -354,11 +354,6 @@ export interface Abi {
   readonly sockaddrUn: { readonly path: number; readonly pathSize: number };
   /** Whether a path that begins with a NUL names a socket outside the file system. */
   readonly abstractUnix: boolean;
-  /**
-   * What connect(2) may answer when it has dissolved a datagram socket's association: BSD does that first, and refuses the
-   * null address afterwards.
-   */
-  readonly disconnectAnswers: readonly ErrnoCode[];
   readonly sockaddrVm: {
     readonly size: number;
     readonly port: number;

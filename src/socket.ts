@@ -626,8 +626,9 @@ export class Socket implements Disposable {
    * Dissolves a datagram socket's association: it has no peer then, hears
    * everybody, and may be given another one. Needs no permission.
    *
-   * The systems answer this in different ways. BSD and illumos refuse the null
-   * address after they have done what it asks for; that is no failure here, as
+   * The systems answer this in different ways. BSD and macOS refuse the null
+   * address after they have done what it asks for, by EAFNOSUPPORT, EINVAL,
+   * ENOENT or EADDRNOTAVAIL; for a datagram socket that is no failure here, as
    * long as the peer is gone. On Linux a TCP socket may do it, too: a connection
    * ends by a reset, a pending attempt is given up, and the socket can connect
    * anew; other systems refuse.
@@ -654,19 +655,13 @@ export class Socket implements Disposable {
    * C: `connect(2)` with `AF_UNSPEC`.
    */
   disconnect(): void {
-    const { abi } = this.#libc;
     this.#use("connect");
     const nobody = unspecified();
     // Whoever waits for the attempt would take its end for an answer.
     const answer = this.#attempt === null
-      ? this.#libc.connect(this.#fd, bytesOf(nobody), bytesOf(nobody).length)
-      : -abi.errnos.EALREADY!;
-    const isUsual = abi.disconnectAnswers.some((code) =>
-      answer === -abi.errnos[code]!
-    );
-    if (!isUsual || this.remoteAddress !== null) {
-      this.#check("connect", answer, nobody);
-    }
+      ? this.#dissolve(bytesOf(nobody))
+      : -this.#libc.abi.errnos.EALREADY!;
+    this.#check("connect", answer, nobody);
     this.#note(nobody, 0);
     this.#target = null;
   }
@@ -1451,6 +1446,16 @@ export class Socket implements Disposable {
     const result = this.#libc.bind(this.#fd, bytes, bytes.length);
     this.#check("bind", result, address);
     if ("port" in address) this.#port = address.port;
+  }
+
+  /** Connects to nobody, and answers 0 if a datagram socket has no peer then, whatever the system said. */
+  #dissolve(nobody: Uint8Array): number {
+    const answer = this.#libc.connect(this.#fd, nobody, nobody.length);
+    if (answer === 0 || this.getOption("type") !== "dgram") return answer;
+    if (this.remoteAddress === null) return 0;
+    // illumos hands out an error that is pending first, and has done nothing.
+    const again = this.#libc.connect(this.#fd, nobody, nobody.length);
+    return this.remoteAddress === null ? 0 : again;
   }
 
   #connectSync(address: Address, timeout: number): number {

@@ -115,6 +115,17 @@ export interface Manners {
   readonly sendsToOthers: boolean;
   /** Whether Unix-domain attempts take a moment, and go on when they are cut short, as all others do. */
   readonly unixTakesTime: boolean;
+  /**
+   * What connect(2) to AF_UNSPEC answers a datagram socket that has no peer any more, by the family of the socket; `null` where
+   * that is 0.
+   */
+  readonly dissolved: Readonly<
+    Record<"inet" | "inet6" | "unix", ErrnoCode | null>
+  >;
+  /** Whether an error that is pending is handed out instead, and nothing is dissolved. */
+  readonly errorFirst: boolean;
+  /** What the same call answers a stream socket with a connection; `null` where it ends that. */
+  readonly endsStream: ErrnoCode | null;
 }
 
 /** What the systems that come from Berkeley share, and those that took their sockets from there. */
@@ -134,6 +145,13 @@ const BSD: Manners = {
   noPeer: "ENOTCONN",
   sendsToOthers: false,
   unixTakesTime: false,
+  dissolved: {
+    inet: "EAFNOSUPPORT",
+    inet6: "EAFNOSUPPORT",
+    unix: "EAFNOSUPPORT",
+  },
+  errorFirst: false,
+  endsStream: "EISCONN",
 };
 
 const MANNERS: Readonly<Record<Os, Manners>> = {
@@ -153,8 +171,16 @@ const MANNERS: Readonly<Record<Os, Manners>> = {
     noPeer: "ENOTCONN",
     sendsToOthers: true,
     unixTakesTime: false,
+    dissolved: { inet: null, inet6: null, unix: null },
+    errorFirst: false,
+    endsStream: null,
   },
-  darwin: { ...BSD, noPeer: "EINVAL" }, // getpeername(2)
+  darwin: {
+    ...BSD,
+    noPeer: "EINVAL", // getpeername(2)
+    // The length comes first, and no bytes are a path.
+    dissolved: { inet: "EAFNOSUPPORT", inet6: "EINVAL", unix: "ENOENT" },
+  },
   freebsd: BSD,
   openbsd: { ...BSD, unnamed: 106 },
   netbsd: { ...BSD, unnamed: 2 },
@@ -164,6 +190,9 @@ const MANNERS: Readonly<Record<Os, Manners>> = {
     unixTakesTime: true, // connect(3SOCKET), "Non-blocking Sockets": of any family
     failedEvents: ["POLLIN", "POLLOUT", "POLLERR", "POLLHUP"],
     unnamed: 2,
+    dissolved: { inet: null, inet6: null, unix: null },
+    errorFirst: true,
+    endsStream: "EINVAL",
   },
   aix: { ...BSD, failedEvents: ["POLLOUT", "POLLERR"] },
 };
@@ -190,8 +219,6 @@ export interface Simulation extends Disposable {
   limit: number;
   /** How much of what it knows of a TCP connection the kernel tells; it was less once. */
   tcpInfoSize: number;
-  /** Which of the table's answers an association's end gets. */
-  disconnectAnswer: number;
   /** The port that the kernel gives out next; it counts up from there. */
   nextPort: number;
   listen(at: Place, options?: { backlog?: number }): SimulatedListener;
@@ -440,7 +467,6 @@ class Kernel {
   readonly names = new Map<string, NameFacts>();
   limit = 1024;
   tcpInfoSize = 1024;
-  disconnectAnswer = 0;
   nextPort = FIRST_PORT;
   readonly #fds = new Map<number, Sock | Epoll>();
   /** The highest descriptor that there was. */
@@ -753,26 +779,40 @@ class Kernel {
 
   /** Ends a datagram socket's association, and on Linux a connection as well. */
   #dissolve(socket: Sock): number {
-    const answers = this.abi.disconnectAnswers;
-    const isStream = socket.type !== this.abi.SOCK_DGRAM;
-    if (isStream && answers.length > 0) {
-      // These systems look at the state before they look at the address.
-      if (socket.phase === "connecting") return this.no("EALREADY");
-      if (socket.phase === "connected") return this.no("EISCONN");
-    } else {
-      if (isStream && socket.other !== null) {
+    const { manners } = this;
+    if (socket.type !== this.abi.SOCK_DGRAM) {
+      if (manners.endsStream !== null) {
+        // These systems look at the state before they look at the address.
+        const isPending = socket.phase === "connecting";
+        return this.no(
+          isPending && manners.endsStream === "EISCONN"
+            ? "EALREADY"
+            : manners.endsStream,
+        );
+      }
+      if (socket.other !== null) {
         socket.inbox.push({ bytes: new Uint8Array(1), from: null });
         this.#shutDown(socket);
         socket.inbox = [];
         socket.other = null;
         socket.isClosed = socket.ended = socket.shut = false;
       }
-      socket.peer = null;
-      socket.phase = "fresh";
-      socket.isUntold = false;
+    } else if (manners.errorFirst && socket.error !== 0) {
+      return this.#takeError(socket);
     }
-    const answer = answers[this.disconnectAnswer];
-    return answer === undefined ? 0 : this.no(answer);
+    const hadPeer = socket.peer !== null;
+    socket.peer = null;
+    socket.phase = "fresh";
+    socket.isUntold = false;
+    if (manners.errorFirst && !hadPeer) return this.no("EINVAL");
+    const { abi } = this;
+    const family = socket.domain === abi.AF_INET
+      ? "inet"
+      : socket.domain === abi.AF_INET6
+      ? "inet6"
+      : "unix";
+    const answer = manners.dissolved[family];
+    return answer === null ? 0 : this.no(answer);
   }
 
   #beginUnix(socket: Sock, name: Name): number {

@@ -110,7 +110,6 @@ function common(): Omit<Abi, "arch"> {
     sockaddrIn6: { size: 28, port: 2, flowInfo: 4, addr: 8, scopeId: 24 },
     sockaddrUn: { path: 2, pathSize: 1023 }, // <sys/un.h>; longer than the length byte can say
     abstractUnix: false,
-    disconnectAnswers: ["EAFNOSUPPORT", "EINVAL"], // connect(2) dissolves, then looks at the address
     sockaddrVm: null,
     pollfd: { size: 8, fd: 0, events: 4, revents: 6 }, // <sys/poll.h>
     errorQueue: null,

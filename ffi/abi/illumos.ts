@@ -114,7 +114,6 @@ function common(): Omit<Abi, "arch"> {
     sockaddrIn6: { size: 32, port: 2, flowInfo: 4, addr: 8, scopeId: 24 }, // ends in __sin6_src_id
     sockaddrUn: { path: 2, pathSize: 108 }, // <sys/un.h>
     abstractUnix: false,
-    disconnectAnswers: ["EAFNOSUPPORT", "EINVAL"], // connect(2) dissolves, then looks at the address
     sockaddrVm: null,
     pollfd: { size: 8, fd: 0, events: 4, revents: 6 }, // <sys/poll.h>
     errorQueue: null,

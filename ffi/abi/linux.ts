@@ -139,7 +139,6 @@ function generic(): Omit<Abi, "arch" | "libraries" | "epoll"> {
     sockaddrIn6: { size: 28, port: 2, flowInfo: 4, addr: 8, scopeId: 24 },
     sockaddrUn: { path: 2, pathSize: 108 }, // <sys/un.h>
     abstractUnix: true, // unix(7)
-    disconnectAnswers: [],
     sockaddrVm: { size: 16, port: 4, cid: 8 }, // <linux/vm_sockets.h>
     pollfd: { size: 8, fd: 0, events: 4, revents: 6 }, // <sys/poll.h>
     errorQueue: {

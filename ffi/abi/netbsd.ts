@@ -109,7 +109,6 @@ function common(): Omit<Abi, "arch"> {
     sockaddrIn6: { size: 28, port: 2, flowInfo: 4, addr: 8, scopeId: 24 }, // <netinet6/in6.h>
     sockaddrUn: { path: 2, pathSize: 104 }, // <sys/un.h>
     abstractUnix: false,
-    disconnectAnswers: ["EAFNOSUPPORT", "EINVAL"], // connect(2) dissolves, then looks at the address
     sockaddrVm: null,
     pollfd: { size: 8, fd: 0, events: 4, revents: 6 }, // <sys/poll.h>
     errorQueue: null,
