@@ -8,7 +8,9 @@ import {
   doorFor,
   type Libc,
   libc,
+  newMemory,
   openFunctions,
+  useLibc,
 } from "../ffi/libc.ts";
 import {
   type Address,
@@ -22,41 +24,49 @@ import {
   unix,
 } from "../mod.ts";
 import { errnoError } from "../src/errors.ts";
-import type { World } from "./peers.ts";
+import { type Floor, time, type World, writeModule } from "./peers.ts";
 import type { Run } from "./rounds.ts";
+import {
+  concurrentRun,
+  type Rival,
+  RIVALS,
+  type Tcp,
+  tcpTargets,
+  unixTargets,
+  type Work,
+  wrongPort,
+} from "./sides.ts";
 
-/** Who does the work. */
-export type Side = "ours" | "raw" | "C" | "Deno.connect";
-
-/** What all other sides are compared with. */
-export const BASELINE: Side = "C";
-
-/** Why a side cannot take part here, `null` if it can. */
-export const MISSING: Readonly<Record<Side, () => string | null>> = {
-  ours: () => null,
-  raw: () => null,
-  C: () => null,
-  "Deno.connect": () => "Deno" in globalThis ? null : "this is not Deno",
-};
+/** Who does the work; `raw` is the calls alone, through the door, and `empty` a program that does nothing. */
+export type Side = "ours" | "raw" | "empty" | Rival;
 
 /** Connects, made and closed, by several sides. */
 export interface Case {
   readonly group: string;
   readonly name: string;
-  /** Who is connected to: a listener on loopback, or what answers after `delay`. */
-  readonly peer: "loopback" | "late";
+  /**
+   * Who is connected to: a listener on loopback, the same where nobody else
+   * listens, or what answers after `delay`.
+   */
+  readonly peer: "loopback" | "alone" | "late";
   /** Microseconds until a late peer answers. */
   readonly delay?: number;
   /** How many connects make a round; few enough for the peer's queues. */
   readonly count: number;
   readonly rounds?: number;
-  /** What each side sets up, and then runs. */
-  readonly sides: Readonly<Partial<Record<Side, (world: World) => Run>>>;
+  /** The side that all others are compared with. */
+  readonly baseline: Side;
+  /** Whether the kernel has a round trip to tell of each connect. */
+  readonly hasHandshake: boolean;
+  /** What each side that is there sets up, and then runs. */
+  sides(world: World): Map<Side, Run>;
 }
 
 /** One thing that takes nanoseconds. */
 export interface FloorCase {
   readonly name: string;
+  /** Whether a kernel that agrees to everything stands in for the system's, so that what is left is our own share. */
+  readonly isOurShare?: true;
   /** @param library The path of floor.c as a shared library. */
   setup(library: string): () => unknown;
 }
@@ -143,7 +153,50 @@ export const FLOOR: readonly FloorCase[] = [
         address: "127.0.0.1:80",
       }),
   },
+  {
+    name: "tryConnect, no kernel",
+    isOurShare: true,
+    setup() {
+      const address = inet("127.0.0.1", 80);
+      return () => {
+        const socket = Socket.open();
+        socket.tryConnect(address);
+        socket.close();
+      };
+    },
+  },
+  {
+    name: "connectSync, no kernel",
+    isOurShare: true,
+    setup: () => () => connectSync(SOMEWHERE).close(),
+  },
+  {
+    name: "connectSync with a timeout, no kernel",
+    isOurShare: true,
+    setup: () => () => connectSync({ ...SOMEWHERE, timeout: 1000 }).close(),
+  },
+  {
+    name: "connect, no kernel",
+    isOurShare: true,
+    setup: () => async () => (await connect(SOMEWHERE)).close(),
+  },
 ];
+
+const SOMEWHERE: Tcp = { hostname: "127.0.0.1", port: 80 };
+
+/** Puts functions that do nothing in the place of those that a successful connect calls. */
+export function useNoKernel(): Disposable {
+  const nothing = (): number => 0;
+  return useLibc({
+    ...libc(),
+    socket: () => 1_000_000,
+    connect: nothing,
+    getsockname: nothing,
+    getpeername: nothing,
+    fcntl: nothing,
+    close: nothing,
+  });
+}
 
 /** The functions of floor.c that do nothing, and one that fails in the kernel. */
 interface Nothing {
@@ -177,142 +230,210 @@ function nothing(library: string): Nothing {
   return openFunctions(libc().abi, doorFor(), library, declarations);
 }
 
+/** What a case of connects is made of. */
+interface ConnectCase
+  extends Omit<Case, "baseline" | "hasHandshake" | "sides"> {
+  readonly ours: (world: World) => Run;
+  readonly raw?: (world: World) => Run;
+  /** The same work, in words that all others know. */
+  readonly kind: Work["kind"];
+  /** @default {1} */
+  readonly concurrency?: number;
+}
+
+function connects(
+  { ours, raw, kind, concurrency = 1, ...rest }: ConnectCase,
+): Case {
+  return {
+    ...rest,
+    baseline: "C",
+    hasHandshake: ["blocking", "nonblocking", "flight"].includes(kind),
+    sides(world) {
+      const sides = new Map<Side, Run>([["ours", ours(world)]]);
+      if (raw !== undefined) sides.set("raw", raw(world));
+      for (const [name, rival] of present(world.floor)) {
+        const run = rival.run(world, { kind, concurrency });
+        if (run !== null) sides.set(name, run);
+      }
+      return sides;
+    },
+  };
+}
+
+/** The rivals that can take part here. */
+export function present(
+  floor: Floor,
+): [Rival, (typeof RIVALS)[Rival]][] {
+  return Object.entries(RIVALS)
+    .filter(([, rival]) => rival.missing(floor) === null) as [
+      Rival,
+      (typeof RIVALS)[Rival],
+    ][];
+}
+
 /** The cases, group by group. */
 export const CASES: readonly Case[] = [
-  {
+  connects({
     group: "sync",
     name: "tryConnect",
     peer: "loopback",
     count: 1000,
-    sides: {
-      ours: (world) => tryRun(inets(world), 0),
-      raw: (world) => rawRun(inets(world), 0),
-      C: (world) => cRun(world, "blocking"),
-      "Deno.connect": (world) => denoRun(tcpTargets(world)),
-    },
-  },
-  {
+    kind: "blocking",
+    ours: (world) => tryRun(inets(world), 0),
+    raw: (world) => rawRun(inets(world), 0),
+  }),
+  connects({
     group: "sync",
     name: "connectSync",
     peer: "loopback",
     count: 1000,
-    sides: {
-      ours: (world) => connectSyncRun(tcpTargets(world)),
-      raw: (world) => rawRun(inets(world), 0),
-      C: (world) => cRun(world, "blocking"),
-      "Deno.connect": (world) => denoRun(tcpTargets(world)),
-    },
-  },
-  {
+    kind: "blocking",
+    ours: (world) => connectSyncRun(tcpTargets(world)),
+  }),
+  connects({
     group: "sync",
     name: "connectSync with a timeout",
     peer: "loopback",
     count: 1000,
-    sides: {
-      ours: (world) => connectSyncRun(tcpTargets(world), { timeout: 1000 }),
-      C: (world) => cRun(world, "nonblocking"),
-      "Deno.connect": (world) => denoRun(tcpTargets(world)),
-    },
-  },
-  {
+    kind: "nonblocking",
+    ours: (world) => connectSyncRun(tcpTargets(world), { timeout: 1000 }),
+  }),
+  connects({
     group: "async",
     name: "connect",
     peer: "loopback",
     count: 1000,
-    sides: {
-      ours: (world) => concurrentRun(1, ourConnect(tcpTargets(world))),
-      C: (world) => cRun(world, "nonblocking"),
-      "Deno.connect": (world) => denoRun(tcpTargets(world)),
-    },
-  },
-  {
+    kind: "nonblocking",
+    ours: (world) => concurrentRun(1, ourConnect(tcpTargets(world))),
+  }),
+  connects({
     group: "refused",
     name: "tryConnect, refused",
     peer: "loopback",
     count: 1000,
-    sides: {
-      ours: (world) => tryRun(inets(world, world.refused), refusal()),
-      raw: (world) => rawRun(inets(world, world.refused), refusal()),
-      C: (world) => cRun(world, "refused"),
-      "Deno.connect": (world) => denoRefusedRun(world),
-    },
-  },
-  {
+    kind: "refused",
+    ours: (world) => tryRun(inets(world, world.refused), refusal()),
+    raw: (world) => rawRun(inets(world, world.refused), refusal()),
+  }),
+  connects({
     group: "refused",
     name: "connectSync, refused",
     peer: "loopback",
     count: 1000,
-    sides: {
-      ours: (world) => connectSyncRefusedRun(world),
-      C: (world) => cRun(world, "refused"),
-      "Deno.connect": (world) => denoRefusedRun(world),
-    },
-  },
-  {
+    kind: "thrown",
+    ours: connectSyncRefusedRun,
+  }),
+  connects({
     group: "unix",
     name: "tryConnect, unix",
     peer: "loopback",
     count: 1000,
-    sides: {
-      ours: (world) => tryRun(unixes(world), 0),
-      raw: (world) => rawRun(unixes(world), 0),
-      C: (world) => cRun(world, "unix"),
-      "Deno.connect": (world) => denoRun(unixTargets(world)),
-    },
-  },
-  {
+    kind: "unix",
+    ours: (world) => tryRun(unixes(world), 0),
+    raw: (world) => rawRun(unixes(world), 0),
+  }),
+  connects({
     group: "unix",
     name: "connectSync, unix",
     peer: "loopback",
     count: 1000,
-    sides: {
-      ours: (world) => connectSyncRun(unixTargets(world)),
-      C: (world) => cRun(world, "unix"),
-      "Deno.connect": (world) => denoRun(unixTargets(world)),
-    },
-  },
-  {
-    group: "late",
-    name: "connectSync, after 1 ms",
-    peer: "late",
-    delay: 1000,
-    count: 20,
-    sides: {
+    kind: "unix",
+    ours: (world) => connectSyncRun(unixTargets(world)),
+  }),
+  connects({
+    group: "scan",
+    name: "tryConnect, all ports",
+    peer: "alone",
+    count: 65_535,
+    rounds: 7,
+    kind: "scan",
+    // Those that can have several under way are as fast as they can be.
+    concurrency: 100,
+    ours: scanRun,
+    raw: rawScanRun,
+  }),
+  ...[[1000, 20, 31], [10_000, 10, 15]].map(([delay, count, rounds]): Case =>
+    connects({
+      group: "late",
+      name: `connectSync, after ${delay! / 1000} ms`,
+      peer: "late",
+      delay: delay!,
+      count: count!,
+      rounds: rounds!,
+      kind: "blocking",
       ours: (world) => connectSyncRun(tcpTargets(world)),
-      C: (world) => cRun(world, "blocking"),
-      "Deno.connect": (world) => denoRun(tcpTargets(world)),
-    },
-  },
-  {
-    group: "late",
-    name: "connect, after 1 ms",
-    peer: "late",
-    delay: 1000,
-    count: 20,
-    sides: {
+    })
+  ),
+  ...[[1000, 20, 31], [10_000, 10, 15]].map(([delay, count, rounds]): Case =>
+    connects({
+      group: "late",
+      name: `connect, after ${delay! / 1000} ms`,
+      peer: "late",
+      delay: delay!,
+      count: count!,
+      rounds: rounds!,
+      kind: "nonblocking",
       ours: (world) => concurrentRun(1, ourConnect(tcpTargets(world))),
-      C: (world) => cRun(world, "nonblocking"),
-      "Deno.connect": (world) => denoRun(tcpTargets(world)),
-    },
-  },
+    })
+  ),
   ...[[1, 2], [100, 300], [1000, 3000], [10_000, 10_000]].map((
     [concurrency, count],
-  ): Case => ({
-    group: "in flight",
-    name: `${concurrency} in flight, 50 ms`,
-    peer: "late",
-    delay: 50_000,
-    count: count!,
-    rounds: 15,
-    sides: {
+  ): Case =>
+    connects({
+      group: "in flight",
+      name: `${concurrency} in flight, 50 ms`,
+      peer: "late",
+      delay: 50_000,
+      count: count!,
+      rounds: 15,
+      kind: "flight",
+      concurrency: concurrency!,
       ours: (world) =>
         concurrentRun(concurrency!, ourConnect(tcpTargets(world))),
-      C: (world) => cRun(world, "flight", concurrency),
-      "Deno.connect": (world) =>
-        concurrentRun(concurrency!, denoConnect(tcpTargets(world))),
-    },
-  })),
+    })
+  ),
+  {
+    group: "start",
+    name: "a process that connects once",
+    peer: "loopback",
+    count: 1,
+    rounds: 15,
+    baseline: "empty",
+    hasHandshake: false,
+    sides: startSides,
+  },
 ];
+
+const MODULE = new URL("../mod.ts", import.meta.url).href;
+
+/** A whole process for each connect, from its start to its end; ours imports the package's source. */
+function startSides({ floor, hosts, port }: World): Map<Side, Run> {
+  const target = JSON.stringify({ hostname: hosts[0], port });
+  const scripts = new Map<Side, string>([
+    ["empty", ""],
+    [
+      "ours",
+      `import { connectSync } from ${JSON.stringify(MODULE)};\n` +
+      `connectSync(${target}).close();`,
+    ],
+  ]);
+  for (const [name, { script }] of present(floor)) {
+    if (script !== undefined) scripts.set(name, script(target));
+  }
+  const sides = [...scripts].map(([name, text], i): [Side, Run] => {
+    const command = writeModule(floor, `start-${i}`, text);
+    return [name, (count) => {
+      let [wall, cpu] = [0, 0];
+      for (let done = 0; done < count; done++) {
+        const sample = time(floor, command);
+        wall += sample.wall;
+        cpu += sample.cpu;
+      }
+      return Promise.resolve({ wall, cpu });
+    }];
+  });
+  return new Map(sides);
+}
 
 function inets({ hosts, port }: World, other: number = port): Address[] {
   return hosts.map((host) => inet(host, other));
@@ -322,36 +443,9 @@ function unixes({ paths }: World): Address[] {
   return paths.map((path) => unix(path));
 }
 
-interface Tcp {
-  readonly hostname: string;
-  readonly port: number;
-}
-
-interface Unix {
-  readonly transport: "unix";
-  readonly path: string;
-}
-
-function tcpTargets({ hosts, port }: World, other: number = port): Tcp[] {
-  return hosts.map((hostname) => ({ hostname, port: other }));
-}
-
-function unixTargets({ paths }: World): Unix[] {
-  return paths.map((path) => ({ transport: "unix", path }));
-}
-
 /** This system's number for a refusal. */
 function refusal(): number {
   return libc().abi.errnos.ECONNREFUSED!;
-}
-
-/** The loop of floor.c that has this name. */
-function cRun({ c }: World, kind: string, concurrency: number = 1): Run {
-  return async (count) => {
-    const answer = await c.ask(`round ${kind} ${count} ${concurrency}`);
-    const [wall, cpu] = answer.split(" ").map(Number);
-    return { wall: wall!, cpu: cpu! };
-  };
 }
 
 /** The calls alone, through the door. */
@@ -410,50 +504,56 @@ function connectSyncRefusedRun(world: World): Run {
   };
 }
 
-/** The i-th connect of a run, from its beginning to its close. */
-type Connect = (i: number) => Promise<void>;
+/** Asks every port, one after the other; what has reached itself does not count. */
+function scanRun({ hosts, port: open }: World): Run {
+  const host = hosts[0]!;
+  return (count) => {
+    for (let port = 1; port <= count; port++) {
+      const socket = Socket.open();
+      const errno = socket.tryConnect(inet(host, port));
+      const found = errno === 0 && !isPort(socket.localAddress, port);
+      socket.close();
+      if (errno !== 0 && errno !== refusal()) throw unexpected(errno);
+      if (found !== (port === open)) throw wrongPort(port, found);
+    }
+  };
+}
 
-function ourConnect(targets: readonly ConnectTarget[]): Connect {
+function isPort(address: Address, port: number): boolean {
+  return address.family === "inet" && address.port === port;
+}
+
+function rawScanRun({ hosts, port: open }: World): Run {
+  const c: Libc = libc();
+  const { AF_INET, SOCK_STREAM, SOCK_CLOEXEC, sockaddrIn } = c.abi;
+  const address = inet(hosts[0]!, 0).toBytes();
+  const view = new DataView(address.buffer, address.byteOffset);
+  const own = newMemory(address.length);
+  const ownView = new DataView(own.buffer);
+  const length = newMemory(4);
+  new DataView(length.buffer)
+    .setUint32(0, own.length, c.abi.littleEndian);
+  return (count) => {
+    for (let port = 1; port <= count; port++) {
+      const fd = c.socket(AF_INET, SOCK_STREAM | (SOCK_CLOEXEC ?? 0), 0);
+      view.setUint16(sockaddrIn.port, port);
+      const result = c.connect(fd, address, address.length);
+      if (result === 0) c.getsockname(fd, own, length);
+      c.close(fd);
+      if (result !== 0 && result !== -refusal()) throw unexpected(-result);
+      const local = ownView.getUint16(sockaddrIn.port);
+      const found = result === 0 && local !== port;
+      if (found !== (port === open)) throw wrongPort(port, found);
+    }
+  };
+}
+
+/** The i-th connect of a run, from its beginning to its close. */
+function ourConnect(
+  targets: readonly ConnectTarget[],
+): (i: number) => Promise<void> {
   return async (i) => {
     (await connect(targets[i % targets.length]!)).close();
-  };
-}
-
-function denoConnect(targets: readonly (Tcp | Unix)[]): Connect {
-  return async (i) => {
-    const target = targets[i % targets.length]!;
-    const connection = "path" in target
-      ? await Deno.connect(target)
-      : await Deno.connect(target);
-    connection.close();
-  };
-}
-
-function denoRun(targets: readonly (Tcp | Unix)[]): Run {
-  return concurrentRun(1, denoConnect(targets));
-}
-
-function denoRefusedRun(world: World): Run {
-  const connect = denoConnect(tcpTargets(world, world.refused));
-  return concurrentRun(1, async (i) => {
-    try {
-      await connect(i);
-    } catch (error) {
-      if (error instanceof Deno.errors.ConnectionRefused) return;
-      throw error;
-    }
-    throw unexpected(0);
-  });
-}
-
-/** Connects again and again, so many at a time. */
-function concurrentRun(concurrency: number, connect: Connect): Run {
-  return async (count) => {
-    let next = 0;
-    async function work(): Promise<void> {
-      while (next < count) await connect(next++);
-    }
-    await Promise.all(Array.from({ length: concurrency }, work));
   };
 }
 

@@ -4,14 +4,20 @@
  *   floor listen DIR           the peer on this machine; `drain`
  *   floor client HOSTS PORT REFUSED DIR
  *                              the same work as the package's, in C;
- *                              `round KIND COUNT CONCURRENCY`
- *   floor namespace CMD ARG... runs a command where no network is but loopback
+ *                              `round KIND COUNT CONCURRENCY`, `rtt COUNT`
  *   floor late DEVICE          a TUN device behind which every address answers,
- *                              late; `delay MICROSECONDS`, `drain`
+ *                              late, or after a negative delay never;
+ *                              `delay MICROSECONDS`, `drain`
  *
- * Each serves the lines of its standard input, answers each with one line, and
- * ends when the input does. As a shared library, it exports functions that do
- * nothing, for what a call costs by itself.
+ *   floor namespace CMD ARG... runs a command where no network is but loopback
+ *   floor time CMD ARG...      runs a command, and then prints the time it took
+ *   floor pending HOSTS PORT COUNT
+ *                              leaves so many connects pending, and prints what
+ *                              memory that took
+ *
+ * The first three serve the lines of their standard input, answer each with one
+ * line, and end when the input does. As a shared library, it exports functions
+ * that do nothing, for what a call costs by itself.
  *
  *   cc -O2 -o floor floor.c
  *   cc -O2 -shared -fPIC -o floor.so floor.c
@@ -21,6 +27,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -29,6 +36,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -249,8 +257,54 @@ static void in_flight(long count, long concurrency) {
 #endif
 }
 
-/* Answers with the time that a round took, and the CPU's share of it, in ns. */
-static int serve_client(char *hosts, int port, int refused, const char *directory) {
+/* Asks every port of the first target up to the last one. The kernel may have
+   given a connect the very port that it asks for, which then reaches itself:
+   that is no open port. */
+static void scan(long last, int open) {
+  struct sockaddr_in target = targets[0], own;
+  for (long port = 1; port <= last; port++) {
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    target.sin_port = htons(port);
+    int result = connect(fd, (const struct sockaddr *)&target, sizeof target);
+    if (result < 0 && errno != ECONNREFUSED) die("port %ld: %s", port, strerror(errno));
+    socklen_t length = sizeof own;
+    if (result == 0) getsockname(fd, (struct sockaddr *)&own, &length);
+    int found = result == 0 && own.sin_port != target.sin_port;
+    if (found != (port == open)) die("port %ld is %s", port, found ? "open" : "closed");
+    close(fd);
+  }
+}
+
+static int by_size(const void *a, const void *b) {
+  const unsigned *left = a, *right = b;
+  return (*left > *right) - (*left < *right);
+}
+
+/* What the kernel says that the handshake of a fresh connection took, in
+   microseconds: the median of some. */
+static unsigned handshake(long count) {
+#ifdef __linux__
+  unsigned samples[1000];
+  if (count < 1 || count > 1000) die("no such count: %ld", count);
+  for (long i = 0; i < count; i++) {
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    const struct sockaddr_in *target = &targets[i % target_count];
+    if (connect(fd, (const struct sockaddr *)target, sizeof *target) < 0) die("connect: %s", strerror(errno));
+    struct tcp_info info;
+    socklen_t length = sizeof info;
+    if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length) < 0) die("TCP_INFO: %s", strerror(errno));
+    samples[i] = info.tcpi_rtt;
+    close(fd);
+  }
+  qsort(samples, count, sizeof *samples, by_size);
+  return samples[count / 2];
+#else
+  (void)count, (void)by_size;
+  return 0;
+#endif
+}
+
+static void set_targets(char *hosts, int port, int refused) {
   for (char *host = strtok(hosts, ","); host && target_count < SPREAD; host = strtok(NULL, ",")) {
     struct sockaddr_in *target = &targets[target_count];
     target->sin_family = AF_INET;
@@ -259,18 +313,27 @@ static int serve_client(char *hosts, int port, int refused, const char *director
     refusers[target_count] = *target;
     refusers[target_count++].sin_port = htons(refused);
   }
+}
+
+/* Answers with the time that a round took, and the CPU's share of it, in ns. */
+static int serve_client(char *hosts, int port, int refused, const char *directory) {
+  set_targets(hosts, port, refused);
   for (int i = 0; i < SPREAD; i++) paths[i] = unix_address(directory, i);
 
   answer("ready");
   char line[128], kind[32];
   while (read_line(line, sizeof line)) {
     long count = 0, concurrency = 1;
+    if (sscanf(line, "rtt %ld", &count) == 1) {
+      answer("%u", handshake(count));
+      continue;
+    }
     if (sscanf(line, "round %31s %ld %ld", kind, &count, &concurrency) < 2) die("what is: %s", line);
     long long cpu = nanoseconds(CLOCK_PROCESS_CPUTIME_ID);
     long long wall = nanoseconds(CLOCK_MONOTONIC);
     if (strcmp(kind, "blocking") == 0) {
       blocking(count, 0, AF_INET, targets, sizeof *targets, target_count);
-    } else if (strcmp(kind, "refused") == 0) {
+    } else if (strcmp(kind, "refused") == 0 || strcmp(kind, "thrown") == 0) {
       blocking(count, ECONNREFUSED, AF_INET, refusers, sizeof *refusers, target_count);
     } else if (strcmp(kind, "unix") == 0) {
       blocking(count, 0, AF_UNIX, paths, sizeof *paths, SPREAD);
@@ -278,6 +341,8 @@ static int serve_client(char *hosts, int port, int refused, const char *director
       nonblocking(count);
     } else if (strcmp(kind, "flight") == 0) {
       in_flight(count, concurrency);
+    } else if (strcmp(kind, "scan") == 0) {
+      scan(count, port);
     } else {
       die("what is: %s", line);
     }
@@ -285,6 +350,47 @@ static int serve_client(char *hosts, int port, int refused, const char *director
     cpu = nanoseconds(CLOCK_PROCESS_CPUTIME_ID) - cpu;
     answer("%lld %lld", wall, cpu);
   }
+  return 0;
+}
+
+/* What this process has in memory, in bytes. */
+static long long resident(void) {
+  long long pages = 0;
+  FILE *file = fopen("/proc/self/statm", "r");
+  if (file == NULL || fscanf(file, "%*d %lld", &pages) != 1) die("no /proc/self/statm");
+  fclose(file);
+  return pages * sysconf(_SC_PAGESIZE);
+}
+
+static int leave_pending(char *hosts, int port, long count) {
+  set_targets(hosts, port, 0);
+  long long before = resident();
+  struct pollfd *fds = calloc(count, sizeof *fds);
+  for (long i = 0; i < count; i++) fds[i] = (struct pollfd){.fd = start(i), .events = POLLOUT};
+  if (poll(fds, count, 0) != 0) die("not all are pending");
+  answer("0 %lld", resident() - before);
+  return 0;
+}
+
+/* ---- Commands ----------------------------------------------------------- */
+
+/* The time goes from before the command is there until after it is gone, and
+   the CPU's share counts its threads, and those that it has waited for. */
+static int run_timed(char **command) {
+  long long wall = nanoseconds(CLOCK_MONOTONIC);
+  pid_t child = fork();
+  if (child == 0) {
+    execvp(command[0], command);
+    die("%s: %s", command[0], strerror(errno));
+  }
+  int status;
+  struct rusage usage;
+  if (child < 0 || wait4(child, &status, 0, &usage) < 0) die("%s: %s", command[0], strerror(errno));
+  wall = nanoseconds(CLOCK_MONOTONIC) - wall;
+  if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) die("%s: failed", command[0]);
+  long long seconds = usage.ru_utime.tv_sec + usage.ru_stime.tv_sec;
+  long long rest = usage.ru_utime.tv_usec + usage.ru_stime.tv_usec;
+  answer("%lld %lld", wall, seconds * 1000000000 + rest * 1000);
   return 0;
 }
 
@@ -429,6 +535,7 @@ static void take(int tun, const struct segment *in, ssize_t size, long long dela
   if (size < (ssize_t)sizeof *in || in->ip.version != 0x45 || in->ip.protocol != IPPROTO_TCP) return;
   if (in->tcp.flags & RST) return;
   if (in->tcp.flags & SYN) {
+    if (delay < 0) return;
     if (newest - oldest == WAITING) die("too many at once");
     unsigned at = newest++ % WAITING;
     waiting[at].due = nanoseconds(CLOCK_MONOTONIC) + delay;
@@ -503,6 +610,10 @@ int main(int count, char **arguments) {
   if (strcmp(mode, "client") == 0 && count == 6) {
     return serve_client(arguments[2], atoi(arguments[3]), atoi(arguments[4]), arguments[5]);
   }
+  if (strcmp(mode, "pending") == 0 && count == 5) {
+    return leave_pending(arguments[2], atoi(arguments[3]), atol(arguments[4]));
+  }
+  if (strcmp(mode, "time") == 0 && count > 2) return run_timed(arguments + 2);
 #ifdef __linux__
   if (strcmp(mode, "namespace") == 0 && count > 2) return run_in_namespace(arguments + 2);
   if (strcmp(mode, "late") == 0 && count == 3) return serve_late(arguments[2]);

@@ -1,15 +1,39 @@
 /**
- * The other processes of a bench: the loops in C, and the peers that are connected to.
+ * The other processes of a bench: the loops in other languages, and the peers that are connected to.
  *
  * @module
  */
 import { execFileSync, spawn } from "node:child_process";
-import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
+import { doorFor } from "../ffi/libc.ts";
+import type { Sample } from "./rounds.ts";
+
+/** How a runtime is told to run a module. */
+interface RuntimeFacts {
+  readonly run: readonly string[];
+  /** The flag that puts `gc` among the globals. */
+  readonly gc: string;
+}
+
+const RUNTIMES: Readonly<Record<string, RuntimeFacts>> = {
+  Deno: {
+    run: ["run", "--allow-all", "--quiet"],
+    gc: "--v8-flags=--expose-gc",
+  },
+  Bun: { run: ["run"], gc: "--expose-gc" },
+  Node: { run: ["--no-warnings"], gc: "--expose-gc" },
+};
+
+/** The command that runs a module on this runtime. */
+function command(file: string, { gc = false } = {}): string[] {
+  const facts = RUNTIMES[doorFor().runtime]!;
+  return [process.execPath, ...facts.run, ...gc ? [facts.gc] : [], file];
+}
 
 /** A process that answers each line with a line. */
 export class Child {
@@ -59,41 +83,113 @@ export class Child {
   }
 }
 
-/** What is compiled of floor.c. */
+/** A process that does the same work in another language. */
+export type ClientName = "C" | "Python" | "Go";
+
+/** What the bench has built for itself. */
 export interface Floor extends Disposable {
+  /** What is compiled of floor.c. */
   readonly program: string;
   /** The same as a shared library. */
   readonly library: string;
   /** A folder of its own, removed in the end. */
   readonly folder: string;
+  /** The commands that start the clients, or why there is none. */
+  readonly clients: Readonly<Record<ClientName, readonly string[] | string>>;
 }
 
 /**
- * Compiles floor.c.
+ * Compiles floor.c, and what else has to be.
  *
  * @returns What came of it, or the reason why there is no such thing.
  */
 export function compileFloor(): Floor | string {
-  const source = fileURLToPath(new URL("floor.c", import.meta.url));
   const folder = mkdtempSync(join(tmpdir(), "einprogress-"));
   const program = join(folder, "floor");
   const library = join(folder, "floor.so");
-  try {
-    execFileSync("cc", ["-O2", "-o", program, source]);
-    execFileSync("cc", ["-O2", "-shared", "-fPIC", "-o", library, source]);
-  } catch (error) {
+  const go = join(folder, "client-go");
+  const source = sourcePath("floor.c");
+  const failure = tryRun("cc", ["-O2", "-o", program, source]) ??
+    tryRun("cc", ["-O2", "-shared", "-fPIC", "-o", library, source]);
+  if (failure !== null) {
     rmSync(folder, { recursive: true });
-    const { code } = error as { code?: unknown };
-    return code === "ENOENT" ? "there is no cc" : `cc: ${error}`;
+    return failure;
   }
   return {
     program,
     library,
     folder,
+    clients: {
+      C: [program, "client"],
+      Python: tryRun("python3", ["--version"]) ??
+        ["python3", sourcePath("client.py")],
+      Go: tryRun("go", ["build", "-o", go, sourcePath("client.go")]) ?? [go],
+    },
     [Symbol.dispose]() {
       rmSync(folder, { recursive: true });
     },
   };
+}
+
+/** A file beside this one. */
+export function sourcePath(name: string): string {
+  return fileURLToPath(new URL(name, import.meta.url));
+}
+
+/** Runs a command, and answers why that did not go well; `null` if it did. */
+export function tryRun(
+  command: string,
+  args: readonly string[],
+): string | null {
+  try {
+    execFileSync(command, args, { stdio: ["ignore", "ignore", "inherit"] });
+    return null;
+  } catch (error) {
+    const { code } = error as { code?: unknown };
+    return code === "ENOENT"
+      ? `there is no ${command}`
+      : `${command} has failed: ${error}`;
+  }
+}
+
+/**
+ * Runs a command and takes its time.
+ *
+ * @returns What it has printed, and the sample.
+ */
+export function time(
+  { program }: Floor,
+  command: readonly string[],
+): Sample & { readonly output: string } {
+  const lines = execFileSync(program, ["time", ...command], {
+    encoding: "utf8",
+    stdio: ["ignore", "pipe", "inherit"],
+  }).trimEnd().split("\n");
+  const sample = parseSample(lines.pop()!);
+  return { ...sample, output: lines.join("\n") };
+}
+
+/** The two numbers with which a client answers. */
+export function parseSample(line: string): Sample {
+  const [wall, cpu] = line.split(" ").map(Number);
+  return { wall: wall!, cpu: cpu! };
+}
+
+/**
+ * Writes a module into the folder of the bench.
+ *
+ * @param options Whether it sees `gc`.
+ * @returns The command that runs it.
+ */
+export function writeModule(
+  { folder }: Floor,
+  name: string,
+  text: string,
+  options: { gc?: boolean } = {},
+): string[] {
+  const file = join(folder, `${name}.mjs`);
+  writeFileSync(file, text);
+  return command(file, options);
 }
 
 /** Where the connects of a bench go, and who else makes them. */
@@ -105,8 +201,9 @@ export interface World extends Disposable {
   readonly refused: number;
   /** The paths of Unix sockets. */
   readonly paths: readonly string[];
-  /** The same work in C. */
-  readonly c: Child;
+  /** The same work in other languages. */
+  readonly clients: ReadonlyMap<ClientName, Child>;
+  readonly floor: Floor;
   /** The peer; `drain` clears away what a round has left with it. */
   readonly peer: Child;
 }
@@ -133,30 +230,33 @@ export async function openLate(floor: Floor): Promise<World> {
 }
 
 async function openWorld(
-  { program }: Floor,
+  floor: Floor,
   peer: Child,
   hosts: string[],
   port: string,
   refused: string,
   folder: string,
 ): Promise<World> {
-  const c = new Child(program, [
-    "client",
-    hosts.join(","),
-    port,
-    refused,
-    folder,
-  ]);
-  await c.greeting;
+  const clients = new Map<ClientName, Child>();
+  for (const name of Object.keys(floor.clients) as ClientName[]) {
+    const start = floor.clients[name];
+    if (typeof start === "string") continue;
+    const [command, ...args] = start;
+    const where = [hosts.join(","), port, refused, folder];
+    const client = new Child(command!, [...args, ...where]);
+    await client.greeting;
+    clients.set(name, client);
+  }
   return {
     hosts,
     port: Number(port),
     refused: Number(refused),
     paths: Array.from({ length: 16 }, (_, i) => join(folder, `${i}`)),
-    c,
+    clients,
+    floor,
     peer,
     [Symbol.dispose]() {
-      c[Symbol.dispose]();
+      for (const client of clients.values()) client[Symbol.dispose]();
       peer[Symbol.dispose]();
     },
   };
@@ -180,15 +280,9 @@ export function inNamespace(
   } catch {
     return null;
   }
-  // Deno does not tell the flags that it was started with.
-  const runtime = "Deno" in globalThis
-    ? ["run", "--allow-all"]
-    : process.execArgv;
   const { stdout } = spawn(program, [
     "namespace",
-    process.execPath,
-    ...runtime,
-    process.argv[1]!,
+    ...command(process.argv[1]!),
     ...args,
   ], { stdio: ["ignore", "pipe", "inherit"] });
   return createInterface({ input: stdout });

@@ -2,6 +2,12 @@
  * Paired rounds: every side does the same work again and again, in turns, and is compared within each round, for what
  * disturbs a machine disturbs all sides of a round alike.
  *
+ * A round is a closed loop: each connect begins when the one before it has ended, or when there is room for one more in
+ * flight. A stall therefore delays the connects behind it and is seen once, where people who arrive at a fixed rate would
+ * each have met what was left of it. That omission would flatter percentiles of latency, so none are given: a round counts as
+ * a whole, stalls and all, divided by its connects, and quartiles are those of rounds. What is told is the cost of a connect.
+ * How long the network's own part of it was is asked of the kernel, not of a clock: see `handshake` in `report.ts`.
+ *
  * @module
  */
 import process from "node:process";

@@ -1,10 +1,10 @@
 /**
- * Runs the cases of `cases.ts` and prints what they cost.
+ * Runs the cases of `cases.ts` on the runtime that it is started on, and prints what they cost.
  *
  *     deno task bench [--json] [--cpu] [--rounds=N] [FILTER…]
  *
  * A case runs if its group or its name holds one of the filters. With `--cpu`, what is compared is the time that the CPUs
- * spent on a side's process, in place of the time that passed.
+ * spent on a side's process, in place of the time that passed. `runtimes.ts` runs it on Bun and Node as well.
  *
  * @module
  */
@@ -12,60 +12,54 @@
 import { execFileSync } from "node:child_process";
 import { arch, cpus, loadavg, release, type } from "node:os";
 import process from "node:process";
-import { fileURLToPath } from "node:url";
-import { do_not_optimize, measure } from "mitata";
-import {
-  BASELINE,
-  type Case,
-  CASES,
-  FLOOR,
-  MISSING,
-  type Side,
-} from "./cases.ts";
+import { doorFor } from "../ffi/libc.ts";
+import { connectSync } from "../mod.ts";
+import { type Case, CASES, FLOOR, type Side, useNoKernel } from "./cases.ts";
+import { measureMemory, MEMORY } from "./memory.ts";
 import {
   compileFloor,
   type Floor,
   inNamespace,
   openLate,
   openLoopback,
+  sourcePath,
   type World,
 } from "./peers.ts";
+import type {
+  CaseResult,
+  FloorResult,
+  MemoryResult,
+  Report,
+  SideResult,
+} from "./report.ts";
 import { ratio, runRounds, type Spread, spread } from "./rounds.ts";
-
-/** What was measured, on what. */
-interface Report {
-  readonly machine: Readonly<Record<string, string>>;
-  readonly floor: FloorResult[];
-  readonly cases: CaseResult[];
-  /** What could not be measured, and why. */
-  readonly skipped: string[];
-}
-
-interface FloorResult {
-  readonly name: string;
-  readonly ns: Spread;
-}
-
-interface CaseResult {
-  readonly group: string;
-  readonly name: string;
-  readonly connects: number;
-  readonly rounds: number;
-  readonly sides: Partial<Record<Side, SideResult>>;
-  /** Ratios within rounds, `ours/C`, of what was asked for. */
-  readonly ratios: Record<string, Spread>;
-}
-
-interface SideResult {
-  /** Microseconds for each connect. */
-  readonly wall: Spread;
-  readonly cpu: Spread;
-}
+import { type Rival, RIVALS, tcpTargets } from "./sides.ts";
 
 const ROUNDS = 31;
-/** The argument by which this program knows that it is alone with a late peer. */
-const LATE = "--late";
-const FLAGS = /^--(?:json|cpu|late|rounds=[1-9][0-9]*)$/;
+/** By itself, mitata lets one sample decide whether the clock is read around each call, which takes longer than most of them. */
+const BATCHES = {
+  batch_samples: 1000,
+  batch_threshold: Infinity,
+  warmup_threshold: Infinity,
+};
+/** How many fresh connections the kernel is asked about. */
+const HANDSHAKES = 10;
+/** A delay that is none: nothing ever answers. */
+const SILENCE = -1;
+/** The argument by which this program knows that nobody else is in its network. */
+const ALONE = "--alone";
+const FLAGS = /^--(?:json|cpu|alone|rounds=[1-9][0-9]*)$/;
+const CLOSED_LOOPS =
+  "Times are closed loops: each connect begins when the one before it has " +
+  "ended.\nThey tell what a connect costs, and not what it would wait for at a " +
+  "fixed rate.";
+
+const THINGS = FLOOR.map((one) => ({ group: "floor", ...one }));
+
+/** What a process that is alone sends to the one that has started it. */
+type Message =
+  | { readonly case: CaseResult }
+  | { readonly memory: MemoryResult | string };
 
 const args = process.argv.slice(2);
 const flags = args.filter((arg) => arg.startsWith("-"));
@@ -73,17 +67,16 @@ const filters = args.filter((arg) => !arg.startsWith("-"));
 const json = flags.includes("--json");
 const metric = flags.includes("--cpu") ? "cpu" : "wall";
 const asked = flags.find((flag) => flag.startsWith("--rounds="))?.slice(9);
-const report: Report = {
-  machine: describeMachine(),
-  floor: [],
-  cases: [],
-  skipped: [],
+const found = {
+  floor: [] as FloorResult[],
+  cases: [] as CaseResult[],
+  memory: [] as MemoryResult[],
+  skipped: [] as string[],
 };
 
 async function main(): Promise<void> {
   const wrong = flags.find((flag) => !FLAGS.test(flag));
-  const some = CASES.some(({ group, name }) => matches(group, name)) ||
-    FLOOR.some(({ name }) => matches("floor", name));
+  const some = [...CASES, ...THINGS, MEMORY].some(isAsked);
   if (wrong !== undefined || !some) {
     console.error(
       wrong === undefined
@@ -93,67 +86,77 @@ async function main(): Promise<void> {
     process.exitCode = 2;
     return;
   }
-  const alone = flags.includes(LATE);
-  if (!alone) {
-    const lines = Object.entries(report.machine).map((pair) => pair.join(": "));
-    say(lines.join("\n"));
-  }
   const floor = compileFloor();
   if (typeof floor === "string") {
     skip("everything: the loops and the peers are in C", floor);
     process.exitCode = 1;
-  } else {
-    using _ = floor;
-    if (alone) {
-      await runCases(floor, "late", openLate, (result) => {
-        console.log(JSON.stringify(result));
-      });
-      return;
-    }
-    for (const side of Object.keys(MISSING) as Side[]) {
-      const reason = MISSING[side]();
-      if (reason !== null) skip(side, reason);
-    }
-    await runFloor(floor);
-    await runCases(floor, "loopback", openLoopback, keep);
-    await runLate(floor);
+    return;
   }
+  using _ = floor;
+  if (flags.includes(ALONE)) {
+    await runAlone(floor);
+    return;
+  }
+  const machine = describeMachine();
+  say(Object.entries(machine).map((pair) => pair.join(": ")).join("\n"));
+  for (const side of Object.keys(RIVALS) as Rival[]) {
+    const reason = RIVALS[side].missing(floor);
+    if (reason !== null) skip(side, reason);
+  }
+  await runFloor(floor);
+  const chosen = choose("loopback");
+  if (chosen.length > 0) {
+    using world = await openLoopback(floor);
+    await runCases(chosen, world, keepCase);
+  }
+  await haveAlone(floor);
+  if (found.cases.length > 0) say(`\n${CLOSED_LOOPS}`);
+  const report: Report = { machine, ...found };
   if (json) console.log(JSON.stringify(report, null, 2));
 }
 
-function choose(peer: Case["peer"]): Case[] {
-  return CASES.filter((one) =>
-    one.peer === peer && matches(one.group, one.name)
-  );
-}
-
-function matches(group: string, name: string): boolean {
+function isAsked({ group, name }: { group: string; name: string }): boolean {
   return filters.length === 0 ||
     filters.some((one) => group.includes(one) || name.includes(one));
 }
 
+function choose(peer: Case["peer"]): Case[] {
+  return CASES.filter((one) => one.peer === peer && isAsked(one));
+}
+
 async function runFloor({ library }: Floor): Promise<void> {
-  const chosen = FLOOR.filter(({ name }) => matches("floor", name));
-  if (chosen.length > 0) say(`\n${row("floor", ["ns", "[quartiles]"])}`);
-  for (const { name, setup } of chosen) {
+  const chosen = THINGS.filter(isAsked);
+  if (chosen.length === 0) return;
+  let mitata;
+  try {
+    mitata = await import("mitata");
+  } catch (error) {
+    skip("the floor", `mitata cannot be found: ${error}`);
+    return;
+  }
+  const { do_not_optimize, measure } = mitata;
+  say(`\n${row("floor", ["ns", "[quartiles]"])}`);
+  for (const { name, isOurShare, setup } of chosen) {
+    using _ = isOurShare ? useNoKernel() : null;
     const run = setup(library);
-    const stats = await measure(() => do_not_optimize(run()));
+    const stats = await measure(() => {
+      const result = run();
+      do_not_optimize(result);
+      // A promise is waited for.
+      return result;
+    }, BATCHES);
     const { min, p25: q1, p50: median, p75: q3 } = stats;
     const ns = { min, q1, median, q3 };
-    report.floor.push({ name, ns });
-    say(row(name, [median.toFixed(1), quartiles(ns, 1)]));
+    found.floor.push({ name, ns });
+    say(row(`  ${name}`, [median.toFixed(1), quartiles(ns, 1)]));
   }
 }
 
 async function runCases(
-  floor: Floor,
-  peer: Case["peer"],
-  open: (floor: Floor) => Promise<World>,
+  chosen: readonly Case[],
+  world: World,
   done: (result: CaseResult) => void,
 ): Promise<void> {
-  const chosen = choose(peer);
-  if (chosen.length === 0) return;
-  using world = await open(floor);
   for (const one of chosen) {
     if (one.delay !== undefined) await world.peer.ask(`delay ${one.delay}`);
     done(await runCase(one, world));
@@ -161,89 +164,149 @@ async function runCases(
 }
 
 async function runCase(one: Case, world: World): Promise<CaseResult> {
-  const { group, name, count: connects } = one;
-  const sides = new Map(
-    (Object.keys(one.sides) as Side[])
-      .filter((side) => MISSING[side]() === null)
-      .map((side) => [side, one.sides[side]!(world)]),
-  );
+  const { group, name, count: connects, baseline, hasHandshake } = one;
   const rounds = Number(asked ?? one.rounds ?? ROUNDS);
   const samples = await runRounds(
-    sides,
+    one.sides(world),
     connects,
     rounds,
     () => world.peer.ask("drain"),
   );
-  const result: CaseResult = {
+  const sides: Partial<Record<Side, SideResult>> = {};
+  for (const [side, own] of samples) {
+    sides[side] = {
+      wall: spread(own.map(({ wall }) => wall / connects / 1e3)),
+      cpu: spread(own.map(({ cpu }) => cpu / connects / 1e3)),
+      ratio: ratio(own, samples.get(baseline)!, metric),
+      ours: ratio(samples.get("ours")!, own, metric),
+    };
+  }
+  return {
     group,
     name,
     connects,
     rounds,
-    sides: {},
-    ratios: {},
+    baseline,
+    sides,
+    ...hasHandshake ? { handshake: await askKernel(world) } : {},
   };
-  function compare(above: Side, below: Side): void {
-    const [a, b] = [samples.get(above), samples.get(below)];
-    if (above === below || a === undefined || b === undefined) return;
-    result.ratios[`${above}/${below}`] = ratio(a, b, metric);
-  }
-  for (const [side, own] of samples) {
-    result.sides[side] = {
-      wall: spread(own.map(({ wall }) => wall / connects / 1e3)),
-      cpu: spread(own.map(({ cpu }) => cpu / connects / 1e3)),
-    };
-    compare(side, BASELINE);
-    if (side !== BASELINE) compare("ours", side);
-  }
-  return result;
 }
 
-/** Has those cases run that need a network of their own, by a process that has one. */
-async function runLate(floor: Floor): Promise<void> {
-  const chosen = choose("late");
-  if (chosen.length === 0) return;
-  const lines = inNamespace(floor, [LATE, ...args]);
+/** What the kernel says of fresh connections, made as C makes them and as we do. */
+async function askKernel(world: World): Promise<Record<"C" | "ours", number>> {
+  const answer = await world.clients.get("C")!.ask(`rtt ${HANDSHAKES}`);
+  await world.peer.ask("drain");
+  const targets = tcpTargets(world);
+  const own = Array.from({ length: HANDSHAKES }, (_, i) => {
+    using socket = connectSync(targets[i % targets.length]!);
+    return Math.round(socket.tcpInfo().rtt * 1e3);
+  });
+  await world.peer.ask("drain");
+  return { C: Number(answer), ours: spread(own).median };
+}
+
+/** The part of a process that {@linkcode inNamespace} runs: whatever needs a network of its own. */
+async function runAlone(floor: Floor): Promise<void> {
+  function send(message: Message): void {
+    console.log(JSON.stringify(message));
+  }
+  const scans = choose("alone");
+  if (scans.length > 0) {
+    using world = await openLoopback(floor);
+    await runCases(scans, world, (one) => send({ case: one }));
+  }
+  const late = choose("late");
+  if (late.length === 0 && !isAsked(MEMORY)) return;
+  using world = await openLate(floor);
+  await runCases(late, world, (one) => send({ case: one }));
+  if (!isAsked(MEMORY)) return;
+  await world.peer.ask(`delay ${SILENCE}`);
+  for (const memory of measureMemory(world)) send({ memory });
+}
+
+/** Has another process run what {@linkcode runAlone} runs. */
+async function haveAlone(floor: Floor): Promise<void> {
+  const cases = choose("alone").length + choose("late").length;
+  if (cases === 0 && !isAsked(MEMORY)) return;
+  const lines = inNamespace(floor, [ALONE, ...args]);
   if (lines === null) {
     skip(
-      "the cases with a late peer",
+      "the scan, the late peers and the memory",
       "they need Linux, /dev/net/tun and a network namespace",
     );
     return;
   }
-  let left = chosen.length;
+  let left = cases;
   for await (const line of lines) {
-    keep(JSON.parse(line));
-    left--;
+    const message: Message = JSON.parse(line);
+    if ("case" in message) {
+      keepCase(message.case);
+      left--;
+    } else if (typeof message.memory === "string") {
+      skip("a part of the memory", message.memory);
+    } else {
+      keepMemory(message.memory);
+    }
   }
-  if (left === 0) return;
-  skip(`${left} of the cases with a late peer`, "their process has failed");
-  process.exitCode = 1;
+  if (left > 0 || isAsked(MEMORY) && found.memory.length === 0) {
+    skip("what is not shown", "its process has failed");
+    process.exitCode = 1;
+  }
 }
 
-/** Notes a result, and shows it in the table. */
-function keep(result: CaseResult): void {
-  if (report.cases.length === 0) {
-    say("\n" + row(`${metric} per connect and close`, COLUMNS.map(([a]) => a)));
+/** Notes a result, and shows it in a table of its own. */
+function keepCase(result: CaseResult): void {
+  found.cases.push(result);
+  const { name, baseline, sides, handshake } = result;
+  const ratio = `÷ ${baseline}`;
+  say(`\n${row(name, ["µs", "CPU µs", ratio, "[quartiles]", "ours ÷"])}`);
+  for (const [side, { wall, cpu, ratio, ours }] of Object.entries(sides)) {
+    say(row(`  ${side}`, [
+      wall.median.toFixed(2),
+      cpu.median.toFixed(2),
+      ratio.median.toFixed(3),
+      quartiles(ratio, 3),
+      ours.median.toFixed(3),
+    ]));
   }
-  report.cases.push(result);
-  say(row(result.name, COLUMNS.map(([, cell]) => cell(result))));
+  if (handshake === undefined) return;
+  const { C, ours } = handshake;
+  say(`  handshake, by the kernel: ${C} µs from C, ${ours} µs from ours`);
+}
+
+/** Notes a result, and shows it in the table of those with the same name. */
+function keepMemory(result: MemoryResult): void {
+  const { name, side, heap, resident } = result;
+  if (found.memory.every((other) => other.name !== name)) {
+    say(`\n${row(`${name}, bytes`, ["heap", "[quartiles]", "resident"])}`);
+  }
+  found.memory.push(result);
+  say(row(`  ${side}`, [
+    heap.median.toFixed(1),
+    quartiles(heap, 1),
+    resident?.median.toFixed(0) ?? "-",
+  ]));
 }
 
 function describeMachine(): Record<string, string> {
   const [cpu] = cpus();
+  const { runtime } = doorFor();
+  const { v8, webkit, ...versions } = process.versions;
   return {
     system: `${type()} ${release()} ${arch()}`,
     cpu: `${cpus().length} x ${cpu?.model ?? "unknown"}`,
     load: `${loadavg()[0]!.toFixed(2)} before the first round`,
-    runtime: "Deno" in globalThis
-      ? `Deno ${Deno.version.deno}, V8 ${Deno.version.v8}`
-      : `Node ${process.version}`,
+    runtime: `${runtime} ${versions[runtime.toLowerCase()]}`,
+    engine: webkit === undefined ? `V8 ${v8}` : `WebKit ${webkit.slice(0, 12)}`,
     compiler: firstLine("cc", ["--version"]),
+    Python: firstLine("python3", ["--version"]),
+    Go: firstLine("go", ["version"]),
+    nmap: firstLine("nmap", ["--version"]),
     commit: firstLine("git", [
       "-c",
       "safe.directory=*",
       "-C",
-      fileURLToPath(new URL(".", import.meta.url)),
+      sourcePath("."),
       "describe",
       "--always",
       "--dirty",
@@ -263,40 +326,18 @@ function firstLine(command: string, args: string[]): string {
   }
 }
 
-/** The columns of the table, and what they show. */
-const COLUMNS: readonly [head: string, cell: (one: CaseResult) => string][] = [
-  ["ours µs", (one) => microseconds(one, "ours")],
-  ["raw µs", (one) => microseconds(one, "raw")],
-  ["C µs", (one) => microseconds(one, "C")],
-  ["Deno µs", (one) => microseconds(one, "Deno.connect")],
-  ["ours/C", (one) => median(one, "ours/C")],
-  ["[quartiles]", (one) => quartiles(one.ratios["ours/C"], 3)],
-  ["raw/C", (one) => median(one, "raw/C")],
-  ["ours/Deno", (one) => median(one, "ours/Deno.connect")],
-  ["Deno/C", (one) => median(one, "Deno.connect/C")],
-];
-
-function microseconds({ sides }: CaseResult, side: Side): string {
-  return sides[side]?.[metric].median.toFixed(2) ?? "-";
-}
-
-function median({ ratios }: CaseResult, name: string): string {
-  return ratios[name]?.median.toFixed(3) ?? "-";
-}
-
-function quartiles(values: Spread | undefined, digits: number): string {
-  if (values === undefined) return "-";
+function quartiles(values: Spread, digits: number): string {
   return `[${values.q1.toFixed(digits)} ${values.q3.toFixed(digits)}]`;
 }
 
 function row(name: string, cells: readonly string[]): string {
-  return name.padEnd(34) +
+  return name.padEnd(40) +
     cells.map((cell) => cell.padStart(cell.startsWith("[") ? 18 : 10)).join("");
 }
 
 function skip(what: string, why: string): void {
   const line = `skipped ${what}: ${why}`;
-  report.skipped.push(line);
+  found.skipped.push(line);
   say(line);
 }
 

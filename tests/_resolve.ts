@@ -15,24 +15,24 @@ const { imports }: { imports: Record<string, string> } = JSON.parse(
   readFileSync(MAP, "utf8"),
 );
 
-/** Where a name leads, `null` where the map does not know. */
-function find(specifier: string): URL | null {
+/** Packages are found as a file beside their folder would find them. */
+const NEIGHBOR =
+  pathToFileURL(`${process.env.EINPROGRESS_PACKAGES}/../_.js`).href;
+
+/** What the map knows of a name, `null` where it knows nothing. */
+function find(specifier: string): string | null {
   const name = Object.keys(imports).find((name) =>
     name === specifier || name.endsWith("/") && specifier.startsWith(name)
   );
-  if (name === undefined) return null;
-  const target = imports[name]!;
-  if (target.startsWith(".")) return new URL(target, MAP);
-  const packages = pathToFileURL(`${process.env.EINPROGRESS_PACKAGES}/`);
-  return new URL(specifier, packages);
+  return name === undefined ? null : imports[name]!;
 }
 
 interface NodeModule {
   registerHooks(hooks: {
     resolve(
       specifier: string,
-      context: unknown,
-      next: (specifier: string, context: unknown) => unknown,
+      context: object,
+      next: (specifier: string, context: object) => unknown,
     ): unknown;
   }): void;
 }
@@ -43,6 +43,10 @@ const { registerHooks } = process.getBuiltinModule(
 
 registerHooks({
   resolve(specifier, context, next) {
-    return next(find(specifier)?.href ?? specifier, context);
+    const target = find(specifier);
+    if (target === null) return next(specifier, context);
+    return target.startsWith(".")
+      ? next(new URL(target, MAP).href, context)
+      : next(specifier, { ...context, parentURL: NEIGHBOR });
   },
 });

@@ -37,8 +37,8 @@ const COMMANDS: Readonly<Record<string, { flags: string[]; files: string[] }>> =
   };
 
 /** The runtimes beside Deno; npm has them all. */
-type Runtime = "bun" | "node";
-const RUNTIMES: Readonly<Record<Runtime, string>> = {
+export type Runtime = "bun" | "node";
+export const RUNTIMES: Readonly<Record<Runtime, string>> = {
   bun: "bun@1.4.4",
   node: "node@26.10.0",
 };
@@ -93,7 +93,7 @@ interface Outcome {
   summary: string;
 }
 
-Deno.exit(await main(Deno.args));
+if (import.meta.main) Deno.exit(await main(Deno.args));
 
 async function main([name = "test", ...args]: string[]): Promise<number> {
   const folder = await Deno.makeTempDir();
