@@ -10,7 +10,11 @@ import type { MemoryResult } from "./report.ts";
 import { spread } from "./rounds.ts";
 
 /** How what is measured here can be asked for. */
-export const MEMORY = { group: "memory", name: "memory" };
+export const MEMORY = {
+  group: "memory",
+  name: "memory",
+  peer: "late",
+} as const;
 
 /** How many connects are pending at a time. */
 const PENDING = 10_000;

@@ -4,7 +4,7 @@
  * @module
  */
 import { execFileSync, spawn } from "node:child_process";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
@@ -87,7 +87,7 @@ export class Child {
 export type ClientName = "C" | "Python" | "Go";
 
 /** What the bench has built for itself. */
-export interface Floor extends Disposable {
+export interface Floor {
   /** What is compiled of floor.c. */
   readonly program: string;
   /** The same as a shared library. */
@@ -103,7 +103,7 @@ export interface Floor extends Disposable {
  *
  * @returns What came of it, or the reason why there is no such thing.
  */
-export function compileFloor(): Floor | string {
+export function compileFloor(): (Floor & Disposable) | string {
   const folder = mkdtempSync(join(tmpdir(), "einprogress-"));
   const program = join(folder, "floor");
   const library = join(folder, "floor.so");
@@ -210,8 +210,7 @@ export interface World extends Disposable {
 
 /** A peer on loopback, in a process of its own. */
 export async function openLoopback(floor: Floor): Promise<World> {
-  const folder = join(floor.folder, "unix");
-  mkdirSync(folder);
+  const folder = mkdtempSync(join(floor.folder, "unix-"));
   const peer = new Child(floor.program, ["listen", folder]);
   const [hosts = "", port = "", refused = ""] = (await peer.greeting)
     .split(" ");
@@ -219,8 +218,8 @@ export async function openLoopback(floor: Floor): Promise<World> {
 }
 
 /**
- * A peer behind a TUN device, which answers each SYN after a delay. Works in
- * what {@linkcode inNamespace} runs, and nowhere else.
+ * A peer behind a TUN device, which answers each SYN after a delay. Works where
+ * {@linkcode runAgain} lets a program be alone, and nowhere else.
  */
 export async function openLate(floor: Floor): Promise<World> {
   const peer = new Child(floor.program, ["late", "late"]);
@@ -262,28 +261,35 @@ async function openWorld(
   };
 }
 
-/**
- * Runs this very program once more, where there is no network but loopback.
- *
- * @param args Its arguments.
- * @returns The lines that it prints, or `null` if there can be no such place.
- */
-export function inNamespace(
-  { program }: Floor,
-  args: readonly string[],
-): AsyncIterable<string> | null {
+/** `null` where a network of its own can be had, and a device in it, else a reason to skip. */
+export function canIsolate({ program }: Floor): string | null {
   try {
     execFileSync(program, ["namespace", program, "late", "probe"], {
       input: "",
       stdio: ["pipe", "ignore", "ignore"],
     });
-  } catch {
     return null;
+  } catch {
+    return "needs Linux, /dev/net/tun and a network namespace";
   }
-  const { stdout } = spawn(program, [
-    "namespace",
-    ...command(process.argv[1]!),
-    ...args,
-  ], { stdio: ["ignore", "pipe", "inherit"] });
+}
+
+/**
+ * Runs this very program once more.
+ *
+ * @param isAlone Whether there is to be no network but loopback, where nobody else is.
+ * @param args Its arguments.
+ * @returns The lines that it prints.
+ */
+export function runAgain(
+  { program }: Floor,
+  isAlone: boolean,
+  args: readonly string[],
+): AsyncIterable<string> {
+  const again = [...command(process.argv[1]!), ...args];
+  const [first, ...rest] = isAlone ? [program, "namespace", ...again] : again;
+  const { stdout } = spawn(first!, rest, {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
   return createInterface({ input: stdout });
 }

@@ -17,11 +17,12 @@ import { connectSync } from "../mod.ts";
 import { type Case, CASES, FLOOR, type Side, useNoKernel } from "./cases.ts";
 import { measureMemory, MEMORY } from "./memory.ts";
 import {
+  canIsolate,
   compileFloor,
   type Floor,
-  inNamespace,
   openLate,
   openLoopback,
+  runAgain,
   sourcePath,
   type World,
 } from "./peers.ts";
@@ -46,9 +47,9 @@ const BATCHES = {
 const HANDSHAKES = 10;
 /** A delay that is none: nothing ever answers. */
 const SILENCE = -1;
-/** The argument by which this program knows that nobody else is in its network. */
-const ALONE = "--alone";
-const FLAGS = /^--(?:json|cpu|alone|rounds=[1-9][0-9]*)$/;
+/** The argument by which this program knows that it is to run one case and to send what comes of it. */
+const ONLY = "--only=";
+const FLAGS = /^--(?:json|cpu|rounds=[1-9][0-9]*)$/;
 const CLOSED_LOOPS =
   "Times are closed loops: each connect begins when the one before it has " +
   "ended.\nThey tell what a connect costs, and not what it would wait for at a " +
@@ -56,7 +57,13 @@ const CLOSED_LOOPS =
 
 const THINGS = FLOOR.map((one) => ({ group: "floor", ...one }));
 
-/** What a process that is alone sends to the one that has started it. */
+/** What the process of a case is told. */
+interface Order {
+  readonly name: string;
+  readonly floor: Floor;
+}
+
+/** What the process of a case sends to the one that has started it. */
 type Message =
   | { readonly case: CaseResult }
   | { readonly memory: MemoryResult | string };
@@ -75,6 +82,11 @@ const found = {
 };
 
 async function main(): Promise<void> {
+  const order = args.find((arg) => arg.startsWith(ONLY))?.slice(ONLY.length);
+  if (order !== undefined) {
+    await obey(JSON.parse(order));
+    return;
+  }
   const wrong = flags.find((flag) => !FLAGS.test(flag));
   const some = [...CASES, ...THINGS, MEMORY].some(isAsked);
   if (wrong !== undefined || !some) {
@@ -93,10 +105,6 @@ async function main(): Promise<void> {
     return;
   }
   using _ = floor;
-  if (flags.includes(ALONE)) {
-    await runAlone(floor);
-    return;
-  }
   const machine = describeMachine();
   say(Object.entries(machine).map((pair) => pair.join(": ")).join("\n"));
   for (const side of Object.keys(RIVALS) as Rival[]) {
@@ -104,12 +112,12 @@ async function main(): Promise<void> {
     if (reason !== null) skip(side, reason);
   }
   await runFloor(floor);
-  const chosen = choose("loopback");
-  if (chosen.length > 0) {
-    using world = await openLoopback(floor);
-    await runCases(chosen, world, keepCase);
+  const isolation = canIsolate(floor);
+  for (const one of [...CASES, MEMORY].filter(isAsked)) {
+    if (one.peer !== "loopback" && isolation !== null) {
+      skip(one.name, isolation);
+    } else await delegate(one, floor);
   }
-  await haveAlone(floor);
   if (found.cases.length > 0) say(`\n${CLOSED_LOOPS}`);
   const report: Report = { machine, ...found };
   if (json) console.log(JSON.stringify(report, null, 2));
@@ -118,10 +126,6 @@ async function main(): Promise<void> {
 function isAsked({ group, name }: { group: string; name: string }): boolean {
   return filters.length === 0 ||
     filters.some((one) => group.includes(one) || name.includes(one));
-}
-
-function choose(peer: Case["peer"]): Case[] {
-  return CASES.filter((one) => one.peer === peer && isAsked(one));
 }
 
 async function runFloor({ library }: Floor): Promise<void> {
@@ -152,15 +156,46 @@ async function runFloor({ library }: Floor): Promise<void> {
   }
 }
 
-async function runCases(
-  chosen: readonly Case[],
-  world: World,
-  done: (result: CaseResult) => void,
+/** Has a process of its own run a case: none inherits what a compiler has made of the ones before. */
+async function delegate(
+  { name, peer }: Pick<Case, "name" | "peer">,
+  floor: Floor,
 ): Promise<void> {
-  for (const one of chosen) {
-    if (one.delay !== undefined) await world.peer.ask(`delay ${one.delay}`);
-    done(await runCase(one, world));
+  const order: Order = { name, floor };
+  const lines = runAgain(floor, peer !== "loopback", [
+    ...flags,
+    `${ONLY}${JSON.stringify(order)}`,
+  ]);
+  let count = 0;
+  for await (const line of lines) {
+    keep(JSON.parse(line));
+    count++;
   }
+  if (count > 0) return;
+  skip(name, "its process has failed");
+  process.exitCode = 1;
+}
+
+/** Does what {@linkcode delegate} wants. */
+async function obey({ name, floor }: Order): Promise<void> {
+  function send(message: Message): void {
+    console.log(JSON.stringify(message));
+  }
+  const one = CASES.find((one) => one.name === name);
+  const { peer, delay } = one ?? { ...MEMORY, delay: SILENCE };
+  using world = await (peer === "late" ? openLate : openLoopback)(floor);
+  if (delay !== undefined) await world.peer.ask(`delay ${delay}`);
+  if (one !== undefined) {
+    send({ case: await runCase(one, world) });
+  } else {
+    for (const memory of measureMemory(world)) send({ memory });
+  }
+}
+
+function keep(message: Message): void {
+  if ("case" in message) keepCase(message.case);
+  else if (typeof message.memory !== "string") keepMemory(message.memory);
+  else skip("a part of the memory", message.memory);
 }
 
 async function runCase(one: Case, world: World): Promise<CaseResult> {
@@ -203,55 +238,6 @@ async function askKernel(world: World): Promise<Record<"C" | "ours", number>> {
   });
   await world.peer.ask("drain");
   return { C: Number(answer), ours: spread(own).median };
-}
-
-/** The part of a process that {@linkcode inNamespace} runs: whatever needs a network of its own. */
-async function runAlone(floor: Floor): Promise<void> {
-  function send(message: Message): void {
-    console.log(JSON.stringify(message));
-  }
-  const scans = choose("alone");
-  if (scans.length > 0) {
-    using world = await openLoopback(floor);
-    await runCases(scans, world, (one) => send({ case: one }));
-  }
-  const late = choose("late");
-  if (late.length === 0 && !isAsked(MEMORY)) return;
-  using world = await openLate(floor);
-  await runCases(late, world, (one) => send({ case: one }));
-  if (!isAsked(MEMORY)) return;
-  await world.peer.ask(`delay ${SILENCE}`);
-  for (const memory of measureMemory(world)) send({ memory });
-}
-
-/** Has another process run what {@linkcode runAlone} runs. */
-async function haveAlone(floor: Floor): Promise<void> {
-  const cases = choose("alone").length + choose("late").length;
-  if (cases === 0 && !isAsked(MEMORY)) return;
-  const lines = inNamespace(floor, [ALONE, ...args]);
-  if (lines === null) {
-    skip(
-      "the scan, the late peers and the memory",
-      "they need Linux, /dev/net/tun and a network namespace",
-    );
-    return;
-  }
-  let left = cases;
-  for await (const line of lines) {
-    const message: Message = JSON.parse(line);
-    if ("case" in message) {
-      keepCase(message.case);
-      left--;
-    } else if (typeof message.memory === "string") {
-      skip("a part of the memory", message.memory);
-    } else {
-      keepMemory(message.memory);
-    }
-  }
-  if (left > 0 || isAsked(MEMORY) && found.memory.length === 0) {
-    skip("what is not shown", "its process has failed");
-    process.exitCode = 1;
-  }
 }
 
 /** Notes a result, and shows it in a table of its own. */
