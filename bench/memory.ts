@@ -3,9 +3,10 @@
  *
  * @module
  */
-import { execFileSync } from "node:child_process";
+import { spawnSync } from "node:child_process";
+import process from "node:process";
 import { present, type Side } from "./cases.ts";
-import { type World, writeModule } from "./peers.ts";
+import { HERE, type World, writeModule } from "./peers.ts";
 import type { MemoryResult } from "./report.ts";
 import { spread } from "./rounds.ts";
 
@@ -24,50 +25,58 @@ const PARTS = 100;
 
 const MODULE = JSON.stringify(new URL("../mod.ts", import.meta.url).href);
 
+/** What a module prints when it begins with what is counted. */
+const BEGIN = "calls begin";
+
 /**
  * Measures all sides.
  *
  * @param world Where nothing answers but loopback, and nobody listens there.
- * @returns The results, and sentences that say why there is none.
  */
-export function* measureMemory(
-  world: World,
-): Generator<MemoryResult | string> {
+export function* measureMemory(world: World): Generator<MemoryResult> {
   for (const [side, command] of pendingCommands(world)) {
     const name = `${PENDING} pending connects`;
     yield measure(name, side, command, { count: PENDING, processes: 5 });
   }
-  const { floor } = world;
-  const kept = writeModule(floor, "kept", CONTROL_MODULE, { gc: true });
   const name = `${CALLS} calls of tryConnect, refused`;
-  const control = measure(name, "control", kept);
-  if (control.heap.median < 1) {
-    yield "this runtime does not count objects as it makes them";
-    return;
+  for (const [side, text] of Object.entries(CALL_MODULES)) {
+    const command = writeModule(world.floor, side, text, { gc: true });
+    yield measure(name, side as MemoryResult["side"], command);
   }
-  const calls = writeModule(floor, "calls", CALLS_MODULE, { gc: true });
-  yield measure(name, "ours", calls);
-  yield control;
 }
 
 function measure(
   name: string,
   side: MemoryResult["side"],
-  [program, ...args]: readonly string[],
+  command: readonly string[],
   { count = 1, processes = 1 } = {},
 ): MemoryResult {
   const samples = Array.from(
     { length: processes },
-    () =>
-      execFileSync(program!, args, {
-        encoding: "utf8",
-        stdio: ["ignore", "pipe", "inherit"],
-      }).trim().split(" ").map((bytes) => Number(bytes) / count),
+    () => run(command).map((bytes) => bytes / count),
   );
   const heap = spread(samples.map(([heap]) => heap!));
   if (samples[0]!.length === 1) return { name, side, heap };
   const resident = spread(samples.map(([, resident]) => resident!));
   return { name, side, heap, resident };
+}
+
+/** Runs a module, and answers the numbers that it prints, or the one that its runtime logs of calls. */
+function run([program, ...args]: readonly string[]): number[] {
+  const { collections } = HERE;
+  const { status, stdout, stderr } = spawnSync(program!, args, {
+    encoding: "utf8",
+    env: { ...process.env, ...collections?.env },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  if (status !== 0) throw new Error(`A process has failed: ${stderr}`);
+  const [, log] = stderr.split(BEGIN);
+  if (log !== undefined && collections !== undefined) {
+    const cycles = [...log.matchAll(collections.bytes)]
+      .map(([, bytes]) => Number(bytes));
+    return [cycles.reduce((sum, bytes) => sum + bytes, 0) / CALLS];
+  }
+  return stdout.trim().split(" ").map(Number);
 }
 
 /** A process for each side, which leaves connects pending and prints what that took. */
@@ -120,7 +129,10 @@ function pendingModule(begin: string, targets: string): string {
   `;
 }
 
-/** Prints the bytes for each call: the median of many parts. */
+/**
+ * Prints the bytes for each call: the median of many parts, each without what a collection has taken away. The bytes that
+ * a runtime logs of its collections are those of all parts together, and lack what the last collection was too early for.
+ */
 function callsModule(setup: string, call: string): string {
   return `
     import process from "node:process";
@@ -132,20 +144,23 @@ function callsModule(setup: string, call: string): string {
     }
     for (let i = 0; i < 3; i++) part();
     gc();
+    console.error("${BEGIN}");
     const parts = Array.from({ length: ${PARTS} }, part);
     console.log(parts.sort((a, b) => a - b)[${PARTS / 2}] / ${CALLS / PARTS});
+    process.exit(0);
   `;
 }
 
-const CALLS_MODULE = callsModule(
-  `import { inet, Socket } from ${MODULE};
+const CALL_MODULES: Readonly<Partial<Record<MemoryResult["side"], string>>> = {
+  ours: callsModule(
+    `import { inet, Socket } from ${MODULE};
     const socket = Socket.open();
     const address = inet("127.0.0.1", 1);`,
-  `if (socket.tryConnect(address) === 0) throw new Error("no refusal")`,
-);
-
-/** Would go unseen where the runtime does not count as it goes. */
-const CONTROL_MODULE = callsModule(
-  "const kept = [null];",
-  "kept[0] = { number: i }",
-);
+    `if (socket.tryConnect(address) === 0) throw new Error("no refusal")`,
+  ),
+  // Shows that an allocation would be seen.
+  control: callsModule(
+    "const kept = [null];",
+    "kept[0] = { number: i }",
+  ),
+};

@@ -14,10 +14,15 @@ import { doorFor } from "../ffi/libc.ts";
 import type { Sample } from "./rounds.ts";
 
 /** How a runtime is told to run a module. */
-interface RuntimeFacts {
+export interface RuntimeFacts {
   readonly run: readonly string[];
   /** The flag that puts `gc` among the globals. */
   readonly gc: string;
+  /** Where the heap is not counted as it grows: what has each collection logged, and with it the bytes that led to it. */
+  readonly collections?: {
+    readonly env: Readonly<Record<string, string>>;
+    readonly bytes: RegExp;
+  };
 }
 
 const RUNTIMES: Readonly<Record<string, RuntimeFacts>> = {
@@ -25,14 +30,23 @@ const RUNTIMES: Readonly<Record<string, RuntimeFacts>> = {
     run: ["run", "--allow-all", "--quiet"],
     gc: "--v8-flags=--expose-gc",
   },
-  Bun: { run: ["run"], gc: "--expose-gc" },
+  Bun: {
+    run: ["run"],
+    gc: "--expose-gc",
+    collections: {
+      env: { BUN_JSC_logGC: "1" },
+      bytes: /bytes allocated this cycle: (\d+)/g,
+    },
+  },
   Node: { run: ["--no-warnings"], gc: "--expose-gc" },
 };
 
+/** What this runtime is like. */
+export const HERE: RuntimeFacts = RUNTIMES[doorFor().runtime]!;
+
 /** The command that runs a module on this runtime. */
 function command(file: string, { gc = false } = {}): string[] {
-  const facts = RUNTIMES[doorFor().runtime]!;
-  return [process.execPath, ...facts.run, ...gc ? [facts.gc] : [], file];
+  return [process.execPath, ...HERE.run, ...gc ? [HERE.gc] : [], file];
 }
 
 /** A process that answers each line with a line. */

@@ -66,7 +66,7 @@ interface Order {
 /** What the process of a case sends to the one that has started it. */
 type Message =
   | { readonly case: CaseResult }
-  | { readonly memory: MemoryResult | string };
+  | { readonly memory: MemoryResult };
 
 const args = process.argv.slice(2);
 const flags = args.filter((arg) => arg.startsWith("-"));
@@ -194,8 +194,7 @@ async function obey({ name, floor }: Order): Promise<void> {
 
 function keep(message: Message): void {
   if ("case" in message) keepCase(message.case);
-  else if (typeof message.memory !== "string") keepMemory(message.memory);
-  else skip("a part of the memory", message.memory);
+  else keepMemory(message.memory);
 }
 
 async function runCase(one: Case, world: World): Promise<CaseResult> {
