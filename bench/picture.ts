@@ -293,6 +293,7 @@ function footer(reports: readonly Report[]): string[] {
   return [
     `A mark is the median of the ratios within ${some.join(" to ")} rounds, ` +
     "its line goes from quartile to quartile. The time beside a row is C's.",
+    "Where several connects are under way, Go's take all CPUs, and all others' one.",
     `${system}, ${cpu}. Commit ${commit}.`,
     engines.join(", "),
     [compiler, Python, Go, nmap].filter((one) => one !== "unknown").join(", "),
