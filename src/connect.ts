@@ -192,6 +192,15 @@ export function turnBefore(libc: Libc): Promise<unknown> | null {
   return isQuick ? takeTurn(libc) : null;
 }
 
+/** Who waits for the end of an attempt. */
+export interface Listener {
+  /**
+   * Takes 0, an errno, {@linkcode DEADLINE}, {@linkcode CLOSED} or
+   * {@linkcode ABORTED}, once.
+   */
+  tell(errno: number): void;
+}
+
 /**
  * A pending attempt, waited for without holding the thread. One object holds
  * all that it needs, for there may be thousands.
@@ -209,14 +218,13 @@ export class PendingConnect<Owner> implements Attempt, Waiter {
   readonly #libc: Libc;
   readonly #owner: Owner;
   readonly #note: (owner: Owner, errno: number) => void;
-  readonly #tell: (errno: number) => void;
+  readonly #listener: Listener;
 
   /**
    * @param end When to give up, on the clock of `performance.now()`.
    * @param note Is told of the end first, together with `owner`; it is the
    * same function for all.
-   * @param tell Takes 0, an errno, {@linkcode DEADLINE}, {@linkcode CLOSED} or
-   * {@linkcode ABORTED}, once. Neither may throw.
+   * @param listener Is told after that. Neither may throw.
    */
   constructor(
     libc: Libc,
@@ -226,7 +234,7 @@ export class PendingConnect<Owner> implements Attempt, Waiter {
     signal: AbortSignal | undefined,
     owner: Owner,
     note: (owner: Owner, errno: number) => void,
-    tell: (errno: number) => void,
+    listener: Listener,
   ) {
     // What the look at once has come across is this attempt's.
     this.soft = here.soft;
@@ -239,7 +247,7 @@ export class PendingConnect<Owner> implements Attempt, Waiter {
     this.#libc = libc;
     this.#owner = owner;
     this.#note = note;
-    this.#tell = tell;
+    this.#listener = listener;
   }
 
   /** Begins to wait, or goes on with it. */
@@ -262,7 +270,7 @@ export class PendingConnect<Owner> implements Attempt, Waiter {
 
   #conclude(errno: number): void {
     this.#note(this.#owner, errno);
-    this.#tell(errno);
+    this.#listener.tell(errno);
   }
 }
 

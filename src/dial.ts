@@ -246,7 +246,7 @@ function connectOne(
   timeout: number,
   options: DialOptions,
 ): Promise<Socket> {
-  const end = attempt(address, local, start, timeout, options, null);
+  const end = new Attempt(address, local, start, timeout, options, null).run();
   // Without an owner, who loses rejects.
   return end instanceof Promise ? end as Promise<Socket> : Promise.resolve(end);
 }
@@ -302,105 +302,105 @@ function attemptSync(
   }
 }
 
-/**
- * The same without blocking. What is done at once takes no promise.
- *
- * @param owner Whoever may close the socket, and is told of a loss as a result;
- * `null` for nobody, and a loss rejects.
- */
-function attempt(
-  address: Address,
-  local: Address | null,
-  start: number,
-  timeout: number,
-  options: DialOptions,
-  owner: { socket: Socket | null } | null,
-  retries: number = 0,
-): Socket | Promise<Socket | ErrnoError> {
-  for (;; retries++) {
-    const socket = openFor(address, local, true, options);
-    if (!(socket instanceof Socket)) return lost(socket, owner);
-    if (owner !== null) owner.socket = socket;
-    try {
-      options.onSocket?.(socket);
-      const errno = beginSocket(socket, address);
-      if (errno === PENDING) {
-        return pend(
-          socket,
-          address,
-          local,
-          start,
-          timeout,
-          options,
-          owner,
-          retries,
-        );
-      }
-      if (errno !== 0) {
-        return lost(lose(socket, errno, address, start, timeout), owner);
-      }
-      const accident = selfConnection(socket, address, start);
-      if (accident === null) return socket;
-      if (retries === SELF_CONNECT_RETRIES) return lost(accident, owner);
-    } catch (error) {
-      socket.close();
-      throw error;
-    }
+/** The same without blocking. One object holds all that it needs to wait. */
+class Attempt {
+  readonly #address: Address;
+  readonly #local: Address | null;
+  readonly #start: number;
+  readonly #timeout: number;
+  readonly #options: DialOptions;
+  readonly #owner: { socket: Socket | null } | null;
+  #socket: Socket | null = null;
+  #retries = 0;
+  #resolve: ((end: Socket | Promise<Socket | ErrnoError>) => void) | null =
+    null;
+  #reject: ((reason: unknown) => void) | null = null;
+
+  /**
+   * @param owner Whoever may close the socket, and is told of a loss as a
+   * result; `null` for nobody, and a loss rejects.
+   */
+  constructor(
+    address: Address,
+    local: Address | null,
+    start: number,
+    timeout: number,
+    options: DialOptions,
+    owner: { socket: Socket | null } | null,
+  ) {
+    this.#address = address;
+    this.#local = local;
+    this.#start = start;
+    this.#timeout = timeout;
+    this.#options = options;
+    this.#owner = owner;
   }
-}
 
-function lost(error: ErrnoError, owner: object | null): Promise<ErrnoError> {
-  return owner === null ? Promise.reject(error) : Promise.resolve(error);
-}
-
-/** What remains of {@linkcode attempt} when it has to wait. */
-function pend(
-  socket: Socket,
-  address: Address,
-  local: Address | null,
-  start: number,
-  timeout: number,
-  options: DialOptions,
-  owner: { socket: Socket | null } | null,
-  retries: number,
-): Promise<Socket | ErrnoError> {
-  return new Promise((resolve, reject) => {
-    function conclude(errno: number): void {
-      const fail = owner === null ? reject : resolve;
+  /** Opens a socket and connects it. What is done at once takes no promise. */
+  run(): Socket | Promise<Socket | ErrnoError> {
+    for (;;) {
+      const socket = openFor(this.#address, this.#local, true, this.#options);
+      if (!(socket instanceof Socket)) return this.#lose(socket);
+      this.#socket = socket;
+      if (this.#owner !== null) this.#owner.socket = socket;
       try {
-        if (errno === ABORTED) throw options.signal!.reason;
-        if (errno !== 0) {
-          return fail(lose(socket, errno, address, start, timeout));
-        }
-        const accident = selfConnection(socket, address, start);
-        if (accident === null) return resolve(socket);
-        if (retries === SELF_CONNECT_RETRIES) return fail(accident);
-        resolve(
-          attempt(
-            address,
-            local,
-            start,
-            timeout,
-            options,
-            owner,
-            retries + 1,
-          ),
-        );
+        this.#options.onSocket?.(socket);
+        const errno = beginSocket(socket, this.#address);
+        if (errno === PENDING) return this.#wait();
+        const end = this.#judge(errno);
+        if (end !== null) return end;
       } catch (error) {
         socket.close();
-        reject(error);
+        throw error;
       }
     }
+  }
+
+  #wait(): Promise<Socket | ErrnoError> {
     // A name took its time before, and so may other attempts have.
-    const since = owner === null ? start : performance.now();
+    const since = this.#owner === null ? this.#start : performance.now();
+    const end = this.#start + this.#timeout;
+    return new Promise((resolve, reject) => {
+      this.#resolve = resolve;
+      this.#reject = reject;
+      try {
+        awaitSocket(this.#socket!, since, end, this.#options.signal, this);
+      } catch (error) {
+        // There is no descriptor left to wait with.
+        this.#socket!.close();
+        reject(error);
+      }
+    });
+  }
+
+  /** Takes the end of the wait. */
+  tell(errno: number): void {
     try {
-      awaitSocket(socket, since, start + timeout, options.signal, conclude);
+      if (errno === ABORTED) throw this.#options.signal!.reason;
+      this.#resolve!(this.#judge(errno) ?? this.run());
     } catch (error) {
-      // There is no descriptor left to wait with.
-      socket.close();
-      reject(error);
+      this.#socket!.close();
+      this.#reject!(error);
     }
-  });
+  }
+
+  /** What an answer comes to, `null` for another try. */
+  #judge(errno: number): Socket | Promise<ErrnoError> | null {
+    const socket = this.#socket!;
+    const error = errno === 0
+      ? selfConnection(socket, this.#address, this.#start)
+      : lose(socket, errno, this.#address, this.#start, this.#timeout);
+    if (error === null) return socket;
+    return errno === 0 && this.#retries++ < SELF_CONNECT_RETRIES
+      ? null
+      : this.#lose(error);
+  }
+
+  #lose(error: ErrnoError): Promise<ErrnoError> {
+    return this.#owner === null
+      ? Promise.reject(error)
+      : Promise.resolve(error);
+  }
 }
 
 /** An attempt that may lose to another one. */
@@ -412,10 +412,10 @@ function contend(
   options: DialOptions,
 ): Contender<Socket, ErrnoError> {
   const owner = { socket: null as Socket | null };
+  const end = new Attempt(address, local, start, timeout, options, owner).run();
   return {
-    outcome: Promise.resolve(
-      attempt(address, local, start, timeout, options, owner),
-    ).then((end) => end instanceof Socket ? { won: end } : { lost: end }),
+    outcome: Promise.resolve(end)
+      .then((end) => end instanceof Socket ? { won: end } : { lost: end }),
     abandon: () => owner.socket?.close(),
   };
 }

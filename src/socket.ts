@@ -34,6 +34,7 @@ import {
   FRESH,
   goesOn,
   here,
+  type Listener,
   PENDING,
   PendingConnect,
   pollFd,
@@ -300,7 +301,7 @@ export let awaitSocket: (
   since: number,
   end: number,
   signal: AbortSignal | undefined,
-  tell: (errno: number) => void,
+  listener: Listener,
 ) => void;
 
 /** Opens a stream socket of an address's family. */
@@ -372,8 +373,8 @@ export class Socket implements Disposable {
     connectSocketSync = (socket, address, timeout) =>
       socket.#connectSync(address, timeout);
     beginSocket = (socket, address) => socket.#begin(address);
-    awaitSocket = (socket, since, end, signal, tell) =>
-      socket.#await(since, end, signal, tell);
+    awaitSocket = (socket, since, end, signal, listener) =>
+      socket.#await(since, end, signal, listener);
     openStream = (address, nonblocking) => {
       const c = libc();
       const domain = familyOf(c.abi, bytesOf(address));
@@ -718,7 +719,7 @@ export class Socket implements Disposable {
     let errno = this.#begin(address);
     if (errno === PENDING) {
       errno = await new Promise<number>((resolve) =>
-        this.#await(start, start + timeout, signal, resolve)
+        this.#await(start, start + timeout, signal, { tell: resolve })
       );
     }
     if (errno === 0) return;
@@ -1493,7 +1494,7 @@ export class Socket implements Disposable {
     since: number,
     end: number,
     signal: AbortSignal | undefined,
-    tell: (errno: number) => void,
+    listener: Listener,
   ): void {
     this.#hasWaited = true;
     const attempt = new PendingConnect<Socket>(
@@ -1504,7 +1505,7 @@ export class Socket implements Disposable {
       signal,
       this,
       Socket.#conclude,
-      tell,
+      listener,
     );
     this.#attempt = attempt;
     try {
