@@ -36,14 +36,16 @@ for (const [name, method] of Object.entries(c)) {
   if (parameters !== undefined) method(...parameters.map(harmless));
 }
 
-function harmless(type: CType): number | bigint | Uint8Array {
+function harmless(type: CType, index: number): number | bigint | Uint8Array {
   switch (type) {
     case "int":
       return -1;
     case "buffer":
-      // Neither the name of a host that anybody would have to be asked for,
-      // nor that of an interface.
-      return new TextEncoder().encode("0.0.0.0".padEnd(64, "\0"));
+      // What comes first may be a name: not that of an interface, nor that of
+      // a host that anybody would have to be asked for. An emulator follows
+      // the pointers of all else before it looks at the descriptor.
+      return new TextEncoder()
+        .encode((index === 0 ? "0.0.0.0" : "").padEnd(64, "\0"));
     case "nfds":
       // One that is not open: poll(2) would wait for none for ever.
       return 1;
