@@ -302,7 +302,8 @@ function firstLine(command: string, args: string[]): string {
       encoding: "utf8",
       stdio: ["ignore", "pipe", "ignore"],
     });
-    return output.split("\n")[0]!;
+    // Some say where they are from, too.
+    return output.split("\n")[0]!.replace(/ \( ?https?:[^)]*\)/, "");
   } catch {
     return "unknown";
   }
