@@ -561,25 +561,35 @@ function callFcntlPadded(
 
 /** The whole table of {@linkcode SIGNATURES} as one system declares it. */
 export function declarationsFor(abi: Abi): readonly Declaration[] {
-  const entries = Object.entries<Signature>(SIGNATURES).filter(
-    ([, { needs }]) => needs === undefined || abi[needs] !== null,
-  );
-  return entries.map(([entry, signature]) => {
-    const { of = entry, parameters, result, fixed, offThread } = signature;
-    return {
-      entry,
-      symbol: entry === "errnoLocation"
-        ? abi.errnoLocation
-        : abi.symbols[of] ?? of,
-      parameters: fixed === undefined || !abi.variadicOnStack ? parameters : [
-        ...parameters.slice(0, fixed),
-        ...new Array<CType>(REGISTERS - fixed).fill("int"),
-        ...parameters.slice(fixed),
-      ],
-      result,
-      offThread: offThread ?? false,
-    };
+  return entriesOf(abi).map((entry) => declarationFor(abi, entry));
+}
+
+type Entry = keyof typeof SIGNATURES;
+
+/** The entries of the table that a system has. */
+function entriesOf(abi: Abi): Entry[] {
+  return (Object.keys(SIGNATURES) as Entry[]).filter((entry) => {
+    const { needs }: Signature = SIGNATURES[entry];
+    return needs === undefined || abi[needs] !== null;
   });
+}
+
+function declarationFor(abi: Abi, entry: Entry): Declaration {
+  const signature: Signature = SIGNATURES[entry];
+  const { of = entry, parameters, result, fixed, offThread } = signature;
+  return {
+    entry,
+    symbol: entry === "errnoLocation"
+      ? abi.errnoLocation
+      : abi.symbols[of] ?? of,
+    parameters: fixed === undefined || !abi.variadicOnStack ? parameters : [
+      ...parameters.slice(0, fixed),
+      ...new Array<CType>(REGISTERS - fixed).fill("int"),
+      ...parameters.slice(fixed),
+    ],
+    result,
+    offThread: offThread ?? false,
+  };
 }
 
 /**
@@ -657,24 +667,28 @@ export function openLibc(abi: Abi, door: Door): Libc {
   );
 }
 
-/** Every function of the table; poll(2) off this thread in the runtime's own way, or in a worker. */
+/**
+ * Every function of the table; poll(2) off this thread in the runtime's own
+ * way, or in a worker.
+ *
+ * Each is opened when somebody first asks for it: that takes Deno 150 us, so
+ * that all of them took longer than all else that a first connect does.
+ */
 function openAll(abi: Abi, door: Door, library: string): CFunctions {
   const { openPoll } = door;
-  const declarations = declarationsFor(abi);
-  if (openPoll === undefined) {
-    return openFunctions(abi, door, library, declarations);
-  }
-  const c = openFunctions<CFunctions>(
-    abi,
-    door,
-    library,
-    declarations.filter(({ offThread }) => !offThread),
-  );
+  const { nfdsSize } = abi;
+  const isOwn = (entry: Entry) =>
+    openPoll === undefined || !("offThread" in SIGNATURES[entry]);
+  const c = lazily(
+    entriesOf(abi).filter(isOwn),
+    (entry) => door.open(library, declarationFor(abi, entry), nfdsSize),
+  ) as unknown as CFunctions;
+  if (openPoll === undefined) return c;
   const poller = new Poller({
     openPoll,
     library,
     symbol: abi.symbols["poll"] ?? "poll",
-    nfdsSize: abi.nfdsSize,
+    nfdsSize,
     poll: (fds, count, timeout) => c.poll(fds, count, timeout),
   });
   return Object.assign(c, {
@@ -683,23 +697,17 @@ function openAll(abi: Abi, door: Door, library: string): CFunctions {
   });
 }
 
-/**
- * The functions of one library, by the names of their declarations.
- *
- * Each is opened when somebody first asks for it: that takes Deno 150 us, so
- * that all of them took longer than all else that a first connect does.
- */
+/** Functions of any library, by the names of their declarations. For tests and benches. */
 export function openFunctions<F>(
   { nfdsSize }: Abi,
   door: Door,
   library: string,
   declarations: readonly Declaration[],
 ): F {
-  const byEntry = new Map(declarations.map((one) => [one.entry, one]));
-  return lazily(
-    [...byEntry.keys()],
-    (entry) => door.open(library, byEntry.get(entry)!, nfdsSize),
-  ) as F;
+  return Object.fromEntries(declarations.map((declaration) => [
+    declaration.entry,
+    door.open(library, declaration, nfdsSize),
+  ])) as F;
 }
 
 /** The door of the runtime this runs on. Deno and Bun also look like Node. */

@@ -27,7 +27,6 @@ const functions = openFunctions<CFunctions>(
   door.openable(abi.libraries)[0]!,
   declarationsFor(abi).filter(({ offThread }) => !offThread),
 );
-Object.values(functions);
 /** For what a wait must not take by far. */
 const AGES = 20_000;
 
