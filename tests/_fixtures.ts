@@ -31,6 +31,7 @@ import {
   type Inet6Address,
   type InetAddress,
 } from "../src/address.ts";
+import { ErrnoError } from "../src/errors.ts";
 import { Socket } from "../src/socket.ts";
 import { runtime } from "./_emulation.ts";
 import { hasCommand, isRoot, needs } from "./_harness.ts";
@@ -150,6 +151,38 @@ export function blackHole<A extends Address = InetAddress>(
       listener[Symbol.dispose]();
     },
   };
+}
+
+/** Two sockets that are closed together. */
+export interface Pair extends Disposable {
+  readonly near: Socket;
+  readonly far: Socket;
+}
+
+/** Makes two sockets a pair. */
+export function pairOf(near: Socket, far: Socket): Pair {
+  return {
+    near,
+    far,
+    [Symbol.dispose]() {
+      near.close();
+      far.close();
+    },
+  };
+}
+
+/** Two ends of a TCP connection. */
+export function pair(): Pair {
+  using listener = listen();
+  const near = Socket.open();
+  near.connectSync(listener.address);
+  return pairOf(near, listener.accept());
+}
+
+/** A port that was free a moment ago. */
+export function freePort(): number {
+  using peer = bound();
+  return peer.address.port;
 }
 
 /** `null` where a full backlog drops SYNs, else a reason to skip. */
@@ -290,6 +323,11 @@ export function becomeNobody(): void {
   const NOBODY = 65_534;
   process.setgid!(NOBODY);
   process.setuid!(NOBODY);
+}
+
+/** What a child tells of an error: its code, or all of what is none of ours. */
+export function verdict(error: unknown): string {
+  return error instanceof ErrnoError ? error.code : `${error}`;
 }
 
 /** The package and these fixtures, as a child sees them. */

@@ -134,6 +134,11 @@ export function on(...names: Runtime[]): string | null {
   return names.includes(RUNTIME) ? null : `is for ${names.join(" and ")}`;
 }
 
+/** `null` on Linux, else a reason to skip what other systems answer in their own way. */
+export const onLinux: string | null = process.platform === "linux"
+  ? null
+  : "what Linux answers";
+
 function lacks(reason: string): string {
   missing.add(reason);
   return reason;

@@ -2,7 +2,6 @@ import {
   assert,
   assertEquals,
   assertGreaterOrEqual,
-  assertInstanceOf,
   assertLess,
   assertLessOrEqual,
   assertRejects,
@@ -16,69 +15,58 @@ import {
   type Address,
   connect,
   Errno,
-  type ErrnoCode,
   ErrnoError,
   inet,
   inet6,
-  type PollEvent,
   Socket,
   unix,
   unspecified,
 } from "../mod.ts";
 import {
+  AGES,
+  assertErrno,
+  assertTalks,
+  outcome,
+  pause,
+  refusal,
+  SHORT,
+} from "./_assertions.ts";
+import {
   blackHole,
   bound,
   canBlackHole,
   canIsolate,
-  fromErrorQueue,
   inChild,
   listen,
   tempFolder,
   watchLibc,
 } from "./_fixtures.ts";
-import { canIpv6, hasCommand, needs, on, test } from "./_harness.ts";
+import { canIpv6, hasCommand, needs, on, onLinux, test } from "./_harness.ts";
+import { FIREWALL, REJECTED } from "./_networks.ts";
+import {
+  maskOf,
+  type Script,
+  scriptedSocket,
+  SCRIPTS,
+  SOFT,
+  SPURIOUS,
+  type Wake,
+  WRITABLE,
+} from "./_wakeups.ts";
 
 const abi = currentAbi();
 /** The system's C library, for fakes that pass some calls on. */
 const system = libc();
-const onLinux = abi.os === "linux" ? null : "what Linux answers";
 
-/** Milliseconds that no test waits for, unless something is wrong. */
-const AGES = 60_000;
-/** Milliseconds of a deadline that is meant to pass. */
-const SHORT = 60;
-
-/** What a promise comes to. */
-function outcome(promise: Promise<unknown>): Promise<unknown> {
-  return promise.catch((error) => error);
-}
-
-/** Waits for what has to fail, and answers its error. */
-async function refusal(promise: Promise<unknown>): Promise<ErrnoError> {
-  const result = await outcome(promise);
-  assertInstanceOf(result, ErrnoError, `nothing was thrown: ${result}`);
-  return result;
-}
-
-function assertErrno(error: unknown, code: ErrnoCode): void {
-  assertInstanceOf(error, ErrnoError, String(error));
-  assertEquals(error.code, code, error.message);
-  assertInstanceOf(error, Errno[code]);
-}
-
-/** Shows that a socket carries bytes both ways to the one that was accepted. */
-async function assertTalks(socket: Socket, accepted: Socket): Promise<void> {
-  const buffer = new Uint8Array(8);
-  assertEquals(socket.sendSync(new Uint8Array([1, 2, 3])), 3);
-  assertEquals(accepted.recvSync(buffer), 3);
-  assertEquals(accepted.sendSync(new Uint8Array([4, 5])), 2);
+/** Shows that a socket can be waited for, and carries bytes both ways to the one that was accepted. */
+async function assertWaitsAndTalks(
+  socket: Socket,
+  accepted: Socket,
+): Promise<void> {
+  assertEquals(accepted.sendSync(new Uint8Array(1)), 1);
   assertEquals(await socket.ready("POLLIN", { timeout: AGES }), ["POLLIN"]);
-  assertEquals(socket.recvSync(buffer), 2);
-  assertEquals(buffer.slice(0, 2), new Uint8Array([4, 5]));
-}
-
-function pause(milliseconds: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, milliseconds));
+  assertEquals(socket.recvSync(new Uint8Array(8)), 1);
+  assertTalks(socket, accepted);
 }
 
 /** The mechanisms that the reactor has, as what a library has to lack for each. */
@@ -107,7 +95,7 @@ for (const [name, fakes] of Object.entries(MECHANISMS)) {
           using accepted = listener.accept();
           assert(socket.remoteAddress!.equals(listener.address));
           assertEquals(socket.nonblocking, true);
-          await assertTalks(socket, accepted);
+          await assertWaitsAndTalks(socket, accepted);
         }
       }
     }
@@ -125,7 +113,7 @@ for (const [name, fakes] of Object.entries(MECHANISMS)) {
       await pending;
       using accepted = hole.accept();
       assert(accepted.remoteAddress!.equals(socket.localAddress));
-      await assertTalks(socket, accepted);
+      await assertWaitsAndTalks(socket, accepted);
     },
     { skip: canBlackHole() },
   );
@@ -689,69 +677,17 @@ test("Socket#connect() heeds a signal that is aborted just after its wake-up", a
 
 // The state machine, on a kernel that follows a script.
 
-/** What a wait is told, and what a look at the socket then finds. */
-interface Wake {
-  readonly revents: readonly PollEvent[];
-  /** What SO_ERROR holds. */
-  readonly error?: ErrnoCode;
-  /** What getpeername(2) answers, where the socket has no peer. */
-  readonly peer?: ErrnoCode;
-  /** How many messages lie in the queue of errors. */
-  readonly queued?: number;
-}
-
-interface Script {
-  readonly title: string;
-  readonly wakes: readonly Wake[];
-  readonly ends: ErrnoCode | "connected";
-}
-
-const WRITABLE: Wake = { revents: ["POLLOUT"] };
-const SPURIOUS: Wake = { revents: ["POLLOUT"], peer: "ENOTCONN" };
-const SOFT: Wake = { revents: ["POLLERR"], error: "EHOSTUNREACH", queued: 2 };
-const ENDED = ["POLLOUT", "POLLERR", "POLLHUP"] as const;
-
-const SCRIPTS: readonly Script[] = [
-  { title: "writable", wakes: [WRITABLE], ends: "connected" },
-  {
-    title: "refused",
-    wakes: [{ revents: ENDED, error: "ECONNREFUSED" }],
-    ends: "ECONNREFUSED",
-  },
-  {
-    title: "a reset, with nothing but POLLHUP",
-    wakes: [{ revents: ["POLLHUP"], error: "ECONNRESET" }],
-    ends: "ECONNRESET",
-  },
+const WAIT_SCRIPTS: readonly Script[] = [
+  ...SCRIPTS,
   {
     title: "woken for nothing, again and again",
     wakes: [...new Array<Wake>(50).fill(SPURIOUS), WRITABLE],
     ends: "connected",
   },
   {
-    title: "a soft error, then the handshake",
-    wakes: [SOFT, WRITABLE],
-    ends: "connected",
-  },
-  {
     title: "many soft errors, then the handshake",
     wakes: [...new Array<Wake>(50).fill(SOFT), WRITABLE],
     ends: "connected",
-  },
-  {
-    title: "a soft error, then the kernel's timeout",
-    wakes: [SOFT, { revents: ENDED, error: "ETIMEDOUT" }],
-    ends: "EHOSTUNREACH",
-  },
-  {
-    title: "a soft error, then a hard one",
-    wakes: [SOFT, { revents: ENDED, error: "ECONNREFUSED" }],
-    ends: "ECONNREFUSED",
-  },
-  {
-    title: "the end without a reason",
-    wakes: [{ revents: ENDED, peer: "ENOTCONN" }],
-    ends: "ENOTCONN",
   },
 ];
 
@@ -764,16 +700,11 @@ interface Kernel extends Disposable {
   readonly looks: number;
 }
 
-/**
- * Follows a script of wake-ups, by the array of poll(2).
- *
- * As Linux does, it tells POLLERR as long as SO_ERROR or the queue holds something.
- */
+/** Follows a script of wake-ups, by the array of poll(2). */
 function follow(wakes: readonly Wake[]): Kernel {
   const { littleEndian, pollfd, errnos } = abi;
   const rest = [...wakes];
-  let now: Wake = { revents: [], peer: "ENOTCONN" };
-  let queued = 0;
+  const scripted = scriptedSocket();
   let looks = 0;
   let socket = -1;
 
@@ -786,11 +717,7 @@ function follow(wakes: readonly Wake[]): Kernel {
       const isSocket = view.getInt32(at + pollfd.fd, littleEndian) === socket;
       let mask = 0;
       if (isSocket) {
-        const names = now.error === undefined && queued === 0 &&
-            !now.revents.includes("POLLOUT") && !now.revents.includes("POLLHUP")
-          ? []
-          : now.revents;
-        mask = names.reduce((mask, name) => mask | abi[name], 0);
+        mask = maskOf(scripted.revents);
       } else {
         const own = fds.slice(at, at + pollfd.size);
         if (system.poll(own, 1, 0) > 0) {
@@ -808,40 +735,17 @@ function follow(wakes: readonly Wake[]): Kernel {
 
   return {
     fakes: {
+      ...scripted.fakes,
       abi: { ...abi, epoll: null },
       connect(fd) {
         socket = fd;
         return -errnos.EINPROGRESS!;
       },
       poll: look,
-      getsockopt(_fd, level, name, value) {
-        assertEquals([level, name], [abi.SOL_SOCKET, abi.SO_ERROR]);
-        const errno = now.error === undefined ? 0 : errnos[now.error]!;
-        new DataView(value.buffer, value.byteOffset)
-          .setInt32(0, errno, littleEndian);
-        const { error: _read, ...others } = now;
-        now = others;
-        return 0;
-      },
-      getpeername() {
-        const { peer } = now;
-        // Readiness is used up by looking at it.
-        now = { revents: [] };
-        return peer === undefined ? 0 : -errnos[peer]!;
-      },
-      recvmsg(_fd, message, flags) {
-        assertEquals(flags & abi.MSG_DONTWAIT, abi.MSG_DONTWAIT);
-        if (queued === 0) return -errnos.EAGAIN!;
-        queued--;
-        fromErrorQueue(message);
-        return 0;
-      },
     },
     go() {
       const next = rest.shift();
-      if (next === undefined) return;
-      now = next;
-      queued = next.queued ?? 0;
+      if (next !== undefined) scripted.wake(next);
     },
     get looks() {
       return looks;
@@ -852,7 +756,7 @@ function follow(wakes: readonly Wake[]): Kernel {
   };
 }
 
-for (const { title, wakes, ends } of SCRIPTS) {
+for (const { title, wakes, ends } of WAIT_SCRIPTS) {
   test(`Socket#connect() ends right: ${title}`, async () => {
     using kernel = follow(wakes);
     using _watched = watchLibc({
@@ -904,30 +808,6 @@ test("Socket#connect() does not spin on a socket with a soft error", async () =>
 });
 
 // Soft errors of the kernel's own.
-
-const FIREWALL = `
-nft -f - <<END
-table ip t {
-  chain i {
-    type filter hook input priority 0
-    ip daddr 127.0.1.1 tcp dport 80 reject with tcp reset
-    ip daddr 127.0.1.2 tcp dport 80 reject with icmp type host-unreachable
-    ip daddr 127.0.1.3 tcp dport 80 reject with icmp type net-unreachable
-    ip daddr 127.0.1.5 tcp dport 80 reject with icmp type port-unreachable
-    ip daddr 127.0.2.0/24 limit rate 1/day burst 1 packets reject with icmp type host-unreachable
-    ip daddr 127.0.3.0/24 limit rate 1/day burst 1 packets reject with icmp type host-unreachable
-    ip daddr 127.0.3.0/24 drop
-  }
-}
-END
-`;
-
-const FILTERED: readonly (readonly [string, ErrnoCode])[] = [
-  ["127.0.1.1", "ECONNREFUSED"],
-  ["127.0.1.2", "EHOSTUNREACH"],
-  ["127.0.1.3", "ENETUNREACH"],
-  ["127.0.1.5", "ECONNREFUSED"],
-];
 
 const canFilter = needs(canIsolate(), hasCommand("nft"), onLinux);
 
@@ -982,14 +862,14 @@ for (const poll of [false, true]) {
             ).length;
             return { answers, passed: passed!, soft: soft!, looks };
           },
-          FILTERED.map(([host]) => host),
+          REJECTED.map(([host]) => host),
           readErrorQueue,
           poll ? JSON.parse(JSON.stringify({ ...abi, epoll: null })) : null,
         );
-        assertEquals(answers, FILTERED.map(([, code]) => code));
+        assertEquals(answers, REJECTED.map(([, code]) => code));
         assertEquals(passed, "connected");
         assertEquals(soft, "deadline");
-        // Six attempts, two events each, and then some.
+        // Ten attempts, two events each, and then some.
         assertLess(looks, 100);
       },
       { skip: canFilter },

@@ -14,7 +14,6 @@ import {
   type ConnectOptions,
   connectSync,
   Errno,
-  type ErrnoCode,
   ErrnoError,
   inet,
   inet6,
@@ -22,23 +21,16 @@ import {
   NotSupportedError,
   Socket,
 } from "../mod.ts";
+import { assertFails } from "./_assertions.ts";
 import { bound, listen, watchLibc } from "./_fixtures.ts";
 import { unemulated } from "./_emulation.ts";
-import { canIpv6, isRoot, needs, test } from "./_harness.ts";
+import { canIpv6, isRoot, needs, onLinux, test } from "./_harness.ts";
 
 const abi = currentAbi();
 const system = libc();
-const onLinux = abi.os === "linux" ? null : "what Linux answers";
 const hasRange = capabilities().options.localPortRange
   ? null
   : "the kernel takes no range of ports";
-
-/** Runs what has to fail with an errno, and answers its error. */
-function assertFails(body: () => unknown, code: ErrnoCode): ErrnoError {
-  const error = assertThrows(body, ErrnoError);
-  assertInstanceOf(error, Errno[code], error.message);
-  return error;
-}
 
 /** The ports that the kernel hands out by itself. */
 function ephemeral(): [number, number] {

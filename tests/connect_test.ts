@@ -17,17 +17,24 @@ import {
   connectSync,
   Errno,
   type ErrnoCode,
-  ErrnoError,
   errnoName,
   inet,
   inet6,
   type InetAddress,
   LookupError,
-  type PollEvent,
   Socket,
   unix,
   unspecified,
 } from "../mod.ts";
+import {
+  AGES,
+  assertErrno,
+  assertTalks,
+  outcome,
+  pause,
+  refusal,
+  SHORT,
+} from "./_assertions.ts";
 import {
   blackHole,
   bound,
@@ -35,7 +42,7 @@ import {
   canIsolate,
   canTrace,
   fakeResolver,
-  fromErrorQueue,
+  freePort,
   inChild,
   listen,
   tempFolder,
@@ -43,50 +50,32 @@ import {
   watchLibc,
 } from "./_fixtures.ts";
 import { unemulated } from "./_emulation.ts";
-import { canIpv6, hasCommand, isRoot, needs, test } from "./_harness.ts";
+import {
+  canIpv6,
+  hasCommand,
+  isRoot,
+  needs,
+  onLinux,
+  test,
+} from "./_harness.ts";
+import { FILES_ONLY, FIREWALL, REJECTED, ROUTES } from "./_networks.ts";
+import {
+  ENDED,
+  failed,
+  maskOf,
+  type Script,
+  scriptedSocket,
+  SCRIPTS,
+  SOFT,
+  SPURIOUS,
+  UNEXPLAINED,
+  type Wake,
+  WRITABLE,
+} from "./_wakeups.ts";
 
 const abi = currentAbi();
 /** The system's C library, for fakes that pass some calls on. */
 const system = libc();
-const onLinux = abi.os === "linux" ? null : "what Linux answers";
-
-/** Milliseconds that no test waits for, unless something is wrong. */
-const AGES = 60_000;
-/** Milliseconds of a deadline that is meant to pass. */
-const SHORT = 60;
-
-/** Runs what has to fail, and answers its error. */
-function refusal(body: () => unknown): ErrnoError {
-  const result = outcome(body);
-  assertInstanceOf(result, ErrnoError, `nothing was thrown: ${result}`);
-  return result;
-}
-
-function outcome(body: () => unknown): unknown {
-  try {
-    return body();
-  } catch (error) {
-    return error;
-  }
-}
-
-function assertErrno(error: ErrnoError, code: ErrnoCode): void {
-  assertEquals(error.code, code, error.message);
-  assertInstanceOf(error, Errno[code]);
-  assertEquals(error.errno, abi.errnos[code]);
-  assertEquals(errnoName(error.errno), code);
-  assertStringIncludes(error.message, `(${code})`);
-}
-
-/** Shows that a socket carries bytes both ways to the one that was accepted. */
-function assertTalks(socket: Socket, accepted: Socket): void {
-  const buffer = new Uint8Array(8);
-  assertEquals(socket.sendSync(new Uint8Array([1, 2, 3])), 3);
-  assertEquals(accepted.recvSync(buffer), 3);
-  assertEquals(accepted.sendSync(new Uint8Array([4, 5])), 2);
-  assertEquals(socket.recvSync(buffer), 2);
-  assertEquals(buffer.slice(0, 2), new Uint8Array([4, 5]));
-}
 
 // Connected.
 
@@ -328,13 +317,6 @@ test("Socket#connectSync() goes on after a deadline when called again", () => {
 
 // Unreachable.
 
-const ROUTES = `
-ip route add unreachable 10.1.0.0/16
-ip route add blackhole 10.2.0.0/16
-ip route add prohibit 10.3.0.0/16
-ip route add throw 10.4.0.0/16
-`;
-
 /** What the kernel answers where a route of a kind leads, or none. */
 const ROUTED: readonly (readonly [string, ErrnoCode])[] = [
   ["10.1.0.1", "EHOSTUNREACH"],
@@ -371,32 +353,6 @@ test("connectSync() throws what the routing table says", async () => {
   assertEquals<unknown>(answers, [ROUTED, ROUTED]);
 }, { skip: needs(canIsolate(), onLinux) });
 
-const FIREWALL = `
-nft -f - <<END
-table ip t {
-  chain i {
-    type filter hook input priority 0
-    ip daddr 127.0.1.1 tcp dport 80 reject with tcp reset
-    ip daddr 127.0.1.2 tcp dport 80 reject with icmp type host-unreachable
-    ip daddr 127.0.1.3 tcp dport 80 reject with icmp type net-unreachable
-    ip daddr 127.0.1.4 tcp dport 80 reject with icmp type admin-prohibited
-    ip daddr 127.0.1.5 tcp dport 80 reject with icmp type port-unreachable
-    ip daddr 127.0.1.6 tcp dport 80 reject with icmp type prot-unreachable
-    ip daddr 127.0.2.0/24 limit rate 1/day burst 1 packets reject with icmp type host-unreachable
-  }
-}
-END
-`;
-
-const FILTERED: readonly (readonly [string, ErrnoCode])[] = [
-  ["127.0.1.1", "ECONNREFUSED"],
-  ["127.0.1.2", "EHOSTUNREACH"],
-  ["127.0.1.3", "ENETUNREACH"],
-  ["127.0.1.4", "EHOSTUNREACH"],
-  ["127.0.1.5", "ECONNREFUSED"],
-  ["127.0.1.6", "ENOPROTOOPT"],
-];
-
 const canFilter = needs(canIsolate(), hasCommand("nft"), onLinux);
 
 for (const readErrorQueue of [false, true]) {
@@ -427,10 +383,10 @@ for (const readErrorQueue of [false, true]) {
             }
           });
         },
-        FILTERED.map(([host]) => host),
+        REJECTED.map(([host]) => host),
         readErrorQueue,
       );
-      assertEquals<unknown>(answers, FILTERED);
+      assertEquals<unknown>(answers, REJECTED);
     },
     { skip: canFilter },
   );
@@ -851,15 +807,6 @@ test("connectSync() resolves localhost", () => {
   }
 });
 
-/** Files alone answer for names: no resolver is ever asked. */
-const FILES_ONLY = `
-mount -t tmpfs none /mnt
-echo "hosts: files" > /mnt/nsswitch
-printf "127.0.0.1 one.test\\n127.0.0.2 two.test\\n127.0.0.3 two.test\\n" > /mnt/hosts
-mount --bind /mnt/nsswitch /etc/nsswitch.conf
-mount --bind /mnt/hosts /etc/hosts
-`;
-
 test("connectSync() throws LookupError for what does not resolve", async () => {
   const names = ["none.test", "a..b", " ", "127.0.0.1 ", "x".repeat(64)];
   const errors = await inChild(
@@ -1158,7 +1105,7 @@ test(
 
 /** Makes room in a backlog once the child has had time to run into it. */
 async function letInLater(hole: { accept(): Socket }): Promise<void> {
-  await new Promise((resolve) => setTimeout(resolve, 500));
+  await pause(500);
   hole.accept().close();
 }
 
@@ -1401,53 +1348,20 @@ test("connectSync() finds no listener among two ephemeral ports", async () => {
   assertEquals(answers, ["ECONNREFUSED"]);
 }, { skip: needs(canIsolate(), hasCommand("sysctl"), onLinux) });
 
-/** A port that was free a moment ago. */
-function freePort(): number {
-  using peer = bound();
-  return peer.address.port;
-}
-
 // The state machine, on a kernel that follows a script.
 
-/** What poll(2) answers, and what a look at the socket then finds. */
-interface Wake {
-  readonly revents: readonly PollEvent[];
-  /** What SO_ERROR holds. */
-  readonly error?: ErrnoCode;
-  /** What getpeername(2) answers, where the socket has no peer. */
-  readonly peer?: ErrnoCode;
-  /** What reading SO_ERROR answers, where it cannot be read. */
-  readonly unreadable?: ErrnoCode;
-  /** How many messages lie in the queue of errors. */
-  readonly queued?: number;
-}
+/** A wake-up, or poll's own answer: 0 for none in time, or an errno's name. */
+type Answer = Wake | 0 | ErrnoCode;
 
-interface Script {
-  readonly title: string;
-  /** A number is poll's own answer: 0 for none in time, or an errno's name. */
-  readonly wakes: readonly (Wake | 0 | ErrnoCode)[];
-  readonly ends: ErrnoCode | "connected";
+/** An attempt that is waited for by a poll(2) that blocks. */
+interface PollScript extends Script<Answer> {
   readonly abi?: Partial<Libc["abi"]>;
 }
 
-const WRITABLE: Wake = { revents: ["POLLOUT"] };
-const SPURIOUS: Wake = { revents: ["POLLOUT"], peer: "ENOTCONN" };
-const SOFT: Wake = { revents: ["POLLERR"], error: "EHOSTUNREACH", queued: 2 };
 const DRAINED: Wake = { revents: ["POLLERR"], peer: "ENOTCONN" };
-const ENDED = ["POLLOUT", "POLLERR", "POLLHUP"] as const;
 
-const SCRIPTS: readonly Script[] = [
-  { title: "writable", wakes: [WRITABLE], ends: "connected" },
-  {
-    title: "refused",
-    wakes: [{ revents: ENDED, error: "ECONNREFUSED" }],
-    ends: "ECONNREFUSED",
-  },
-  {
-    title: "a reset, with nothing but POLLHUP",
-    wakes: [{ revents: ["POLLHUP"], error: "ECONNRESET" }],
-    ends: "ECONNRESET",
-  },
+const POLL_SCRIPTS: readonly PollScript[] = [
+  ...SCRIPTS,
   {
     title: "writable with an error and no POLLERR",
     wakes: [{ revents: ["POLLOUT"], error: "ETIMEDOUT" }],
@@ -1465,7 +1379,7 @@ const SCRIPTS: readonly Script[] = [
   },
   {
     title: "woken for nothing, then refused",
-    wakes: [SPURIOUS, { revents: ENDED, error: "ECONNREFUSED" }],
+    wakes: [SPURIOUS, failed("ECONNREFUSED")],
     ends: "ECONNREFUSED",
   },
   {
@@ -1480,43 +1394,23 @@ const SCRIPTS: readonly Script[] = [
   },
   { title: "poll that fails", wakes: ["ENOMEM"], ends: "ENOMEM" },
   {
-    title: "a soft error, then the handshake",
-    wakes: [SOFT, WRITABLE],
-    ends: "connected",
-  },
-  {
     title: "a soft error, POLLERR again, then the handshake",
     wakes: [SOFT, DRAINED, DRAINED, WRITABLE],
     ends: "connected",
-  },
-  {
-    title: "a soft error, then the kernel's timeout",
-    wakes: [SOFT, { revents: ENDED, error: "ETIMEDOUT" }],
-    ends: "EHOSTUNREACH",
   },
   {
     title: "two soft errors, of which the last one counts",
     wakes: [
       SOFT,
       { revents: ["POLLERR"], error: "ENETUNREACH", queued: 1 },
-      { revents: ENDED, error: "ETIMEDOUT" },
+      failed("ETIMEDOUT"),
     ],
     ends: "ENETUNREACH",
   },
   {
-    title: "a soft error, then a hard one",
-    wakes: [SOFT, { revents: ENDED, error: "ECONNREFUSED" }],
-    ends: "ECONNREFUSED",
-  },
-  {
     title: "a soft error, then the end without a reason",
-    wakes: [SOFT, { revents: ENDED, peer: "ENOTCONN" }],
+    wakes: [SOFT, UNEXPLAINED],
     ends: "EHOSTUNREACH",
-  },
-  {
-    title: "the end without a reason",
-    wakes: [{ revents: ENDED, peer: "ENOTCONN" }],
-    ends: "ENOTCONN",
   },
   {
     title: "a reset between the handshake and the look, as BSD tells it",
@@ -1549,52 +1443,31 @@ const SCRIPTS: readonly Script[] = [
 
 /** A C library whose connect is under way, and ends as a script says. */
 function follow(
-  { wakes, abi: changes }: Script,
+  { wakes, abi: changes }: PollScript,
   first: ErrnoCode,
 ): Partial<Libc> {
   const { littleEndian, pollfd, errnos } = abi;
+  const scripted = scriptedSocket();
   let next = 0;
-  let now: Wake = { revents: [], peer: "ENOTCONN" };
-  let queued = 0;
   return {
+    ...scripted.fakes,
     abi: { ...abi, ...changes },
     connect: () => -errnos[first]!,
     poll(fds) {
       const wake = wakes[next++];
       assert(wake !== undefined, "poll was called more often than scripted");
-      assertEquals(queued, 0, "the queue of errors was not drained");
+      assertEquals(scripted.queued, 0, "the queue of errors was not drained");
       if (wake === 0) return 0;
       if (typeof wake === "string") return -errnos[wake]!;
-      now = wake;
-      queued = wake.queued ?? 0;
-      const mask = wake.revents.reduce((mask, name) => mask | abi[name], 0);
+      scripted.wake(wake);
       new DataView(fds.buffer, fds.byteOffset)
-        .setInt16(pollfd.revents, mask, littleEndian);
+        .setInt16(pollfd.revents, maskOf(wake.revents), littleEndian);
       return 1;
-    },
-    getsockopt(_fd, level, name, value) {
-      assertEquals([level, name], [abi.SOL_SOCKET, abi.SO_ERROR]);
-      if (now.unreadable !== undefined) return -errnos[now.unreadable]!;
-      const errno = now.error === undefined ? 0 : errnos[now.error]!;
-      new DataView(value.buffer, value.byteOffset)
-        .setInt32(0, errno, littleEndian);
-      // Reading it clears it.
-      const { error: _read, ...rest } = now;
-      now = rest;
-      return 0;
-    },
-    getpeername: () => now.peer === undefined ? 0 : -errnos[now.peer]!,
-    recvmsg(_fd, message, flags) {
-      assertEquals(flags & abi.MSG_DONTWAIT, abi.MSG_DONTWAIT);
-      if (queued === 0) return -errnos.EAGAIN!;
-      queued--;
-      fromErrorQueue(message);
-      return 0;
     },
   };
 }
 
-for (const script of SCRIPTS) {
+for (const script of POLL_SCRIPTS) {
   test(`Socket#connectSync() ends right: ${script.title}`, () => {
     for (
       const [first, timeout] of [
@@ -1610,7 +1483,7 @@ for (const script of SCRIPTS) {
         socket.connectSync(inet("127.0.0.1", 80), { timeout })
       );
       if (script.ends === "connected") assertEquals(result, undefined);
-      else assertErrno(result as ErrnoError, script.ends);
+      else assertErrno(result, script.ends);
       const { names } = watched;
       assertEquals(names.filter((name) => name === "connect").length, 1);
       assertEquals(
@@ -1687,7 +1560,7 @@ test("Socket#connectSync() connects again in the Unix-domain family", () => {
       socket.connectSync(unix("/none"), { timeout })
     );
     if (ends === "connected") assertEquals(result, undefined);
-    else assertErrno(result as ErrnoError, ends);
+    else assertErrno(result, ends);
     assertEquals(calls, answers.length);
     assertEquals(socket.nonblocking, false);
   }

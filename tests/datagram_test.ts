@@ -9,8 +9,6 @@ import { currentAbi, libc } from "../ffi/libc.ts";
 import {
   type Address,
   Errno,
-  type ErrnoCode,
-  ErrnoError,
   inet,
   inet6,
   type InetAddress,
@@ -18,6 +16,7 @@ import {
   type SocketFamily,
   unspecified,
 } from "../mod.ts";
+import { AGES, assertFails } from "./_assertions.ts";
 import {
   blackHole,
   canBlackHole,
@@ -26,14 +25,10 @@ import {
   listen,
   watchLibc,
 } from "./_fixtures.ts";
-import { canIpv6, needs, test } from "./_harness.ts";
+import { canIpv6, needs, onLinux, test } from "./_harness.ts";
 
 const abi = currentAbi();
 const system = libc();
-const onLinux = abi.os === "linux" ? null : "what Linux answers";
-
-/** Milliseconds that no test waits for, unless something is wrong. */
-const AGES = 60_000;
 
 /** The families whose loopback datagrams are tested. */
 const LOOPBACKS = [
@@ -70,13 +65,6 @@ function vacant(
 ): Address {
   using gone = datagrams(family, at as InetAddress);
   return gone.localAddress;
-}
-
-/** Runs what has to fail with an errno, and answers its error. */
-function assertFails(body: () => unknown, code: ErrnoCode): ErrnoError {
-  const error = assertThrows(body, ErrnoError);
-  assertInstanceOf(error, Errno[code], error.message);
-  return error;
 }
 
 for (const { family, at, skip } of LOOPBACKS) {

@@ -17,7 +17,6 @@ import {
   type EaiCode,
   Errno,
   type ErrnoCode,
-  ErrnoError,
   inet,
   inet6,
   type Inet6Address,
@@ -27,11 +26,20 @@ import {
   unix,
 } from "../mod.ts";
 import {
+  AGES,
+  assertErrno,
+  outcome,
+  pause,
+  refusal,
+  SHORT,
+} from "./_assertions.ts";
+import {
   blackHole,
   bound,
   canBlackHole,
   canIsolate,
   fakeResolver,
+  freePort,
   inChild,
   listen,
   tempFolder,
@@ -39,41 +47,14 @@ import {
   watchLibc,
 } from "./_fixtures.ts";
 import { unemulated } from "./_emulation.ts";
-import { canIpv6, hasCommand, needs, test } from "./_harness.ts";
+import { canIpv6, hasCommand, needs, onLinux, test } from "./_harness.ts";
+import { FILES_ONLY } from "./_networks.ts";
 
 const abi = currentAbi();
 /** The system's C library, for fakes that pass some calls on. */
 const system = libc();
-const onLinux = abi.os === "linux" ? null : "what Linux answers";
-
-/** Milliseconds that no test waits for, unless something is wrong. */
-const AGES = 60_000;
-/** Milliseconds of a deadline that is meant to pass. */
-const SHORT = 60;
 
 type IpAddress = InetAddress | Inet6Address;
-
-/** What a promise comes to. */
-function outcome(promise: Promise<unknown>): Promise<unknown> {
-  return promise.catch((error) => error);
-}
-
-/** Waits for what has to fail, and answers its error. */
-async function refusal(promise: Promise<unknown>): Promise<ErrnoError> {
-  const result = await outcome(promise);
-  assertInstanceOf(result, ErrnoError, `nothing was thrown: ${result}`);
-  return result;
-}
-
-function assertErrno(error: unknown, code: ErrnoCode): void {
-  assertInstanceOf(error, ErrnoError, String(error));
-  assertEquals(error.code, code, error.message);
-  assertInstanceOf(error, Errno[code]);
-}
-
-function pause(milliseconds: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, milliseconds));
-}
 
 /** The parts of a C library that resolve every name to these addresses, off the thread and after a while. */
 function resolver(
@@ -761,16 +742,6 @@ test(
   },
 );
 
-/** Files alone answer for names: no resolver is ever asked. */
-const FILES_ONLY = `
-mount -t tmpfs none /mnt
-echo "hosts: files" > /mnt/nsswitch
-printf "127.0.0.1 one.test\\n127.0.0.2 two.test\\n127.0.0.3 two.test\\n" > /mnt/hosts
-printf "fd00::1 six.test\\n127.0.0.1 six.test\\n" >> /mnt/hosts
-mount --bind /mnt/nsswitch /etc/nsswitch.conf
-mount --bind /mnt/hosts /etc/hosts
-`;
-
 for (const way of ["getaddrinfo", "node:dns"] as const) {
   test(`connect() resolves names by ${way}`, async () => {
     const result = await inChild(
@@ -946,11 +917,5 @@ test("connect() rejects where it would throw", async () => {
   await assertRejects(() => promises[1]!, RangeError);
   assertEquals(await outcome(promises[2]!), "now");
 });
-
-/** A port that was free a moment ago. */
-function freePort(): number {
-  using peer = bound();
-  return peer.address.port;
-}
 
 declare function gc(): void;

@@ -12,7 +12,7 @@ import { chmodSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
 import { type Abi, abiFor, type ErrnoCode, type Os } from "../ffi/abi.ts";
-import { currentAbi, type Libc } from "../ffi/libc.ts";
+import type { Libc } from "../ffi/libc.ts";
 import {
   connect,
   connectSync,
@@ -25,6 +25,7 @@ import {
   unix,
 } from "../mod.ts";
 import { CATALOG } from "../src/catalog.ts";
+import { outcome } from "./_assertions.ts";
 import {
   blackHole,
   bound,
@@ -38,9 +39,9 @@ import {
   traced,
   watchLibc,
 } from "./_fixtures.ts";
-import { hasCommand, isRoot, needs, test } from "./_harness.ts";
+import { hasCommand, isRoot, needs, onLinux, test } from "./_harness.ts";
+import { FIREWALL, REJECTED, ROUTES } from "./_networks.ts";
 
-const onLinux = currentAbi().os === "linux" ? null : "what Linux answers";
 const CODES = Object.keys(CATALOG) as ErrnoCode[];
 const LIBC = import.meta.resolve("../ffi/libc.ts");
 
@@ -305,13 +306,6 @@ function check(rows: readonly Row[], answers: readonly Answer[]): void {
 
 // Provoked -----------------------------------------------------------------------
 
-const NETWORK = `
-ip route add unreachable 10.1.0.0/16
-ip route add blackhole 10.2.0.0/16
-ip route add prohibit 10.3.0.0/16
-ip route add throw 10.4.0.0/16
-`;
-
 /** By type and code. What is not here says EHOSTUNREACH or nothing. */
 const ICMP: readonly (readonly [string, ErrnoCode])[] = [
   ["3.0", "ENETUNREACH"],
@@ -393,36 +387,20 @@ test(
   "connect(2) fails in a network as its routes and messages have it",
   async () => {
     await Promise.all([NETWORK_ROWS, PATIENCE_ROWS].map(async (rows) => {
-      const namespace = NETWORK;
+      const place = { namespace: ROUTES };
       check(
         rows,
-        await inChild({ namespace }, everyWay, [...rows], LIBC, `${forge}`),
+        await inChild(place, everyWay, [...rows], LIBC, `${forge}`),
       );
     }));
   },
   { skip: needs(canIsolate(), onLinux) },
 );
 
-const FIREWALL = `
+/** To IPv6 what {@linkcode FIREWALL} is to IPv4. */
+const FIREWALL6 = `
 for i in 1 2 3 4 5 6; do ip addr add fd00::$i/128 dev lo nodad; done
 nft -f - <<END
-table ip t {
-  chain i {
-    type filter hook input priority 0
-    ip daddr 127.0.1.1 tcp dport 80 reject with icmp type net-unreachable
-    ip daddr 127.0.1.2 tcp dport 80 reject with icmp type host-unreachable
-    ip daddr 127.0.1.3 tcp dport 80 reject with icmp type prot-unreachable
-    ip daddr 127.0.1.4 tcp dport 80 reject with icmp type port-unreachable
-    ip daddr 127.0.1.5 tcp dport 80 reject with icmp type net-prohibited
-    ip daddr 127.0.1.6 tcp dport 80 reject with icmp type host-prohibited
-    ip daddr 127.0.1.7 tcp dport 80 reject with icmp type admin-prohibited
-    ip daddr 127.0.1.8 tcp dport 80 reject with tcp reset
-  }
-  chain o {
-    type filter hook output priority 0
-    ip daddr 127.0.2.1 drop
-  }
-}
 table ip6 t {
   chain i {
     type filter hook input priority 0
@@ -437,15 +415,8 @@ table ip6 t {
 END
 `;
 
-const REJECTED: readonly (readonly [string, ErrnoCode])[] = [
-  ["127.0.1.1", "ENETUNREACH"],
-  ["127.0.1.2", "EHOSTUNREACH"],
-  ["127.0.1.3", "ENOPROTOOPT"],
-  ["127.0.1.4", "ECONNREFUSED"],
-  ["127.0.1.5", "ENETUNREACH"],
-  ["127.0.1.6", "EHOSTUNREACH"],
-  ["127.0.1.7", "EHOSTUNREACH"],
-  ["127.0.1.8", "ECONNREFUSED"],
+const ALL_REJECTED: readonly (readonly [string, ErrnoCode])[] = [
+  ...REJECTED,
   ["fd00::1", "ENETUNREACH"],
   ["fd00::2", "EACCES"],
   ["fd00::3", "EHOSTUNREACH"],
@@ -457,12 +428,10 @@ const REJECTED: readonly (readonly [string, ErrnoCode])[] = [
 test(
   "connect(2) fails as a firewall's reject has it, for each type",
   async () => {
-    const hosts = REJECTED.map(([host]) => host);
+    const hosts = ALL_REJECTED.map(([host]) => host);
     const [sync, async] = await inChild(
-      { namespace: FIREWALL },
-      async ({ connect, inet, inet6, ErrnoError, Socket }, hosts) => {
-        const verdict = (error: unknown): string =>
-          error instanceof ErrnoError ? error.code : `${error}`;
+      { namespace: `${FIREWALL}${FIREWALL6}` },
+      async ({ connect, inet, inet6, Socket, verdict }, hosts) => {
         const pending = Promise.all(
           hosts.map((hostname) =>
             connect({ hostname, port: 80 }).then(() => "connected", verdict)
@@ -490,7 +459,7 @@ test(
       },
       hosts,
     );
-    const codes = REJECTED.map(([, code]) => code);
+    const codes = ALL_REJECTED.map(([, code]) => code);
     assertEquals<unknown>({ sync, async }, { sync: codes, async: codes });
   },
   { skip: needs(canIsolate(), hasCommand("nft"), onLinux) },
@@ -513,7 +482,7 @@ test(
               : error.code;
           }
         };
-        const hostname = "127.0.2.1";
+        const hostname = "127.0.4.1";
         using socket = Socket.open({ type: "dgram" });
         return [
           verdict(() => socket.connectSync(inet(hostname, 80))),
@@ -565,14 +534,9 @@ test("connect(2) fails with EACCES where another user may not go", async () => {
   using _hidden = listen({ at: unix(join(closed, "s")) });
   const codes = await inChild(
     {},
-    async (
-      { becomeNobody, connect, connectSync, ErrnoError, ...api },
-      paths,
-    ) => {
+    async ({ becomeNobody, connect, connectSync, verdict, ...api }, paths) => {
       becomeNobody();
       const { errnoName, Socket, unix } = api;
-      const verdict = (error: unknown): string =>
-        error instanceof ErrnoError ? error.code : `${error}`;
       const codes: string[] = [];
       for (const path of paths) {
         using socket = Socket.open({ family: "unix" });
@@ -597,9 +561,7 @@ test(
   async () => {
     const codes = await inChild(
       { command: ["prlimit", "--nofile=100:100"] },
-      async ({ connect, connectSync, ErrnoError, Socket }) => {
-        const verdict = (error: unknown): string =>
-          error instanceof ErrnoError ? error.code : `${error}`;
+      async ({ connect, connectSync, Socket, verdict }) => {
         const codes: string[] = [];
         const sockets: Disposable[] = [];
         try {
@@ -787,7 +749,7 @@ for (const abi of TABLES) {
         () => waiting.connect(address),
       ];
       for (const call of calls) {
-        const error = await outcome(call);
+        const error = await outcome(Promise.try(call));
         assert(error instanceof ErrnoError, `${abi.os} ${code}: ${error}`);
         assertEquals(error.code, name, abi.os);
         assertEquals(error.errno, errno, `${abi.os} ${code}`);
@@ -796,14 +758,6 @@ for (const abi of TABLES) {
       }
     }
   });
-}
-
-async function outcome(call: () => unknown): Promise<unknown> {
-  try {
-    return await call();
-  } catch (error) {
-    return error;
-  }
 }
 
 // The table ----------------------------------------------------------------------

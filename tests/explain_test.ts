@@ -13,7 +13,7 @@ import { currentAbi, libc, useLibc } from "../ffi/libc.ts";
 import {
   connectSync,
   Errno,
-  ErrnoError,
+  type ErrnoError,
   type ErrnoFacts,
   inet,
   unix,
@@ -22,6 +22,7 @@ import { CATALOG } from "../src/catalog.ts";
 import { ERRNOS, explain } from "../src/errno.ts";
 import { errnoErrorFor } from "../src/errors.ts";
 import { evidenceFor } from "../src/evidence.ts";
+import { refusal } from "./_assertions.ts";
 import { runtime } from "./_emulation.ts";
 import {
   blackHole,
@@ -31,15 +32,9 @@ import {
   listen,
   tempFolder,
 } from "./_fixtures.ts";
-import { hasCommand, isRoot, needs, on, test } from "./_harness.ts";
+import { hasCommand, isRoot, needs, on, onLinux, test } from "./_harness.ts";
 
-const onLinux = currentAbi().os === "linux" ? null : "what Linux tells";
 const SYSTEMS = Object.keys(ERRNOS) as Os[];
-
-/** Runs what has to fail, and answers its error. */
-function refusal(body: () => unknown): ErrnoError {
-  return assertThrows(body, ErrnoError);
-}
 
 /** The error of a call that the kernel is made to answer so. */
 function failure(code: ErrnoCode, address?: string): ErrnoError {

@@ -12,7 +12,6 @@ import {
   connect,
   connectSync,
   Errno,
-  type ErrnoCode,
   ErrnoError,
   inet,
   inet6,
@@ -22,22 +21,12 @@ import {
   Socket,
   vsock,
 } from "../mod.ts";
+import { AGES, assertFails } from "./_assertions.ts";
 import { bound, canIsolate, inChild, listen, watchLibc } from "./_fixtures.ts";
 import { unemulated } from "./_emulation.ts";
-import { canIpv6, needs, test } from "./_harness.ts";
+import { canIpv6, needs, onLinux, test } from "./_harness.ts";
 
 const abi = currentAbi();
-const onLinux = abi.os === "linux" ? null : "what Linux answers";
-
-/** Milliseconds that no test waits for, unless something is wrong. */
-const AGES = 60_000;
-
-/** Runs what has to fail with an errno, and answers its error. */
-function assertFails(body: () => unknown, code: ErrnoCode): ErrnoError {
-  const error = assertThrows(body, ErrnoError);
-  assertInstanceOf(error, Errno[code], error.message);
-  return error;
-}
 
 // IPv6
 

@@ -21,15 +21,13 @@ import {
   Socket,
   unix,
 } from "../mod.ts";
+import { AGES } from "./_assertions.ts";
 import { bound, listen, tempFolder } from "./_fixtures.ts";
 import { hasCommand, needs, on, test } from "./_harness.ts";
 
 /** Where streams of `node:net` are made of descriptors. */
 const adopts = on("deno", "node");
 const onBun = on("bun");
-
-/** Milliseconds that no test waits for, unless something is wrong. */
-const AGES = 60_000;
 
 /** A server while a body runs. */
 async function serve<S extends net.Server>(

@@ -11,6 +11,7 @@ import {
   useLibc,
 } from "../ffi/libc.ts";
 import { connect, ErrnoError, type InetAddress } from "../mod.ts";
+import { pause } from "./_assertions.ts";
 import {
   blackHole,
   bound,
@@ -61,10 +62,6 @@ function randomizer(seed: number): (below: number) => number {
     state = (Math.imul(state, 1_103_515_245) + 12_345) >>> 0;
     return (state >>> 8) % below;
   };
-}
-
-function pause(milliseconds: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, milliseconds));
 }
 
 /** One connect of any kind: a third is aborted, a third has little time, a third has neither. */

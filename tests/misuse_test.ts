@@ -15,42 +15,14 @@ import {
   inet,
   Socket,
 } from "../mod.ts";
-import { blackHole, canBlackHole, listen, watchLibc } from "./_fixtures.ts";
+import { AGES, turns } from "./_assertions.ts";
+import { blackHole, canBlackHole, pair, watchLibc } from "./_fixtures.ts";
 import { test } from "./_harness.ts";
 
 // What every method answers after close() is in socket_test.ts, which knows all
 // of them. Each test here runs inside the count of descriptors.
 
 const abi = currentAbi();
-
-/** Milliseconds that no test waits for, unless something is wrong. */
-const AGES = 60_000;
-
-interface Pair extends Disposable {
-  readonly near: Socket;
-  readonly far: Socket;
-}
-
-/** Two ends of a TCP connection. */
-function pair(): Pair {
-  using listener = listen();
-  const near = Socket.open();
-  near.connectSync(listener.address);
-  const far = listener.accept();
-  return {
-    near,
-    far,
-    [Symbol.dispose]() {
-      near.close();
-      far.close();
-    },
-  };
-}
-
-/** A few turns of the event loop. */
-function turns(milliseconds = 5): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, milliseconds));
-}
 
 /** Fills a connection until there is no more room. */
 function fill(socket: Socket): void {

@@ -26,6 +26,7 @@ import {
   type TcpInfo,
   tcpInfo,
 } from "../src/options.ts";
+import { pause } from "./_assertions.ts";
 import { listen } from "./_fixtures.ts";
 import { unemulated } from "./_emulation.ts";
 import { canIpv6, isRoot, needs, test } from "./_harness.ts";
@@ -322,7 +323,7 @@ test(
     const end = performance.now() + 10_000;
     let info: TcpInfo;
     do {
-      await new Promise((resolve) => setTimeout(resolve, 50));
+      await pause(50);
       info = tcpInfo(c, socket.fd);
     } while (info.totalRetransmits === 0 && performance.now() < end);
     assertEquals(info.state, "SYN_SENT");

@@ -20,6 +20,7 @@ import {
   waitFor,
   watch,
 } from "../src/reactor.ts";
+import { pause } from "./_assertions.ts";
 import { inChild, tempFolder, watchLibc } from "./_fixtures.ts";
 import { test } from "./_harness.ts";
 
@@ -109,10 +110,6 @@ function pairs(count: number): Pair[] & Disposable {
       for (const one of all) one[Symbol.dispose]();
     },
   });
-}
-
-function pause(milliseconds: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, milliseconds));
 }
 
 /** Waits without end, and hands on what is told. */

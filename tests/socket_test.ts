@@ -29,57 +29,22 @@ import {
   unspecified,
   vsock,
 } from "../mod.ts";
+import { AGES, assertFails, outcome } from "./_assertions.ts";
 import {
   blackHole,
   bound,
   canBlackHole,
   inChild,
   listen,
+  pair,
   tempFolder,
   watchLibc,
 } from "./_fixtures.ts";
 import { unemulated } from "./_emulation.ts";
-import { canIpv6, isRoot, needs, on, test } from "./_harness.ts";
+import { canIpv6, isRoot, needs, on, onLinux, test } from "./_harness.ts";
 
 const abi = currentAbi();
 const system = libc();
-const onLinux = abi.os === "linux" ? null : "what Linux answers";
-
-/** Milliseconds that no test waits for, unless something is wrong. */
-const AGES = 60_000;
-
-function outcome(body: () => unknown): unknown {
-  try {
-    return body();
-  } catch (error) {
-    return error;
-  }
-}
-
-/** Runs what has to fail with an errno, and answers its error. */
-function assertFails(body: () => unknown, code: ErrnoCode): ErrnoError {
-  const error = outcome(body);
-  assertInstanceOf(error, ErrnoError, `nothing was thrown: ${error}`);
-  assertEquals(error.code, code, error.message);
-  assertInstanceOf(error, Errno[code]);
-  return error;
-}
-
-/** Two ends of a TCP connection. */
-function pair(): Disposable & { near: Socket; far: Socket } {
-  using listener = listen();
-  const near = Socket.open();
-  near.connectSync(listener.address);
-  const far = listener.accept();
-  return {
-    near,
-    far,
-    [Symbol.dispose]() {
-      near.close();
-      far.close();
-    },
-  };
-}
 
 function isCloseOnExec(fd: number): boolean {
   const flags = system.fcntl(fd, abi.F_GETFD, 0);

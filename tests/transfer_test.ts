@@ -14,7 +14,6 @@ import {
   type Address,
   connect,
   Errno,
-  type ErrnoCode,
   ErrnoError,
   inet,
   inet6,
@@ -25,42 +24,21 @@ import {
   type SocketFamily,
   unix,
 } from "../mod.ts";
+import { AGES, assertFails, turns } from "./_assertions.ts";
 import {
   inChild,
   listen,
+  type Pair,
+  pair,
+  pairOf,
   type PeerOptions,
   tempFolder,
   watchLibc,
 } from "./_fixtures.ts";
-import { canIpv6, needs, on, test } from "./_harness.ts";
+import { canIpv6, needs, on, onLinux, test } from "./_harness.ts";
 
 const abi = currentAbi();
 const system = libc();
-const onLinux = abi.os === "linux" ? null : "what Linux answers";
-
-/** Milliseconds that no test waits for, unless something is wrong. */
-const AGES = 60_000;
-
-interface Pair extends Disposable {
-  readonly near: Socket;
-  readonly far: Socket;
-}
-
-/** Two ends of a TCP connection. */
-function pair(): Pair {
-  using listener = listen();
-  const near = Socket.open();
-  near.connectSync(listener.address);
-  const far = listener.accept();
-  return {
-    near,
-    far,
-    [Symbol.dispose]() {
-      near.close();
-      far.close();
-    },
-  };
-}
 
 /** Two datagram sockets, each with an address. */
 function datagrams(): Pair {
@@ -69,28 +47,11 @@ function datagrams(): Pair {
     socket.bind(inet("127.0.0.1", 0));
     return socket;
   }) as [Socket, Socket];
-  return {
-    near,
-    far,
-    [Symbol.dispose]() {
-      near.close();
-      far.close();
-    },
-  };
+  return pairOf(near, far);
 }
 
 function bytes(...values: number[]): Uint8Array {
   return Uint8Array.from(values);
-}
-
-/** Waits for what has to fail with an errno, and answers its error. */
-async function assertFails(
-  work: Promise<unknown>,
-  code: ErrnoCode,
-): Promise<ErrnoError> {
-  const error = await assertRejects(() => work, ErrnoError);
-  assertInstanceOf(error, Errno[code], error.message);
-  return error;
 }
 
 /** Milliseconds by which a delayed acknowledgement has come, on any system. */
@@ -112,11 +73,6 @@ function fill(socket: Socket): number {
     // acknowledges it; nothing comes in meanwhile.
     socket.poll("POLLIN", ACKNOWLEDGED);
   }
-}
-
-/** A few turns of the event loop. */
-function turns(milliseconds = 5): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, milliseconds));
 }
 
 // send and recv

@@ -1,9 +1,4 @@
-import {
-  assert,
-  assertEquals,
-  assertInstanceOf,
-  assertThrows,
-} from "@std/assert";
+import { assert, assertEquals, assertInstanceOf } from "@std/assert";
 import { existsSync, symlinkSync, unlinkSync, writeFileSync } from "node:fs";
 import { join, relative } from "node:path";
 import process from "node:process";
@@ -13,12 +8,11 @@ import {
   connect,
   connectSync,
   Errno,
-  type ErrnoCode,
-  ErrnoError,
   Socket,
   unix,
   type UnixAddress,
 } from "../mod.ts";
+import { AGES, assertFails } from "./_assertions.ts";
 import {
   blackHole,
   bound,
@@ -26,10 +20,9 @@ import {
   listen,
   tempFolder,
 } from "./_fixtures.ts";
-import { test } from "./_harness.ts";
+import { onLinux, test } from "./_harness.ts";
 
 const abi = currentAbi();
-const onLinux = abi.os === "linux" ? null : "what Linux answers";
 const hasAbstract = abi.abstractUnix
   ? null
   : `${abi.os} has no names outside the file system`;
@@ -55,18 +48,8 @@ const PLACES = [
   },
 ] as const;
 
-/** Longer than any other test waits. */
-const AGES = 60_000;
-
 function open(type: Kind, nonblocking = false): Socket {
   return Socket.open({ family: "unix", type, nonblocking });
-}
-
-/** Runs what has to fail with an errno, and answers its error. */
-function assertFails(body: () => unknown, code: ErrnoCode): ErrnoError {
-  const error = assertThrows(body, ErrnoError);
-  assertInstanceOf(error, Errno[code], error.message);
-  return error;
 }
 
 function bytes(...values: number[]): Uint8Array {
