@@ -7,7 +7,13 @@
  * @module
  */
 import { spawn, spawnSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import {
+  chmodSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
@@ -30,11 +36,12 @@ import {
   inet,
   type Inet6Address,
   type InetAddress,
+  unix,
 } from "../src/address.ts";
 import { ErrnoError } from "../src/errors.ts";
 import { Socket } from "../src/socket.ts";
 import { runtime } from "./_emulation.ts";
-import { hasCommand, isRoot, needs } from "./_harness.ts";
+import { canIpv6, hasCommand, isRoot, needs } from "./_harness.ts";
 
 /** Milliseconds after which a peer or a child that does nothing counts as stuck. */
 const PATIENCE = 30_000;
@@ -203,6 +210,18 @@ export function tempFolder(): Disposable & { path: string } {
   };
 }
 
+/** Listeners that nobody but their owner reaches: one by its own rights, one by its folder's. */
+export function lockedSockets(): Disposable & { paths: readonly string[] } {
+  using made = new DisposableStack();
+  const { path } = made.use(tempFolder());
+  chmodSync(path, 0o755);
+  const closed = join(path, "closed");
+  mkdirSync(closed, { mode: 0o700 });
+  const paths = [join(path, "locked"), join(closed, "s")];
+  for (const path of paths) made.use(listen({ at: unix(path) }));
+  return Object.assign(made.move(), { paths });
+}
+
 /** A call of the C library: its name, and what it was given. */
 export interface Call {
   readonly name: string;
@@ -215,6 +234,8 @@ export interface Watched extends Disposable {
   readonly calls: readonly Call[];
   /** The names of the calls, those that only asked for descriptor flags left out. */
   readonly names: readonly string[];
+  /** How often a function was called. */
+  count(name: keyof Libc): number;
 }
 
 /** Watches every call of the C library until disposed, and puts those of `fakes` in the place of the system's. */
@@ -235,6 +256,9 @@ export function watchLibc(fakes: Partial<Libc> = {}): Watched {
     get names() {
       return calls.map(({ name }) => name);
     },
+    count(name) {
+      return calls.filter((call) => call.name === name).length;
+    },
     [Symbol.dispose]() {
       use[Symbol.dispose]();
     },
@@ -249,6 +273,33 @@ export function fromErrorQueue(message: Uint8Array): void {
   new DataView(message.buffer, message.byteOffset)
     .setInt32(msghdr.flags, MSG_ERRQUEUE, littleEndian);
 }
+
+/** What a system does that has no IPv6, and one whose IPv6 is switched off. */
+export const WITHOUT_IPV6: readonly Partial<Libc>[] = [
+  {
+    socket: (domain, type, protocol) =>
+      domain === abi.AF_INET6
+        ? -abi.errnos.EAFNOSUPPORT!
+        : real.socket(domain, type, protocol),
+  },
+  {
+    bind: (fd, address, length) =>
+      length === abi.sockaddrIn6.size
+        ? -abi.errnos.EADDRNOTAVAIL!
+        : real.bind(fd, address, length),
+  },
+];
+
+/** Ways to connect that leave the choice of the local port to the system. */
+export const UNBOUND: readonly Readonly<Record<string, unknown>>[] = [
+  {},
+  { timeout: PATIENCE },
+  { localAddress: "127.0.0.1" },
+  { localPort: 0 },
+  { onSocket: (socket: Socket) => socket.bind(LOOPBACK) },
+  { hostname: "localhost", family: "inet" },
+  ...canIpv6() === null ? [{ hostname: "::1" }] : [],
+];
 
 /** The parts of a C library that resolve every name to these addresses. */
 export function fakeResolver(

@@ -592,7 +592,7 @@ test(
     const pending = sockets.map((socket) =>
       outcome(socket.connect(peer.address))
     );
-    const begun = watched.names.filter((name) => name === "connect").length;
+    const begun = watched.count("connect");
     assertLess(begun, sockets.length);
     for (const socket of sockets) socket.close();
     for (const [i, result] of (await Promise.all(pending)).entries()) {
@@ -666,12 +666,9 @@ test("Socket#connect() heeds a signal that is aborted just after its wake-up", a
   kernel.go();
   wake(1);
   queueMicrotask(() => controller.abort("late"));
-  const parks = watched.names.filter((name) => name === "pollAsync").length;
+  const parks = watched.count("pollAsync");
   assertEquals(await pending, "late");
-  assertLessOrEqual(
-    watched.names.filter((name) => name === "pollAsync").length,
-    parks + 1,
-  );
+  assertLessOrEqual(watched.count("pollAsync"), parks + 1);
   wake(1);
 });
 
@@ -857,9 +854,7 @@ for (const poll of [false, true]) {
               attempt("127.0.3.1", 80, 1500),
               ...hosts.map((host) => attempt(host, 80, 30_000)),
             ]);
-            const looks = watched.names.filter((name) =>
-              name === "pollAsync"
-            ).length;
+            const looks = watched.count("pollAsync");
             return { answers, passed: passed!, soft: soft!, looks };
           },
           REJECTED.map(([host]) => host),

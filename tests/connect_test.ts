@@ -47,7 +47,9 @@ import {
   listen,
   tempFolder,
   traced,
+  UNBOUND,
   watchLibc,
+  WITHOUT_IPV6,
 } from "./_fixtures.ts";
 import { unemulated } from "./_emulation.ts";
 import {
@@ -920,13 +922,9 @@ test("connectSync() makes one error of all addresses' failures", () => {
       assertStringIncludes(error.message, `all ${answers.length} addresses`);
     }
     assertEquals(attempts, answers.length);
-    const opened = watched.names.filter((name) => name === "socket").length;
-    const closed = watched.names.filter((name) => name === "close").length;
-    assertEquals([opened, closed], [attempts, attempts]);
-    assertEquals(
-      watched.names.filter((name) => name === "freeaddrinfo").length,
-      1,
-    );
+    assertEquals(watched.count("socket"), attempts);
+    assertEquals(watched.count("close"), attempts);
+    assertEquals(watched.count("freeaddrinfo"), 1);
   }
 });
 
@@ -934,22 +932,7 @@ test("connectSync() goes on where one address has no socket", () => {
   using listener = listen();
   const { port } = listener.address;
   const addresses = [inet6("::1", port), listener.address];
-  const kinds: Partial<Libc>[] = [
-    // A system without IPv6, and one whose IPv6 is switched off.
-    {
-      socket: (domain, type, protocol) =>
-        domain === abi.AF_INET6
-          ? -abi.errnos.EAFNOSUPPORT!
-          : system.socket(domain, type, protocol),
-    },
-    {
-      bind: (fd, address, length) =>
-        length === addresses[0]!.toBytes().length
-          ? -abi.errnos.EADDRNOTAVAIL!
-          : system.bind(fd, address, length),
-    },
-  ];
-  for (const kind of kinds) {
+  for (const kind of WITHOUT_IPV6) {
     using _watched = watchLibc({ ...fakeResolver(addresses), ...kind });
     using socket = connectSync({
       hostname: "both.test",
@@ -1275,19 +1258,9 @@ test("connectSync() meets itself where the caller asked for that port", () => {
   assert(socket.remoteAddress!.equals(socket.localAddress));
 }, { skip: onLinux });
 
-/** Ways to connect that leave the choice of the port to the system. */
-const UNBOUND: readonly Record<string, unknown>[] = [
-  {},
-  { timeout: AGES },
-  { localAddress: "127.0.0.1" },
-  { localPort: 0 },
-  { onSocket: (socket: Socket) => socket.bind(inet("127.0.0.1", 0)) },
-  { hostname: "::1" },
-];
-
 test("connectSync() hands out no socket that met itself", () => {
   const objections: string[] = [];
-  for (const options of canIpv6() === null ? UNBOUND : UNBOUND.slice(0, -1)) {
+  for (const options of UNBOUND) {
     const port = freePort();
     using watched = watchLibc();
     const result = outcome(() =>
@@ -1304,10 +1277,7 @@ test("connectSync() hands out no socket that met itself", () => {
       result.setOption("linger", 0);
       result.close();
     }
-    const { names } = watched;
-    const opened = names.filter((name) => name === "socket").length;
-    const closed = names.filter((name) => name === "close").length;
-    assertEquals(opened, closed);
+    assertEquals(watched.count("socket"), watched.count("close"));
     const fits = result instanceof Errno.ECONNREFUSED &&
       result.message.includes("connected to itself");
     if (!fits) objections.push(`${Object.keys(options)}: ${result}`);
@@ -1484,12 +1454,8 @@ for (const script of POLL_SCRIPTS) {
       );
       if (script.ends === "connected") assertEquals(result, undefined);
       else assertErrno(result, script.ends);
-      const { names } = watched;
-      assertEquals(names.filter((name) => name === "connect").length, 1);
-      assertEquals(
-        names.filter((name) => name === "poll").length,
-        script.wakes.length,
-      );
+      assertEquals(watched.count("connect"), 1);
+      assertEquals(watched.count("poll"), script.wakes.length);
       assertEquals(socket.nonblocking, false);
     }
   });
@@ -1631,8 +1597,7 @@ test("connectSync() closes the socket whichever call fails", () => {
     assertErrno(error, code);
     assertEquals(error.syscall, call);
     const opened = call === "socket" ? 0 : 1;
-    const { names } = watched;
-    assertEquals(names.filter((name) => name === "close").length, opened, call);
+    assertEquals(watched.count("close"), opened, call);
   }
 });
 
@@ -1643,7 +1608,7 @@ test("connectSync() closes the socket when reading its addresses fails", () => {
     using watched = watchLibc({ [call]: () => -abi.errnos.ENOBUFS! });
     const result = outcome(() => connectSync({ port, timeout: AGES }));
     if (result instanceof Socket) result.close();
-    assertEquals(watched.names.filter((name) => name === "close").length, 1);
+    assertEquals(watched.count("close"), 1);
   }
 });
 

@@ -8,7 +8,7 @@
  * @module
  */
 import { assert, assertEquals } from "@std/assert";
-import { chmodSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
+import { symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
 import { type Abi, abiFor, type ErrnoCode, type Os } from "../ffi/abi.ts";
@@ -34,13 +34,19 @@ import {
   canTrace,
   type ChildApi,
   inChild,
-  listen,
+  lockedSockets,
   tempFolder,
   traced,
   watchLibc,
 } from "./_fixtures.ts";
 import { hasCommand, isRoot, needs, onLinux, test } from "./_harness.ts";
-import { FIREWALL, REJECTED, ROUTES } from "./_networks.ts";
+import {
+  FIREWALL,
+  FIREWALL6,
+  REJECTED,
+  REJECTED6,
+  ROUTES,
+} from "./_networks.ts";
 
 const CODES = Object.keys(CATALOG) as ErrnoCode[];
 const LIBC = import.meta.resolve("../ffi/libc.ts");
@@ -397,40 +403,13 @@ test(
   { skip: needs(canIsolate(), onLinux) },
 );
 
-/** To IPv6 what {@linkcode FIREWALL} is to IPv4. */
-const FIREWALL6 = `
-for i in 1 2 3 4 5 6; do ip addr add fd00::$i/128 dev lo nodad; done
-nft -f - <<END
-table ip6 t {
-  chain i {
-    type filter hook input priority 0
-    ip6 daddr fd00::1 tcp dport 80 reject with icmpv6 type no-route
-    ip6 daddr fd00::2 tcp dport 80 reject with icmpv6 type admin-prohibited
-    ip6 daddr fd00::3 tcp dport 80 reject with icmpv6 type addr-unreachable
-    ip6 daddr fd00::4 tcp dport 80 reject with icmpv6 type port-unreachable
-    ip6 daddr fd00::5 tcp dport 80 reject with icmpv6 type policy-fail
-    ip6 daddr fd00::6 tcp dport 80 reject with icmpv6 type reject-route
-  }
-}
-END
-`;
-
-const ALL_REJECTED: readonly (readonly [string, ErrnoCode])[] = [
-  ...REJECTED,
-  ["fd00::1", "ENETUNREACH"],
-  ["fd00::2", "EACCES"],
-  ["fd00::3", "EHOSTUNREACH"],
-  ["fd00::4", "ECONNREFUSED"],
-  ["fd00::5", "EACCES"],
-  ["fd00::6", "EACCES"],
-];
-
 test(
   "connect(2) fails as a firewall's reject has it, for each type",
   async () => {
-    const hosts = ALL_REJECTED.map(([host]) => host);
+    const rejected = [...REJECTED, ...REJECTED6];
+    const hosts = rejected.map(([host]) => host);
     const [sync, async] = await inChild(
-      { namespace: `${FIREWALL}${FIREWALL6}` },
+      { namespace: FIREWALL + FIREWALL6 },
       async ({ connect, inet, inet6, Socket, verdict }, hosts) => {
         const pending = Promise.all(
           hosts.map((hostname) =>
@@ -459,7 +438,7 @@ test(
       },
       hosts,
     );
-    const codes = ALL_REJECTED.map(([, code]) => code);
+    const codes = rejected.map(([, code]) => code);
     assertEquals<unknown>({ sync, async }, { sync: codes, async: codes });
   },
   { skip: needs(canIsolate(), hasCommand("nft"), onLinux) },
@@ -525,13 +504,7 @@ test("connect(2) fails as the file system has it", async () => {
 }, { skip: onLinux ?? canBlackHole() });
 
 test("connect(2) fails with EACCES where another user may not go", async () => {
-  using folder = tempFolder();
-  chmodSync(folder.path, 0o755);
-  const closed = join(folder.path, "closed");
-  mkdirSync(closed, { mode: 0o700 });
-  const locked = join(folder.path, "locked");
-  using _locked = listen({ at: unix(locked) });
-  using _hidden = listen({ at: unix(join(closed, "s")) });
+  using locked = lockedSockets();
   const codes = await inChild(
     {},
     async ({ becomeNobody, connect, connectSync, verdict, ...api }, paths) => {
@@ -551,7 +524,7 @@ test("connect(2) fails with EACCES where another user may not go", async () => {
       }
       return codes;
     },
-    [locked, join(closed, "s")],
+    locked.paths,
   );
   assertEquals(codes, new Array(6).fill("EACCES"));
 }, { skip: isRoot() });

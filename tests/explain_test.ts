@@ -5,7 +5,7 @@ import {
   assertStringIncludes,
   assertThrows,
 } from "@std/assert";
-import { chmodSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
+import { mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { inspect } from "node:util";
 import type { ErrnoCode, Os } from "../ffi/abi.ts";
@@ -30,6 +30,7 @@ import {
   canIsolate,
   inChild,
   listen,
+  lockedSockets,
   tempFolder,
 } from "./_fixtures.ts";
 import { hasCommand, isRoot, needs, on, onLinux, test } from "./_harness.ts";
@@ -239,12 +240,7 @@ test("explain() finds the part of a path that is in the way", () => {
 }, { skip: onLinux });
 
 test("explain() finds what a user may not do with a path", async () => {
-  using folder = tempFolder();
-  chmodSync(folder.path, 0o755);
-  const closed = join(folder.path, "closed");
-  mkdirSync(closed, { mode: 0o700 });
-  const locked = join(folder.path, "locked");
-  using _locked = listen({ at: unix(locked) });
+  using locked = lockedSockets();
   const found = await inChild(
     {},
     ({ becomeNobody, connectSync, ErrnoError, explain }, paths) => {
@@ -258,7 +254,7 @@ test("explain() finds what a user may not do with a path", async () => {
         throw new Error("connected");
       });
     },
-    [locked, join(closed, "s")],
+    locked.paths,
   );
   assertMatch(
     found[0]![0]!,

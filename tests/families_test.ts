@@ -274,9 +274,7 @@ test(
       assertEquals([error.syscall, error.address], ["connect", "vsock:3:80"]);
       const rejection = await assertRejects(() => connect(target));
       assertInstanceOf(rejection, Errno[code]);
-      const opened = watched.names.filter((name) => name === "socket");
-      const closed = watched.names.filter((name) => name === "close");
-      assertEquals(opened.length, closed.length);
+      assertEquals(watched.count("socket"), watched.count("close"));
       assertEquals(watched.calls[0]!.args[0], abi.AF_VSOCK);
     }
   },
