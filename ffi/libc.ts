@@ -672,7 +672,8 @@ export function openLibc(abi: Abi, door: Door): Libc {
  * way, or in a worker.
  *
  * Each is opened when somebody first asks for it: that takes Deno 150 us, so
- * that all of them took longer than all else that a first connect does.
+ * that all of them took longer than all else that a first connect does. A
+ * permission that is revoked in the meantime is missed then.
  */
 function openAll(abi: Abi, door: Door, library: string): CFunctions {
   const { openPoll } = door;
