@@ -91,7 +91,12 @@ interface Outcome {
   code: number;
   /** One line, in words. */
   summary: string;
+  /** Each test that failed, and the first lines of how. */
+  failures: string[];
 }
+
+/** Lines of a failure that are worth repeating. */
+const FAILURE_LINES = 30;
 
 if (import.meta.main) Deno.exit(await main(Deno.args));
 
@@ -128,6 +133,8 @@ async function run(
   }
   const lines = (await Deno.readTextFile(skips)).trim();
   if (lines !== "") print(`Skipped, and why:\n${lines}`);
+  const failures = outcomes.flatMap((one) => one.failures);
+  if (failures.length > 0) print(`Failed, and how:\n${failures.join("\n")}`);
   if (name !== "check") print(outcomes.map((one) => one.summary).join("\n"));
   return outcomes.find(({ code }) => code !== 0)?.code ?? 0;
 }
@@ -149,7 +156,7 @@ async function runDeno(
     args: [name, ...command.flags, ...junit, ...map, ...args, ...files],
     env: { EINPROGRESS_SKIPS: `${folder}/skips` },
   }).spawn().status;
-  return { code, summary: await summarize("deno", code, report) };
+  return await judge("deno", code, report);
 }
 
 /** Runs the tests on other runtimes, where npm has them. */
@@ -162,10 +169,9 @@ async function runElsewhere(
   const start = "bun --version >&2 && node --version >&2";
   const packages = await fetchPackages(Object.values(RUNTIMES), start);
   if (packages === null) {
-    return runtimes.map((runtime) => ({
-      code: 0,
-      summary: `SKIP ${runtime}: npx ${RUNTIMES[runtime]} does not work here`,
-    }));
+    return runtimes.map((runtime) =>
+      skipped(`SKIP ${runtime}: npx ${RUNTIMES[runtime]} does not work here`)
+    );
   }
   const files = args.some(isFile) ? [] : await testFiles();
   const outcomes: Outcome[] = [];
@@ -182,8 +188,7 @@ async function runElsewhere(
         EINPROGRESS_PACKAGES: packages,
       },
     }).spawn().status;
-    const summary = await summarize(RUNTIMES[runtime], code, report);
-    outcomes.push({ code, summary });
+    outcomes.push(await judge(RUNTIMES[runtime], code, report));
   }
   return outcomes;
 }
@@ -197,7 +202,7 @@ async function runEmulated(
   const { emulator, sysroot, compiler, programs } = EMULATIONS[name]!;
   const lacking = [emulator, compiler].filter((command) => !starts(command));
   if (lacking.length > 0) {
-    return [{ code: 0, summary: `SKIP ${name}: needs ${lacking.join(", ")}` }];
+    return [skipped(`SKIP ${name}: needs ${lacking.join(", ")}`)];
   }
   const specs = Object.values(programs).map(([spec]) => spec);
   // npm is to take what is for another processor.
@@ -205,7 +210,7 @@ async function runEmulated(
     npm_config_force: "true",
   });
   if (packages === null) {
-    return [{ code: 0, summary: `SKIP ${name}: npx ${specs} does not work` }];
+    return [skipped(`SKIP ${name}: npx ${specs} does not work`)];
   }
   const files = args.some(isFile) ? [] : CONTRACT;
   const outcomes: Outcome[] = [];
@@ -234,7 +239,7 @@ async function runEmulated(
         FUZZ_COUNT: "2000",
       },
     }).spawn().status;
-    outcomes.push({ code, summary: await summarize(spec, code, report) });
+    outcomes.push(await judge(spec, code, report));
   }
   return outcomes;
 }
@@ -349,29 +354,51 @@ async function testFiles(): Promise<string[]> {
   return files.filter((file) => !DENO_ALONE.includes(file.slice(2))).sort();
 }
 
+function skipped(summary: string): Outcome {
+  return { code: 0, summary, failures: [] };
+}
+
 /** What a report in the format of JUnit comes to, as far as there is one. */
-async function summarize(
+async function judge(
   runtime: string,
   code: number,
   report: string,
-): Promise<string> {
+): Promise<Outcome> {
   let text = "";
   try {
     text = await Deno.readTextFile(report);
   } catch (error) {
     if (!(error instanceof Deno.errors.NotFound)) throw error;
   }
-  function count(tag: string): number {
-    return text.split(`<${tag}`).length - 1;
-  }
-  const [all, failed, skipped] = [
-    count("testcase"),
-    count("failure"),
-    count("skipped"),
-  ];
+  // The three write attributes in orders of their own, and one of them an unescaped ">" inside.
+  const cases = text.split("<testcase ").slice(1);
+  const failed = cases.filter((one) => one.includes("<failure"));
+  const skips = cases.filter((one) => one.includes("<skipped")).length;
   const end = code === 0 ? "ok" : `ended with code ${code}`;
-  return `${runtime}: ${all! - failed! - skipped!} passed, ${skipped} ` +
-    `skipped, ${failed} failed: ${end}`;
+  return {
+    code,
+    summary: `${runtime}: ${cases.length - failed.length - skips} passed, ` +
+      `${skips} skipped, ${failed.length} failed: ${end}`,
+    failures: failed.map((one) => `${runtime}: ${describeFailure(one)}`),
+  };
+}
+
+/** The name in one `testcase` of a report, and what failed in it. */
+function describeFailure(testcase: string): string {
+  const name = /name="([^"]*)"/.exec(testcase)?.[1] ?? "";
+  const how = /<failure(?:\s+\w+="[^"]*")*>([^]*?)<\/failure>/.exec(testcase)
+    ?.[1] ?? "";
+  const lines = unescape(how).trim().split("\n");
+  return [unescape(name), ...lines.slice(0, FAILURE_LINES)].join("\n  ");
+}
+
+function unescape(text: string): string {
+  const named = { lt: "<", gt: ">", quot: '"', apos: "'", amp: "&" };
+  return text.replace(
+    /&(?:(lt|gt|quot|apos|amp)|#(\d+));/g,
+    (_, name: keyof typeof named, code: string) =>
+      name === undefined ? String.fromCodePoint(Number(code)) : named[name],
+  );
 }
 
 async function readImports(): Promise<Record<string, string>> {
