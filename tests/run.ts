@@ -354,8 +354,9 @@ async function testFiles(): Promise<string[]> {
   return files.filter((file) => !DENO_ALONE.includes(file.slice(2))).sort();
 }
 
+/** What cannot run here is left out aloud, but under `CI=true`, where it has to run. */
 function skipped(summary: string): Outcome {
-  return { code: 0, summary, failures: [] };
+  return { code: Deno.env.get("CI") === "true" ? 1 : 0, summary, failures: [] };
 }
 
 /** What a report in the format of JUnit comes to, as far as there is one. */
