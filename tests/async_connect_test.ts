@@ -789,7 +789,7 @@ test("Socket#connect() does not spin on a socket with a soft error", async () =>
   });
   using socket = Socket.open();
   const pending = refusal(
-    socket.connect(inet("127.0.0.1", 80), { timeout: 200 }),
+    socket.connect(inet("127.0.0.1", 80), { timeout: 1000 }),
   );
   while (!watched.names.includes("pollAsync")) await pause(1);
   const calls = watched.calls.length;

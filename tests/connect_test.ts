@@ -1467,20 +1467,20 @@ test("Socket#connectSync() asks poll(2) for the time that is left", () => {
     connect: () => -abi.errnos.EINPROGRESS!,
     poll(_fds, _count, timeout) {
       waits.push(timeout);
-      const until = performance.now() + 2;
+      const until = performance.now() + 20;
       while (performance.now() < until);
       return -abi.errnos.EINTR!;
     },
   });
   using socket = Socket.open();
   const error = refusal(() =>
-    socket.connectSync(inet("127.0.0.1", 80), { timeout: 30 })
+    socket.connectSync(inet("127.0.0.1", 80), { timeout: 300 })
   );
   assertEquals(error.timeoutKind, "deadline");
-  assertGreaterOrEqual(error.elapsed!, 30);
-  assert(waits.length > 1 && waits[0]! <= 30);
+  assertGreaterOrEqual(error.elapsed!, 300);
+  assert(waits.length > 1 && waits[0]! <= 300);
   for (const [index, wait] of waits.entries()) {
-    assert(wait >= 0 && wait <= (waits[index - 1] ?? 30), `${waits}`);
+    assert(wait >= 0 && wait <= (waits[index - 1] ?? 300), `${waits}`);
   }
 });
 

@@ -387,12 +387,12 @@ test(
     const error = await refusal(connect({
       hostname: "slow.test",
       port: address.port,
-      timeout: 120,
+      timeout: 1000,
       attemptDelay: AGES,
     }));
     assertErrno(error, "ETIMEDOUT");
     assertEquals(error.errors.length, 2);
-    assertGreaterOrEqual(performance.now() - start, 119);
+    assertGreaterOrEqual(performance.now() - start, 999);
     assertLess(performance.now() - start, AGES / 2);
   },
   { skip: canBlackHole() },
@@ -573,12 +573,16 @@ test("connect() waits for ever where attemptDelay says so", async () => {
   using listener = listen({ at: inet("127.0.0.1", port) });
   for (const attemptDelay of [2 ** 31, 2 ** 40, Infinity]) {
     using watched = watchLibc(resolver([hole.address, listener.address]));
+    const controller = new AbortController();
     const pending = outcome(connect({
       hostname: "two.test",
       port,
       attemptDelay,
-      signal: AbortSignal.timeout(100),
+      signal: controller.signal,
     }));
+    while (opened(watched) === 0) await pause(1);
+    await pause(50);
+    controller.abort();
     await pending;
     assertEquals(opened(watched), 1, `with ${attemptDelay}`);
   }
