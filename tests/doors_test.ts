@@ -28,7 +28,7 @@ const functions = openFunctions<CFunctions>(
   declarationsFor(abi).filter(({ offThread }) => !offThread),
 );
 /** For what a wait must not take by far. */
-const AGES = 20_000;
+const AGES = 60_000;
 
 /** Two datagram sockets: what is sent on one comes out of the other. */
 function pair(): Disposable & { heard: number; say(): void; hear(): void } {

@@ -120,7 +120,7 @@ interface Ended {
 }
 
 /** Milliseconds after which a process that does not end by itself is ended. */
-const PATIENCE = 20_000;
+const PATIENCE = 120_000;
 
 /** Runs a script from its standard input, and answers when it has ended. */
 function runScript(
