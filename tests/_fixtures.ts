@@ -413,6 +413,15 @@ export interface Surroundings {
   namespace?: string;
 }
 
+/**
+ * Makes the runtime open at once what it would open by itself later on. Deno does so for signals half a second after its start,
+ * and dies if there is no descriptor for it (2.9).
+ */
+export function listenToSignals(): void {
+  function ignore(): void {}
+  process.on("SIGUSR2", ignore).off("SIGUSR2", ignore);
+}
+
 /** Runs a function in another process, and answers what it returned. */
 export async function inChild<A extends readonly Json[], R>(
   { command = [], namespace }: Surroundings,

@@ -877,7 +877,8 @@ test(
   async () => {
     const result = await inChild(
       { command: ["sh", "-c", 'ulimit -n 200; exec "$@"', "sh"] },
-      async ({ blackHole, ErrnoError, Socket }) => {
+      async ({ blackHole, ErrnoError, listenToSignals, Socket }) => {
+        listenToSignals();
         using hole = blackHole();
         const sockets: Socket[] = [];
         function fill(): void {
