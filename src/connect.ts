@@ -314,7 +314,12 @@ export function settle(
   revents: number,
   attempt: Attempt,
 ): number {
-  const { errnos, POLLOUT, POLLHUP, POLLNVAL, errorQueue } = libc.abi;
+  const { errnos, POLLOUT, POLLERR, POLLHUP, POLLNVAL, errorQueue } = libc.abi;
+  // Nothing but writable is a connection, unless the wake-up was for nothing
+  // or the system tells of failures in no other way.
+  let peer = -errnos.ENOTCONN!;
+  const isQuiet = (revents & (POLLERR | POLLHUP | POLLNVAL)) === 0;
+  if (isQuiet && (peer = peerOf(libc, fd)) === 0) return 0;
   const errno = takeErrno(libc, fd);
   const isEnd = (revents & (POLLOUT | POLLHUP | POLLNVAL)) !== 0;
   if (!isEnd && errorQueue !== null) {
@@ -329,12 +334,11 @@ export function settle(
       ? attempt.soft
       : errno;
   }
-  const result = peerOf(libc, fd);
-  if (result === 0) return 0;
+  if (!isQuiet && (peer = peerOf(libc, fd)) === 0) return 0;
   // Woken for nothing, unless the hang-up says that there is nothing left to
   // wait for, and its reason was handed out before.
-  if (result === -errnos.ENOTCONN! && (revents & POLLHUP) === 0) return PENDING;
-  return attempt.soft !== 0 ? attempt.soft : -result;
+  if (peer === -errnos.ENOTCONN! && (revents & POLLHUP) === 0) return PENDING;
+  return attempt.soft !== 0 ? attempt.soft : -peer;
 }
 
 /**

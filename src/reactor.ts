@@ -153,6 +153,9 @@ async function giveTurns(libc: Libc): Promise<void> {
     const end = performance.now() + LONGEST_TURN;
     while (queue.length > 0 && performance.now() < end) {
       for (const goOn of queue.splice(0, CLOCK_EVERY)) goOn();
+      // Few go on with this turn as they please; one alone is a loop over
+      // connects, which would queue up once more for each.
+      if (queue.length === 0) break;
       // What they go on to do comes before the next look at the clock.
       for (let i = 0; i < CLOCK_EVERY; i++) await null;
     }

@@ -1334,7 +1334,7 @@ const POLL_SCRIPTS: readonly PollScript[] = [
   ...SCRIPTS,
   {
     title: "writable with an error and no POLLERR",
-    wakes: [{ revents: ["POLLOUT"], error: "ETIMEDOUT" }],
+    wakes: [{ revents: ["POLLOUT"], error: "ETIMEDOUT", peer: "ENOTCONN" }],
     ends: "ETIMEDOUT",
   },
   {
