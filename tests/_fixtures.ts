@@ -53,6 +53,8 @@ const abi = currentAbi();
 /** The system's C library, also while a fake is in force. */
 const real: Libc = libc();
 const extra: ExtraFunctions = openExtra(doorFor());
+const time = newMemory(16);
+const timeParts = new BigInt64Array(time.buffer);
 
 /** The address that most tests need: IPv4 loopback, a port of the system's choice. */
 const LOOPBACK: InetAddress = inet("127.0.0.1", 0);
@@ -476,6 +478,13 @@ function works([command, ...args]: string[], reason: string): string | null {
   return status === 0 ? null : reason;
 }
 
+/** The processor time that this thread has taken so far, in ms; Linux numbers its clocks so in <time.h>. */
+export function threadTime(): number {
+  const CLOCK_THREAD_CPUTIME_ID = 3;
+  succeed("clock_gettime", extra.clock_gettime(CLOCK_THREAD_CPUTIME_ID, time));
+  return Number(timeParts[0]!) * 1e3 + Number(timeParts[1]!) / 1e6;
+}
+
 /** What a child did, besides what it returned. */
 export interface Trace<R> {
   readonly result: R;
@@ -538,6 +547,7 @@ function run([command, ...args]: string[], input: string): Promise<string> {
 /** C functions that the package has no use for. */
 interface ExtraFunctions {
   accept(fd: number, address: null, length: null): number;
+  clock_gettime(id: number, time: Uint8Array): number;
   dlsym(handle: number | bigint, name: Uint8Array): bigint;
   listen(fd: number, backlog: number): number;
   setitimer(which: number, value: Uint8Array, old: null): number;
@@ -548,6 +558,7 @@ interface ExtraFunctions {
 function openExtra(door: Door): ExtraFunctions {
   const signatures: Record<keyof ExtraFunctions, Signature> = {
     accept: { parameters: ["int", "buffer", "buffer"], result: "int" },
+    clock_gettime: { parameters: ["int", "buffer"], result: "int" },
     dlsym: { parameters: ["size", "buffer"], result: "address" },
     listen: { parameters: ["int", "int"], result: "int" },
     setitimer: { parameters: ["int", "buffer", "buffer"], result: "int" },

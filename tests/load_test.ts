@@ -2,14 +2,7 @@ import { assert, assertEquals, assertLess } from "@std/assert";
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
-import {
-  currentAbi,
-  doorFor,
-  type Libc,
-  libc,
-  newMemory,
-  useLibc,
-} from "../ffi/libc.ts";
+import { currentAbi, type Libc, libc, useLibc } from "../ffi/libc.ts";
 import { connect, ErrnoError, type InetAddress, Socket } from "../mod.ts";
 import { pause } from "./_assertions.ts";
 import {
@@ -18,12 +11,11 @@ import {
   canBlackHole,
   inChild,
   tempFolder,
+  threadTime,
 } from "./_fixtures.ts";
 import { needs, test } from "./_harness.ts";
 
 const abi = currentAbi();
-/** Opened here, since what a test opens it has to close. */
-const threadTime = threadClock();
 const onLinux = abi.os === "linux"
   ? null
   : "the whole of 127.0.0.0/8 is this machine on Linux alone";
@@ -196,13 +188,12 @@ interface Stopwatch {
  * meanwhile is its own doing: the reactor's, the collector's, and that of the test.
  */
 function startStopwatch(): Stopwatch {
-  const now = threadTime;
   const turns: number[] = [];
-  let last = now();
+  let last = threadTime();
   let running = true;
   const done = new Promise<void>((resolve) => {
     function tick(): void {
-      const time = now();
+      const time = threadTime();
       turns.push(time - last);
       last = time;
       if (running) setImmediate(tick);
@@ -217,36 +208,6 @@ function startStopwatch(): Stopwatch {
       return turns.sort((one, other) => one - other);
     },
   };
-}
-
-/** The processor time of this thread so far, in ms. */
-function threadClock(): () => number {
-  const CLOCK_THREAD_CPUTIME_ID = 3; // <time.h>
-  const door = doorFor();
-  const declaration = {
-    entry: "clock_gettime",
-    symbol: "clock_gettime",
-    parameters: ["int", "buffer"],
-    result: "int",
-    offThread: false,
-  } as const;
-  for (const name of door.openable(abi.libraries)) {
-    try {
-      const clock = door.open(name, declaration, abi.nfdsSize) as (
-        id: number,
-        time: Uint8Array,
-      ) => number;
-      const bytes = newMemory(16);
-      const time = new BigInt64Array(bytes.buffer);
-      return () => {
-        clock(CLOCK_THREAD_CPUTIME_ID, bytes);
-        return Number(time[0]!) * 1e3 + Number(time[1]!) / 1e6;
-      };
-    } catch {
-      // The next name may be the one.
-    }
-  }
-  throw new Error("Cannot open the C library for its clock");
 }
 
 function at(sorted: readonly number[], share: number): number {
