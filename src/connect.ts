@@ -315,11 +315,11 @@ export function settle(
   attempt: Attempt,
 ): number {
   const { errnos, POLLOUT, POLLERR, POLLHUP, POLLNVAL, errorQueue } = libc.abi;
-  // Nothing but writable is a connection, unless the wake-up was for nothing
-  // or the system tells of failures in no other way.
-  let peer = -errnos.ENOTCONN!;
+  // A socket that is writable and nothing else has no error on Linux; where
+  // poll(2) says less, an attempt that failed has no peer, and SO_ERROR tells.
   const isQuiet = (revents & (POLLERR | POLLHUP | POLLNVAL)) === 0;
-  if (isQuiet && (peer = peerOf(libc, fd)) === 0) return 0;
+  const early = isQuiet ? peerOf(libc, fd) : null;
+  if (early === 0) return 0;
   const errno = takeErrno(libc, fd);
   const isEnd = (revents & (POLLOUT | POLLHUP | POLLNVAL)) !== 0;
   if (!isEnd && errorQueue !== null) {
@@ -334,7 +334,8 @@ export function settle(
       ? attempt.soft
       : errno;
   }
-  if (!isQuiet && (peer = peerOf(libc, fd)) === 0) return 0;
+  const peer = early ?? peerOf(libc, fd);
+  if (peer === 0) return 0;
   // Woken for nothing, unless the hang-up says that there is nothing left to
   // wait for, and its reason was handed out before.
   if (peer === -errnos.ENOTCONN! && (revents & POLLHUP) === 0) return PENDING;

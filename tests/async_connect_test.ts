@@ -369,6 +369,24 @@ test("Socket#connect() throws ETIMEDOUT when the kernel gives up", async () => {
 }, { skip: needs(canBlackHole(), onLinux) });
 
 test(
+  "Socket#connect() asks what has become writable for its peer alone",
+  async () => {
+    using hole = blackHole();
+    using watched = watchLibc();
+    using socket = Socket.open();
+    const pending = socket.connect(hole.address, { timeout: AGES });
+    while (!watched.names.includes("pollAsync")) await pause(1);
+    const before = watched.calls.length;
+    hole.accept().close();
+    await pending;
+    const asked = watched.calls.slice(before)
+      .filter(({ args }) => args[0] === socket.fd);
+    assertEquals(asked.map(({ name }) => name), ["getpeername"]);
+  },
+  { skip: needs(canBlackHole(), onLinux) },
+);
+
+test(
   "Socket#connect() throws EALREADY while an attempt is pending",
   async () => {
     using hole = blackHole();

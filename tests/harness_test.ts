@@ -286,3 +286,33 @@ test("CI=true passes a skip for what the system is", async () => {
   assertEquals(code, 0, output);
   assertMatch(output, /^SKIP a: AIX alone has it, needs the command no such$/m);
 });
+
+test("a run tells in the end what failed, and how", async () => {
+  const folder = await Deno.makeTempDir();
+  try {
+    const file = `${folder}/a_test.ts`;
+    await Deno.writeTextFile(
+      file,
+      `Deno.test("good", () => {});
+Deno.test('<a> & "b"', () => {
+  throw new TypeError("1 > 0\\nis true");
+});
+`,
+    );
+    const { code, stdout } = await new Deno.Command(Deno.execPath(), {
+      args: ["run", "-A", "tests/run.ts", "test", "--no-check", file],
+      env: { NO_COLOR: "1" },
+      stderr: "null",
+    }).output();
+    assertEquals(code, 1);
+    const output = new TextDecoder().decode(stdout);
+    const [, end] = output.split("Failed, and how:\n");
+    assertMatch(
+      end ?? output,
+      /^deno: <a> & "b"\n  TypeError: 1 > 0\n  is true/,
+    );
+    assertMatch(end!, /^deno: 1 passed, 0 skipped, 1 failed: /m);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
