@@ -151,7 +151,7 @@ async function giveTurns(libc: Libc): Promise<void> {
   do {
     await libc.pollAsync(NOBODY, 0, 0);
     const end = performance.now() + LONGEST_TURN;
-    while (queue.length > 0 && performance.now() < end) {
+    while (performance.now() < end) {
       for (const goOn of queue.splice(0, CLOCK_EVERY)) goOn();
       // Few go on with this turn as they please; one alone is a loop over
       // connects, which would queue up once more for each.

@@ -44,7 +44,7 @@ import { runtime } from "./_emulation.ts";
 import { canIpv6, hasCommand, isRoot, needs } from "./_harness.ts";
 
 /** Milliseconds after which a peer or a child that does nothing counts as stuck. */
-const PATIENCE = 120_000;
+export const PATIENCE = 120_000;
 
 const abi = currentAbi();
 

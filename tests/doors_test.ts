@@ -14,6 +14,7 @@ import {
   SIGNATURES,
 } from "../ffi/libc.ts";
 import { Socket } from "../mod.ts";
+import { AGES } from "./_assertions.ts";
 import { inChild } from "./_fixtures.ts";
 import { on, test } from "./_harness.ts";
 
@@ -27,8 +28,6 @@ const functions = openFunctions<CFunctions>(
   door.openable(abi.libraries)[0]!,
   declarationsFor(abi).filter(({ offThread }) => !offThread),
 );
-/** For what a wait must not take by far. */
-const AGES = 60_000;
 
 /** Two datagram sockets: what is sent on one comes out of the other. */
 function pair(): Disposable & { heard: number; say(): void; hear(): void } {

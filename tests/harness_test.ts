@@ -241,30 +241,40 @@ test("a probe answers null or a reason to skip", () => {
   }
 });
 
-/** Runs one test with the given `skip` in a process of its own, and answers its exit code and what it printed. */
-async function runSkipping(
-  skip: string,
-  ci: string,
+/** Runs a command on a file of tests, and answers its exit code and what it printed. */
+async function runTests(
+  args: string[],
+  text: string,
+  env: Record<string, string> = {},
 ): Promise<{ code: number; output: string }> {
   const folder = await Deno.makeTempDir();
   try {
-    const harness = new URL("./_harness.ts", import.meta.url);
     const file = `${folder}/a_test.ts`;
-    await Deno.writeTextFile(
-      file,
-      `import { hasCommand, needs, test } from "${harness}";
-test("a", () => {}, { skip: ${skip} });
-`,
-    );
+    await Deno.writeTextFile(file, text);
     const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-      args: ["test", "-A", "--no-check", "--no-config", file],
-      env: { CI: ci, NO_COLOR: "1", EINPROGRESS_SKIPS: `${folder}/skips` },
+      args: [...args, file],
+      env: { ...env, NO_COLOR: "1", EINPROGRESS_SKIPS: `${folder}/skips` },
     }).output();
     const decoder = new TextDecoder();
     return { code, output: decoder.decode(stdout) + decoder.decode(stderr) };
   } finally {
     await Deno.remove(folder, { recursive: true });
   }
+}
+
+/** Runs one test with the given `skip` in a process of its own. */
+function runSkipping(
+  skip: string,
+  ci: string,
+): Promise<{ code: number; output: string }> {
+  const harness = new URL("./_harness.ts", import.meta.url);
+  return runTests(
+    ["test", "-A", "--no-check", "--no-config"],
+    `import { hasCommand, needs, test } from "${harness}";
+test("a", () => {}, { skip: ${skip} });
+`,
+    { CI: ci },
+  );
 }
 
 test("a skip is printed with its reason and does not fail", async () => {
@@ -288,32 +298,20 @@ test("CI=true passes a skip for what the system is", async () => {
 });
 
 test("a run tells in the end what failed, and how", async () => {
-  const folder = await Deno.makeTempDir();
-  try {
-    const file = `${folder}/a_test.ts`;
-    await Deno.writeTextFile(
-      file,
-      `Deno.test("good", () => {});
+  const { code, output } = await runTests(
+    ["run", "-A", "tests/run.ts", "test", "--no-check"],
+    `Deno.test("good", () => {});
 Deno.test('<a> & "b"', () => {
   throw new TypeError("1 > 0\\nis true");
 });
 `,
-    );
-    const { code, stdout } = await new Deno.Command(Deno.execPath(), {
-      args: ["run", "-A", "tests/run.ts", "test", "--no-check", file],
-      env: { NO_COLOR: "1" },
-      stderr: "null",
-    }).output();
-    assertEquals(code, 1);
-    const output = new TextDecoder().decode(stdout);
-    const [, end = output] = output.split("Failed, and how:\n");
-    assertEquals(end.split("\n").slice(0, 3), [
-      'deno: <a> & "b"',
-      "  TypeError: 1 > 0",
-      "  is true",
-    ]);
-    assertMatch(end, /^deno: 1 passed, 0 skipped, 1 failed: /m);
-  } finally {
-    await Deno.remove(folder, { recursive: true });
-  }
+  );
+  assertEquals(code, 1, output);
+  const [, end = output] = output.split("Failed, and how:\n");
+  assertEquals(end.split("\n").slice(0, 3), [
+    'deno: <a> & "b"',
+    "  TypeError: 1 > 0",
+    "  is true",
+  ]);
+  assertMatch(end, /^deno: 1 passed, 0 skipped, 1 failed: /m);
 });

@@ -18,6 +18,7 @@ import {
   canBlackHole,
   interpreter,
   listen,
+  PATIENCE,
   tempFolder,
 } from "./_fixtures.ts";
 import { on, test } from "./_harness.ts";
@@ -118,9 +119,6 @@ interface Ended {
   out: string;
   err: string;
 }
-
-/** Milliseconds after which a process that does not end by itself is ended. */
-const PATIENCE = 120_000;
 
 /** Runs a script from its standard input, and answers when it has ended. */
 function runScript(
