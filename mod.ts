@@ -47,14 +47,14 @@ export {
   type UnspecifiedAddress,
   vsock,
   type VsockAddress,
-} from "./src/address.ts";
-export { type Capabilities, capabilities } from "./src/capabilities.ts";
+} from "./src/address/address.ts";
+export { type Capabilities, capabilities } from "./src/explain/capabilities.ts";
 export {
   connect,
   type ConnectOptions,
   connectSync,
   type DialOptions,
-} from "./src/dial.ts";
+} from "./src/connect/connect.ts";
 export {
   type EaiCode,
   Errno,
@@ -70,14 +70,14 @@ export {
   isErrno,
   LookupError,
   NotSupportedError,
-} from "./src/errors.ts";
+} from "./src/errors/errors.ts";
 export {
   explain,
   type ExplainOptions,
   type Explanation,
   type Os,
-} from "./src/explain.ts";
-export type { LookupFamily } from "./src/lookup.ts";
+} from "./src/explain/explain.ts";
+export type { LookupFamily } from "./src/address/lookup.ts";
 export type {
   KeepAlive,
   Md5Key,
@@ -87,7 +87,7 @@ export type {
   SocketOptionName,
   SocketOptions,
   TcpInfo,
-} from "./src/options.ts";
+} from "./src/socket/options.ts";
 export {
   type AttemptOptions,
   type BunSocket,
@@ -103,10 +103,10 @@ export {
   type SocketType,
   type WaitEvents,
   type WaitOptions,
-} from "./src/socket.ts";
+} from "./src/socket/socket.ts";
 export type {
   ConnectTarget,
   TcpTarget,
   UnixTarget,
   VsockTarget,
-} from "./src/target.ts";
+} from "./src/connect/target.ts";

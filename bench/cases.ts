@@ -3,15 +3,9 @@
  *
  * @module
  */
-import {
-  type Declaration,
-  doorFor,
-  type Libc,
-  libc,
-  newMemory,
-  openFunctions,
-  useLibc,
-} from "../ffi/libc.ts";
+import type { Declaration, Libc } from "../ffi/contract.ts";
+import { doorFor, libc, openFunctions, useLibc } from "../ffi/libc.ts";
+import { newMemory } from "../ffi/memory.ts";
 import {
   type Address,
   connect,
@@ -23,7 +17,7 @@ import {
   Socket,
   unix,
 } from "../mod.ts";
-import { errnoError } from "../src/errors.ts";
+import { errnoError } from "../src/errors/errors.ts";
 import { type Floor, time, type World, writeModule } from "./peers.ts";
 import type { Run } from "./rounds.ts";
 import {

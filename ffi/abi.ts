@@ -6,14 +6,6 @@
  *
  * @module
  */
-import { aix } from "./abi/aix.ts";
-import { darwin } from "./abi/darwin.ts";
-import { freebsd } from "./abi/freebsd.ts";
-import { illumos } from "./abi/illumos.ts";
-import { linux } from "./abi/linux.ts";
-import { netbsd } from "./abi/netbsd.ts";
-import { openbsd } from "./abi/openbsd.ts";
-
 /** The systems this package knows by name. */
 export type Os =
   | "linux"
@@ -211,6 +203,34 @@ export type ErrnoCode =
   | "EWRPROTECT"
   | "EXDEV"
   | "EXFULL";
+
+/** The errnos that the package itself acts on, so that every table has to have them. */
+export type RequiredErrno =
+  | "EACCES"
+  | "EADDRINUSE"
+  | "EADDRNOTAVAIL"
+  | "EAGAIN"
+  | "EALREADY"
+  | "EBADF"
+  | "ECANCELED"
+  | "ECONNABORTED"
+  | "ECONNREFUSED"
+  | "ECONNRESET"
+  | "EEXIST"
+  | "EFAULT"
+  | "EINPROGRESS"
+  | "EINTR"
+  | "EINVAL"
+  | "EISCONN"
+  | "EMFILE"
+  | "ENFILE"
+  | "ENOBUFS"
+  | "ENOENT"
+  | "ENOMEM"
+  | "ENOPROTOOPT"
+  | "ENOTCONN"
+  | "EOPNOTSUPP"
+  | "ETIMEDOUT";
 
 /** The names that `<netdb.h>` gives to the failures of getaddrinfo. */
 export type EaiCode =
@@ -454,87 +474,7 @@ export interface Abi {
   readonly AI_NUMERICHOST: number;
   readonly eais: Readonly<Partial<Record<EaiCode, number>>>;
   /** The whole of `<errno.h>`. Where two names share a number, the first one listed names it. */
-  readonly errnos: Readonly<Partial<Record<ErrnoCode, number>>>;
-}
-
-/** `process.platform` and `Deno.build.os`, in our names. */
-const OS_NAMES: Readonly<Record<string, Os>> = {
-  linux: "linux",
-  darwin: "darwin",
-  freebsd: "freebsd",
-  openbsd: "openbsd",
-  netbsd: "netbsd",
-  sunos: "illumos",
-  illumos: "illumos",
-  aix: "aix",
-};
-
-/** `process.arch` and `Deno.build.arch`, in our names. */
-const ARCH_NAMES: Readonly<Record<string, Arch>> = {
-  x64: "x86_64",
-  x86_64: "x86_64",
-  arm64: "aarch64",
-  aarch64: "aarch64",
-  ppc64: "ppc64",
-  riscv64: "riscv64",
-  s390x: "s390x",
-};
-
-const TABLES: Readonly<Partial<Record<Os, (arch: Arch) => Abi | null>>> = {
-  linux,
-  darwin,
-  freebsd,
-  openbsd,
-  netbsd,
-  illumos,
-  aix,
-};
-
-/**
- * The table for a system and a processor, both as the runtime spells them (`process.platform`, `process.arch`).
- *
- * @throws {Error} If there is no table for the pair; the message names both.
- */
-export function abiFor(platform: string, arch: string): Abi {
-  const abi = lookUp(platform, arch);
-  if (abi === null) {
-    throw new Error(
-      `Cannot call the C library on ${platform} ${arch}: no table describes this system`,
-    );
-  }
-  return abi;
-}
-
-/** The table of the system this runs on, `null` where there is none. Asks for no permission. */
-export function hostAbi(): Abi | null {
-  const { platform, arch } = hostPlatform();
-  return lookUp(platform, arch);
-}
-
-/** What the runtime calls this system and this processor. */
-export function hostPlatform(): { platform: string; arch: string } {
-  const runtime = globalThis as unknown as {
-    Deno?: { build: { os: string; arch: string } };
-    process: { platform: string; arch: string };
-  };
-  // Deno has `process` too, and takes ten milliseconds to make it.
-  if (runtime.Deno !== undefined) {
-    const { os, arch } = runtime.Deno.build;
-    return { platform: os, arch };
-  }
-  const { platform, arch } = runtime.process;
-  return { platform, arch };
-}
-
-/** A table is made when it is asked for, and once: a program that starts needs one of them, and nothing of the others. */
-const made = new Map<string, Abi | null>();
-
-function lookUp(platform: string, arch: string): Abi | null {
-  const os = OS_NAMES[platform];
-  const cpu = ARCH_NAMES[arch];
-  if (os === undefined || cpu === undefined) return null;
-  const key = `${os} ${cpu}`;
-  let abi = made.get(key);
-  if (abi === undefined) made.set(key, abi = TABLES[os]?.(cpu) ?? null);
-  return abi;
+  readonly errnos: Readonly<
+    Record<RequiredErrno, number> & Partial<Record<ErrnoCode, number>>
+  >;
 }

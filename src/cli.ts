@@ -37,7 +37,7 @@ import {
   PingStats,
   type PingSummary,
   type Probe,
-} from "./ping.ts";
+} from "./tools/ping.ts";
 
 /** What the command line writes to, and what ends it. */
 export interface CliIo {

@@ -27,7 +27,7 @@ export {
   type CatalogEntry,
   type RetryAdvice,
   type SocketReuse,
-} from "./catalog.ts";
+} from "./explain/catalog.ts";
 export {
   Errno,
   type ErrnoAlias,
@@ -40,7 +40,7 @@ export {
   errnoName,
   type Icmp,
   isErrno,
-} from "./errors.ts";
+} from "./errors/errors.ts";
 export {
   ERRNOS,
   type ErrnoTable,
@@ -48,4 +48,4 @@ export {
   type ExplainOptions,
   type Explanation,
   type Os,
-} from "./explain.ts";
+} from "./explain/explain.ts";

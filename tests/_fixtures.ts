@@ -17,17 +17,15 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
+import type { Door, Libc, Signature } from "../ffi/contract.ts";
 import {
   currentAbi,
-  type Door,
   doorFor,
-  type Libc,
   libc,
-  newMemory,
   openFunctions,
-  type Signature,
   useLibc,
 } from "../ffi/libc.ts";
+import { newMemory } from "../ffi/memory.ts";
 import type * as package_ from "../mod.ts";
 import {
   type Address,
@@ -37,9 +35,9 @@ import {
   type Inet6Address,
   type InetAddress,
   unix,
-} from "../src/address.ts";
-import { ErrnoError } from "../src/errors.ts";
-import { Socket } from "../src/socket.ts";
+} from "../src/address/address.ts";
+import { ErrnoError } from "../src/errors/errors.ts";
+import { Socket } from "../src/socket/socket.ts";
 import { runtime } from "./_emulation.ts";
 import { canIpv6, hasCommand, isRoot, needs } from "./_harness.ts";
 

@@ -5,14 +5,9 @@
  *
  * @module
  */
-import {
-  type CType,
-  doorFor,
-  libc,
-  newMemory,
-  type Signature,
-  SIGNATURES,
-} from "../ffi/libc.ts";
+import { type CType, type Signature, SIGNATURES } from "../ffi/contract.ts";
+import { doorFor, libc } from "../ffi/libc.ts";
+import { newMemory } from "../ffi/memory.ts";
 
 /** What Bun has in the place of `--expose-gc`. */
 const { Bun } = globalThis as unknown as { Bun?: { gc(force: boolean): void } };

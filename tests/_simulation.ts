@@ -11,15 +11,9 @@
  * @module
  */
 import type { Abi, EaiCode, ErrnoCode, Os } from "../ffi/abi.ts";
-import {
-  type Declaration,
-  type Door,
-  type Libc,
-  newMemory,
-  openLibc,
-  type Permissions,
-  useLibc,
-} from "../ffi/libc.ts";
+import type { Declaration, Door, Libc, Permissions } from "../ffi/contract.ts";
+import { openLibc, useLibc } from "../ffi/libc.ts";
+import { newMemory } from "../ffi/memory.ts";
 
 /** Where a socket can be, in words. */
 export interface Place {

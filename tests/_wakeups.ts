@@ -7,7 +7,8 @@
  * @module
  */
 import { assert, assertEquals } from "@std/assert";
-import { currentAbi, type Libc } from "../ffi/libc.ts";
+import type { Libc } from "../ffi/contract.ts";
+import { currentAbi } from "../ffi/libc.ts";
 import type { ErrnoCode, PollEvent } from "../mod.ts";
 import { fromErrorQueue } from "./_fixtures.ts";
 

@@ -3,16 +3,9 @@ import { spawnSync, type SpawnSyncReturns } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import {
-  type Abi,
-  abiFor,
-  type EaiCode,
-  type ErrnoCode,
-  hostAbi,
-  hostPlatform,
-  type Os,
-} from "../ffi/abi.ts";
-import { SIGNATURES } from "../ffi/libc.ts";
+import type { Abi, EaiCode, ErrnoCode, Os } from "../ffi/abi.ts";
+import { abiFor, hostAbi, hostPlatform } from "../ffi/systems.ts";
+import { SIGNATURES } from "../ffi/contract.ts";
 import { compiled, compiler } from "./_emulation.ts";
 import { hasCommand, needs, test } from "./_harness.ts";
 

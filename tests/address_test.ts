@@ -7,8 +7,10 @@ import {
 import { spawnSync } from "node:child_process";
 import { networkInterfaces } from "node:os";
 import process from "node:process";
-import { type Abi, abiFor, hostAbi } from "../ffi/abi.ts";
-import { type Libc, libc, useLibc } from "../ffi/libc.ts";
+import type { Abi } from "../ffi/abi.ts";
+import { abiFor, hostAbi } from "../ffi/systems.ts";
+import type { Libc } from "../ffi/contract.ts";
+import { libc, useLibc } from "../ffi/libc.ts";
 import {
   abstractUnix,
   type Address,
@@ -24,8 +26,8 @@ import {
   unix,
   unspecified,
   vsock,
-} from "../src/address.ts";
-import { ErrnoError, NotSupportedError } from "../src/errors.ts";
+} from "../src/address/address.ts";
+import { ErrnoError, NotSupportedError } from "../src/errors/errors.ts";
 import { hasCommand, test } from "./_harness.ts";
 
 const LINUX = abiFor("linux", "x64");

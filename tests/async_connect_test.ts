@@ -10,7 +10,8 @@ import {
   assertThrows,
 } from "@std/assert";
 import { join } from "node:path";
-import { currentAbi, type Libc, libc } from "../ffi/libc.ts";
+import type { Libc } from "../ffi/contract.ts";
+import { currentAbi, libc } from "../ffi/libc.ts";
 import {
   type Address,
   connect,

@@ -1,6 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
-import { CATALOG, type CatalogEntry } from "../src/catalog.ts";
-import { type Abi, abiFor, type ErrnoCode, type Os } from "../ffi/abi.ts";
+import { CATALOG, type CatalogEntry } from "../src/explain/catalog.ts";
+import type { Abi, ErrnoCode, Os } from "../ffi/abi.ts";
+import { abiFor } from "../ffi/systems.ts";
 import { test } from "./_harness.ts";
 
 /** What one system's manual names, in the order of its page. */

@@ -10,7 +10,7 @@ import { join } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { libc } from "../ffi/libc.ts";
-import { abstractUnix, unix } from "../src/address.ts";
+import { abstractUnix, unix } from "../src/address/address.ts";
 import { main } from "../src/cli.ts";
 import { runtime } from "./_emulation.ts";
 import {

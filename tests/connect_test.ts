@@ -9,7 +9,8 @@ import {
 } from "@std/assert";
 import { mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { currentAbi, type Libc, libc } from "../ffi/libc.ts";
+import type { Libc } from "../ffi/contract.ts";
+import { currentAbi, libc } from "../ffi/libc.ts";
 import {
   abstractUnix,
   type Address,

@@ -14,8 +14,10 @@ import {
   assertStringIncludes,
   assertThrows,
 } from "@std/assert";
-import { type Abi, abiFor, type ErrnoCode } from "../ffi/abi.ts";
-import { type Libc, libc, useLibc } from "../ffi/libc.ts";
+import type { Abi, ErrnoCode } from "../ffi/abi.ts";
+import { abiFor } from "../ffi/systems.ts";
+import type { Libc } from "../ffi/contract.ts";
+import { libc, useLibc } from "../ffi/libc.ts";
 import {
   abstractUnix,
   type Address,
@@ -38,9 +40,9 @@ import {
   unix,
   vsock,
 } from "../mod.ts";
-import { parseIp } from "../src/address.ts";
-import type { IpAddress } from "../src/lookup.ts";
-import { ping } from "../src/ping.ts";
+import { parseIp } from "../src/address/address.ts";
+import type { IpAddress } from "../src/address/lookup.ts";
+import { ping } from "../src/tools/ping.ts";
 import {
   blackHole,
   bound,

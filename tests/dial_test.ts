@@ -10,7 +10,8 @@ import {
   assertStringIncludes,
 } from "@std/assert";
 import { join } from "node:path";
-import { currentAbi, type Libc, libc } from "../ffi/libc.ts";
+import type { Libc } from "../ffi/contract.ts";
+import { currentAbi, libc } from "../ffi/libc.ts";
 import {
   connect,
   type ConnectOptions,
@@ -711,7 +712,7 @@ test(
       },
     };
     using _watched = watchLibc();
-    const { lookup } = await import("../src/lookup.ts");
+    const { lookup } = await import("../src/address/lookup.ts");
     const query = { hostname: "none.test", port: 1, family: undefined };
     const pending = outcome(lookup(fake, query));
     for (let i = 0; i < 10; i++) {

@@ -1,18 +1,20 @@
 import { assert, assertEquals, assertLess } from "@std/assert";
 import process from "node:process";
+import { bindLibc } from "../ffi/bind.ts";
 import {
-  bindLibc,
   type CFunctions,
+  type Permissions,
+  SIGNATURES,
+} from "../ffi/contract.ts";
+import {
   currentAbi,
   declarationsFor,
   doorFor,
   libc,
-  newMemory,
   openFunctions,
   openLibc,
-  type Permissions,
-  SIGNATURES,
 } from "../ffi/libc.ts";
+import { newMemory } from "../ffi/memory.ts";
 import { Socket } from "../mod.ts";
 import { AGES } from "./_assertions.ts";
 import { inChild } from "./_fixtures.ts";

@@ -11,8 +11,9 @@ import { assert, assertEquals } from "@std/assert";
 import { symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
-import { type Abi, abiFor, type ErrnoCode, type Os } from "../ffi/abi.ts";
-import type { Libc } from "../ffi/libc.ts";
+import type { Abi, ErrnoCode, Os } from "../ffi/abi.ts";
+import { abiFor } from "../ffi/systems.ts";
+import type { Libc } from "../ffi/contract.ts";
 import {
   connect,
   connectSync,
@@ -24,7 +25,7 @@ import {
   Socket,
   unix,
 } from "../mod.ts";
-import { CATALOG } from "../src/catalog.ts";
+import { CATALOG } from "../src/explain/catalog.ts";
 import { outcome } from "./_assertions.ts";
 import {
   blackHole,

@@ -10,7 +10,9 @@ import { on, test } from "./_harness.ts";
 /** The package as it is imported here and in a child process. */
 interface Modules {
   mod: typeof import("../mod.ts");
-  floor: typeof import("../ffi/libc.ts");
+  floor:
+    & typeof import("../ffi/libc.ts")
+    & typeof import("../ffi/memory.ts");
 }
 
 interface StressOptions {
@@ -219,7 +221,10 @@ test(
   async () => {
     const modules = {
       mod: await import("../mod.ts"),
-      floor: await import("../ffi/libc.ts"),
+      floor: {
+        ...await import("../ffi/libc.ts"),
+        ...await import("../ffi/memory.ts"),
+      },
     };
     const start = performance.now();
     const half = CALLS / 2;
@@ -267,7 +272,9 @@ async function inChild(
 ): Promise<StressResult> {
   const root = new URL("../", import.meta.url);
   const source = `import * as mod from "${root}mod.ts";
-import * as floor from "${root}ffi/libc.ts";
+import * as libraries from "${root}ffi/libc.ts";
+import * as memory from "${root}ffi/memory.ts";
+const floor = { ...libraries, ...memory };
 const stress = ${stress};
 const result = await stress({ mod, floor }, ${JSON.stringify(options)});
 console.log(JSON.stringify(result));

@@ -7,7 +7,8 @@ import {
   assertStrictEquals,
   assertThrows,
 } from "@std/assert";
-import { type Abi, abiFor, hostAbi } from "../ffi/abi.ts";
+import type { Abi } from "../ffi/abi.ts";
+import { abiFor, hostAbi } from "../ffi/systems.ts";
 import { libc, useLibc } from "../ffi/libc.ts";
 import {
   connectSync,
@@ -24,8 +25,8 @@ import {
   NotSupportedError,
   Socket,
 } from "../mod.ts";
-import type * as Errors from "../src/errors.ts";
-import { errnoError, errnoErrorFor, nameOf } from "../src/errors.ts";
+import type * as Errors from "../src/errors/errors.ts";
+import { errnoError, errnoErrorFor, nameOf } from "../src/errors/errors.ts";
 import { test } from "./_harness.ts";
 
 // Opened before the first test, which would otherwise seem to leak it.

@@ -18,10 +18,10 @@ import {
   inet,
   unix,
 } from "../mod.ts";
-import { CATALOG } from "../src/catalog.ts";
+import { CATALOG } from "../src/explain/catalog.ts";
 import { ERRNOS, explain } from "../src/errno.ts";
-import { errnoErrorFor } from "../src/errors.ts";
-import { evidenceFor } from "../src/evidence.ts";
+import { errnoErrorFor } from "../src/errors/errors.ts";
+import { evidenceFor } from "../src/explain/evidence.ts";
 import { refusal } from "./_assertions.ts";
 import { runtime } from "./_emulation.ts";
 import {

@@ -6,25 +6,28 @@ import {
   assertThrows,
 } from "@std/assert";
 import { execFileSync } from "node:child_process";
-import { type Abi, abiFor, hostAbi } from "../ffi/abi.ts";
+import type { Abi } from "../ffi/abi.ts";
+import { abiFor, hostAbi } from "../ffi/systems.ts";
+import { bindLibc } from "../ffi/bind.ts";
 import {
-  bindLibc,
   type CFunctions,
   type CType,
-  currentAbi,
   type Declaration,
-  declarationsFor,
   type Door,
-  doorFor,
   type Libc,
-  libc,
-  newMemory,
-  openLibc,
   type Permissions,
   type Signature,
   SIGNATURES,
+} from "../ffi/contract.ts";
+import {
+  currentAbi,
+  declarationsFor,
+  doorFor,
+  libc,
+  openLibc,
   useLibc,
 } from "../ffi/libc.ts";
+import { newMemory } from "../ffi/memory.ts";
 import { Errno, ErrnoError, inet, Socket } from "../mod.ts";
 import { interpreter, listen } from "./_fixtures.ts";
 import { unemulated } from "./_emulation.ts";

@@ -2,7 +2,8 @@ import { assert, assertEquals, assertLess } from "@std/assert";
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
-import { currentAbi, type Libc, libc, useLibc } from "../ffi/libc.ts";
+import type { Libc } from "../ffi/contract.ts";
+import { currentAbi, libc, useLibc } from "../ffi/libc.ts";
 import { connect, ErrnoError, type InetAddress, Socket } from "../mod.ts";
 import { pause } from "./_assertions.ts";
 import {

@@ -10,9 +10,10 @@ import {
 } from "@std/assert";
 import { readFileSync } from "node:fs";
 import type { Abi } from "../ffi/abi.ts";
-import { currentAbi, type Libc, libc } from "../ffi/libc.ts";
-import { type Address, bytesOf, inet, inet6 } from "../src/address.ts";
-import { Errno, isErrno, NotSupportedError } from "../src/errors.ts";
+import type { Libc } from "../ffi/contract.ts";
+import { currentAbi, libc } from "../ffi/libc.ts";
+import { type Address, bytesOf, inet, inet6 } from "../src/address/address.ts";
+import { Errno, isErrno, NotSupportedError } from "../src/errors/errors.ts";
 import {
   getOption,
   getRawOption,
@@ -25,7 +26,7 @@ import {
   type SocketOptions,
   type TcpInfo,
   tcpInfo,
-} from "../src/options.ts";
+} from "../src/socket/options.ts";
 import { pause } from "./_assertions.ts";
 import { listen } from "./_fixtures.ts";
 import { unemulated } from "./_emulation.ts";

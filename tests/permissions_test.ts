@@ -2,7 +2,7 @@ import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { hostAbi } from "../ffi/abi.ts";
+import { hostAbi } from "../ffi/systems.ts";
 import { libc } from "../ffi/libc.ts";
 import { type Address, inet, Socket } from "../mod.ts";
 import { runtime } from "./_emulation.ts";

@@ -1,12 +1,12 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { libc } from "../ffi/libc.ts";
-import { inet6 } from "../src/address.ts";
+import { inet6 } from "../src/address/address.ts";
 import {
   Errno,
   type ErrnoCode,
   ErrnoError,
   LookupError,
-} from "../src/errors.ts";
+} from "../src/errors/errors.ts";
 import {
   distribution,
   listenLoopback,
@@ -14,7 +14,7 @@ import {
   PingStats,
   type Probe,
   quantile,
-} from "../src/ping.ts";
+} from "../src/tools/ping.ts";
 import {
   blackHole,
   bound,

@@ -1,5 +1,5 @@
 import { assertEquals, assertRejects } from "@std/assert";
-import { type Clock, interleave, race } from "../src/race.ts";
+import { type Clock, interleave, race } from "../src/connect/race.ts";
 import { test } from "./_harness.ts";
 
 /**

@@ -10,7 +10,9 @@ import {
 import { closeSync, openSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import type * as Floor from "../ffi/libc.ts";
-import { currentAbi, type Libc, libc, newMemory } from "../ffi/libc.ts";
+import type { Libc } from "../ffi/contract.ts";
+import { currentAbi, libc } from "../ffi/libc.ts";
+import { newMemory } from "../ffi/memory.ts";
 import { Errno } from "../mod.ts";
 import {
   ABORTED,
@@ -19,7 +21,7 @@ import {
   timeoutTo,
   waitFor,
   watch,
-} from "../src/reactor.ts";
+} from "../src/reactor/reactor.ts";
 import { pause } from "./_assertions.ts";
 import { inChild, tempFolder, watchLibc } from "./_fixtures.ts";
 import { test } from "./_harness.ts";

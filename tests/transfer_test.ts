@@ -8,7 +8,8 @@ import {
   assertThrows,
 } from "@std/assert";
 import { join } from "node:path";
-import { currentAbi, libc, newMemory } from "../ffi/libc.ts";
+import { currentAbi, libc } from "../ffi/libc.ts";
+import { newMemory } from "../ffi/memory.ts";
 import {
   abstractUnix,
   type Address,

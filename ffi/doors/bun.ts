@@ -1,4 +1,4 @@
-import type { CType, Declaration, Door } from "../libc.ts";
+import type { CType, Declaration, Door } from "../contract.ts";
 
 /** What is used of `bun:ffi`: https://bun.sh/docs/runtime/ffi */
 interface BunFfi {

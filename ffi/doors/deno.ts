@@ -1,5 +1,5 @@
 import type * as net from "node:net";
-import type { CType, Declaration, Door, Permissions } from "../libc.ts";
+import type { CType, Declaration, Door, Permissions } from "../contract.ts";
 
 type DenoFunction = (...parameters: unknown[]) => unknown;
 

@@ -1,5 +1,5 @@
 import type * as net from "node:net";
-import type { CType, Declaration, Door, Permissions } from "../libc.ts";
+import type { CType, Declaration, Door, Permissions } from "../contract.ts";
 
 /** What is used of `node:ffi`: https://nodejs.org/api/ffi.html */
 interface NodeFfi {

@@ -1,17 +1,5 @@
 import type * as WorkerThreads from "node:worker_threads";
-import type { CFunctions } from "../libc.ts";
-
-/** poll(2) as a thread of its own calls it. */
-type Poll = (fds: Uint8Array, count: number, timeout: number) => number;
-
-/**
- * Opens poll(2) in the way of one runtime; `wide` says that `nfds_t` has 64
- * bits.
- *
- * A thread runs its text, so it sees its parameters and what is global, and
- * nothing of the file that it stands in.
- */
-export type OpenPoll = (library: string, symbol: string, wide: boolean) => Poll;
+import type { CFunctions, OpenPoll, Poll } from "../contract.ts";
 
 /** Where poll(2) is. */
 export interface PollerOptions {

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { checkBytes } from "./arguments.ts";
+import { checkBytes } from "../errors/arguments.ts";
 
 /** How many bytes a reader without a buffer of its own is given at most. */
 const CHUNK = 0x1_0000;

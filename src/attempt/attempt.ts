@@ -5,9 +5,10 @@
  *
  * @module
  */
-import type { Abi } from "../ffi/abi.ts";
-import { type Libc, newMemory } from "../ffi/libc.ts";
-import type { Icmp } from "./errors.ts";
+import type { Abi } from "../../ffi/abi.ts";
+import type { Libc } from "../../ffi/contract.ts";
+import { newMemory } from "../../ffi/memory.ts";
+import type { Icmp } from "../errors/errors.ts";
 import { takeIcmp } from "./icmp.ts";
 import {
   ABORTED,
@@ -16,7 +17,7 @@ import {
   timeoutTo,
   type Waiter,
   watch,
-} from "./reactor.ts";
+} from "../reactor/reactor.ts";
 
 /** The answer that the caller's own time ran out; no errno is negative. */
 export const DEADLINE = -1;

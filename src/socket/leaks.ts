@@ -9,7 +9,7 @@
  * @module
  */
 import type process from "node:process";
-import { builtin } from "./builtin.ts";
+import { builtin } from "../../ffi/builtin.ts";
 
 /** How many owners share a witness, and so wait for each other's end. */
 const OWNERS = 32;

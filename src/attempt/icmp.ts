@@ -3,9 +3,10 @@
  *
  * @module
  */
-import { type Libc, newMemory } from "../ffi/libc.ts";
-import { decodeAddress } from "./address.ts";
-import type { Icmp } from "./errors.ts";
+import type { Libc } from "../../ffi/contract.ts";
+import { newMemory } from "../../ffi/memory.ts";
+import { decodeAddress } from "../address/address.ts";
+import type { Icmp } from "../errors/errors.ts";
 
 /** Room for a control message: its header, the error, and who sent it. */
 const CONTROL_ROOM = 128;

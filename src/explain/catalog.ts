@@ -6,7 +6,7 @@
  *
  * @module
  */
-import type { ErrnoCode, Os } from "../ffi/abi.ts";
+import type { ErrnoCode, Os } from "../../ffi/abi.ts";
 
 /**
  * Whether the same descriptor may be given to connect(2) once more.

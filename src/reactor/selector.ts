@@ -3,9 +3,10 @@
  *
  * @module
  */
-import type { Abi } from "../ffi/abi.ts";
-import { type Libc, newMemory } from "../ffi/libc.ts";
-import { errnoErrorFor } from "./errors.ts";
+import type { Abi } from "../../ffi/abi.ts";
+import type { Libc } from "../../ffi/contract.ts";
+import { newMemory } from "../../ffi/memory.ts";
+import { errnoErrorFor } from "../errors/errors.ts";
 
 /**
  * How many descriptors one look finds at most: what their owners go on to do

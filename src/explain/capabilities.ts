@@ -3,15 +3,16 @@
  *
  * @module
  */
-import { type Libc, libc } from "../ffi/libc.ts";
-import { ErrnoError, isErrno } from "./errors.ts";
+import type { Libc } from "../../ffi/contract.ts";
+import { libc } from "../../ffi/libc.ts";
+import { ErrnoError, isErrno } from "../errors/errors.ts";
 import {
   isSupported,
   optionNames,
   type ReadableSocketOptionName,
   type SocketOptionName,
-} from "./options.ts";
-import { Socket, type SocketOpenOptions } from "./socket.ts";
+} from "../socket/options.ts";
+import { Socket, type SocketOpenOptions } from "../socket/socket.ts";
 
 /** What {@linkcode capabilities} answers. */
 export interface Capabilities {

@@ -5,23 +5,25 @@
  */
 import type { Socket as NodeSocket } from "node:net";
 import type * as timers from "node:timers";
-import type { Abi } from "../ffi/abi.ts";
-import { doorFor, type Libc, libc, newMemory } from "../ffi/libc.ts";
+import type { Abi } from "../../ffi/abi.ts";
+import type { Libc } from "../../ffi/contract.ts";
+import { doorFor, libc } from "../../ffi/libc.ts";
+import { newMemory } from "../../ffi/memory.ts";
 import {
   type Address,
   bytesOf,
   decodeAddress,
   isAddress,
   unspecified,
-} from "./address.ts";
+} from "../address/address.ts";
 import {
   checkBytes,
   checkInteger,
   checkMilliseconds,
   isObject,
   show,
-} from "./arguments.ts";
-import { builtin } from "./builtin.ts";
+} from "../errors/arguments.ts";
+import { builtin } from "../../ffi/builtin.ts";
 import {
   type Before,
   beginConnect,
@@ -40,7 +42,7 @@ import {
   pollFd,
   takeErrno,
   turnBefore,
-} from "./connect.ts";
+} from "../attempt/attempt.ts";
 import {
   type ErrnoContext,
   type ErrnoError,
@@ -48,8 +50,8 @@ import {
   errnoErrorFor,
   type Icmp,
   NotSupportedError,
-} from "./errors.ts";
-import { takeIcmp } from "./icmp.ts";
+} from "../errors/errors.ts";
+import { takeIcmp } from "../attempt/icmp.ts";
 import {
   getOption,
   getRawOption,
@@ -72,8 +74,8 @@ import {
   takeTurn,
   timeoutTo,
   waitFor,
-} from "./reactor.ts";
-import { Witness } from "./witness.ts";
+} from "../reactor/reactor.ts";
+import { Witness } from "./leaks.ts";
 
 /** The address families that have a name here. */
 export type SocketFamily = "inet" | "inet6" | "unix" | "vsock";

@@ -3,16 +3,17 @@
  *
  * @module
  */
-import { abiFor, type Os } from "../ffi/abi.ts";
-import { lazily } from "../ffi/lazy.ts";
-import { currentAbi } from "../ffi/libc.ts";
+import type { Os } from "../../ffi/abi.ts";
+import { abiFor } from "../../ffi/systems.ts";
+import { lazily } from "../../ffi/lazy.ts";
+import { currentAbi } from "../../ffi/libc.ts";
 import {
   CATALOG,
   type CatalogEntry,
   type RetryAdvice,
   type SocketReuse,
 } from "./catalog.ts";
-import { type ErrnoCode, type ErrnoFacts, phraseOf } from "./errors.ts";
+import { type ErrnoCode, type ErrnoFacts, phraseOf } from "../errors/errors.ts";
 import { evidenceFor } from "./evidence.ts";
 
 export type { Os };

@@ -4,9 +4,10 @@
  *
  * @module
  */
-import { type Abi, type EaiCode, type ErrnoCode, hostAbi } from "../ffi/abi.ts";
-import { lazily } from "../ffi/lazy.ts";
-import { currentAbi } from "../ffi/libc.ts";
+import type { Abi, EaiCode, ErrnoCode } from "../../ffi/abi.ts";
+import { hostAbi } from "../../ffi/systems.ts";
+import { lazily } from "../../ffi/lazy.ts";
+import { currentAbi } from "../../ffi/libc.ts";
 
 export type { EaiCode, ErrnoCode };
 
@@ -438,8 +439,10 @@ function classOf(own: ErrnoCode): OwnErrnoClass {
 /** The errors that stand for a failed call, as opposed to those made by hand. */
 const answers = new WeakSet<object>();
 
+type ErrnoNumbers = Readonly<Partial<Record<ErrnoCode, number>>>;
+
 /** Each table's names by number, made when first needed. */
-const namesOf = new WeakMap<Abi["errnos"], Map<number, ErrnoCode>>();
+const namesOf = new WeakMap<ErrnoNumbers, Map<number, ErrnoCode>>();
 
 /** Two names of one number on this system share a class. */
 const classes: Readonly<Record<ErrnoCode, OwnErrnoClass>> = lazily(
@@ -451,7 +454,7 @@ const classes: Readonly<Record<ErrnoCode, OwnErrnoClass>> = lazily(
   },
 );
 
-function hostErrnos(): Abi["errnos"] {
+function hostErrnos(): ErrnoNumbers {
   return hostAbi()?.errnos ?? {};
 }
 
@@ -530,7 +533,7 @@ export function errnoName(errno: number): ErrnoCode | "UNKNOWN" {
 
 /** The first name that a table lists for a number. */
 export function nameOf(
-  errnos: Abi["errnos"],
+  errnos: ErrnoNumbers,
   errno: number | undefined,
 ): ErrnoCode | undefined {
   if (errno === undefined) return undefined;

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { Libc } from "../ffi/libc.ts";
+import type { Libc } from "../../ffi/contract.ts";
 import {
   abstractUnix,
   type Address,
@@ -14,11 +14,11 @@ import {
   parseIp,
   unix,
   vsock,
-} from "./address.ts";
-import { checkInteger, checkText, show } from "./arguments.ts";
-import type { LookupFamily, LookupQuery } from "./lookup.ts";
-import { checkOption } from "./options.ts";
-import { demand } from "./permission.ts";
+} from "../address/address.ts";
+import { checkInteger, checkText, show } from "../errors/arguments.ts";
+import type { LookupFamily, LookupQuery } from "../address/lookup.ts";
+import { checkOption } from "../socket/options.ts";
+import { demand } from "../socket/permission.ts";
 
 const MAX_PORT = 0xffff;
 

@@ -7,10 +7,15 @@
  *
  * @module
  */
-import type { Abi } from "../ffi/abi.ts";
-import { currentAbi, libc, newMemory } from "../ffi/libc.ts";
-import { checkInteger, checkText, show } from "./arguments.ts";
-import { errnoError, errnoErrorFor, NotSupportedError } from "./errors.ts";
+import type { Abi } from "../../ffi/abi.ts";
+import { currentAbi, libc } from "../../ffi/libc.ts";
+import { newMemory } from "../../ffi/memory.ts";
+import { checkInteger, checkText, show } from "../errors/arguments.ts";
+import {
+  errnoError,
+  errnoErrorFor,
+  NotSupportedError,
+} from "../errors/errors.ts";
 
 /** Proves that it is this module that calls the constructor. */
 const SEAL = Symbol();

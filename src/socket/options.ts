@@ -4,11 +4,16 @@
  *
  * @module
  */
-import type { Abi } from "../ffi/abi.ts";
-import { type Libc, newMemory } from "../ffi/libc.ts";
-import { type Address, bytesOf, isAddress } from "./address.ts";
-import { isObject, show } from "./arguments.ts";
-import { ErrnoError, errnoErrorFor, NotSupportedError } from "./errors.ts";
+import type { Abi } from "../../ffi/abi.ts";
+import type { Libc } from "../../ffi/contract.ts";
+import { newMemory } from "../../ffi/memory.ts";
+import { type Address, bytesOf, isAddress } from "../address/address.ts";
+import { isObject, show } from "../errors/arguments.ts";
+import {
+  ErrnoError,
+  errnoErrorFor,
+  NotSupportedError,
+} from "../errors/errors.ts";
 
 /**
  * When a silent connection is asked whether its peer is still there.

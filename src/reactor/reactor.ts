@@ -4,7 +4,8 @@
  *
  * @module
  */
-import { type Libc, newMemory } from "../ffi/libc.ts";
+import type { Libc } from "../../ffi/contract.ts";
+import { newMemory } from "../../ffi/memory.ts";
 import { openSelector, type Selector } from "./selector.ts";
 
 /** The answer that the wait was called off by {@linkcode cancelWaits}. */

@@ -5,11 +5,11 @@
  */
 import type * as NodeFs from "node:fs";
 import type NodeProcess from "node:process";
-import type { Os } from "../ffi/abi.ts";
-import { libc } from "../ffi/libc.ts";
-import { bytesOf, inet, inet6 } from "./address.ts";
-import { builtin } from "./builtin.ts";
-import { type ErrnoCode, type ErrnoFacts, isAnswer } from "./errors.ts";
+import type { Os } from "../../ffi/abi.ts";
+import { libc } from "../../ffi/libc.ts";
+import { bytesOf, inet, inet6 } from "../address/address.ts";
+import { builtin } from "../../ffi/builtin.ts";
+import { type ErrnoCode, type ErrnoFacts, isAnswer } from "../errors/errors.ts";
 
 function fs(): typeof NodeFs {
   return builtin("node:fs");

@@ -3,25 +3,31 @@
  *
  * @module
  */
-import { type Libc, libc } from "../ffi/libc.ts";
-import { type Address, bytesOf, inet, inet6 } from "./address.ts";
-import { isSelfConnected, PENDING, turnBefore } from "./connect.ts";
-import { checkFunction, checkMilliseconds } from "./arguments.ts";
-import { ErrnoError, errnoError, errnoErrorFor, isErrno } from "./errors.ts";
+import type { Libc } from "../../ffi/contract.ts";
+import { libc } from "../../ffi/libc.ts";
+import { type Address, bytesOf, inet, inet6 } from "../address/address.ts";
+import { isSelfConnected, PENDING, turnBefore } from "../attempt/attempt.ts";
+import { checkFunction, checkMilliseconds } from "../errors/arguments.ts";
+import {
+  ErrnoError,
+  errnoError,
+  errnoErrorFor,
+  isErrno,
+} from "../errors/errors.ts";
 import {
   type IpAddress,
   lookup,
   type LookupQuery,
   lookupSync,
-} from "./lookup.ts";
+} from "../address/lookup.ts";
 import {
   checkOption,
   isSupported,
   type SocketOptionName,
   type SocketOptions,
-} from "./options.ts";
+} from "../socket/options.ts";
 import { type Contender, interleave, race } from "./race.ts";
-import { ABORTED } from "./reactor.ts";
+import { ABORTED } from "../reactor/reactor.ts";
 import {
   type AttemptOptions,
   awaitSocket,
@@ -32,7 +38,7 @@ import {
   openStream,
   portOf,
   Socket,
-} from "./socket.ts";
+} from "../socket/socket.ts";
 import { type ConnectTarget, planTarget, type TcpTarget } from "./target.ts";
 
 /** How a connection is made. */

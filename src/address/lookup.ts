@@ -5,16 +5,17 @@
  * @module
  */
 import type * as NodeDns from "node:dns";
-import type { EaiCode } from "../ffi/abi.ts";
-import { type Libc, newMemory } from "../ffi/libc.ts";
+import type { EaiCode } from "../../ffi/abi.ts";
+import type { Libc } from "../../ffi/contract.ts";
+import { newMemory } from "../../ffi/memory.ts";
 import {
   decodeAddress,
   type Inet6Address,
   type InetAddress,
   parseIp,
 } from "./address.ts";
-import { builtin } from "./builtin.ts";
-import { errnoErrorFor, LookupError } from "./errors.ts";
+import { builtin } from "../../ffi/builtin.ts";
+import { errnoErrorFor, LookupError } from "../errors/errors.ts";
 
 /** What a host name stands for. */
 export type IpAddress = InetAddress | Inet6Address;

@@ -3,8 +3,8 @@
  *
  * @module
  */
-import type { Libc } from "../ffi/libc.ts";
-import type { Address } from "./address.ts";
+import type { Libc } from "../../ffi/contract.ts";
+import type { Address } from "../address/address.ts";
 
 /** Whether an address needs no closer look. Costs nanoseconds. */
 export function isFree(libc: Libc, address: Address): boolean {

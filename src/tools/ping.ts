@@ -5,16 +5,17 @@
  */
 import { createServer } from "node:net";
 import { setImmediate, setTimeout } from "node:timers/promises";
-import { type Libc, libc } from "../ffi/libc.ts";
-import { type Address, bytesOf } from "./address.ts";
-import { checkMilliseconds } from "./arguments.ts";
-import { connectFd, DEADLINE, waitConnected } from "./connect.ts";
-import { openFor, permitted, selfConnection } from "./dial.ts";
-import { ErrnoError, NotSupportedError } from "./errors.ts";
-import { type LookupFamily, lookupSync } from "./lookup.ts";
-import type { TcpInfo } from "./options.ts";
-import { connectError, Socket } from "./socket.ts";
-import { type ConnectTarget, planTarget } from "./target.ts";
+import type { Libc } from "../../ffi/contract.ts";
+import { libc } from "../../ffi/libc.ts";
+import { type Address, bytesOf } from "../address/address.ts";
+import { checkMilliseconds } from "../errors/arguments.ts";
+import { connectFd, DEADLINE, waitConnected } from "../attempt/attempt.ts";
+import { openFor, permitted, selfConnection } from "../connect/connect.ts";
+import { ErrnoError, NotSupportedError } from "../errors/errors.ts";
+import { type LookupFamily, lookupSync } from "../address/lookup.ts";
+import type { TcpInfo } from "../socket/options.ts";
+import { connectError, Socket } from "../socket/socket.ts";
+import { type ConnectTarget, planTarget } from "../connect/target.ts";
 
 /** How a target is pinged. */
 export interface PingOptions {

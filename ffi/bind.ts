@@ -1,0 +1,223 @@
+/**
+ * The one place that knows what -1 and `errno` mean.
+ *
+ * @module
+ */
+import type { Abi } from "./abi.ts";
+import type { CFunctions, Door, Libc, Permissions } from "./contract.ts";
+import { newMemory } from "./memory.ts";
+
+/**
+ * Puts the return convention on top of raw C functions.
+ *
+ * `errno` belongs to the thread, and whatever runs between a call and the
+ * reading of it may overwrite it: garbage collection alone does so a few times
+ * in a million. The copying of it is therefore the very next thing in the body
+ * of each method, and each method spells it out, for a helper would be one
+ * more thing in between.
+ */
+export function bindLibc(
+  c: CFunctions,
+  abi: Abi,
+  permissions: Permissions,
+  size: (length: number) => number | bigint = sameNumber,
+  view?: Door["view"],
+): Libc {
+  const { close, connect, memcpyErrno, socket } = c;
+  const fcntl = abi.variadicOnStack ? callFcntlPadded : callFcntl;
+  const location = c.errnoLocation();
+  const bytes = newMemory(4);
+  const width = size(4);
+  const nothing = size(0);
+  const isCopied = view === undefined;
+  const errno = new Int32Array(isCopied ? bytes.buffer : view(location, 4));
+  const nfds = abi.nfdsSize === 8 ? size : sameNumber;
+
+  const libc: Libc = {
+    abi,
+    permissions,
+    addressOf(memory) {
+      // Copies nothing, and answers where to.
+      return c.addressOf(memory, memory, nothing);
+    },
+    bind(fd, address, length) {
+      const result = c.bind(fd, address, length);
+      if (result >= 0) return result;
+      if (isCopied) memcpyErrno(bytes, location, width);
+      return -errno[0]!;
+    },
+    close(fd) {
+      const result = close(fd);
+      if (result >= 0) return result;
+      if (isCopied) memcpyErrno(bytes, location, width);
+      return -errno[0]!;
+    },
+    connect(fd, address, length) {
+      const result = connect(fd, address, length);
+      if (result >= 0) return result;
+      if (isCopied) memcpyErrno(bytes, location, width);
+      return -errno[0]!;
+    },
+    epoll_create1(flags) {
+      const result = c.epoll_create1(flags);
+      if (result >= 0) return result;
+      if (isCopied) memcpyErrno(bytes, location, width);
+      return -errno[0]!;
+    },
+    epoll_ctl(epfd, op, fd, event) {
+      const result = c.epoll_ctl(epfd, op, fd, event);
+      if (result >= 0) return result;
+      if (isCopied) memcpyErrno(bytes, location, width);
+      return -errno[0]!;
+    },
+    epoll_wait(epfd, events, count, timeout) {
+      const result = c.epoll_wait(epfd, events, count, timeout);
+      if (result >= 0) return result;
+      if (isCopied) memcpyErrno(bytes, location, width);
+      return -errno[0]!;
+    },
+    fcntl(fd, command, argument) {
+      const result = fcntl(c, fd, command, argument);
+      if (result >= 0) return result;
+      if (isCopied) memcpyErrno(bytes, location, width);
+      return -errno[0]!;
+    },
+    freeaddrinfo(list) {
+      c.freeaddrinfo(list);
+    },
+    getaddrinfo(node, hints, result) {
+      const eai = c.getaddrinfo(node, null, hints, result);
+      if (eai === 0) return [0, 0];
+      if (isCopied) memcpyErrno(bytes, location, width);
+      return [eai, errno[0]!];
+    },
+    ...!("getaddrinfoOffThread" in c) ? {} : {
+      getaddrinfoAsync(node, hints, result): Promise<number> {
+        return c.getaddrinfoOffThread!(node, null, hints, result);
+      },
+    } satisfies Pick<Libc, "getaddrinfoAsync">,
+    getpeername(fd, address, length) {
+      const result = c.getpeername(fd, address, length);
+      if (result >= 0) return result;
+      if (isCopied) memcpyErrno(bytes, location, width);
+      return -errno[0]!;
+    },
+    getsockname(fd, address, length) {
+      const result = c.getsockname(fd, address, length);
+      if (result >= 0) return result;
+      if (isCopied) memcpyErrno(bytes, location, width);
+      return -errno[0]!;
+    },
+    getsockopt(fd, level, name, value, length) {
+      const result = c.getsockopt(fd, level, name, value, length);
+      if (result >= 0) return result;
+      if (isCopied) memcpyErrno(bytes, location, width);
+      return -errno[0]!;
+    },
+    if_nametoindex(name) {
+      const result = c.if_nametoindex(name);
+      if (result > 0) return result;
+      if (isCopied) memcpyErrno(bytes, location, width);
+      return -errno[0]!;
+    },
+    memcpyFrom(target, source, length) {
+      c.memcpyFrom(target, source, size(length));
+    },
+    poll(fds, count, timeout) {
+      const result = c.poll(fds, nfds(count), timeout);
+      if (result >= 0) return result;
+      if (isCopied) memcpyErrno(bytes, location, width);
+      return -errno[0]!;
+    },
+    pollAsync(fds, count, timeout) {
+      return c.pollOffThread!(fds, nfds(count), timeout);
+    },
+    recvfrom(fd, buffer, room, flags, address, length) {
+      const wide = size(room);
+      const result = c.recvfrom(fd, buffer, wide, flags, address, length);
+      if (result >= 0) return result;
+      if (isCopied) memcpyErrno(bytes, location, width);
+      return -errno[0]!;
+    },
+    recvmsg(fd, message, flags) {
+      const result = c.recvmsg(fd, message, flags);
+      if (result >= 0) return result;
+      if (isCopied) memcpyErrno(bytes, location, width);
+      return -errno[0]!;
+    },
+    sched_yield() {
+      const result = c.sched_yield();
+      if (result >= 0) return result;
+      if (isCopied) memcpyErrno(bytes, location, width);
+      return -errno[0]!;
+    },
+    sendto(fd, data, count, flags, address, length) {
+      const wide = size(count);
+      const result = c.sendto(fd, data, wide, flags, address, length);
+      if (result >= 0) return result;
+      if (isCopied) memcpyErrno(bytes, location, width);
+      return -errno[0]!;
+    },
+    setsockopt(fd, level, name, value, length) {
+      const result = c.setsockopt(fd, level, name, value, length);
+      if (result >= 0) return result;
+      if (isCopied) memcpyErrno(bytes, location, width);
+      return -errno[0]!;
+    },
+    shutdown(fd, how) {
+      const result = c.shutdown(fd, how);
+      if (result >= 0) return result;
+      if (isCopied) memcpyErrno(bytes, location, width);
+      return -errno[0]!;
+    },
+    socket(domain, type, protocol) {
+      const result = socket(domain, type, protocol);
+      if (result >= 0) return result;
+      if (isCopied) memcpyErrno(bytes, location, width);
+      return -errno[0]!;
+    },
+    socketpair(domain, type, protocol, fds) {
+      const result = c.socketpair(domain, type, protocol, fds);
+      if (result >= 0) return result;
+      if (isCopied) memcpyErrno(bytes, location, width);
+      return -errno[0]!;
+    },
+  };
+  if (libc.close(-1) !== -abi.errnos.EBADF!) {
+    throw new Error(
+      "Cannot read errno: close(-1) did not answer EBADF through " +
+        `${abi.errnoLocation} on ${abi.os} ${abi.arch}`,
+    );
+  }
+  return libc;
+}
+
+function sameNumber(length: number): number {
+  return length;
+}
+
+/** fcntl(2), whose third argument is a variadic one. */
+function callFcntl(
+  { fcntl }: CFunctions,
+  fd: number,
+  command: number,
+  argument: number,
+): number {
+  return fcntl(fd, command, argument);
+}
+
+/**
+ * Moves the third argument past the registers: a fixed declaration puts the
+ * ninth where a variadic callee looks for its first.
+ */
+function callFcntlPadded(
+  c: CFunctions,
+  fd: number,
+  command: number,
+  argument: number,
+): number {
+  const { fcntl } = c as unknown as {
+    fcntl(...parameters: number[]): number;
+  };
+  return fcntl(fd, command, 0, 0, 0, 0, 0, 0, argument);
+}

@@ -1,0 +1,345 @@
+/**
+ * The terms between the floor and the rest of the package: every C call once, what a runtime supplies, and the C library
+ * as the code above sees it. Types, and the table that they follow from.
+ *
+ * @module
+ */
+import type { Abi } from "./abi.ts";
+
+/**
+ * C parameters and results by what they mean to JavaScript.
+ *
+ * `buffer` is memory of ours or `null`, `pointer` an address as the runtime
+ * hands it out, `address` one that C wrote into our memory (a bigint).
+ */
+export type CType =
+  | "int"
+  | "uint"
+  | "size"
+  | "nfds"
+  | "buffer"
+  | "pointer"
+  | "address"
+  | "void";
+
+/** How one C function is declared. */
+export interface Signature {
+  /** The C function, where the entry has another name. */
+  readonly of?: string;
+  readonly parameters: readonly CType[];
+  readonly result: CType;
+  /** How many parameters come before the variadic ones. */
+  readonly fixed?: number;
+  /** Runs on another thread, so that its `errno` is out of reach. */
+  readonly offThread?: true;
+  /** The field of the table that is `null` where there is no such function. */
+  readonly needs?: keyof Abi;
+}
+
+/**
+ * Every C function that the package calls.
+ *
+ * `ssize_t` results are declared `int`: no length passed here reaches 2 GiB,
+ * and a 64-bit result would arrive as a bigint.
+ */
+export const SIGNATURES = {
+  addressOf: {
+    of: "memcpy",
+    parameters: ["buffer", "buffer", "size"],
+    result: "address",
+  },
+  bind: { parameters: ["int", "buffer", "uint"], result: "int" },
+  close: { parameters: ["int"], result: "int" },
+  connect: { parameters: ["int", "buffer", "uint"], result: "int" },
+  epoll_create1: { parameters: ["int"], result: "int", needs: "epoll" },
+  epoll_ctl: {
+    parameters: ["int", "int", "int", "buffer"],
+    result: "int",
+    needs: "epoll",
+  },
+  epoll_wait: {
+    parameters: ["int", "buffer", "int", "int"],
+    result: "int",
+    needs: "epoll",
+  },
+  errnoLocation: { parameters: [], result: "pointer" },
+  fcntl: { parameters: ["int", "int", "int"], result: "int", fixed: 2 },
+  freeaddrinfo: { parameters: ["address"], result: "void" },
+  getaddrinfo: {
+    parameters: ["buffer", "buffer", "buffer", "buffer"],
+    result: "int",
+  },
+  getpeername: { parameters: ["int", "buffer", "buffer"], result: "int" },
+  getsockname: { parameters: ["int", "buffer", "buffer"], result: "int" },
+  getsockopt: {
+    parameters: ["int", "int", "int", "buffer", "buffer"],
+    result: "int",
+  },
+  getaddrinfoOffThread: {
+    of: "getaddrinfo",
+    parameters: ["buffer", "buffer", "buffer", "buffer"],
+    result: "int",
+    offThread: true,
+  },
+  if_nametoindex: { parameters: ["buffer"], result: "int" },
+  memcpyErrno: {
+    of: "memcpy",
+    parameters: ["buffer", "pointer", "size"],
+    result: "void",
+  },
+  memcpyFrom: {
+    of: "memcpy",
+    parameters: ["buffer", "address", "size"],
+    result: "void",
+  },
+  poll: { parameters: ["buffer", "nfds", "int"], result: "int" },
+  pollOffThread: {
+    of: "poll",
+    parameters: ["buffer", "nfds", "int"],
+    result: "int",
+    offThread: true,
+  },
+  recvfrom: {
+    parameters: ["int", "buffer", "size", "int", "buffer", "buffer"],
+    result: "int",
+  },
+  recvmsg: { parameters: ["int", "buffer", "int"], result: "int" },
+  sched_yield: { parameters: [], result: "int" },
+  sendto: {
+    parameters: ["int", "buffer", "size", "int", "buffer", "uint"],
+    result: "int",
+  },
+  setsockopt: {
+    parameters: ["int", "int", "int", "buffer", "uint"],
+    result: "int",
+  },
+  shutdown: { parameters: ["int", "int"], result: "int" },
+  socket: { parameters: ["int", "int", "int"], result: "int" },
+  socketpair: { parameters: ["int", "int", "int", "buffer"], result: "int" },
+} as const satisfies Record<string, Signature>;
+
+interface JsTypes {
+  int: number;
+  uint: number;
+  size: number | bigint;
+  nfds: number | bigint;
+  buffer: Uint8Array | null;
+  pointer: unknown;
+  address: bigint;
+  void: void;
+}
+
+type JsParameters<P extends readonly CType[]> = {
+  -readonly [I in keyof P]: JsTypes[P[I]];
+};
+
+type CFunction<S extends Signature> = (
+  ...parameters: JsParameters<S["parameters"]>
+) => S extends { offThread: true } ? Promise<JsTypes[S["result"]]>
+  : JsTypes[S["result"]];
+
+type AllFunctions = {
+  readonly [N in keyof typeof SIGNATURES]: CFunction<(typeof SIGNATURES)[N]>;
+};
+
+type OffThread = "getaddrinfoOffThread" | "pollOffThread";
+
+/**
+ * The C functions as a door delivers them: raw, `-1` and all. Those that run on
+ * another thread are there where the runtime can call C so.
+ */
+export type CFunctions =
+  & Omit<AllFunctions, OffThread>
+  & Partial<Pick<AllFunctions, OffThread>>;
+
+/**
+ * What the runtime lets a program reach.
+ *
+ * Native calls go past the runtime's own checks, so each public way to the
+ * network asks here first. A `demand...` method returns if the runtime's own
+ * `connect` would be let through, and throws the runtime's own error if not.
+ */
+export interface Permissions {
+  /** Whether every network address is allowed, with no exception. */
+  net(): boolean;
+  /** Whether every file may be read and written, with no exception. */
+  files(): boolean;
+  /** A host, by name or by address, before a name is resolved. */
+  demandHost(hostname: string, port: number): void;
+  /** An address that an allowed name resolved to: only a denial counts. */
+  demandResolved(address: string, port: number): void;
+  /** A socket in the file system. */
+  demandPath(path: string): void;
+  /** A virtual machine's or the host's port. */
+  demandVsock(cid: number, port: number): void;
+  /**
+   * A socket outside the file system. No rule can name one, so that a grant of
+   * everything covers it whatever else is denied.
+   */
+  demandAbstract(): void;
+  /**
+   * Anything else that no rule can name, so that a full grant alone covers it:
+   * of the net, and of all files where it may lead to one.
+   */
+  demandAll(files: boolean): void;
+}
+
+/** A C function as one system exports and declares it. */
+export interface Declaration {
+  /** Its name in {@linkcode CFunctions}. */
+  readonly entry: string;
+  /** The name that the library exports. */
+  readonly symbol: string;
+  readonly parameters: readonly CType[];
+  readonly result: CType;
+  readonly offThread: boolean;
+}
+
+/** poll(2) as a thread of its own calls it. */
+export type Poll = (fds: Uint8Array, count: number, timeout: number) => number;
+
+/**
+ * Opens poll(2) in the way of one runtime; `wide` says that `nfds_t` has 64
+ * bits.
+ *
+ * A thread runs its text, so it sees its parameters and what is global, and
+ * nothing of the file that it stands in.
+ */
+export type OpenPoll = (library: string, symbol: string, wide: boolean) => Poll;
+
+/** What a runtime has to supply. */
+export interface Door {
+  /**
+   * Those of the names that the runtime lets this program open; may ask the
+   * user. Throws the runtime's own error if there is none.
+   */
+  openable(names: readonly string[]): readonly string[];
+  /** Opens one function of a library, or throws what the runtime throws. */
+  open(
+    library: string,
+    declaration: Declaration,
+    nfdsSize: Abi["nfdsSize"],
+  ): (...parameters: never[]) => unknown;
+  readonly permissions: Permissions;
+  /**
+   * The form in which the runtime takes a `size_t` fastest; a number where
+   * there is none better.
+   */
+  size?(length: number): number | bigint;
+  /**
+   * Lays a buffer over memory that C owns, without a copy, where nothing that
+   * the runtime does on the way out of a call lets the reading of errno be a
+   * call itself.
+   */
+  view?(address: unknown, length: number): ArrayBuffer;
+  /** What the runtime is called. */
+  readonly runtime: string;
+  /**
+   * Makes a connected descriptor a socket of `node:net`, which owns it from then
+   * on. Absent where the runtime's own cannot be made of a descriptor.
+   */
+  nodeSocket?(fd: number): unknown;
+  /**
+   * Makes a connected descriptor a socket of Bun's, which owns it from then on.
+   * Absent in other runtimes.
+   */
+  bunSocket?(fd: number, handlers: object): Promise<unknown>;
+  /** For a runtime that calls no C off the thread: poll(2) in a worker. */
+  readonly openPoll?: OpenPoll;
+}
+
+/**
+ * The C library, a method for each C function.
+ *
+ * An answer is `>= 0` or `-errno`. Buffers are the caller's and are used only
+ * until the call returns, but for `pollAsync`, which uses them until its
+ * promise settles.
+ */
+export interface Libc {
+  readonly abi: Abi;
+  readonly permissions: Permissions;
+
+  /** Where memory of ours lies, for a structure that has to say so. */
+  addressOf(memory: Uint8Array): bigint;
+  bind(fd: number, address: Uint8Array, length: number): number;
+  close(fd: number): number;
+  connect(fd: number, address: Uint8Array, length: number): number;
+  /** The three of epoll exist where the table has `epoll`. */
+  epoll_create1(flags: number): number;
+  epoll_ctl(epfd: number, op: number, fd: number, event: Uint8Array): number;
+  epoll_wait(
+    epfd: number,
+    events: Uint8Array,
+    count: number,
+    timeout: number,
+  ): number;
+  fcntl(fd: number, command: number, argument: number): number;
+  freeaddrinfo(list: bigint): void;
+  /** Answers `[0, 0]`, or a code of `<netdb.h>` and the errno behind it. */
+  getaddrinfo(
+    node: Uint8Array,
+    hints: Uint8Array,
+    result: Uint8Array,
+  ): readonly [eai: number, errno: number];
+  /**
+   * Resolves as `getaddrinfo` does, off this thread, where the runtime can do
+   * that; answers a code of `<netdb.h>` alone.
+   */
+  getaddrinfoAsync?(
+    node: Uint8Array,
+    hints: Uint8Array,
+    result: Uint8Array,
+  ): Promise<number>;
+  getpeername(fd: number, address: Uint8Array, length: Uint8Array): number;
+  getsockname(fd: number, address: Uint8Array, length: Uint8Array): number;
+  getsockopt(
+    fd: number,
+    level: number,
+    name: number,
+    value: Uint8Array,
+    length: Uint8Array,
+  ): number;
+  /** Answers the index, which is never 0. */
+  if_nametoindex(name: Uint8Array): number;
+  /** Copies memory that C owns; the address has to come from C. */
+  memcpyFrom(target: Uint8Array, source: bigint, length: number): void;
+  poll(fds: Uint8Array, count: number, timeout: number): number;
+  /**
+   * Waits as poll does, off this thread. A negative answer says no more than:
+   * look again.
+   */
+  pollAsync(fds: Uint8Array, count: number, timeout: number): Promise<number>;
+  recvfrom(
+    fd: number,
+    buffer: Uint8Array,
+    size: number,
+    flags: number,
+    address: Uint8Array | null,
+    length: Uint8Array | null,
+  ): number;
+  recvmsg(fd: number, message: Uint8Array, flags: number): number;
+  sched_yield(): number;
+  sendto(
+    fd: number,
+    data: Uint8Array,
+    size: number,
+    flags: number,
+    address: Uint8Array | null,
+    length: number,
+  ): number;
+  setsockopt(
+    fd: number,
+    level: number,
+    name: number,
+    value: Uint8Array,
+    length: number,
+  ): number;
+  shutdown(fd: number, how: number): number;
+  socket(domain: number, type: number, protocol: number): number;
+  socketpair(
+    domain: number,
+    type: number,
+    protocol: number,
+    fds: Uint8Array,
+  ): number;
+}
