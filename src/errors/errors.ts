@@ -4,7 +4,7 @@
  *
  * @module
  */
-import type { Abi, EaiCode, ErrnoCode } from "../../ffi/abi.ts";
+import type { EaiCode, ErrnoCode } from "../../ffi/abi.ts";
 import { hostAbi } from "../../ffi/systems.ts";
 import { lazily } from "../../ffi/lazy.ts";
 import { currentAbi } from "../../ffi/libc.ts";
