@@ -27,8 +27,8 @@
 import process from "node:process";
 import { parseArgs } from "node:util";
 import type { ConnectTarget, ErrnoError, TcpTarget } from "../mod.ts";
+import type { Distribution } from "./tools/histogram.ts";
 import {
-  type Distribution,
   listenLoopback,
   LONGEST_TIME,
   type LoopbackListener,

@@ -4,7 +4,7 @@ import {
   assertMatch,
   assertStringIncludes,
 } from "@std/assert";
-import { spawn } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
@@ -419,6 +419,27 @@ test("the task needs no permissions but ffi and net", async () => {
   const path = await runChild(["ping", "unix:/no/such"]);
   assertEquals([path.code, path.out], [2, ""]);
   assertMatch(path.err, /^ping: .*--allow-read.*\n$/);
+}, { skip: on("deno") });
+
+test("the task downloads nothing", () => {
+  using folder = tempFolder();
+  const { status, stdout, stderr } = spawnSync(
+    runtime,
+    ["task", "ping", "-c", "1"],
+    {
+      cwd: root,
+      encoding: "utf8",
+      // Nothing is cached, and whoever asks the registry is refused.
+      env: {
+        ...process.env,
+        DENO_DIR: folder.path,
+        NPM_CONFIG_REGISTRY: "http://127.0.0.1:1/",
+        NO_COLOR: "1",
+      },
+    },
+  );
+  assertEquals([status, stderr.includes("Download")], [0, false], stderr);
+  assertStringIncludes(stdout, "1 probe, 1 connected");
 }, { skip: on("deno") });
 
 test("the exit code of the process is that of the command", async () => {

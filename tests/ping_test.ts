@@ -87,6 +87,7 @@ test("distribution() tells how values spread, in whatever order", () => {
     p50: 4,
     p90: 9,
     p99: 9,
+    p999: 9,
     max: 9,
     mean: 5,
     stddev: 2,

@@ -42,8 +42,12 @@ export const RUNTIMES: Readonly<Record<Runtime, string>> = {
   bun: "bun@1.4.4",
   node: "node@26.10.0",
 };
-/** `@std` as npm has it, for those that know no JSR. */
-const STD = "deno-std@1.4.0";
+/** What the tests import: `@std` as npm has it, for those that know no JSR, and libraries that judge our results. */
+const LIBRARIES: readonly string[] = [
+  "deno-std@1.4.0",
+  "ajv@8.20.0",
+  "hdr-histogram-js@3.0.1",
+];
 
 /** A processor that an emulator stands in for, so that what is built for it runs here. */
 interface Emulation {
@@ -261,7 +265,7 @@ async function emulatedFlags(
   return ["test", ...flags, "--no-check", map, `--junit-path=${report}`];
 }
 
-/** The `node_modules` in which npx keeps these packages and `@std`, `null` where it cannot have them or the check fails. */
+/** The `node_modules` in which npx keeps these packages and the tests' libraries, `null` where it cannot have them or the check fails. */
 async function fetchPackages(
   specs: readonly string[],
   check: string,
@@ -271,7 +275,7 @@ async function fetchPackages(
     const { success, stdout } = await new Deno.Command("npx", {
       args: [
         "-y",
-        ...[...specs, STD].map((spec) => `--package=${spec}`),
+        ...[...specs, ...LIBRARIES].map((spec) => `--package=${spec}`),
         "-c",
         // The first of PATH is the folder that npx made.
         `${check} && echo "\${PATH%%:*}"`,

@@ -87,7 +87,8 @@ export function checkMilliseconds(
   return value;
 }
 
-function notA(kind: string, name: string, value: unknown): TypeError {
+/** What is thrown where an argument is of another kind. */
+export function notA(kind: string, name: string, value: unknown): TypeError {
   return new TypeError(
     `Cannot use ${name} ${show(value)}: it is not a ${kind}`,
   );

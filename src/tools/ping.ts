@@ -15,6 +15,7 @@ import { ErrnoError, NotSupportedError } from "../errors/errors.ts";
 import { type LookupFamily, lookupSync } from "../address/lookup.ts";
 import type { TcpInfo } from "../socket/options.ts";
 import { connectError, Socket } from "../socket/socket.ts";
+import type { Distribution } from "./histogram.ts";
 import { type ConnectTarget, planTarget } from "../connect/target.ts";
 
 /** How a target is pinged. */
@@ -66,24 +67,6 @@ export interface Probe {
   readonly retransmits: number | null;
   /** Why it failed, `null` if it connected. */
   readonly error: ErrnoError | null;
-}
-
-/** How some durations spread, in milliseconds. */
-export interface Distribution {
-  /** The least. */
-  readonly min: number;
-  /** The median, by nearest rank as the other quantiles are. */
-  readonly p50: number;
-  /** Nine of ten were at most this. */
-  readonly p90: number;
-  /** All but one of a hundred were at most this. */
-  readonly p99: number;
-  /** The greatest. */
-  readonly max: number;
-  /** The arithmetic mean. */
-  readonly mean: number;
-  /** The standard deviation of the whole, not of a sample. */
-  readonly stddev: number;
 }
 
 /** What many probes came to. */
@@ -375,6 +358,7 @@ export function distribution(values: readonly number[]): Distribution | null {
     p50: quantile(sorted, 0.5),
     p90: quantile(sorted, 0.9),
     p99: quantile(sorted, 0.99),
+    p999: quantile(sorted, 0.999),
     max: sorted.at(-1)!,
     mean,
     stddev: Math.sqrt(squares / sorted.length),
