@@ -15,7 +15,12 @@ import {
   parseIp,
 } from "./address.ts";
 import { builtin } from "../../ffi/builtin.ts";
-import { errnoErrorFor, LookupError } from "../errors/errors.ts";
+import {
+  type ErrnoError,
+  errnoError,
+  errnoErrorFor,
+  LookupError,
+} from "../errors/errors.ts";
 
 /** What a host name stands for. */
 export type IpAddress = InetAddress | Inet6Address;
@@ -38,7 +43,11 @@ export interface LookupQuery {
  * @returns At least one address.
  * @throws {LookupError} If the name does not resolve.
  */
-export function lookupSync(libc: Libc, query: LookupQuery): IpAddress[] {
+export function lookupSync(
+  libc: Libc,
+  query: LookupQuery,
+  _end: number = Infinity,
+): IpAddress[] {
   const { node, hints, list } = argumentsFor(libc, query);
   const [eai, errno] = libc.getaddrinfo(node, hints, list);
   return takeList(libc, query, list, eai, errno);
@@ -70,6 +79,72 @@ export async function lookup(
     inUse.delete(memory);
   }
 }
+
+/** Takes what a name resolves to, as it comes. */
+export interface LookupListener {
+  /**
+   * Takes the addresses that came, in the order in which to try them: once or
+   * twice, and never none.
+   */
+  found(addresses: readonly IpAddress[]): void;
+  /**
+   * No more will come. Takes the error if nothing at all was found, else
+   * `null`.
+   */
+  ended(error: LookupError | ErrnoError | null): void;
+}
+
+/**
+ * Resolves a name without holding the thread, and reports as results come, in
+ * a later turn. After the end of the lookup nothing is reported any more.
+ *
+ * @param end When to give up, on the clock of `performance.now()`.
+ * @returns A function that abandons the lookup.
+ */
+export function startLookup(
+  libc: Libc,
+  query: LookupQuery,
+  end: number,
+  listener: LookupListener,
+): () => void {
+  const start = performance.now();
+  let isOver = false;
+  const timer = end - start > LONGEST_TIMER ? undefined : setTimeout(() => {
+    isOver = true;
+    listener.ended(deadlinePassed(query, start));
+  }, Math.max(end - start, 0));
+  function stop(): boolean {
+    clearTimeout(timer);
+    const wasOver = isOver;
+    isOver = true;
+    return wasOver;
+  }
+  lookup(libc, query).then((addresses) => {
+    if (stop()) return;
+    listener.found(addresses);
+    listener.ended(null);
+  }, (error) => {
+    if (!stop()) listener.ended(error);
+  });
+  return () => void stop();
+}
+
+function deadlinePassed(
+  { hostname, port }: LookupQuery,
+  start: number,
+): ErrnoError {
+  const elapsed = performance.now() - start;
+  return errnoError("ETIMEDOUT", {
+    syscall: "getaddrinfo",
+    address: `${hostname}:${port}`,
+    elapsed,
+    timeoutKind: "deadline",
+    detail: "the name did not resolve in time",
+  });
+}
+
+/** The longest time that a timer can be given, in ms. */
+const LONGEST_TIMER = 0x7fff_ffff;
 
 /** What other threads work on, kept from the garbage collector. */
 const inUse = new Set<unknown>();
