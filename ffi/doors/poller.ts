@@ -1,5 +1,6 @@
 import type * as WorkerThreads from "node:worker_threads";
 import type { CFunctions, OpenPoll, Poll } from "../contract.ts";
+import { performance, setImmediate, setTimeout } from "../timers.ts";
 
 /** Where poll(2) is. */
 export interface PollerOptions {
@@ -30,12 +31,6 @@ const MOST_ROOM = 0x80_0000;
 /** How long to sleep between two looks as long as there is no thread, in ms. */
 const PAUSE = 1;
 
-/** Timers of the runtime, which Deno takes four milliseconds to make. */
-interface Timers {
-  setImmediate(callback: () => void): unknown;
-  setTimeout(callback: () => void, delay: number): unknown;
-}
-
 /**
  * Waits as poll(2) does and leaves this thread free, on runtimes that cannot
  * call C off it.
@@ -52,8 +47,6 @@ interface Timers {
  */
 export class Poller {
   readonly #options: PollerOptions;
-  /** Kept from the start, for faked time must not reach a wait. */
-  readonly #timers: Timers;
   /** Those that have nothing to do. */
   readonly #idle: Thread[] = [];
   #isStarting = false;
@@ -61,8 +54,6 @@ export class Poller {
 
   constructor(options: PollerOptions) {
     this.#options = options;
-    const { setImmediate, setTimeout } = globalThis as unknown as Timers;
-    this.#timers = { setImmediate, setTimeout };
   }
 
   /**
@@ -87,13 +78,13 @@ export class Poller {
   ): Promise<number> {
     const { poll } = this.#options;
     const end = timeout < 0 ? Infinity : performance.now() + timeout;
-    await new Promise<void>((resolve) => this.#timers.setImmediate(resolve));
+    await new Promise<void>((resolve) => setImmediate(resolve));
     for (;;) {
       const answer = poll(fds, count, 0);
       const left = end - performance.now();
       if (answer !== 0 || left <= 0) return answer;
       await new Promise<void>((resolve) => {
-        this.#timers.setTimeout(resolve, Math.min(PAUSE, left));
+        setTimeout(resolve, Math.min(PAUSE, left));
       });
       const thread = this.#take(fds.length);
       if (thread === null) continue;

@@ -6,6 +6,7 @@
  */
 import type { Libc } from "../../ffi/contract.ts";
 import { newMemory } from "../../ffi/memory.ts";
+import { performance, setImmediate } from "../../ffi/timers.ts";
 import { openSelector, type Selector } from "./selector.ts";
 
 /** The answer that the wait was called off by {@linkcode cancelWaits}. */
@@ -191,8 +192,6 @@ let calls = 0;
 function endTurn(): void {
   turnStart = -1;
 }
-
-declare function setImmediate(callback: () => void): unknown;
 
 class Reactor {
   readonly #libc: Libc;

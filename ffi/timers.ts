@@ -1,0 +1,130 @@
+/**
+ * The timers and the clock that the program started with, under the names of the globals that they were.
+ *
+ * A program that fakes time (`mock.timers` of `node:test`, `@sinonjs/fake-timers`) replaces the global ones. A wait for the
+ * kernel has to go on in real time.
+ *
+ * @module
+ */
+
+/** What {@linkcode setTimeout} returns. */
+export interface Timer {
+  /** Lets the process end although the timer is still to fire. */
+  unref(): unknown;
+}
+
+interface Timers {
+  setTimeout(callback: () => void, delay: number): Timer;
+  clearTimeout(timer: Timer): void;
+  setImmediate(callback: () => void): object;
+  clearImmediate(immediate: object): void;
+}
+
+/**
+ * Calls back once, no earlier than after `delay` milliseconds.
+ *
+ * Keeps the process alive until then, unless `unref()` is called.
+ */
+export function setTimeout(callback: () => void, delay: number): Timer {
+  const timer = take("setTimeout")(callback, delay);
+  if (!isLazy || timer.constructor.name === "Timeout") return timer;
+  take("clearTimeout")(timer);
+  return new AtomicTimer(callback, delay);
+}
+
+/** Calls a timer off. */
+export function clearTimeout(timer: Timer): void {
+  if (timer instanceof AtomicTimer) timer.clear();
+  else take("clearTimeout")(timer);
+}
+
+/** Calls back in the next turn of the event loop, which keeps the process alive. */
+export function setImmediate(callback: () => void): void {
+  const immediate = take("setImmediate")(callback);
+  if (!isLazy || immediate.constructor.name === "Immediate") return;
+  take("clearImmediate")(immediate);
+  const { port1, port2 } = new MessageChannel();
+  port1.onmessage = () => {
+    port1.close();
+    port2.close();
+    callback();
+  };
+  port2.postMessage(null);
+}
+
+const { performance: clock } = globalThis;
+const { now } = clock;
+
+/** The clock of all deadlines: milliseconds, which nothing sets back. */
+export const performance = {
+  now(): number {
+    return now.call(clock);
+  },
+};
+
+const { MessageChannel } = globalThis;
+const { waitAsync, notify } = Atomics as unknown as {
+  waitAsync(
+    words: Int32Array<SharedArrayBuffer>,
+    index: number,
+    value: number,
+    timeout: number,
+  ): { value: Promise<string> | string };
+  notify(words: Int32Array<SharedArrayBuffer>, index: number): number;
+};
+
+/**
+ * A timer of the engine, out of reach of those who fake time: Deno's own functions ask the mock of `node:test` what to do,
+ * also those that a program kept from before.
+ */
+class AtomicTimer implements Timer {
+  readonly #words = new Int32Array(new SharedArrayBuffer(4));
+  /** An open port keeps the process alive, which a wait of the engine does not. */
+  readonly #ports = new MessageChannel();
+
+  constructor(callback: () => void, delay: number) {
+    this.#ports.port1.onmessage = () => {};
+    const { value } = waitAsync(this.#words, 0, 0, Math.max(delay, 1));
+    Promise.resolve(value).then((result) => {
+      this.unref();
+      if (result === "timed-out") callback();
+    });
+  }
+
+  unref(): void {
+    this.#ports.port1.close();
+    this.#ports.port2.close();
+  }
+
+  clear(): void {
+    this.unref();
+    notify(this.#words, 0);
+  }
+}
+
+/** A global as it is when this module is loaded. */
+function keep(name: keyof Timers): PropertyDescriptor {
+  return Object.getOwnPropertyDescriptor(globalThis, name)!;
+}
+
+const kept: Readonly<Record<keyof Timers, PropertyDescriptor>> = {
+  setTimeout: keep("setTimeout"),
+  clearTimeout: keep("clearTimeout"),
+  setImmediate: keep("setImmediate"),
+  clearImmediate: keep("clearImmediate"),
+};
+
+/** Whether the runtime makes its timers when a program first reads one, which takes Deno 4 ms. */
+const isLazy = kept.setTimeout.get !== undefined;
+
+/** What was needed so far. */
+const taken: Partial<Timers> = {};
+
+function take<N extends keyof Timers>(name: N): Timers[N] {
+  return taken[name] ??= make(name);
+}
+
+function make<N extends keyof Timers>(name: N): Timers[N] {
+  const { get, value } = kept[name];
+  return get === undefined ? value : get.call(globalThis);
+}

@@ -1,0 +1,83 @@
+import { assertEquals, assertGreater, assertLess } from "@std/assert";
+import type { mock as Mock } from "node:test";
+import process from "node:process";
+import {
+  clearTimeout,
+  performance,
+  setImmediate,
+  setTimeout,
+} from "../ffi/timers.ts";
+import { connect, type ErrnoError } from "../mod.ts";
+import { blackHole, canBlackHole, listen } from "./_fixtures.ts";
+import { test } from "./_harness.ts";
+
+/** Takes time away from the program until disposed. */
+type Faker = () => Disposable;
+
+const FAKERS: Readonly<Record<string, Faker>> = {
+  "the mock of node:test"() {
+    const { mock } = process.getBuiltinModule("node:test") as unknown as {
+      mock: typeof Mock;
+    };
+    mock.timers.enable({ apis: ["setTimeout", "setImmediate"] });
+    return { [Symbol.dispose]: () => mock.timers.reset() };
+  },
+
+  "other globals"() {
+    const names = ["setTimeout", "clearTimeout", "setImmediate"] as const;
+    const before = names.map((name) =>
+      Object.getOwnPropertyDescriptor(globalThis, name)!
+    );
+    for (const name of names) {
+      Object.defineProperty(globalThis, name, {
+        value() {},
+        configurable: true,
+      });
+    }
+    // The clock is a method, which such libraries replace in place.
+    const { now } = globalThis.performance;
+    globalThis.performance.now = () => 0;
+    return {
+      [Symbol.dispose]() {
+        globalThis.performance.now = now;
+        for (const [i, name] of names.entries()) {
+          Object.defineProperty(globalThis, name, before[i]!);
+        }
+      },
+    };
+  },
+};
+
+for (const [name, fake] of Object.entries(FAKERS)) {
+  test(`timers fire under ${name}`, async () => {
+    using _faked = fake();
+    await new Promise<void>((resolve) => setImmediate(resolve));
+    const start = performance.now();
+    const late = setTimeout(() => assertEquals("called off", "fired"), 20);
+    await new Promise<void>((resolve) => {
+      setTimeout(resolve, 30);
+      clearTimeout(late);
+    });
+    assertGreater(performance.now() - start, 25);
+    const idle = setTimeout(() => {}, 30_000);
+    idle.unref();
+    clearTimeout(idle);
+  });
+
+  test(`connect() goes on under ${name}`, async () => {
+    using listener = listen();
+    using hole = blackHole();
+    const { port } = hole.address;
+    using _faked = fake();
+    (await connect(listener.address)).close();
+    const start = performance.now();
+    let error: unknown;
+    try {
+      await connect({ hostname: hole.address.hostname, port, timeout: 60 });
+    } catch (caught) {
+      error = caught;
+    }
+    assertEquals((error as ErrnoError).timeoutKind, "deadline");
+    assertLess(performance.now() - start, 10_000);
+  }, { skip: canBlackHole() });
+}
