@@ -524,15 +524,12 @@ function rawScanRun({ hosts, port: open }: World): Run {
   const view = new DataView(address.buffer, address.byteOffset);
   const own = newMemory(address.length);
   const ownView = new DataView(own.buffer);
-  const length = newMemory(4);
-  new DataView(length.buffer)
-    .setUint32(0, own.length, c.abi.littleEndian);
   return (count) => {
     for (let port = 1; port <= count; port++) {
       const fd = c.socket(AF_INET, SOCK_STREAM | (SOCK_CLOEXEC ?? 0), 0);
       view.setUint16(sockaddrIn.port, port);
       const result = c.connect(fd, address, address.length);
-      if (result === 0) c.getsockname(fd, own, length);
+      if (result === 0) c.getsockname(fd, own);
       c.close(fd);
       if (result !== 0 && result !== -refusal()) throw unexpected(-result);
       const local = ownView.getUint16(sockaddrIn.port);

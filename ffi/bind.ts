@@ -4,7 +4,13 @@
  * @module
  */
 import type { Abi } from "./abi.ts";
-import type { CFunctions, Door, Libc, Permissions } from "./contract.ts";
+import {
+  type CFunctions,
+  type Door,
+  type Libc,
+  LOST_ERRNO,
+  type Permissions,
+} from "./contract.ts";
 import { newMemory } from "./memory.ts";
 
 /**
@@ -27,6 +33,10 @@ export function bindLibc(
   const fcntl = abi.variadicOnStack ? callFcntlPadded : callFcntl;
   const location = c.errnoLocation();
   const bytes = newMemory(4);
+  // The socklen_t that C reads and writes: no call's use of it outlives the call.
+  const roomBytes = newMemory(4);
+  const room = new DataView(roomBytes.buffer);
+  const { littleEndian } = abi;
   const width = size(4);
   const nothing = size(0);
   const isCopied = view === undefined;
@@ -44,43 +54,43 @@ export function bindLibc(
       const result = c.bind(fd, address, length);
       if (result >= 0) return result;
       if (isCopied) memcpyErrno(bytes, location, width);
-      return -errno[0]!;
+      return -errno[0]! || -LOST_ERRNO;
     },
     close(fd) {
       const result = close(fd);
       if (result >= 0) return result;
       if (isCopied) memcpyErrno(bytes, location, width);
-      return -errno[0]!;
+      return -errno[0]! || -LOST_ERRNO;
     },
     connect(fd, address, length) {
       const result = connect(fd, address, length);
       if (result >= 0) return result;
       if (isCopied) memcpyErrno(bytes, location, width);
-      return -errno[0]!;
+      return -errno[0]! || -LOST_ERRNO;
     },
     epoll_create1(flags) {
       const result = c.epoll_create1(flags);
       if (result >= 0) return result;
       if (isCopied) memcpyErrno(bytes, location, width);
-      return -errno[0]!;
+      return -errno[0]! || -LOST_ERRNO;
     },
     epoll_ctl(epfd, op, fd, event) {
       const result = c.epoll_ctl(epfd, op, fd, event);
       if (result >= 0) return result;
       if (isCopied) memcpyErrno(bytes, location, width);
-      return -errno[0]!;
+      return -errno[0]! || -LOST_ERRNO;
     },
     epoll_wait(epfd, events, count, timeout) {
       const result = c.epoll_wait(epfd, events, count, timeout);
       if (result >= 0) return result;
       if (isCopied) memcpyErrno(bytes, location, width);
-      return -errno[0]!;
+      return -errno[0]! || -LOST_ERRNO;
     },
     fcntl(fd, command, argument) {
       const result = fcntl(c, fd, command, argument);
       if (result >= 0) return result;
       if (isCopied) memcpyErrno(bytes, location, width);
-      return -errno[0]!;
+      return -errno[0]! || -LOST_ERRNO;
     },
     freeaddrinfo(list) {
       c.freeaddrinfo(list);
@@ -96,29 +106,39 @@ export function bindLibc(
         return c.getaddrinfoOffThread!(node, null, hints, result);
       },
     } satisfies Pick<Libc, "getaddrinfoAsync">,
-    getpeername(fd, address, length) {
-      const result = c.getpeername(fd, address, length);
-      if (result >= 0) return result;
+    getpeername(fd, address) {
+      room.setUint32(0, address.length, littleEndian);
+      const result = c.getpeername(fd, address, roomBytes);
+      if (result >= 0) {
+        return Math.min(room.getUint32(0, littleEndian), address.length);
+      }
       if (isCopied) memcpyErrno(bytes, location, width);
-      return -errno[0]!;
+      return -errno[0]! || -LOST_ERRNO;
     },
-    getsockname(fd, address, length) {
-      const result = c.getsockname(fd, address, length);
-      if (result >= 0) return result;
+    getsockname(fd, address) {
+      room.setUint32(0, address.length, littleEndian);
+      const result = c.getsockname(fd, address, roomBytes);
+      if (result >= 0) {
+        return Math.min(room.getUint32(0, littleEndian), address.length);
+      }
       if (isCopied) memcpyErrno(bytes, location, width);
-      return -errno[0]!;
+      return -errno[0]! || -LOST_ERRNO;
     },
-    getsockopt(fd, level, name, value, length) {
-      const result = c.getsockopt(fd, level, name, value, length);
-      if (result >= 0) return result;
+    getsockopt(fd, level, name, value) {
+      room.setUint32(0, value.length, littleEndian);
+      const result = c.getsockopt(fd, level, name, value, roomBytes);
+      // Some systems report the length that it would have taken.
+      if (result >= 0) {
+        return Math.min(room.getUint32(0, littleEndian), value.length);
+      }
       if (isCopied) memcpyErrno(bytes, location, width);
-      return -errno[0]!;
+      return -errno[0]! || -LOST_ERRNO;
     },
     if_nametoindex(name) {
       const result = c.if_nametoindex(name);
       if (result > 0) return result;
       if (isCopied) memcpyErrno(bytes, location, width);
-      return -errno[0]!;
+      return -errno[0]! || -LOST_ERRNO;
     },
     memcpyFrom(target, source, length) {
       c.memcpyFrom(target, source, size(length));
@@ -127,60 +147,71 @@ export function bindLibc(
       const result = c.poll(fds, nfds(count), timeout);
       if (result >= 0) return result;
       if (isCopied) memcpyErrno(bytes, location, width);
-      return -errno[0]!;
+      return -errno[0]! || -LOST_ERRNO;
     },
     pollAsync(fds, count, timeout) {
       return c.pollOffThread!(fds, nfds(count), timeout);
     },
-    recvfrom(fd, buffer, room, flags, address, length) {
-      const wide = size(room);
-      const result = c.recvfrom(fd, buffer, wide, flags, address, length);
-      if (result >= 0) return result;
+    recvfrom(fd, buffer, count, flags, from) {
+      const wide = size(count);
+      if (from === null) {
+        const result = c.recvfrom(fd, buffer, wide, flags, null, null);
+        if (result >= 0) return result;
+        if (isCopied) memcpyErrno(bytes, location, width);
+        return -errno[0]! || -LOST_ERRNO;
+      }
+      const { address } = from;
+      room.setUint32(0, address.length, littleEndian);
+      const result = c.recvfrom(fd, buffer, wide, flags, address, roomBytes);
+      if (result >= 0) {
+        from.length = Math.min(room.getUint32(0, littleEndian), address.length);
+        return result;
+      }
       if (isCopied) memcpyErrno(bytes, location, width);
-      return -errno[0]!;
+      return -errno[0]! || -LOST_ERRNO;
     },
     recvmsg(fd, message, flags) {
       const result = c.recvmsg(fd, message, flags);
       if (result >= 0) return result;
       if (isCopied) memcpyErrno(bytes, location, width);
-      return -errno[0]!;
+      return -errno[0]! || -LOST_ERRNO;
     },
     sched_yield() {
       const result = c.sched_yield();
       if (result >= 0) return result;
       if (isCopied) memcpyErrno(bytes, location, width);
-      return -errno[0]!;
+      return -errno[0]! || -LOST_ERRNO;
     },
     sendto(fd, data, count, flags, address, length) {
       const wide = size(count);
       const result = c.sendto(fd, data, wide, flags, address, length);
       if (result >= 0) return result;
       if (isCopied) memcpyErrno(bytes, location, width);
-      return -errno[0]!;
+      return -errno[0]! || -LOST_ERRNO;
     },
     setsockopt(fd, level, name, value, length) {
       const result = c.setsockopt(fd, level, name, value, length);
       if (result >= 0) return result;
       if (isCopied) memcpyErrno(bytes, location, width);
-      return -errno[0]!;
+      return -errno[0]! || -LOST_ERRNO;
     },
     shutdown(fd, how) {
       const result = c.shutdown(fd, how);
       if (result >= 0) return result;
       if (isCopied) memcpyErrno(bytes, location, width);
-      return -errno[0]!;
+      return -errno[0]! || -LOST_ERRNO;
     },
     socket(domain, type, protocol) {
       const result = socket(domain, type, protocol);
       if (result >= 0) return result;
       if (isCopied) memcpyErrno(bytes, location, width);
-      return -errno[0]!;
+      return -errno[0]! || -LOST_ERRNO;
     },
     socketpair(domain, type, protocol, fds) {
       const result = c.socketpair(domain, type, protocol, fds);
       if (result >= 0) return result;
       if (isCopied) memcpyErrno(bytes, location, width);
-      return -errno[0]!;
+      return -errno[0]! || -LOST_ERRNO;
     },
   };
   if (libc.close(-1) !== -abi.errnos.EBADF!) {

@@ -249,9 +249,24 @@ export interface Door {
 }
 
 /**
+ * What a method reports in place of an errno where a C function failed and its
+ * errno read as 0: no system has a number this large, and a failure without a
+ * reason is still a failure.
+ */
+export const LOST_ERRNO = 0x7fff_ffff;
+
+/** Room for the address of the socket that sent something. */
+export interface Sender {
+  readonly address: Uint8Array;
+  /** How many bytes of it the last call wrote. */
+  length: number;
+}
+
+/**
  * The C library, a method for each C function.
  *
- * An answer is `>= 0` or `-errno`. Buffers are the caller's and are used only
+ * A result is `>= 0` or `-errno`; a -1 without an errno is -{@linkcode LOST_ERRNO}.
+ * Buffers are the caller's and are used only
  * until the call returns, but for `pollAsync`, which uses them until its
  * promise settles.
  */
@@ -290,14 +305,16 @@ export interface Libc {
     hints: Uint8Array,
     result: Uint8Array,
   ): Promise<number>;
-  getpeername(fd: number, address: Uint8Array, length: Uint8Array): number;
-  getsockname(fd: number, address: Uint8Array, length: Uint8Array): number;
+  /** Writes the peer's address and returns its length, as far as there is room. */
+  getpeername(fd: number, address: Uint8Array): number;
+  /** Writes the socket's own address and returns its length, likewise. */
+  getsockname(fd: number, address: Uint8Array): number;
+  /** Writes the option's value and returns how many bytes that took. */
   getsockopt(
     fd: number,
     level: number,
     name: number,
     value: Uint8Array,
-    length: Uint8Array,
   ): number;
   /** Answers the index, which is never 0. */
   if_nametoindex(name: Uint8Array): number;
@@ -314,8 +331,7 @@ export interface Libc {
     buffer: Uint8Array,
     size: number,
     flags: number,
-    address: Uint8Array | null,
-    length: Uint8Array | null,
+    from: Sender | null,
   ): number;
   recvmsg(fd: number, message: Uint8Array, flags: number): number;
   sched_yield(): number;

@@ -592,11 +592,9 @@ function waitFor(fd: number): void {
 
 function nameOf(fd: number): Address {
   const bytes = newMemory(128);
-  const length = newMemory(4);
-  const view = new DataView(length.buffer);
-  view.setUint32(0, bytes.length, abi.littleEndian);
-  succeed("getsockname", real.getsockname(fd, bytes, length));
-  return decodeAddress(bytes, view.getUint32(0, abi.littleEndian));
+  const length = real.getsockname(fd, bytes);
+  succeed("getsockname", length);
+  return decodeAddress(bytes, length);
 }
 
 function familyOf({ family }: Address): number {

@@ -31,11 +31,16 @@ for (const [name, method] of Object.entries(c)) {
   if (parameters !== undefined) method(...parameters.map(harmless));
 }
 
-function harmless(type: CType, index: number): number | bigint | Uint8Array {
+function harmless(
+  type: CType,
+  index: number,
+): number | bigint | Uint8Array | null {
   switch (type) {
     case "int":
       return -1;
     case "buffer":
+      // An address to send to, or room for that of a sender.
+      if (index === 4) return null;
       // What comes first may be a name: not that of an interface, nor that of
       // a host that anybody would have to be asked for. An emulator follows
       // the pointers of all else before it looks at the descriptor.

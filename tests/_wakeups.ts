@@ -112,7 +112,7 @@ export function scriptedSocket(): ScriptedSocket {
         // Reading it clears it.
         const { error: _read, ...rest } = now;
         now = rest;
-        return 0;
+        return 4;
       },
       getpeername() {
         assert(!isLookedAt, "the socket was looked at twice for one wake-up");

@@ -368,10 +368,10 @@ test("capabilities() sends nothing, and closes what it opens", () => {
 
 test("capabilities() knows an option that the kernel is too old for", () => {
   using _watched = watchLibc({
-    getsockopt: (fd, level, name, value, length) =>
+    getsockopt: (fd, level, name, value) =>
       level === abi.IPPROTO_IP && name === abi.IP_LOCAL_PORT_RANGE
         ? -abi.errnos.ENOPROTOOPT!
-        : system.getsockopt(fd, level, name, value, length),
+        : system.getsockopt(fd, level, name, value),
   });
   const { options } = capabilities();
   assertEquals([options.localPortRange, options.ttl], [false, true]);

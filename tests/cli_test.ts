@@ -205,8 +205,8 @@ test("ping flags a probe in which a SYN was repeated", async () => {
   using listener = listen();
   const { tcpInfo, IPPROTO_TCP } = real.abi;
   using _ = watchLibc({
-    getsockopt(fd, level, name, value, length) {
-      const result = real.getsockopt(fd, level, name, value, length);
+    getsockopt(fd, level, name, value) {
+      const result = real.getsockopt(fd, level, name, value);
       if (level === IPPROTO_TCP && name === tcpInfo?.option) {
         value[tcpInfo.totalRetrans!] = 1;
       }

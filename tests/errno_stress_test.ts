@@ -79,8 +79,7 @@ async function stress(
   const udp = opened({ type: "dgram", nonblocking: true });
   const local = opened({ family: "unix" });
   const bytes = floor.newMemory(256);
-  const length = floor.newMemory(4);
-  new DataView(length.buffer).setUint32(0, 256, abi.littleEndian);
+  const sender = { address: floor.newMemory(256), length: 0 };
   const { SOL_SOCKET, SO_TYPE, SHUT_WR, F_GETFL } = abi;
 
   const rows: [string, number, () => number][] = [
@@ -91,12 +90,12 @@ async function stress(
     [
       "EBADF getsockopt",
       1,
-      () => c.getsockopt(-1, SOL_SOCKET, SO_TYPE, bytes, length),
+      () => c.getsockopt(-1, SOL_SOCKET, SO_TYPE, bytes),
     ],
     ["EBADF setsockopt", 1, () => c.setsockopt(-1, SOL_SOCKET, 0, bytes, 4)],
-    ["EBADF recvfrom", 1, () => c.recvfrom(-1, bytes, 1, 0, null, null)],
-    ["EAGAIN recvfrom", 1, () => c.recvfrom(udp, bytes, 256, 0, bytes, length)],
-    ["ENOTCONN getpeername", 1, () => c.getpeername(tcp, bytes, length)],
+    ["EBADF recvfrom", 1, () => c.recvfrom(-1, bytes, 1, 0, null)],
+    ["EAGAIN recvfrom", 1, () => c.recvfrom(udp, bytes, 256, 0, sender)],
+    ["ENOTCONN getpeername", 1, () => c.getpeername(tcp, bytes)],
     ["ENOTCONN shutdown", 1, () => c.shutdown(tcp, SHUT_WR)],
     ["EDESTADDRREQ sendto", 1, () => c.sendto(udp, bytes, 1, 0, null, 0)],
     ["ENOENT connect", 1, () => c.connect(local, missing, missing.length)],
@@ -108,7 +107,7 @@ async function stress(
     ],
     ["EINVAL connect", 1, () => c.connect(local, foreign, foreign.length)],
     ["EAFNOSUPPORT socket", 1, () => c.socket(0x7fff, abi.SOCK_STREAM, 0)],
-    ["EBADF getsockname", 1, () => c.getsockname(-1, bytes, length)],
+    ["EBADF getsockname", 1, () => c.getsockname(-1, bytes)],
     // Slow, so that it comes once in so many rounds.
     [
       "ECONNREFUSED connect tcp",
@@ -124,13 +123,13 @@ async function stress(
         1,
         () => c.connect(noSocket, refusing, refusing.length),
       ],
-      ["ENOTSOCK getsockname", 1, () => c.getsockname(noSocket, bytes, length)],
+      ["ENOTSOCK getsockname", 1, () => c.getsockname(noSocket, bytes)],
     );
   }
   /** One of the descriptors that every process has and that is no socket. */
   function noSocketFd(): number | null {
     for (const fd of [0, 1, 2]) {
-      const answer = c.getsockopt(fd, SOL_SOCKET, SO_TYPE, bytes, length);
+      const answer = c.getsockopt(fd, SOL_SOCKET, SO_TYPE, bytes);
       if (answer === -abi.errnos.ENOTSOCK!) return fd;
     }
     return null;

@@ -196,10 +196,8 @@ test("ping() goes on waiting where the answer is slow", async () => {
   const { port } = listener.address;
   let polls = 0;
   using _ = watchLibc({
-    getpeername(fd, address, length) {
-      return polls === 0
-        ? -errnos.ENOTCONN!
-        : real.getpeername(fd, address, length);
+    getpeername(fd, address) {
+      return polls === 0 ? -errnos.ENOTCONN! : real.getpeername(fd, address);
     },
     poll(fds, count, timeout) {
       if (timeout === 0 || polls++ > 0) return real.poll(fds, count, timeout);
@@ -309,10 +307,10 @@ test("ping() does without TCP_INFO where the kernel refuses it", async () => {
   using listener = listen();
   const { port } = listener.address;
   using _ = watchLibc({
-    getsockopt(fd, level, name, value, length) {
+    getsockopt(fd, level, name, value) {
       return level === real.abi.IPPROTO_TCP
         ? -errnos.ENOPROTOOPT!
-        : real.getsockopt(fd, level, name, value, length);
+        : real.getsockopt(fd, level, name, value);
     },
   });
   const [probe] = await collect(ping({ port, count: 1 }));

@@ -94,7 +94,7 @@ function pair(type: number = abi.SOCK_DGRAM): Pair {
       assertEquals(real.sendto(peer, byte, 1, abi.MSG_DONTWAIT, null, 0), 1);
     },
     receive() {
-      const got = real.recvfrom(fd, byte, 1, abi.MSG_DONTWAIT, null, null);
+      const got = real.recvfrom(fd, byte, 1, abi.MSG_DONTWAIT, null);
       assertEquals(got, 1);
     },
     [Symbol.dispose]() {

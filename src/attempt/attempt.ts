@@ -60,8 +60,6 @@ const pollfd = newMemory(16);
 const pollfdView = new DataView(pollfd.buffer);
 const int = newMemory(4);
 const intView = new DataView(int.buffer);
-const length = newMemory(4);
-const lengthView = new DataView(length.buffer);
 const bytes = newMemory(512);
 
 /** The one attempt that is worked on right now, in this call. */
@@ -135,7 +133,7 @@ export function connectFd(
   // short. A second connect would be told EALREADY, and on some systems would
   // disturb it: wait instead, and ask for the outcome.
   if (!goesOn(libc, errno)) return errno;
-  return peerOf(libc, fd) === 0 ? 0 : waitConnected(libc, fd, timeout);
+  return peerOf(libc, fd) >= 0 ? 0 : waitConnected(libc, fd, timeout);
 }
 
 /**
@@ -161,7 +159,7 @@ export function beginConnect(
   }
   if (errno === 0 || !goesOn(libc, errno)) return errno;
   if (!isQuick && ++passed % LOOK_EVERY !== 0) return PENDING;
-  if (peerOf(libc, fd) === 0) {
+  if (peerOf(libc, fd) >= 0) {
     isQuick = true;
     return 0;
   }
@@ -320,7 +318,7 @@ export function settle(
   // poll(2) says less, an attempt that failed has no peer, and SO_ERROR tells.
   const isQuiet = (revents & (POLLERR | POLLHUP | POLLNVAL)) === 0;
   const early = isQuiet ? peerOf(libc, fd) : null;
-  if (early === 0) return 0;
+  if (early !== null && early >= 0) return 0;
   const errno = takeErrno(libc, fd);
   const isEnd = (revents & (POLLOUT | POLLHUP | POLLNVAL)) !== 0;
   if (!isEnd && errorQueue !== null) {
@@ -336,7 +334,7 @@ export function settle(
       : errno;
   }
   const peer = early ?? peerOf(libc, fd);
-  if (peer === 0) return 0;
+  if (peer >= 0) return 0;
   // Woken for nothing, unless the hang-up says that there is nothing left to
   // wait for, and its reason was handed out before.
   if (peer === -errnos.ENOTCONN! && (revents & POLLHUP) === 0) return PENDING;
@@ -350,8 +348,7 @@ export function settle(
  */
 export function takeErrno(libc: Libc, fd: number): number {
   const { abi } = libc;
-  lengthView.setUint32(0, 4, abi.littleEndian);
-  const result = libc.getsockopt(fd, abi.SOL_SOCKET, abi.SO_ERROR, int, length);
+  const result = libc.getsockopt(fd, abi.SOL_SOCKET, abi.SO_ERROR, int);
   return result < 0 ? -result : intView.getInt32(0, abi.littleEndian);
 }
 
@@ -418,12 +415,11 @@ export function isSelfConnected(
   address: Uint8Array,
 ): boolean {
   const { port } = libc.abi.sockaddrIn;
-  lengthView.setUint32(0, bytes.length, libc.abi.littleEndian);
-  if (libc.getsockname(fd, bytes, length) < 0) return false;
+  const size = libc.getsockname(fd, bytes);
+  if (size < 0) return false;
   // The ports differ all but always, and a call is saved.
   if (bytes[port] !== address[port]) return false;
   if (bytes[port + 1] !== address[port + 1]) return false;
-  const size = lengthView.getUint32(0, libc.abi.littleEndian);
   const local = bytes.slice(0, size);
   if (peerOf(libc, fd) < 0) return false;
   return local.every((byte, i) => byte === bytes[i]);
@@ -444,6 +440,5 @@ export function familyOf(abi: Abi, address: Uint8Array): number {
  * and SO_ERROR take two. A connection that has failed has no peer.
  */
 function peerOf(libc: Libc, fd: number): number {
-  lengthView.setUint32(0, bytes.length, libc.abi.littleEndian);
-  return libc.getpeername(fd, bytes, length);
+  return libc.getpeername(fd, bytes);
 }

@@ -290,7 +290,7 @@ class PollSelector implements Selector {
     this.#isAwake = false;
     const flags = this.#libc.abi.MSG_DONTWAIT;
     const [heard] = this.#wakers;
-    while (this.#libc.recvfrom(heard, this.#byte, 1, flags, null, null) >= 0);
+    while (this.#libc.recvfrom(heard, this.#byte, 1, flags, null) >= 0);
   }
 
   #write(place: number, fd: number, events: number): void {

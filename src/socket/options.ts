@@ -363,8 +363,6 @@ const NAME_SIZE = 16;
 /** For one system call at a time; no call outlives its use. */
 const scratch = newMemory(256);
 const view = new DataView(scratch.buffer);
-const lengthBytes = newMemory(4);
-const lengthView = new DataView(lengthBytes.buffer);
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 
@@ -688,16 +686,9 @@ const MULTIPATH: Option<boolean> = {
   check() {},
   set() {},
   get({ libc, fd, name }) {
-    const { errnos, littleEndian, mptcp } = libc.abi;
+    const { errnos, mptcp } = libc.abi;
     const { SOL_MPTCP, MPTCP_INFO } = mptcp!;
-    lengthView.setUint32(0, scratch.length, littleEndian);
-    const result = libc.getsockopt(
-      fd,
-      SOL_MPTCP,
-      MPTCP_INFO,
-      scratch,
-      lengthBytes,
-    );
+    const result = libc.getsockopt(fd, SOL_MPTCP, MPTCP_INFO, scratch);
     if (result >= 0) return true;
     const isOther = result === -errnos.EOPNOTSUPP! ||
       result === -errnos.ENOPROTOOPT!;
@@ -1013,7 +1004,7 @@ function set(
   if (result < 0) throw refusal("setsockopt", result, what);
 }
 
-/** Calls getsockopt, and answers how many of `size` bytes the kernel wrote. */
+/** Calls getsockopt, and returns how many of `size` bytes the kernel wrote. */
 function get(
   libc: Libc,
   fd: number,
@@ -1023,12 +1014,10 @@ function get(
   size: number,
   what: string,
 ): number {
-  const { littleEndian } = libc.abi;
-  lengthView.setUint32(0, size, littleEndian);
-  const result = libc.getsockopt(fd, level, option, bytes, lengthBytes);
+  const value = bytes.length === size ? bytes : bytes.subarray(0, size);
+  const result = libc.getsockopt(fd, level, option, value);
   if (result < 0) throw refusal("getsockopt", result, what);
-  // Some answer the length that it would have taken.
-  return Math.min(lengthView.getUint32(0, littleEndian), size);
+  return result;
 }
 
 function getBytes(

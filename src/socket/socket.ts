@@ -6,7 +6,7 @@
 import type { Socket as NodeSocket } from "node:net";
 import type * as timers from "node:timers";
 import type { Abi } from "../../ffi/abi.ts";
-import type { Libc } from "../../ffi/contract.ts";
+import type { Libc, Sender } from "../../ffi/contract.ts";
 import { doorFor, libc } from "../../ffi/libc.ts";
 import { newMemory } from "../../ffi/memory.ts";
 import {
@@ -275,8 +275,7 @@ const LARGEST_TRANSFER = 0x7fff_f000;
 // Scratch memory for addresses that the kernel writes: no call's use of it
 // outlives the call. AIX has the longest, a path of 1023 bytes behind two.
 const sockaddr = newMemory(1025);
-const length = newMemory(4);
-const lengthView = new DataView(length.buffer);
+const sender: Sender = { address: sockaddr, length: 0 };
 
 /** What C is shown where there is no memory: Node refuses what was detached. */
 const NOTHING = newMemory(1);
@@ -499,7 +498,7 @@ export class Socket implements Disposable {
     checkInteger("fd", fd, INT_MAX);
     const c = libc();
     getRawOption(c, fd, c.abi.SOL_SOCKET, c.abi.SO_TYPE);
-    const result = readAddress(c.getsockname, c, fd);
+    const result = c.getsockname(fd, sockaddr);
     if (result < 0) {
       throw errnoErrorFor(-result, {
         syscall: "getsockname",
@@ -804,7 +803,7 @@ export class Socket implements Disposable {
    */
   get localAddress(): Address {
     this.#use("getsockname");
-    const result = readAddress(this.#libc.getsockname, this.#libc, this.#fd);
+    const result = this.#libc.getsockname(this.#fd, sockaddr);
     this.#check("getsockname", result);
     return decodeAddress(sockaddr, result);
   }
@@ -817,7 +816,7 @@ export class Socket implements Disposable {
    */
   get remoteAddress(): Address | null {
     this.#use("getpeername");
-    const result = readAddress(this.#libc.getpeername, this.#libc, this.#fd);
+    const result = this.#libc.getpeername(this.#fd, sockaddr);
     const { ENOTCONN, EINVAL } = this.#libc.abi.errnos;
     if (result === -ENOTCONN! || result === -EINVAL!) return null;
     this.#check("getpeername", result);
@@ -1145,11 +1144,8 @@ export class Socket implements Disposable {
     buffer: Uint8Array,
     options: ReceiveOptions = {},
   ): [size: number, from: Address] {
-    const { abi } = this.#libc;
-    offerRoom(abi);
-    const size = this.#receive(buffer, options, sockaddr);
-    const room = filledRoom(abi);
-    return [size, room === 0 ? unspecified() : decodeAddress(sockaddr, room)];
+    const size = this.#receive(buffer, options, sender);
+    return [size, senderAddress()];
   }
 
   /**
@@ -1643,21 +1639,14 @@ export class Socket implements Disposable {
       options,
       () => {
         checkWhole("buffer", buffer, room);
-        offerRoom(abi);
         const result = this.#libc.recvfrom(
           this.#fd,
           room === 0 ? NOTHING : buffer,
           Math.min(room, LARGEST_TRANSFER),
           flags | abi.MSG_DONTWAIT,
-          from === null ? null : sockaddr,
-          from === null ? null : length,
+          from === null ? null : sender,
         );
-        if (result >= 0 && from !== null) {
-          const filled = filledRoom(abi);
-          from[0] = filled === 0
-            ? unspecified()
-            : decodeAddress(sockaddr, filled);
-        }
+        if (result >= 0 && from !== null) from[0] = senderAddress();
         return result;
       },
     );
@@ -1778,7 +1767,7 @@ export class Socket implements Disposable {
   #receive(
     buffer: Uint8Array,
     { flags = 0 }: ReceiveOptions,
-    from: Uint8Array | null,
+    from: Sender | null,
   ): number {
     checkBytes("buffer", buffer);
     checkInteger("flags", flags, INT_MAX);
@@ -1791,7 +1780,6 @@ export class Socket implements Disposable {
         size,
         flags,
         from,
-        from === null ? null : length,
       );
       if (result === -this.#libc.abi.errnos.EINTR!) continue;
       return this.#check("recvfrom", result);
@@ -1884,9 +1872,8 @@ function demandAddress(address: unknown): asserts address is Address {
 function boundTo(socket: Socket): string | undefined {
   if (socket.closed) return undefined;
   const c = libc();
-  if (readAddress(c.getsockname, c, socket.fd) < 0) return undefined;
+  const room = c.getsockname(socket.fd, sockaddr);
   const { port } = c.abi.sockaddrIn;
-  const room = filledRoom(c.abi);
   // Most have neither port nor path, and the decoding is saved.
   return room < port + 2 || (sockaddr[port] === 0 && sockaddr[port + 1] === 0)
     ? undefined
@@ -1932,23 +1919,9 @@ function numberFor<N extends string>(
   return number;
 }
 
-/** Tells the kernel how much room the scratch address has. */
-function offerRoom({ littleEndian }: Abi): void {
-  lengthView.setUint32(0, sockaddr.length, littleEndian);
-}
-
-/** How much of the scratch address the kernel has filled. */
-function filledRoom({ littleEndian }: Abi): number {
-  return Math.min(lengthView.getUint32(0, littleEndian), sockaddr.length);
-}
-
-/** Reads an address into the scratch memory: its length, or `-errno`. */
-function readAddress(
-  call: Libc["getsockname"],
-  { abi }: Libc,
-  fd: number,
-): number {
-  offerRoom(abi);
-  const result = call(fd, sockaddr, length);
-  return result < 0 ? result : filledRoom(abi);
+/** Who sent what was received last: nobody with a name is unspecified. */
+function senderAddress(): Address {
+  return sender.length === 0
+    ? unspecified()
+    : decodeAddress(sockaddr, sender.length);
 }
