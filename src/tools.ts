@@ -8,3 +8,14 @@ export {
   Histogram,
   type HistogramData,
 } from "./tools/histogram.ts";
+export {
+  type Grid,
+  grid,
+  type GridOptions,
+  type GridTarget,
+  type Hosts,
+  type HostsInput,
+  parseHosts,
+  parsePorts,
+  type Position,
+} from "./tools/targets.ts";
