@@ -228,6 +228,7 @@ export type RequiredErrno =
   | "ENOENT"
   | "ENOMEM"
   | "ENOPROTOOPT"
+  | "ENOSYS"
   | "ENOTCONN"
   | "EOPNOTSUPP"
   | "ETIMEDOUT";
@@ -439,6 +440,19 @@ export interface Abi {
     readonly addr: number;
     readonly next: number;
   };
+  /**
+   * What getaddrinfo_a(3) takes, `null` where no library of the system has that
+   * function.
+   */
+  readonly gaicb: {
+    readonly size: number;
+    readonly name: number;
+    readonly request: number;
+    readonly result: number;
+    readonly GAI_NOWAIT: number;
+    readonly EAI_INPROGRESS: number;
+    readonly EAI_ALLDONE: number;
+  } | null;
   /**
    * The structure that TCP_MD5SIG takes: the peer, and the key with its length, 16 bits. `null` where that option only
    * switches signing on, and keys come by another way.

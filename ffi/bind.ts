@@ -92,8 +92,20 @@ export function bindLibc(
       if (isCopied) memcpyErrno(bytes, location, width);
       return -errno[0]! || -LOST_ERRNO;
     },
+    free(memory) {
+      c.free(memory);
+    },
     freeaddrinfo(list) {
       c.freeaddrinfo(list);
+    },
+    gai_cancel(request) {
+      return c.gai_cancel!(request);
+    },
+    gai_error(request) {
+      return c.gai_error!(request);
+    },
+    gai_suspend(list, count, timeout) {
+      return c.gai_suspend!(list, count, timeout);
     },
     getaddrinfo(node, hints, result) {
       const eai = c.getaddrinfo(node, null, hints, result);
@@ -106,6 +118,13 @@ export function bindLibc(
         return c.getaddrinfoOffThread!(node, null, hints, result);
       },
     } satisfies Pick<Libc, "getaddrinfoAsync">,
+    getaddrinfo_a(mode, list, count, event) {
+      if (c.getaddrinfo_a === undefined) return -abi.errnos.ENOSYS;
+      const result = c.getaddrinfo_a(mode, list, count, event);
+      if (result >= 0) return result;
+      if (isCopied) memcpyErrno(bytes, location, width);
+      return -errno[0]! || -LOST_ERRNO;
+    },
     getpeername(fd, address) {
       room.setUint32(0, address.length, littleEndian);
       const result = c.getpeername(fd, address, roomBytes);
@@ -140,8 +159,20 @@ export function bindLibc(
       if (isCopied) memcpyErrno(bytes, location, width);
       return -errno[0]! || -LOST_ERRNO;
     },
+    malloc(length) {
+      return c.malloc(size(length));
+    },
     memcpyFrom(target, source, length) {
       c.memcpyFrom(target, source, size(length));
+    },
+    memcpyTo(target, source, length) {
+      c.memcpyTo(target, source, size(length));
+    },
+    open(path, flags) {
+      const result = c.open(path, flags);
+      if (result >= 0) return result;
+      if (isCopied) memcpyErrno(bytes, location, width);
+      return -errno[0]! || -LOST_ERRNO;
     },
     poll(fds, count, timeout) {
       const result = c.poll(fds, nfds(count), timeout);
@@ -151,6 +182,12 @@ export function bindLibc(
     },
     pollAsync(fds, count, timeout) {
       return c.pollOffThread!(fds, nfds(count), timeout);
+    },
+    read(fd, buffer, count) {
+      const result = c.read(fd, buffer, size(count));
+      if (result >= 0) return result;
+      if (isCopied) memcpyErrno(bytes, location, width);
+      return -errno[0]! || -LOST_ERRNO;
     },
     recvfrom(fd, buffer, count, flags, from) {
       const wide = size(count);

@@ -34,6 +34,8 @@ export interface Signature {
   readonly offThread?: true;
   /** The field of the table that is `null` where there is no such function. */
   readonly needs?: keyof Abi;
+  /** Not every C library of such a system has it. */
+  readonly mayLack?: true;
 }
 
 /**
@@ -64,7 +66,32 @@ export const SIGNATURES = {
   },
   errnoLocation: { parameters: [], result: "pointer" },
   fcntl: { parameters: ["int", "int", "int"], result: "int", fixed: 2 },
+  free: { parameters: ["address"], result: "void" },
   freeaddrinfo: { parameters: ["address"], result: "void" },
+  gai_cancel: {
+    parameters: ["address"],
+    result: "int",
+    needs: "gaicb",
+    mayLack: true,
+  },
+  gai_error: {
+    parameters: ["address"],
+    result: "int",
+    needs: "gaicb",
+    mayLack: true,
+  },
+  gai_suspend: {
+    parameters: ["buffer", "int", "buffer"],
+    result: "int",
+    needs: "gaicb",
+    mayLack: true,
+  },
+  getaddrinfo_a: {
+    parameters: ["int", "buffer", "int", "buffer"],
+    result: "int",
+    needs: "gaicb",
+    mayLack: true,
+  },
   getaddrinfo: {
     parameters: ["buffer", "buffer", "buffer", "buffer"],
     result: "int",
@@ -82,6 +109,7 @@ export const SIGNATURES = {
     offThread: true,
   },
   if_nametoindex: { parameters: ["buffer"], result: "int" },
+  malloc: { parameters: ["size"], result: "address" },
   memcpyErrno: {
     of: "memcpy",
     parameters: ["buffer", "pointer", "size"],
@@ -92,6 +120,12 @@ export const SIGNATURES = {
     parameters: ["buffer", "address", "size"],
     result: "void",
   },
+  memcpyTo: {
+    of: "memcpy",
+    parameters: ["address", "buffer", "size"],
+    result: "void",
+  },
+  open: { parameters: ["buffer", "int"], result: "int" },
   poll: { parameters: ["buffer", "nfds", "int"], result: "int" },
   pollOffThread: {
     of: "poll",
@@ -99,6 +133,7 @@ export const SIGNATURES = {
     result: "int",
     offThread: true,
   },
+  read: { parameters: ["int", "buffer", "size"], result: "int" },
   recvfrom: {
     parameters: ["int", "buffer", "size", "int", "buffer", "buffer"],
     result: "int",
@@ -142,15 +177,22 @@ type AllFunctions = {
   readonly [N in keyof typeof SIGNATURES]: CFunction<(typeof SIGNATURES)[N]>;
 };
 
-type OffThread = "getaddrinfoOffThread" | "pollOffThread";
+type Absent =
+  | "getaddrinfoOffThread"
+  | "pollOffThread"
+  | "gai_cancel"
+  | "gai_error"
+  | "gai_suspend"
+  | "getaddrinfo_a";
 
 /**
  * The C functions as a door delivers them: raw, `-1` and all. Those that run on
- * another thread are there where the runtime can call C so.
+ * another thread are there where the runtime can call C so, and some where the
+ * library has them.
  */
 export type CFunctions =
-  & Omit<AllFunctions, OffThread>
-  & Partial<Pick<AllFunctions, OffThread>>;
+  & Omit<AllFunctions, Absent>
+  & { [N in Absent]?: AllFunctions[N] | undefined };
 
 /**
  * What the runtime lets a program reach.
@@ -289,7 +331,16 @@ export interface Libc {
     timeout: number,
   ): number;
   fcntl(fd: number, command: number, argument: number): number;
+  /** Frees what `malloc` returned. */
+  free(memory: bigint): void;
   freeaddrinfo(list: bigint): void;
+  /**
+   * The three that go with `getaddrinfo_a` return a code of `<netdb.h>`; call
+   * them only where that function was there.
+   */
+  gai_cancel(request: bigint): number;
+  gai_error(request: bigint): number;
+  gai_suspend(list: Uint8Array, count: number, timeout: Uint8Array): number;
   /** Answers `[0, 0]`, or a code of `<netdb.h>` and the errno behind it. */
   getaddrinfo(
     node: Uint8Array,
@@ -305,6 +356,17 @@ export interface Libc {
     hints: Uint8Array,
     result: Uint8Array,
   ): Promise<number>;
+  /**
+   * Resolves on threads of the C library. The requests are memory of
+   * `malloc`, in use until `gai_cancel` says that all is done. Returns
+   * `-ENOSYS` where the library has no such function.
+   */
+  getaddrinfo_a(
+    mode: number,
+    list: Uint8Array,
+    count: number,
+    event: Uint8Array | null,
+  ): number;
   /** Writes the peer's address and returns its length, as far as there is room. */
   getpeername(fd: number, address: Uint8Array): number;
   /** Writes the socket's own address and returns its length, likewise. */
@@ -318,14 +380,20 @@ export interface Libc {
   ): number;
   /** Answers the index, which is never 0. */
   if_nametoindex(name: Uint8Array): number;
+  /** Memory that outlives this runtime's thread; 0 if there is none. */
+  malloc(size: number): bigint;
   /** Copies memory that C owns; the address has to come from C. */
   memcpyFrom(target: Uint8Array, source: bigint, length: number): void;
+  /** Copies to memory of `malloc`. */
+  memcpyTo(target: bigint, source: Uint8Array, length: number): void;
+  open(path: Uint8Array, flags: number): number;
   poll(fds: Uint8Array, count: number, timeout: number): number;
   /**
    * Waits as poll does, off this thread. A negative answer says no more than:
    * look again.
    */
   pollAsync(fds: Uint8Array, count: number, timeout: number): Promise<number>;
+  read(fd: number, buffer: Uint8Array, size: number): number;
   recvfrom(
     fd: number,
     buffer: Uint8Array,

@@ -141,7 +141,15 @@ function openAll(abi: Abi, door: Door, library: string): CFunctions {
     openPoll === undefined || !("offThread" in SIGNATURES[entry]);
   const c = lazily(
     entriesOf(abi).filter(isOwn),
-    (entry) => door.open(library, declarationFor(abi, entry), nfdsSize),
+    (entry) => {
+      try {
+        return door.open(library, declarationFor(abi, entry), nfdsSize);
+      } catch (error) {
+        const { mayLack }: Signature = SIGNATURES[entry];
+        if (mayLack) return undefined;
+        throw error;
+      }
+    },
   ) as unknown as CFunctions;
   if (openPoll === undefined) return c;
   const poller = new Poller({

@@ -657,6 +657,7 @@ function constantFacts(abi: Abi): Fact[] {
     ...entries(abi.errnos),
     ...(abi.tcpInfo === null ? [] : [[info, abi.tcpInfo.option] as const]),
     ...epollConstants(abi),
+    ...gaicbConstants(abi),
     ...errorQueueConstants(abi),
   ];
   return named.map(([name, value]) => ({
@@ -669,6 +670,12 @@ function constantFacts(abi: Abi): Fact[] {
 function epollConstants({ epoll }: Abi): [string, number][] {
   if (epoll === null) return [];
   const { event: _, ...constants } = epoll;
+  return Object.entries(constants);
+}
+
+function gaicbConstants({ gaicb }: Abi): [string, number][] {
+  if (gaicb === null) return [];
+  const { size: _, name: __, request: ___, result: ____, ...constants } = gaicb;
   return Object.entries(constants);
 }
 
@@ -736,6 +743,12 @@ function layoutFacts(abi: Abi): Fact[] {
   width("addrinfo", "ai_addrlen", abi.addrinfo.addrlenSize);
   field("addrinfo", "ai_addr", abi.addrinfo.addr);
   field("addrinfo", "ai_next", abi.addrinfo.next);
+  if (abi.gaicb !== null) {
+    size("struct gaicb", abi.gaicb.size);
+    field("gaicb", "ar_name", abi.gaicb.name);
+    field("gaicb", "ar_request", abi.gaicb.request);
+    field("gaicb", "ar_result", abi.gaicb.result);
+  }
   if (abi.epoll !== null) {
     const { event } = abi.epoll;
     size("struct epoll_event", event.size);

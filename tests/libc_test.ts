@@ -107,10 +107,13 @@ function parametersFor({ parameters }: Signature): unknown[] {
 
 type Method = (...parameters: unknown[]) => unknown;
 
+/** C functions that return a code of `<netdb.h>`. */
+const CODED = ["getaddrinfo", "gai_cancel", "gai_error", "gai_suspend"];
+
 /** The methods that are C functions with a result, each by its own name. */
 const BOUND: readonly string[] = Object.keys(SIGNATURES).filter((entry) =>
   entry in libc() && signatures[entry]!.result === "int" &&
-  !signatures[entry]!.offThread && entry !== "getaddrinfo"
+  !signatures[entry]!.offThread && !CODED.includes(entry)
 );
 
 /** How those are called that read a `socklen_t`, which C writes. */

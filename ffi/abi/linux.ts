@@ -169,6 +169,15 @@ function generic(): Omit<Abi, "arch" | "libraries" | "epoll"> {
       addr: 24,
       next: 40,
     },
+    gaicb: {
+      size: 56, // <netdb.h> of glibc
+      name: 0,
+      request: 16,
+      result: 24,
+      GAI_NOWAIT: 1,
+      EAI_INPROGRESS: -100,
+      EAI_ALLDONE: -103,
+    },
     tcpMd5sig: {
       size: 216, // <linux/tcp.h>
       addr: 0,

@@ -113,6 +113,7 @@ function common(): Omit<Abi, "arch"> {
     pollfd: { size: 8, fd: 0, events: 4, revents: 6 }, // <sys/poll.h>
     errorQueue: null,
     epoll: null,
+    gaicb: null,
     mptcp: null,
     addrinfo: {
       size: 48, // <netdb.h>
