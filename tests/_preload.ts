@@ -28,8 +28,11 @@ for (const [name, method] of Object.entries(c)) {
   const parameters = signatures[name]?.parameters;
   // A function opens when it is first called; each of these calls fails, or
   // has nothing to do.
-  if (parameters !== undefined) method(...parameters.map(harmless));
+  if (parameters !== undefined && !name.startsWith("gai_")) {
+    method(...parameters.map(harmless));
+  }
 }
+openRequests();
 
 function harmless(
   type: CType,
@@ -54,6 +57,17 @@ function harmless(
     default:
       return 0;
   }
+}
+
+/** Those that follow pointers whatever else they are given. */
+function openRequests(): void {
+  const isMissing = -c.abi.errnos.ENOSYS;
+  if (c.getaddrinfo_a(-1, newMemory(8), 0, null) === isMissing) return;
+  const request = c.malloc(64);
+  c.gai_error(request);
+  c.gai_cancel(request);
+  c.gai_suspend(newMemory(8), 0, newMemory(16));
+  c.free(request);
 }
 
 const hints = newMemory(c.abi.addrinfo.size).fill(0xff);
