@@ -318,66 +318,84 @@ test("ping writes its summary and answers 130 when it is interrupted", async () 
   assertStringIncludes(out, "\n1 probe, 1 connected, 0 failed\n");
 });
 
-test("--help and --version answer at once", async () => {
-  for (const args of [["--help"], ["-h"], ["ping", "--help"], ["ping", "-h"]]) {
-    const { code, out, err } = await run(args);
-    assertEquals([code, err], [0, ""]);
-    for (
-      const option of [
-        "--count",
-        "--interval",
-        "--timeout",
-        "--source",
-        "--interface",
-        "-4, -6",
-        "--quiet",
-        "--json",
-        "--help",
-        "--version",
-      ]
-    ) {
-      assertStringIncludes(out, option);
+test("--help of each command says its options within 80 columns", async () => {
+  const { out: overview } = await run(["--help"]);
+  assertEquals((await run(["-h"])).out, overview);
+  const names = [...overview.matchAll(/^ {2}(\w+) /gm)].map(([, name]) =>
+    name!
+  );
+  for (const name of ["ping", "explain"]) {
+    assert(names.includes(name), overview);
+  }
+  for (const name of names) {
+    for (const args of [[name, "--help"], [name, "x", "-h"]]) {
+      const { code, out, err } = await run(args);
+      assertEquals([code, err], [0, ""]);
+      for (const words of ["Usage:", "--json", "--help", "EXAMPLES", "EXIT"]) {
+        assertStringIncludes(out, words);
+      }
+      const wide = out.split("\n").filter((line) => line.length > 80);
+      assertEquals(wide, []);
     }
-    assert(out.split("\n").every((line) => line.length <= 80));
   }
   const { version } = JSON.parse(readFileSync(join(root, "deno.json"), "utf8"));
   const { code, out } = await run(["--version"]);
   assertEquals([code, out], [0, `${version}\n`]);
 });
 
-test("what cannot be understood is answered 2, with a reason", async () => {
+test("a command that there is not is answered 2, with the nearest", async () => {
   const rows: [args: string[], words: string][] = [
-    [[], "without a command"],
-    [["pong"], 'Cannot run "pong"'],
-    [["ping", "--nope"], "'--nope'"],
-    [["ping", "-x"], "'-x'"],
-    [["ping", "--count"], "--count"],
-    [["ping", "--json=yes"], "--json"],
-    [["ping", "-c", "x"], '--count "x"'],
-    [["ping", "-c", "1.5"], '--count "1.5"'],
-    [["ping", "--count=-1"], '--count "-1"'],
-    [["ping", "--count="], '--count ""'],
-    [["ping", "-i", "1e3"], '--interval "1e3"'],
-    [["ping", "-i", "2147483648"], "--interval"],
-    [["ping", "-t", "soon"], '--timeout "soon"'],
-    [["ping", "-4", "-6"], "-4 and -6"],
-    [["ping", "a:1", "b:2"], '"b:2" as well'],
-    [["ping", ""], "HOST:PORT"],
-    [["ping", "localhost"], "HOST:PORT"],
-    [["ping", ":80"], "HOST:PORT"],
-    [["ping", "localhost:"], "HOST:PORT"],
-    [["ping", "localhost:http"], "0 to 65535"],
-    [["ping", "localhost:65536"], "0 to 65535"],
-    [["ping", "localhost:0x50"], "0 to 65535"],
-    [["ping", "::1:80"], "brackets"],
-    [["ping", "[::1]"], "brackets"],
-    [["ping", "[127.0.0.1]:80"], "brackets"],
-    [["ping", "unix:"], "path is missing"],
-    [["ping", "unix:/x", "--source", "127.0.0.1"], "--source"],
-    [["ping", "unix:/x", "-4"], "-4"],
+    [[], "without a command: the commands are "],
+    [["pong"], '"pong": did you mean ping?'],
+    [["toString"], '"toString": the commands are '],
+    [["localhost:80"], "the commands are "],
   ];
   for (const [args, words] of rows) {
     const { code, out, err } = await run(args);
+    assertEquals([code, out], [2, ""]);
+    assertStringIncludes(err, words);
+    assertMatch(err, /\nTry --help\.\n$/);
+  }
+});
+
+test("what cannot be understood is answered 2, with a reason", async () => {
+  const rows: [args: string[], words: string][] = [
+    [["--nope"], "--nope"],
+    [["--tiemout", "1s"], "did you mean --timeout?"],
+    [["-x"], "-x"],
+    [["--count"], "--count: its value is missing"],
+    [["--count", "--json"], "--count: its value is missing"],
+    [["--json=yes"], "--json"],
+    [["--json", "--csv"], "--json and --csv"],
+    [["-c", "x"], '--count "x"'],
+    [["-c", "1.5"], '--count "1.5"'],
+    [["--count=-1"], '--count "-1"'],
+    [["--count="], '--count ""'],
+    [["-i", "1e3"], '--interval "1e3"'],
+    [["-i", "2147483648"], "--interval"],
+    [["-t", "soon"], '--timeout "soon"'],
+    [["-t", "1.5d"], '--timeout "1.5d"'],
+    [["-4", "-6"], "-4 and -6"],
+    [[""], "HOST:PORT"],
+    [["localhost"], "HOST:PORT"],
+    [[":80"], "HOST:PORT"],
+    [["localhost:"], "HOST:PORT"],
+    [["localhost:http"], "0 to 65535"],
+    [["localhost:65536"], "0 to 65535"],
+    [["localhost:0x50"], "0 to 65535"],
+    [["::1"], "brackets"],
+    [["fe80::1:80"], "brackets"],
+    [["[::1]"], "port is missing"],
+    [["[127.0.0.1]:80"], "only an IPv6 address"],
+    [["http://h:80"], "here h:80"],
+    [["https://user@h.test/path"], "here h.test:PORT"],
+    [["unix:"], "path is missing"],
+    [["vsock:2"], "vsock:CID:PORT"],
+    [["unix:/x", "--source", "127.0.0.1"], "--source"],
+    [["unix:/x", "-4"], "-4"],
+  ];
+  for (const [args, words] of rows) {
+    const { code, out, err } = await run(["ping", ...args]);
     assertEquals([code, out], [2, ""], args.join(" "));
     assertStringIncludes(err, words);
     assertMatch(err, /^ping: .+\nTry ping --help\.\n$/);

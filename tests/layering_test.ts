@@ -13,6 +13,7 @@ import { hasCommand, needs, test } from "./_harness.ts";
 const RANKS: readonly (readonly string[])[] = [
   ["src"],
   ["."],
+  ["src/tools/commands"],
   ["src/tools"],
   ["src/connect", "src/explain"],
   ["src/socket"],

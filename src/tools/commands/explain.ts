@@ -1,0 +1,194 @@
+/**
+ * The command `explain`: what an errno means, or why a target cannot be
+ * reached.
+ *
+ * @module
+ */
+import { connect } from "../../connect/connect.ts";
+import { ErrnoError, LookupError } from "../../errors/errors.ts";
+import {
+  ERRNOS,
+  explain,
+  type Explanation,
+  type Os,
+} from "../../explain/explain.ts";
+import type { ErrnoCode } from "../../errors/errors.ts";
+import { textOf } from "../destination.ts";
+import {
+  type Command,
+  CONNECT_OPTIONS,
+  connectFlags,
+  destinationOf,
+  EXIT,
+  interruptedCode,
+  nearest,
+  openOutput,
+  parseArguments,
+  restricted,
+  UsageError,
+} from "./frame.ts";
+
+const OPTIONS = { ...CONNECT_OPTIONS, os: { type: "string" } } as const;
+
+const COLUMNS = ["target", "code", "errno", "os", "meaning", "retry", "remedy"];
+
+/** How long a connect may take that is to be explained, in ms. */
+const PATIENCE = 5000;
+
+const HELP = `\
+Says what an errno means and what to do about it, or tries to connect to a
+target and explains why that fails, with what it finds on this machine.
+
+Usage: explain CODE | TARGET [OPTIONS]
+
+CODE, TARGET
+  ECONNREFUSED           an errno by its name
+  111                    an errno by its number, as this system counts
+  HOST:PORT, [IPV6]:PORT, unix:PATH, unix:@NAME, vsock:CID:PORT
+
+OPTIONS
+      --os NAME          the system whose word counts: aix, darwin, freebsd,
+                         illumos, linux, netbsd, openbsd [this one]
+  -4, -6                 IPv4 or IPv6 only
+      --source ADDR      the IP address to connect from
+      --interface IF     the network interface to connect through
+  -t, --timeout TIME     how long the connect may take [5s]
+      --json, --csv      the same for machines
+  -o, --output FILE      write there
+  -q, --quiet            write nothing: the exit code says it
+  -h, --help             this text
+
+EXAMPLES
+  explain ECONNREFUSED
+  explain EADDRNOTAVAIL --os freebsd
+  explain db.example:5432 --timeout 2s
+
+EXIT CODE
+  0   an errno was explained, or the target is open
+  1   the target cannot be reached
+  2   wrong usage, or nothing could be sent
+  130 interrupted
+
+PERMISSIONS, on Deno
+  --allow-ffi and --allow-net for a target; --allow-all for what is found in
+  /proc; none for CODE.
+`;
+
+/** The command `explain`. */
+export const explainCommand: Command = {
+  purpose: "what an errno means, or why a target cannot be reached",
+  help: HELP,
+  async run(args, io) {
+    const { values, positionals } = parseArguments(args, OPTIONS);
+    const [what, ...more] = positionals;
+    if (what === undefined) {
+      throw new UsageError("Cannot explain nothing: give a CODE or a TARGET");
+    }
+    if (more.length > 0) {
+      throw new UsageError(`Cannot explain "${more[0]}" as well: give one`);
+    }
+    const os = systemOf(values.os);
+    const code = codeOf(what, os);
+    const connection = code === null
+      ? restricted(destinationOf(what), connectFlags(values))
+      : null;
+    using output = openOutput(values, io, COLUMNS);
+    if (connection === null) {
+      const explanation = explain(code!, os === undefined ? {} : { os });
+      if (!values.quiet) write(output, null, explanation);
+      return EXIT.yes;
+    }
+    const target = textOf(connection);
+    const start = performance.now();
+    try {
+      const socket = await connect(
+        { timeout: PATIENCE, ...connection },
+        { signal: io.signal },
+      );
+      const wall = performance.now() - start;
+      const address = `${socket.remoteAddress}`;
+      socket.close();
+      if (!values.quiet) {
+        const name = address === target ? target : `${target} (${address})`;
+        output.result(
+          "explanation",
+          { target, state: "open", address, wall, code: null, evidence: [] },
+          () => `${name} is open: connected within ${wall.toFixed(3)} ms\n`,
+        );
+      }
+      return EXIT.yes;
+    } catch (error) {
+      if (io.signal?.aborted) return interruptedCode(io);
+      if (error instanceof LookupError) {
+        if (!values.quiet) {
+          output.result(
+            "explanation",
+            { target, code: error.code, message: error.message, evidence: [] },
+            () => `${error.message}\n`,
+          );
+        }
+        return EXIT.usage;
+      }
+      if (!(error instanceof ErrnoError)) throw error;
+      if (!values.quiet) {
+        const explanation = explain(error, os === undefined ? {} : { os });
+        write(output, { target, message: error.message }, explanation);
+      }
+      return EXIT.no;
+    }
+  },
+};
+
+function write(
+  output: ReturnType<typeof openOutput>,
+  failure: { target: string; message: string } | null,
+  explanation: Explanation,
+): void {
+  output.result(
+    "explanation",
+    { ...failure, ...explanation },
+    () => {
+      const head = failure === null ? "" : `${failure.message}\n`;
+      return `${head}${output.paint("bold", explanation.code)}${
+        `${explanation}`.slice(explanation.code.length)
+      }\n`;
+    },
+  );
+}
+
+function systemOf(text: string | undefined): Os | undefined {
+  if (text === undefined || Object.hasOwn(ERRNOS, text)) return text as Os;
+  const names = Object.keys(ERRNOS);
+  const guess = nearest(text, names);
+  throw new UsageError(
+    `Cannot explain for --os "${text}": ` +
+      (guess === undefined
+        ? `the systems are ${names.join(", ")}`
+        : `did you mean ${guess}?`),
+  );
+}
+
+/** An errno by its name or its number, `null` for what is a target. */
+function codeOf(text: string, os: Os | undefined): ErrnoCode | null {
+  if (text.includes(":")) return null;
+  const tables = os === undefined ? Object.values(ERRNOS) : [ERRNOS[os]];
+  if (/^[0-9]+$/.test(text)) {
+    const { errno: _, os: here } = explain("EPERM", os ? { os } : {});
+    const table = ERRNOS[here];
+    const found = Object.entries(table)
+      .find(([, number]) => number === Number(text));
+    if (found !== undefined) return found[0] as ErrnoCode;
+    throw new UsageError(`Cannot explain ${text}: ${here} has no such errno`);
+  }
+  const code = text.toUpperCase();
+  if (tables.some((table) => Object.hasOwn(table, code))) {
+    return code as ErrnoCode;
+  }
+  const names = [...new Set(tables.flatMap((table) => Object.keys(table)))];
+  const guess = nearest(code, names);
+  throw new UsageError(
+    `Cannot explain "${text}": it is no errno` +
+      (guess === undefined ? "" : `; did you mean ${guess}?`) +
+      (guess === undefined ? ", and a target is HOST:PORT" : ""),
+  );
+}

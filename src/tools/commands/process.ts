@@ -1,0 +1,89 @@
+/**
+ * The process as a command sees it: its streams and its signals.
+ *
+ * @module
+ */
+import process from "node:process";
+import { createInterface } from "node:readline";
+import { refusesColor } from "../../../ffi/terminal.ts";
+import { type CliIo, Interruption } from "./frame.ts";
+
+/** The signals that end a command, and their numbers, the same on every system. */
+const ENDING = { SIGHUP: 1, SIGINT: 2, SIGTERM: 15 } as const;
+
+/** The signals that go on to a command's own command. */
+const PASSED = [
+  ...Object.keys(ENDING),
+  "SIGQUIT",
+  "SIGUSR1",
+  "SIGUSR2",
+] as (keyof typeof ENDING | "SIGQUIT" | "SIGUSR1" | "SIGUSR2")[];
+
+/**
+ * The streams and signals of this process.
+ *
+ * The first SIGINT, SIGTERM or SIGHUP ends the command with its summary, a
+ * second one the process.
+ */
+export function processIo(): CliIo & Disposable {
+  const { stdin, stdout, stderr } = process;
+  const interrupt = new AbortController();
+  const handlers = new Map<keyof typeof ENDING, () => void>();
+  for (const [name, number] of Object.entries(ENDING)) {
+    const signal = name as keyof typeof ENDING;
+    handlers.set(
+      signal,
+      () => interrupt.abort(new Interruption(signal, number)),
+    );
+  }
+  function listen(): void {
+    for (const [name, handler] of handlers) process.once(name, handler);
+  }
+  function ignore(): void {
+    for (const [name, handler] of handlers) process.off(name, handler);
+  }
+  listen();
+  // Whoever read the results has gone, as head(1) does.
+  stdout.on("error", () => interrupt.abort(new Interruption("SIGPIPE", 13)));
+  return {
+    out: (text) => stdout.write(text),
+    err: (text) => stderr.write(text),
+    signal: interrupt.signal,
+    isTerminal: stdout.isTTY === true,
+    showsProgress: stderr.isTTY === true,
+    hasColor: stdout.isTTY === true && !refusesColor(),
+    get width() {
+      return stdout.columns || stderr.columns || 80;
+    },
+    onRequest(listener) {
+      const isTyped = stdin.isTTY === true;
+      process.on("SIGQUIT", listener);
+      if (isTyped) stdin.on("data", listener).unref?.();
+      return {
+        [Symbol.dispose]() {
+          process.off("SIGQUIT", listener);
+          if (isTyped) stdin.off("data", listener).pause();
+        },
+      };
+    },
+    onSignal(listener) {
+      ignore();
+      const forwarders = PASSED.map((name) =>
+        [name, () => {
+          // A terminal sends these to all of its foreground by itself.
+          const isTyped = name === "SIGINT" || name === "SIGQUIT";
+          if (!(isTyped && stdin.isTTY)) listener(name);
+        }] as const
+      );
+      for (const [name, forward] of forwarders) process.on(name, forward);
+      return {
+        [Symbol.dispose]() {
+          for (const [name, forward] of forwarders) process.off(name, forward);
+          listen();
+        },
+      };
+    },
+    lines: () => createInterface({ input: stdin }),
+    [Symbol.dispose]: ignore,
+  };
+}
