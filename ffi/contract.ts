@@ -204,14 +204,19 @@ export type CFunctions =
 export interface Permissions {
   /** Whether every network address is allowed, with no exception. */
   net(): boolean;
-  /** Whether every file may be read and written, with no exception. */
+  /** Whether every file may be reached, with no exception. */
   files(): boolean;
   /** A host, by name or by address, before a name is resolved. */
   demandHost(hostname: string, port: number): void;
   /** An address that an allowed name resolved to: only a denial counts. */
   demandResolved(address: string, port: number): void;
-  /** A socket in the file system. */
-  demandPath(path: string): void;
+  /**
+   * A socket in the file system. Returns the path that the runtime's own
+   * `connect` would use: the one that the rules were asked about.
+   *
+   * @param path Each byte that is not UTF-8 is a lone surrogate in it.
+   */
+  demandPath(path: string): string;
   /** A virtual machine's or the host's port. */
   demandVsock(cid: number, port: number): void;
   /**

@@ -328,7 +328,7 @@ const PERMISSIONS: Permissions = {
   files: () => true,
   demandHost() {},
   demandResolved() {},
-  demandPath() {},
+  demandPath: (path) => path,
   demandVsock() {},
   demandAbstract() {},
   demandAll() {},

@@ -311,6 +311,43 @@ test("a signal that is aborted calls off everything before it begins", async () 
   assertEquals(watched.names, []);
 });
 
+/** What looks like a signal, and is none. */
+const FAKES: Readonly<Record<string, unknown>> = {
+  "an object with its methods": { aborted: false, throwIfAborted() {} },
+  "an object that can be listened to": Object.assign(new EventTarget(), {
+    aborted: false,
+    throwIfAborted() {},
+  }),
+  "the prototype": AbortSignal.prototype,
+  "a controller": new AbortController(),
+  "null": null,
+  "a text": "abort",
+};
+
+for (const [title, fake] of Object.entries(FAKES)) {
+  test(`a signal that is ${title} is refused, and leaves nothing behind`, async () => {
+    using ends = pair();
+    using opened = Socket.open();
+    const { near, far } = ends;
+    const bytes = new Uint8Array(4);
+    const here = inet("127.0.0.1", 9);
+    const signal = fake as AbortSignal;
+    const calls: readonly (() => Promise<unknown>)[] = [
+      () => near.ready("POLLIN", { signal }),
+      () => near.recv(bytes, { signal }),
+      () => near.recvFrom(bytes, { signal }),
+      () => near.send(bytes, { signal }),
+      () => opened.connect(here, { signal }),
+    ];
+    for (const call of calls) {
+      await assertRejects(call, TypeError, "Cannot use signal ");
+    }
+    // No waiter of those is left: the next one is served.
+    far.sendSync(bytes);
+    assertEquals(await near.ready("POLLIN", { timeout: AGES }), ["POLLIN"]);
+  });
+}
+
 test("the methods of Socket have no use on other objects", async () => {
   const { prototype } = Socket;
   for (const other of [{}, Object.create(prototype), null]) {

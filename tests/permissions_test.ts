@@ -1,12 +1,27 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  realpathSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { hostAbi } from "../ffi/systems.ts";
 import { libc } from "../ffi/libc.ts";
-import { type Address, inet, Socket } from "../mod.ts";
+import { type Address, inet, rawAddress, Socket, unix } from "../mod.ts";
 import { runtime } from "./_emulation.ts";
-import { canIpv6, hasCommand, isRoot, needs, test } from "./_harness.ts";
+import {
+  canIpv6,
+  hasCommand,
+  isRoot,
+  needs,
+  onLinux,
+  test,
+} from "./_harness.ts";
 
 /** The package as a child process imports it. */
 interface Modules {
@@ -165,6 +180,9 @@ function targetsOf({ port, folder, abstract }: Peers): Target[] {
     file("relative path", "x.sock"),
     file("winding path", `../${folder.split("/").at(-1)}/./x.sock`),
     file("missing path", `${folder}/missing.sock`),
+    file("root of the process", `/proc/self/root${folder}/x.sock`),
+    file("folder of the process", "/proc/self/cwd/x.sock"),
+    file("descriptors of the process", `/dev/fd/../root${folder}/x.sock`),
     ...abstract === null ? [] : [file("abstract", `\0${abstract}`)],
     ...hostAbi()?.sockaddrVm === null ? [] : [
       {
@@ -294,6 +312,12 @@ const V4 = ["127.0.0.1", "127.0.0.1, next port", "mapped", "mapped hex"];
 const V6 = ["::1", "0:0::1", "[::1]"];
 const NAMES = ["localhost", "LocalHost"];
 const FILES = ["path", "relative path", "winding path"];
+/** Ways around every rule for files. */
+const MAGIC = [
+  "root of the process",
+  "folder of the process",
+  "descriptors of the process",
+];
 /** What a grant of the whole net opens, files aside. */
 const NET = [
   ...V4,
@@ -383,7 +407,7 @@ const ROWS: readonly (readonly [flags: string, passing: readonly string[]])[] =
     [`--allow-net=vsock:${NOBODY}:5`, ["vsock"]],
     [`--allow-net=vsock:${NOBODY}:6`, []],
     [`--allow-net --deny-net=vsock:${NOBODY}:5`, without(NET, ["vsock"])],
-    ["--allow-all", [...NET, ...FILES, "missing path"]],
+    ["--allow-all", [...NET, ...FILES, "missing path", ...MAGIC]],
   ];
 
 function without(
@@ -810,7 +834,9 @@ function sendOdd(
 }
 
 const ODD: readonly (readonly [flags: string, net: string, path: string])[] = [
-  ["--allow-net --allow-read --allow-write", "passes", "passes"],
+  ["--allow-all", "passes", "passes"],
+  // What no rule can name may lie in /proc, which wants everything granted.
+  ["--allow-net --allow-read --allow-write", "passes", "NotCapable"],
   ["--allow-net", "passes", "NotCapable"],
   ["--allow-net --allow-read --allow-write=DIR", "passes", "NotCapable"],
   ["--allow-net --allow-read=DIR --allow-write", "passes", "NotCapable"],
@@ -861,6 +887,196 @@ for (const [flags, net, path] of ODD) {
       : "which odd spellings a kernel takes is known for Linux only",
   });
 }
+
+// Which file a path leads to ---------------------------------------------------
+
+/** Sockets in two folders of which one is not to be reached, each with a greeting of its own. */
+function openHouse(): AsyncDisposable & { folder: string } {
+  const folder = realpathSync(mkdtempSync(join(tmpdir(), "permissions-")));
+  mkdirSync(`${folder}/ok/deep`, { recursive: true });
+  mkdirSync(`${folder}/secret/inner`, { recursive: true });
+  // By way of this one the kernel and a rule about text go different ways.
+  symlinkSync(`${folder}/secret/inner`, `${folder}/ok/link`);
+  symlinkSync(`${folder}/secret`, `${folder}/ok/other`);
+  symlinkSync("/proc/self/root", `${folder}/ok/magic`);
+  const listeners = ["ok/s.sock", "ok/deep/t.sock", "secret/s.sock"].map(
+    (name) => {
+      const path = `${folder}/${name}`;
+      return [name, Deno.listen({ transport: "unix", path })] as const;
+    },
+  );
+  const done = listeners.map(async ([name, listener]) => {
+    for await (const connection of listener) {
+      // A peer that is gone by now needs no greeting.
+      await connection.write(new TextEncoder().encode(name)).catch(() => {});
+      connection.close();
+    }
+  });
+  return {
+    folder,
+    async [Symbol.asyncDispose]() {
+      for (const [, listener] of listeners) listener.close();
+      await Promise.all(done);
+      rmSync(folder, { recursive: true });
+    },
+  };
+}
+
+/** Where each path leads by every way, in the child. */
+async function follow(
+  { mod }: Modules,
+  { paths, folder }: { paths: readonly string[]; folder: string },
+): Promise<[path: string, ours: string[], theirs: string][]> {
+  const { Socket, unix } = mod;
+
+  async function reached(
+    connect: () => unknown,
+  ): Promise<string> {
+    try {
+      // deno-lint-ignore no-explicit-any
+      const connection = await connect() as any;
+      const buffer = new Uint8Array(64);
+      const size = await connection.read(buffer);
+      connection.close();
+      return new TextDecoder().decode(buffer.subarray(0, size));
+    } catch (error) {
+      const { name, code } = error as { name: string; code?: string };
+      const isTheirs = name === "NotCapable" || name in Deno.errors;
+      return name === "NotFound"
+        ? "ENOENT"
+        : name === "NotADirectory"
+        ? "ENOTDIR"
+        : isTheirs
+        ? name
+        : code ?? `${error}`;
+    }
+  }
+  const outcomes: [string, string[], string][] = [];
+  for (const path of paths) {
+    const ours = [
+      await reached(() => mod.connectSync({ transport: "unix", path })),
+      await reached(() => {
+        const pending = mod.connect({ transport: "unix", path });
+        // The folder is another one before the attempt has begun.
+        Deno.chdir(`${folder}/ok/deep`);
+        return pending.finally(() => Deno.chdir(`${folder}/ok`));
+      }),
+      await reached(() => {
+        const socket = Socket.open({ family: "unix" });
+        try {
+          socket.connectSync(unix(path));
+        } catch (error) {
+          socket.close();
+          throw error;
+        }
+        return socket;
+      }),
+      await reached(() => {
+        const socket = Socket.open({ family: "unix" });
+        const errno = socket.tryConnect(unix(path));
+        if (errno === 0) return socket;
+        socket.close();
+        const code = mod.errnoName(errno);
+        throw { name: code === "EACCES" ? "NotCapable" : "", code };
+      }),
+    ];
+    const theirs = await reached(() =>
+      Deno.connect({ transport: "unix", path })
+    );
+    outcomes.push([path, ours, theirs]);
+  }
+  return outcomes;
+}
+
+const HOUSES: readonly string[] = [
+  "--allow-net --allow-read --allow-write",
+  "--allow-net --allow-read --allow-write --deny-read=DIR/secret",
+  "--allow-net --allow-read --allow-write --deny-net=unix:DIR/secret/s.sock",
+  "--allow-net --allow-read=DIR/ok --allow-write=DIR/ok",
+  "--allow-net --allow-read=DIR/ok --allow-write=DIR",
+  "--allow-net=unix:DIR/ok/s.sock --allow-read=DIR/ok --allow-write=DIR/ok",
+  "--allow-net=unix:DIR/ok/s.sock --allow-read --allow-write",
+];
+
+for (const flags of HOUSES) {
+  test(
+    `a Unix path leads where Deno.connect's does with ${flags}`,
+    async () => {
+      await using house = openHouse();
+      const { folder } = house;
+      const spellings = [
+        `${folder}/ok/s.sock`,
+        "s.sock",
+        "./s.sock",
+        "deep/../s.sock",
+        "deep/./t.sock",
+        "deep//t.sock",
+        "link/../s.sock",
+        "other/s.sock",
+        "other/inner/../s.sock",
+        "../secret/s.sock",
+        "../ok/s.sock",
+        `${folder}//ok///s.sock`,
+        `${folder}/ok/s.sock/`,
+        `${folder}/ok/s.sock/.`,
+        `${folder}/secret/s.sock`,
+        `${folder}/ok/../secret/s.sock`,
+        `${folder}/ok/link/../s.sock`,
+        `/..${folder}/ok/s.sock`,
+        `/proc/self/root${folder}/secret/s.sock`,
+        `/proc/self/cwd/s.sock`,
+        `/proc/thread-self/root${folder}/secret/s.sock`,
+        `/dev/fd/../root${folder}/secret/s.sock`,
+        `//proc/self/root${folder}/secret/s.sock`,
+        `/./proc/self/root${folder}/secret/s.sock`,
+        `/tmp/../proc/self/root${folder}/secret/s.sock`,
+        `magic${folder}/secret/s.sock`,
+        `/sys/${folder}/s.sock`,
+        "s.sock\u0301",
+      ];
+      const outcomes = await inChild(
+        ["--allow-ffi", ...flags.replaceAll("DIR", folder).split(" ")],
+        follow,
+        { paths: spellings, folder },
+        { cwd: `${folder}/ok` },
+      );
+      for (const [path, ours, theirs] of outcomes) {
+        for (const our of ours) assertEquals(our, theirs, path);
+      }
+      assertEquals(outcomes[0]![2], "ok/s.sock");
+      assert(outcomes.some(([, , theirs]) => theirs === "NotCapable"));
+    },
+    { skip: onLinux },
+  );
+}
+
+test("a path that is no text wants everything granted", async () => {
+  await using house = openHouse();
+  const { folder } = house;
+  // A rule would be asked about U+FFFD in the place of this byte.
+  const raw = unix(`${folder}/ok/x`).toBytes();
+  raw[raw.length - 2] = 0xff;
+  using socket = Socket.open({ family: "unix" });
+  socket.bind(rawAddress(raw));
+  const verdicts = await inChild(
+    ["--allow-ffi", "--allow-net", "--allow-read", "--allow-write"],
+    ({ mod }: Modules, bytes: number[]) => {
+      const address = mod.rawAddress(new Uint8Array(bytes));
+      using socket = mod.Socket.open({ family: "unix" });
+      try {
+        socket.connectSync(address);
+        return ["passes"];
+      } catch (error) {
+        return [
+          (error as Error).name,
+          mod.errnoName(socket.tryConnect(address)),
+        ];
+      }
+    },
+    Array.from(raw),
+  );
+  assertEquals(verdicts, ["NotCapable", "EACCES"]);
+}, { skip: onLinux });
 
 // The permission for FFI ------------------------------------------------------
 

@@ -217,10 +217,11 @@ test(
 
 // Node's own permissions ----------------------------------------------------------
 
-/** What a script prints under `--permission` and these grants. */
+/** What a script prints under `--permission` and these grants, or under other flags. */
 async function withPermissions(
   grants: readonly string[],
   body: string,
+  given: readonly string[] = ["--permission", "--allow-fs-read=*"],
 ): Promise<unknown> {
   const [command, ...args] = interpreter();
   const script = `
@@ -238,7 +239,7 @@ async function withPermissions(
     ${body}
     console.log(JSON.stringify(results));
   `;
-  const flags = ["--permission", "--allow-fs-read=*", ...grants];
+  const flags = [...given, ...grants];
   const { code, out, err } = await runScript(
     [command!, ...flags, ...args],
     script,
@@ -295,6 +296,67 @@ test("nothing reaches the network without --allow-net", async () => {
     { ...net, resource: "/x" },
     true,
   ]);
+}, { skip: on("node") });
+
+/** Ways to have Node keep a record of what its permissions would forbid, and forbid nothing. */
+const AUDITS: Readonly<Record<string, readonly string[]>> = {
+  "the command line": ["--permission-audit"],
+  "the command line, beside --permission": [
+    "--permission",
+    "--permission-audit",
+  ],
+  "NODE_OPTIONS": [],
+};
+
+for (const [title, flags] of Object.entries(AUDITS)) {
+  test(
+    `Node's audit by ${title} lets through what net.connect lets through`,
+    async () => {
+      using peer = listen();
+      const before = process.env.NODE_OPTIONS;
+      if (flags.length === 0) process.env.NODE_OPTIONS = "--permission-audit";
+      try {
+        const results = await withPermissions(
+          [],
+          `
+        const { connect, connectSync, inet, Socket } = mod;
+        const hostname = "127.0.0.1", port = ${peer.address.port};
+        results.push(await attempt(() => {
+          using socket = connectSync({ hostname, port });
+          return socket.remoteAddress;
+        }));
+        results.push(await attempt(async () => {
+          using socket = await connect({ hostname, port });
+          return socket.remoteAddress;
+        }));
+        using socket = Socket.open();
+        results.push(socket.tryConnect(inet(hostname, port)));
+      `,
+          flags,
+        );
+        assertEquals(results, [`${peer.address}`, `${peer.address}`, 0]);
+      } finally {
+        if (before === undefined) delete process.env.NODE_OPTIONS;
+        else process.env.NODE_OPTIONS = before;
+      }
+    },
+    { skip: on("node") },
+  );
+}
+
+test("what a program says of its own flags opens nothing", async () => {
+  using peer = listen();
+  const results = await withPermissions(
+    ["--allow-ffi"],
+    `
+    process.execArgv.push("--permission-audit");
+    process.env.NODE_OPTIONS = "--permission-audit";
+    const hostname = "127.0.0.1", port = ${peer.address.port};
+    results.push(await attempt(() => mod.connectSync({ hostname, port })));
+  `,
+  );
+  const net = { ...DENIED, permission: "Net" };
+  assertEquals(results, [{ ...net, resource: "127.0.0.1" }]);
 }, { skip: on("node") });
 
 test("connect() goes on without --allow-worker", async () => {

@@ -67,7 +67,7 @@ export const bunDoor: Door = {
     files: () => true,
     demandHost() {},
     demandResolved() {},
-    demandPath() {},
+    demandPath: (path) => path,
     demandVsock() {},
     demandAbstract() {},
     demandAll() {},

@@ -83,19 +83,44 @@ function isWhole(status: Deno.PermissionStatus): boolean {
   return status.state === "granted" && !status.partial;
 }
 
+type PermissionName = Deno.PermissionDescriptor["name"];
+
+/** Everything that Deno can grant. */
+const EVERYTHING: readonly PermissionName[] = [
+  "net",
+  "read",
+  "write",
+  "env",
+  "sys",
+  "run",
+  "ffi",
+  "import",
+];
+
+/** Where paths lead to other things than files; no rule can tell where. */
+const MAGIC = /^\/(?:dev|proc|sys)(?:\/|$)/;
+
+/** A path that leads where it says: absolute, and normal already. */
+const NORMAL = /^(?:\/(?!\.{0,2}(?:\/|$))[^/]*)+$/;
+
 function denoPermissions(): Permissions {
   // A kept status object follows a later revoke, and reading it takes
   // nanoseconds, where a query takes a microsecond.
-  const net = Deno.permissions.querySync({ name: "net" });
-  const read = Deno.permissions.querySync({ name: "read" });
-  const write = Deno.permissions.querySync({ name: "write" });
+  const [net, read, write, ...rest] = EVERYTHING.map((name) =>
+    Deno.permissions.querySync({ name } as Deno.PermissionDescriptor)
+  ) as [Deno.PermissionStatus, Deno.PermissionStatus, Deno.PermissionStatus];
+  function hasNet(): boolean {
+    return isWhole(net);
+  }
+  function hasFiles(): boolean {
+    return isWhole(read) && isWhole(write);
+  }
+  function hasEverything(): boolean {
+    return hasNet() && hasFiles() && rest.every(isWhole);
+  }
   return {
-    net() {
-      return isWhole(net);
-    },
-    files() {
-      return isWhole(read) && isWhole(write);
-    },
+    net: hasNet,
+    files: hasEverything,
     demandHost(hostname, port) {
       const host = hostOf(hostname, port);
       demand({ name: "net", host }, host);
@@ -105,13 +130,19 @@ function denoPermissions(): Permissions {
       const { state } = Deno.permissions.querySync({ name: "net", host });
       if (state === "denied") throw notCapable("net", host);
     },
-    demandPath(path) {
-      demand({ name: "read", path }, path);
-      demand({ name: "write", path }, path);
-      const host = `unix:${
-        path.startsWith("/") ? "" : `${Deno.cwd()}/`
-      }${path}`;
-      demand({ name: "net", host }, host);
+    demandPath(name) {
+      // Rules are for text, and what the kernel would be given is none.
+      if (!name.isWellFormed()) {
+        if (hasEverything()) return name;
+        throw notCapable("all", name);
+      }
+      const path = absolutePath(name);
+      if (!isWhole(read)) demand({ name: "read", path }, name);
+      if (!isWhole(write)) demand({ name: "write", path }, name);
+      if (MAGIC.test(path) && !hasEverything()) throw notCapable("all", path);
+      const host = `unix:${path}`;
+      if (!hasNet()) demand({ name: "net", host }, host);
+      return path;
     },
     demandVsock(cid, port) {
       const host = `vsock:${cid}:${port}`;
@@ -125,8 +156,24 @@ function denoPermissions(): Permissions {
       if (!files) return;
       demandWhole("read", "every file");
       demandWhole("write", "every file");
+      if (!hasEverything()) throw notCapable("all", "every file");
     },
   };
+}
+
+/**
+ * A path as Deno's own operations use it: from the root, each `..` taking back
+ * the name before it, whether or not that is a symbolic link.
+ */
+function absolutePath(path: string): string {
+  if (NORMAL.test(path)) return path;
+  const names: string[] = [];
+  const from = path.startsWith("/") ? "" : Deno.cwd();
+  for (const name of `${from}/${path}`.split("/")) {
+    if (name === "..") names.pop();
+    else if (name !== "" && name !== ".") names.push(name);
+  }
+  return `/${names.join("/")}`;
 }
 
 /** A rule for an IPv6 address has brackets, with or without a port. */
@@ -148,7 +195,7 @@ function demandWhole(name: "net" | "read" | "write", what: string): void {
   if (!isWhole(status)) throw notCapable(name, what);
 }
 
-function notCapable(name: string, what: string): Error {
+function notCapable(name: PermissionName | "all", what: string): Error {
   return new Deno.errors.NotCapable(
     `Requires ${name} access to "${what}", run again with the --allow-${name} flag`,
   );

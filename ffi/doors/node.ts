@@ -25,7 +25,6 @@ type Poll = ReturnType<NonNullable<Door["openPoll"]>>;
 
 /** What is used of `process`. */
 interface NodeProcess {
-  readonly execArgv: readonly string[];
   getBuiltinModule(name: "node:ffi"): NodeFfi | undefined;
   getBuiltinModule(name: "node:net"): typeof net;
   /** There under `--permission` and `--permission-audit` alone. */
@@ -48,8 +47,15 @@ const opened: NodeLibrary[] = [];
 /** `node:ffi`, and the permissions of Node's `--permission`. */
 export const nodeDoor: Door = {
   openable(names) {
-    // Opening it all the same brings forth the error that Node itself words.
-    if (!has("ffi")) nodeFfi().dlopen(names[0]!);
+    const { permission } = nodeProcess();
+    if (permission?.has("ffi") !== false) return names;
+    // Opening it all the same throws the error that Node itself words, unless
+    // Node only keeps a record of what it would refuse.
+    try {
+      nodeFfi().dlopen(names[0]!);
+    } catch (error) {
+      if ((error as { code?: unknown }).code === DENIED) throw error;
+    }
     return names;
   },
 
@@ -118,11 +124,36 @@ function nodeFfi(): NodeFfi {
   return ffi;
 }
 
-function has(scope: "ffi" | "net"): boolean {
-  const { execArgv, permission } = nodeProcess();
-  return permission === undefined || permission.has(scope) ||
-    // Node only keeps a record then, and forbids nothing.
-    execArgv.includes("--permission-audit");
+/** What Node calls the error for what its permissions forbid. */
+const DENIED = "ERR_ACCESS_DENIED";
+
+/** A path that is too long for any socket, so that nothing is connected to. */
+const NOWHERE = `/${"einprogress".repeat(100)}`;
+
+/** Whether Node forbids nothing and only keeps a record, once that is known. */
+let isAudited: boolean | null = null;
+
+function hasNet(): boolean {
+  const { permission } = nodeProcess();
+  return permission === undefined || permission.has("net") ||
+    (isAudited ??= asksForRecord());
+}
+
+/**
+ * Whether `--permission-audit` is in force.
+ *
+ * It may come from the command line, from `NODE_OPTIONS` or from the parent of
+ * a worker, and a program can change what it sees of those. What Node does with
+ * an attempt that cannot succeed shows it.
+ */
+function asksForRecord(): boolean {
+  const { Socket } = nodeProcess().getBuiltinModule("node:net");
+  const socket = new Socket();
+  socket.on("error", () => {});
+  socket.connect(NOWHERE);
+  const { errored } = socket as { errored?: { code?: unknown } | null };
+  socket.destroy();
+  return errored?.code !== DENIED;
 }
 
 /**
@@ -131,14 +162,17 @@ function has(scope: "ffi" | "net"): boolean {
  */
 function nodePermissions(): Permissions {
   function demand(resource: string): void {
-    if (!has("net")) throw accessDenied(resource);
+    if (!hasNet()) throw accessDenied(resource);
   }
   return {
-    net: () => has("net"),
+    net: hasNet,
     files: () => true,
     demandHost: demand,
     demandResolved: demand,
-    demandPath: demand,
+    demandPath(path) {
+      demand(path);
+      return path;
+    },
     demandVsock: (cid, port) => demand(`vsock:${cid}:${port}`),
     demandAbstract: () => demand("abstract Unix sockets"),
     demandAll: () => demand("every address"),
@@ -151,6 +185,6 @@ function accessDenied(resource: string): Error {
     "Access to this API has been restricted. Use --allow-net to manage " +
       "permissions.",
   );
-  const facts = { code: "ERR_ACCESS_DENIED", permission: "Net", resource };
+  const facts = { code: DENIED, permission: "Net", resource };
   return Object.assign(error, facts);
 }

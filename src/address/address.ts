@@ -9,8 +9,15 @@
  */
 import type { Abi } from "../../ffi/abi.ts";
 import { currentAbi, libc } from "../../ffi/libc.ts";
-import { newMemory } from "../../ffi/memory.ts";
-import { checkInteger, checkText, show } from "../errors/arguments.ts";
+import {
+  checkBytes,
+  checkInteger,
+  checkText,
+  copyOf,
+  isBytes,
+  show,
+  sizeOf,
+} from "../errors/arguments.ts";
 import {
   errnoError,
   errnoErrorFor,
@@ -421,7 +428,7 @@ export function unix(path: string): UnixAddress {
  * C: `struct sockaddr_un`, `unix(7)`.
  */
 export function abstractUnix(name: string | Uint8Array): UnixAddress {
-  if (!(name instanceof Uint8Array)) checkText("name", name);
+  if (!isBytes(name)) checkText("name", name);
   const abi = currentAbi();
   if (!abi.abstractUnix) {
     throw new NotSupportedError("abstract Unix addresses", abi.os);
@@ -470,7 +477,7 @@ export function vsock(cid: number, port: number): VsockAddress {
     throw new NotSupportedError("vsock addresses", abi.os);
   }
   const bytes = newSockaddr(AF_VSOCK, sockaddrVm.size, abi);
-  const view = viewOf(bytes);
+  const view = dataViewOf(bytes);
   view.setUint32(sockaddrVm.cid, context, abi.littleEndian);
   view.setUint32(sockaddrVm.port, checked, abi.littleEndian);
   return seal<VsockAddress>(bytes, {
@@ -529,22 +536,33 @@ export function unspecified(): UnspecifiedAddress {
  * C: `struct sockaddr`, `connect(2)`.
  */
 export function rawAddress(bytes: Uint8Array): Address {
-  if (!(bytes instanceof Uint8Array)) {
-    throw new TypeError(`Cannot use bytes ${show(bytes)}: not a Uint8Array`);
-  }
+  checkBytes("bytes", bytes);
   const abi = currentAbi();
   const { path, pathSize } = abi.sockaddrUn;
   const most = Math.max(MAX_RAW, path + pathSize);
-  if (bytes.length > most) {
+  const size = sizeOf(bytes);
+  if (size > most) {
     throw new RangeError(
-      `Cannot use bytes of length ${bytes.length}: an address has at most ` +
-        `${most}`,
+      `Cannot use bytes of length ${size}: an address has at most ${most}`,
     );
   }
   // Decoding corrects what a kernel may answer, so that the comparison tells.
   const copy = copyOf(bytes);
   const address = decodeAddress(copy, copy.length);
   return sameBytes(copy, reveal(address)) ? address : newRaw(copy, abi);
+}
+
+/**
+ * An address that leads to another path and reads as before: what a permission
+ * was asked for, by the name that the caller gave it.
+ *
+ * @throws {ErrnoError} `ENAMETOOLONG`, if the path does not fit.
+ */
+export function movedUnix(address: UnixAddress, path: string): UnixAddress {
+  const abi = currentAbi();
+  const name = encodeText("path", path);
+  checkFits(name, address.path, abi);
+  return newUnix(name, address.path, false, abi);
 }
 
 /**
@@ -667,7 +685,7 @@ function sealInet6(
   abi: Abi,
 ): Inet6Address {
   const at = abi.sockaddrIn6;
-  const view = viewOf(bytes);
+  const view = dataViewOf(bytes);
   writePort(bytes, at.port, port);
   view.setUint32(at.flowInfo, flowInfo);
   view.setUint32(at.scopeId, scopeId, abi.littleEndian);
@@ -801,7 +819,7 @@ function decodeInet(bytes: Uint8Array, abi: Abi): InetAddress | null {
   const own = newSockaddr(abi.AF_INET, size, abi);
   own.set(bytes.subarray(addr, addr + 4), addr);
   const hostname = formatIpv4(own, abi.sockaddrIn.addr);
-  return sealInet(own, hostname, viewOf(bytes).getUint16(port), abi);
+  return sealInet(own, hostname, dataViewOf(bytes).getUint16(port), abi);
 }
 
 function decodeInet6(bytes: Uint8Array, abi: Abi): Inet6Address | null {
@@ -809,7 +827,7 @@ function decodeInet6(bytes: Uint8Array, abi: Abi): Inet6Address | null {
   if (bytes.length !== size) return null;
   const own = newSockaddr(abi.AF_INET6, size, abi);
   own.set(bytes.subarray(addr, addr + 16), addr);
-  const view = viewOf(bytes);
+  const view = dataViewOf(bytes);
   return sealInet6(
     own,
     view.getUint16(port),
@@ -839,7 +857,7 @@ function decodeUnix(bytes: Uint8Array, abi: Abi): UnixAddress | null {
 function decodeVsock(bytes: Uint8Array, abi: Abi): VsockAddress | null {
   const at = abi.sockaddrVm;
   if (at === null || bytes.length !== at.size) return null;
-  const view = viewOf(bytes);
+  const view = dataViewOf(bytes);
   return vsock(
     view.getUint32(at.cid, abi.littleEndian),
     view.getUint32(at.port, abi.littleEndian),
@@ -855,7 +873,7 @@ function readFamily(bytes: Uint8Array, abi: Abi): number | null {
   const { family, familySize } = abi.sockaddr;
   return familySize === 1
     ? bytes[family]!
-    : viewOf(bytes).getUint16(family, abi.littleEndian);
+    : dataViewOf(bytes).getUint16(family, abi.littleEndian);
 }
 
 /** Reads `a.b.c.d` between two positions; on failure the target is spoilt. */
@@ -1082,14 +1100,8 @@ function writePort(bytes: Uint8Array, at: number, port: number): void {
   bytes[at + 1] = port;
 }
 
-function viewOf(bytes: Uint8Array): DataView {
+function dataViewOf(bytes: Uint8Array): DataView {
   return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-}
-
-function copyOf(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
-  const copy = newMemory(bytes.length);
-  copy.set(bytes);
-  return copy;
 }
 
 function sameBytes(one: Uint8Array, other: Uint8Array): boolean {

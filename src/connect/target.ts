@@ -126,8 +126,7 @@ function isVsock(options: ConnectTarget): options is VsockTarget {
 }
 
 function planOne(c: Libc, address: Address): Plan {
-  demand(c, address);
-  return { addresses: [address], local: nowhere };
+  return { addresses: [demand(c, address)], local: nowhere };
 }
 
 function nowhere(): null {
@@ -158,8 +157,7 @@ function planTcp(c: Libc, options: TcpTarget): Plan {
     ? anyOf(localPort)
     : nowhere;
   if (address !== null) {
-    demand(c, address);
-    return { addresses: [address], local };
+    return { addresses: [demand(c, address)], local };
   }
   c.permissions.demandHost(hostname, port);
   return { addresses: { hostname, port, family }, local };

@@ -4,9 +4,27 @@
  *
  * @module
  */
+import { newMemory } from "../../ffi/memory.ts";
 
 /** How much of a long text a message shows. */
 const MOST_SHOWN = 200;
+
+/** The getters that the engine itself has for every typed array. */
+const typedArray: object = Object.getPrototypeOf(Uint8Array.prototype);
+const tagOf = getterOf<unknown, string | undefined>(
+  typedArray,
+  Symbol.toStringTag,
+);
+const bufferOf = getterOf<Uint8Array, ArrayBuffer>(typedArray, "buffer");
+const byteLengthOf = getterOf<Uint8Array, number>(typedArray, "byteLength");
+const byteOffsetOf = getterOf<Uint8Array, number>(typedArray, "byteOffset");
+const abortedOf = getterOf<unknown, boolean>(AbortSignal.prototype, "aborted");
+
+/** A getter of a prototype, as a function of the object that it is asked of. */
+function getterOf<T, R>(prototype: object, name: PropertyKey): (of: T) => R {
+  const { get } = Object.getOwnPropertyDescriptor(prototype, name)!;
+  return Function.prototype.call.bind(get!) as (of: T) => R;
+}
 
 /** A value as messages show it: text in quotes, cut where it is long. */
 export function show(value: unknown): string {
@@ -47,15 +65,75 @@ export function checkFunction(name: string, value: unknown): void {
   if (typeof value !== "function") throw notA("function", name, value);
 }
 
-/** Makes sure that an argument is memory, byte by byte. */
+/**
+ * Makes sure that an argument is memory, byte by byte.
+ *
+ * The engine says what it is: an object may inherit from `Uint8Array` without
+ * being one, and a proxy of one has no memory.
+ */
 export function checkBytes(
   name: string,
   value: unknown,
 ): asserts value is Uint8Array {
-  if (!(value instanceof Uint8Array)) throw notA("Uint8Array", name, value);
+  if (!isBytes(value)) throw notA("Uint8Array", name, value);
 }
 
-/** Answers the number, with -0 made 0. */
+/** Whether a value is memory, byte by byte, of whatever subclass or realm. */
+export function isBytes(value: unknown): value is Uint8Array {
+  return tagOf(value) === "Uint8Array";
+}
+
+/**
+ * How many bytes C may use of memory that a caller handed in; 0 where it was
+ * taken away.
+ *
+ * Any object can say what it likes of its own `length`, so the engine is asked.
+ * The size holds until a caller's code runs next.
+ */
+export function sizeOf(bytes: Uint8Array): number {
+  return byteLengthOf(bytes);
+}
+
+/**
+ * A plain view of the memory that a caller handed in, none of whose properties
+ * the caller can have replaced.
+ */
+export function viewOf(bytes: Uint8Array): Uint8Array {
+  const size = byteLengthOf(bytes);
+  // Memory that was taken away has no view.
+  return size === 0
+    ? new Uint8Array(0)
+    : new Uint8Array(bufferOf(bytes), byteOffsetOf(bytes), size);
+}
+
+/** Memory of our own with the same bytes. */
+export function copyOf(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
+  const view = viewOf(bytes);
+  const copy = newMemory(view.length);
+  copy.set(view);
+  return copy;
+}
+
+/**
+ * Returns the signal, `undefined` if there is none.
+ *
+ * What only looks like one could throw, or change its mind, while others depend
+ * on it.
+ */
+export function checkSignal(
+  name: string,
+  value: unknown,
+): AbortSignal | undefined {
+  if (value === undefined) return undefined;
+  try {
+    abortedOf(value);
+  } catch {
+    throw notA("AbortSignal", name, value);
+  }
+  return value as AbortSignal;
+}
+
+/** Returns the number, with -0 made 0. */
 export function checkInteger(
   name: string,
   value: unknown,
@@ -70,7 +148,7 @@ export function checkInteger(
   return value + 0;
 }
 
-/** Answers the milliseconds, `fallback` if there are none. */
+/** Returns the milliseconds, `fallback` if there are none. */
 export function checkMilliseconds(
   name: string,
   value: unknown,

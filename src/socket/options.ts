@@ -8,7 +8,13 @@ import type { Abi } from "../../ffi/abi.ts";
 import type { Libc } from "../../ffi/contract.ts";
 import { newMemory } from "../../ffi/memory.ts";
 import { type Address, bytesOf, isAddress } from "../address/address.ts";
-import { isObject, show } from "../errors/arguments.ts";
+import {
+  copyOf,
+  isBytes,
+  isObject,
+  show,
+  viewOf,
+} from "../errors/arguments.ts";
 import {
   ErrnoError,
   errnoErrorFor,
@@ -648,7 +654,7 @@ const MD5: Option<Md5Key> = {
       throw outOfRange(`${name}.address`, address, `at most ${addrSize} bytes`);
     }
     // The key is a secret, so no message shows any of it.
-    if (typeof key !== "string" && !(key instanceof Uint8Array)) {
+    if (typeof key !== "string" && !isBytes(key)) {
       throw new TypeError(
         `Cannot set option "${name}.key": expected a string or a Uint8Array`,
       );
@@ -837,10 +843,9 @@ export function setRawOption(
   value: number | Uint8Array,
 ): void {
   const what = raw("set", level, option);
-  if (value instanceof Uint8Array) {
+  if (isBytes(value)) {
     // C is never shown memory of callers, who may share or detach it.
-    const bytes = newMemory(value.length);
-    bytes.set(value);
+    const bytes = copyOf(value);
     set(libc, fd, level, option, bytes, bytes.length, what);
   } else {
     if (typeof value !== "number") {
@@ -1080,7 +1085,7 @@ function cString(name: string, value: unknown): Uint8Array<ArrayBuffer> {
 }
 
 function keyBytes(key: string | Uint8Array): Uint8Array {
-  return typeof key === "string" ? encoder.encode(key) : key;
+  return typeof key === "string" ? encoder.encode(key) : viewOf(key);
 }
 
 function wrongType(name: string, value: unknown, expected: string): TypeError {

@@ -4,7 +4,8 @@
  * @module
  */
 import type { Libc } from "../../ffi/contract.ts";
-import type { Address } from "../address/address.ts";
+import { type Address, movedUnix } from "../address/address.ts";
+import { ErrnoError } from "../errors/errors.ts";
 
 /** Whether an address needs no closer look. Costs nanoseconds. */
 export function isFree(libc: Libc, address: Address): boolean {
@@ -20,36 +21,49 @@ function isFile({ abi }: Libc, address: Address): boolean {
 }
 
 /**
- * Returns if the program may reach an address.
+ * Asks whether the program may reach an address.
  *
- * @throws The runtime's own error if it may not.
+ * @returns The address to use in its place. Where a rule about files was asked,
+ * it leads to the very path that the rule allows, whatever becomes of the
+ * working directory; it still reads as the caller wrote it.
+ * @throws The runtime's own error if the program may not reach it.
  */
-export function demand(libc: Libc, address: Address): void {
-  if (isFree(libc, address)) return;
+export function demand(libc: Libc, address: Address): Address {
+  if (isFree(libc, address)) return address;
   const { permissions } = libc;
   switch (address.family) {
     case "inet":
     case "inet6":
-      return permissions.demandHost(address.hostname, address.port);
-    case "unix":
+      permissions.demandHost(address.hostname, address.port);
+      return address;
+    case "unix": {
       // Without a name, the kernel refuses to connect and binds an abstract one.
-      return address.abstract || address.path === ""
-        ? permissions.demandAbstract()
-        : permissions.demandPath(address.path);
+      if (address.abstract || address.path === "") {
+        permissions.demandAbstract();
+        return address;
+      }
+      const path = permissions.demandPath(address.path);
+      return path === address.path ? address : movedUnix(address, path);
+    }
     case "vsock":
-      return permissions.demandVsock(address.cid, address.port);
+      permissions.demandVsock(address.cid, address.port);
+      return address;
     default:
-      return permissions.demandAll(isFile(libc, address));
+      permissions.demandAll(isFile(libc, address));
+      return address;
   }
 }
 
-/** The same as {@linkcode demand}, for those who must not throw. */
-export function isAllowed(libc: Libc, address: Address): boolean {
-  if (isFree(libc, address)) return true;
+/**
+ * The same as {@linkcode demand}, for those who must not throw.
+ *
+ * @returns The address to use, or the errno that stands for the refusal.
+ */
+export function permit(libc: Libc, address: Address): Address | number {
+  if (isFree(libc, address)) return address;
   try {
-    demand(libc, address);
-    return true;
-  } catch {
-    return false;
+    return demand(libc, address);
+  } catch (error) {
+    return error instanceof ErrnoError ? error.errno : libc.abi.errnos.EACCES!;
   }
 }

@@ -20,8 +20,10 @@ import {
   checkBytes,
   checkInteger,
   checkMilliseconds,
+  checkSignal,
   isObject,
   show,
+  sizeOf,
 } from "../errors/arguments.ts";
 import { builtin } from "../../ffi/builtin.ts";
 import {
@@ -64,7 +66,7 @@ import {
   type TcpInfo,
   tcpInfo,
 } from "./options.ts";
-import { demand, isAllowed } from "./permission.ts";
+import { demand, permit } from "./permission.ts";
 import { readableOf, writableOf } from "./streams.ts";
 import {
   ABORTED,
@@ -570,8 +572,9 @@ export class Socket implements Disposable {
     const libc = this.#libc;
     if (this.#fd < 0) return libc.abi.errnos.EBADF!;
     if (!isAddress(address)) return libc.abi.errnos.EFAULT!;
-    if (!isAllowed(libc, address)) return libc.abi.errnos.EACCES!;
-    const bytes = bytesOf(address);
+    const target = permit(libc, address);
+    if (typeof target === "number") return target;
+    const bytes = bytesOf(target);
     // Subtracted from 0, since negating 0 makes -0.
     const errno = 0 - libc.connect(this.#fd, bytes, bytes.length);
     this.#note(address, errno);
@@ -616,9 +619,9 @@ export class Socket implements Disposable {
     const timeout = checkTimeout(options.timeout);
     demandAddress(address);
     this.#use("connect", address);
-    demand(this.#libc, address);
+    const target = demand(this.#libc, address);
     const start = performance.now();
-    const errno = this.#connectSync(address, timeout);
+    const errno = this.#connectSync(target, timeout);
     if (errno !== 0) {
       throw connectError(this, errno, address.toString(), start, timeout);
     }
@@ -703,11 +706,11 @@ export class Socket implements Disposable {
    */
   async connect(address: Address, options: WaitOptions = {}): Promise<void> {
     const timeout = checkTimeout(options.timeout);
-    const { signal } = options;
+    const signal = checkSignal("signal", options.signal);
     demandAddress(address);
     this.#use("connect", address);
     signal?.throwIfAborted();
-    demand(this.#libc, address);
+    const target = demand(this.#libc, address);
     const start = performance.now();
     const turn = turnBefore(this.#libc);
     if (turn !== null) {
@@ -717,7 +720,7 @@ export class Socket implements Disposable {
       }
       signal?.throwIfAborted();
     }
-    let errno = this.#begin(address);
+    let errno = this.#begin(target);
     if (errno === PENDING) {
       errno = await new Promise<number>((resolve) =>
         this.#await(start, start + timeout, signal, { tell: resolve })
@@ -760,7 +763,7 @@ export class Socket implements Disposable {
   ): Promise<PollEvent[]> {
     const mask = this.#mask(events);
     const end = performance.now() + checkTimeout(options.timeout);
-    const { signal } = options;
+    const signal = checkSignal("signal", options.signal);
     this.#use("poll");
     signal?.throwIfAborted();
     const answer = await this.#wait(mask, end, signal);
@@ -791,8 +794,7 @@ export class Socket implements Disposable {
   bind(address: Address): void {
     demandAddress(address);
     this.#use("bind", address);
-    demand(this.#libc, address);
-    this.#bind(address);
+    this.#bind(demand(this.#libc, address));
   }
 
   /**
@@ -1057,9 +1059,9 @@ export class Socket implements Disposable {
    */
   sendSync(data: Uint8Array, options: SendOptions = {}): number {
     const { to = null, flags = 0 } = options;
-    this.#demandSend(data, to, flags);
+    const target = this.#demandSend(data, to, flags);
     for (;;) {
-      const result = this.#send(data, to, flags);
+      const result = this.#send(data, target, flags);
       if (result === -this.#libc.abi.errnos.EINTR!) continue;
       return this.#check("sendto", result, to);
     }
@@ -1102,12 +1104,13 @@ export class Socket implements Disposable {
   ): Promise<number> {
     const { to = null, flags = 0 } = options;
     const timeout = checkTimeout(options.timeout);
-    this.#demandSend(data, to, flags);
+    const signal = checkSignal("signal", options.signal);
+    const target = this.#demandSend(data, to, flags);
     const { POLLOUT, MSG_DONTWAIT } = this.#libc.abi;
-    const { length } = data;
-    return await this.#transfer("sendto", to, POLLOUT, timeout, options, () => {
-      checkWhole("data", data, length);
-      return this.#send(data, to, flags | MSG_DONTWAIT);
+    const size = sizeOf(data);
+    return await this.#transfer("sendto", to, POLLOUT, timeout, signal, () => {
+      checkWhole("data", data, size);
+      return this.#send(data, target, flags | MSG_DONTWAIT);
     });
   }
 
@@ -1204,7 +1207,7 @@ export class Socket implements Disposable {
   async read(buffer: Uint8Array): Promise<number | null> {
     checkBytes("buffer", buffer);
     this.#use("recvfrom");
-    if (buffer.length === 0) return 0;
+    if (sizeOf(buffer) === 0) return 0;
     const size = await this.recv(buffer);
     // A datagram may be empty, and is no end.
     return size === 0 && this.getOption("type") !== "dgram" ? null : size;
@@ -1591,28 +1594,34 @@ export class Socket implements Disposable {
     }
   }
 
-  /** Checks what is to be sent, and asks for permission. */
-  #demandSend(data: Uint8Array, to: Address | null, flags: number): void {
+  /** Checks what is to be sent, asks for permission, and returns where to. */
+  #demandSend(
+    data: Uint8Array,
+    to: Address | null,
+    flags: number,
+  ): Address | null {
     checkBytes("data", data);
     checkInteger("flags", flags, INT_MAX);
     if (to !== null) demandAddress(to);
     this.#use("sendto", to);
-    if (to !== null) demand(this.#libc, to);
-    else if (this.#adopted && !this.#libc.permissions.net()) {
+    if (to !== null) return demand(this.#libc, to);
+    if (this.#adopted && !this.#libc.permissions.net()) {
       const peer = this.remoteAddress;
       if (peer !== null) demand(this.#libc, peer);
       else this.#libc.permissions.demandAll(false);
     }
+    return null;
   }
 
   /** Calls sendto(2) once. */
   #send(data: Uint8Array, to: Address | null, flags: number): number {
     const { abi } = this.#libc;
     const bytes = to === null ? null : bytesOf(to);
+    const size = sizeOf(data);
     return this.#libc.sendto(
       this.#fd,
-      data.length === 0 ? NOTHING : data,
-      Math.min(data.length, LARGEST_TRANSFER),
+      size === 0 ? NOTHING : data,
+      Math.min(size, LARGEST_TRANSFER),
       flags | (abi.MSG_NOSIGNAL ?? 0),
       bytes,
       bytes === null ? 0 : bytes.length,
@@ -1627,16 +1636,17 @@ export class Socket implements Disposable {
   ): Promise<number> {
     const { flags = 0 } = options;
     const timeout = checkTimeout(options.timeout);
+    const signal = checkSignal("signal", options.signal);
     checkBytes("buffer", buffer);
     checkInteger("flags", flags, INT_MAX);
     const { abi } = this.#libc;
-    const room = buffer.length;
+    const room = sizeOf(buffer);
     return await this.#transfer(
       "recvfrom",
       null,
       abi.POLLIN,
       timeout,
-      options,
+      signal,
       () => {
         checkWhole("buffer", buffer, room);
         const result = this.#libc.recvfrom(
@@ -1658,7 +1668,7 @@ export class Socket implements Disposable {
     address: Address | null,
     events: number,
     timeout: number,
-    { signal }: WaitOptions,
+    signal: AbortSignal | undefined,
     call: () => number,
   ): Promise<number> {
     const start = performance.now();
@@ -1772,7 +1782,7 @@ export class Socket implements Disposable {
     checkBytes("buffer", buffer);
     checkInteger("flags", flags, INT_MAX);
     this.#use("recvfrom");
-    const size = Math.min(buffer.length, LARGEST_TRANSFER);
+    const size = Math.min(sizeOf(buffer), LARGEST_TRANSFER);
     for (;;) {
       const result = this.#libc.recvfrom(
         this.#fd,
@@ -1882,10 +1892,11 @@ function boundTo(socket: Socket): string | undefined {
 
 /** Makes sure that memory is as large as it was when a call began to wait. */
 function checkWhole(name: string, bytes: Uint8Array, length: number): void {
-  if (bytes.length >= length) return;
+  const left = sizeOf(bytes);
+  if (left >= length) return;
   throw new TypeError(
     `Cannot use ${name} of ${length} bytes: its memory was taken away ` +
-      `meanwhile, ${bytes.length} are left`,
+      `meanwhile, ${left} are left`,
   );
 }
 

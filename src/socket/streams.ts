@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { checkBytes } from "../errors/arguments.ts";
+import { checkBytes, viewOf } from "../errors/arguments.ts";
 
 /** How many bytes a reader without a buffer of its own is given at most. */
 const CHUNK = 0x1_0000;
@@ -54,7 +54,8 @@ export function writableOf(
   return new WritableStream({
     async write(chunk, { signal }): Promise<void> {
       checkBytes("chunk", chunk);
-      let rest = chunk;
+      // Of our own, which a subclass has no say in.
+      let rest = viewOf(chunk);
       while (rest.length > 0) rest = rest.subarray(await send(rest, signal));
     },
     close(): void {
