@@ -296,6 +296,9 @@ export interface Abi {
   readonly F_SETFL: number;
   readonly O_NONBLOCK: number;
 
+  /** What getrlimit(2) calls the limit of descriptors; the limit in force comes first in its answer, and is as wide as a pointer. */
+  readonly RLIMIT_NOFILE: number;
+
   readonly POLLIN: number;
   readonly POLLOUT: number;
   readonly POLLERR: number;

@@ -134,6 +134,12 @@ export function bindLibc(
       if (isCopied) memcpyErrno(bytes, location, width);
       return -errno[0]! || -LOST_ERRNO;
     },
+    getrlimit(resource, limits) {
+      const result = c.getrlimit(resource, limits);
+      if (result >= 0) return result;
+      if (isCopied) memcpyErrno(bytes, location, width);
+      return -errno[0]! || -LOST_ERRNO;
+    },
     getsockname(fd, address) {
       room.setUint32(0, address.length, littleEndian);
       const result = c.getsockname(fd, address, roomBytes);

@@ -97,6 +97,7 @@ export const SIGNATURES = {
     result: "int",
   },
   getpeername: { parameters: ["int", "buffer", "buffer"], result: "int" },
+  getrlimit: { parameters: ["int", "buffer"], result: "int" },
   getsockname: { parameters: ["int", "buffer", "buffer"], result: "int" },
   getsockopt: {
     parameters: ["int", "int", "int", "buffer", "buffer"],
@@ -374,6 +375,8 @@ export interface Libc {
   ): number;
   /** Writes the peer's address and returns its length, as far as there is room. */
   getpeername(fd: number, address: Uint8Array): number;
+  /** Writes the limit in force and the highest one that can be set. */
+  getrlimit(resource: number, limits: Uint8Array): number;
   /** Writes the socket's own address and returns its length, likewise. */
   getsockname(fd: number, address: Uint8Array): number;
   /** Writes the option's value and returns how many bytes that took. */

@@ -559,6 +559,7 @@ const LIBC_HEADERS: readonly string[] = [
   "netdb.h",
   "poll.h",
   "fcntl.h",
+  "sys/resource.h",
   "errno.h",
 ];
 

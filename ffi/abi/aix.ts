@@ -50,6 +50,8 @@ function common(): Omit<Abi, "arch"> {
     F_SETFL: 4,
     O_NONBLOCK: 0x0004,
 
+    RLIMIT_NOFILE: 7, // <sys/resource.h>
+
     POLLIN: 0x0001, // <sys/poll.h>
     POLLOUT: 0x0002,
     POLLERR: 0x4000,

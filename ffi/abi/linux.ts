@@ -79,6 +79,8 @@ function generic(): Omit<Abi, "arch" | "libraries" | "epoll"> {
     F_SETFL: 4,
     O_NONBLOCK: 0o4000,
 
+    RLIMIT_NOFILE: 7, // <asm-generic/resource.h>
+
     POLLIN: 0x001, // <bits/poll.h>
     POLLOUT: 0x004,
     POLLERR: 0x008,
