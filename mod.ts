@@ -71,12 +71,14 @@ export {
   LookupError,
   NotSupportedError,
 } from "./src/errors/errors.ts";
+export type { RetryAdvice, SocketReuse } from "./src/explain/catalog.ts";
 export {
   explain,
   type ExplainOptions,
   type Explanation,
   type Os,
 } from "./src/explain/explain.ts";
+export { isRetryable } from "./src/explain/retry.ts";
 export type { LookupFamily } from "./src/address/lookup.ts";
 export type {
   KeepAlive,

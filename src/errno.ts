@@ -6,7 +6,7 @@
  *
  * @example Telling people what to do
  * ```ts
- * import { ERRNOS, explain, isErrno } from "@einprogress/connect/errno";
+ * import { Errno, ERRNOS, explain } from "@einprogress/connect/errno";
  * import { assertEquals } from "@std/assert";
  *
  * const explanation = explain("EADDRNOTAVAIL", { os: "freebsd" });
@@ -16,7 +16,7 @@
  *
  * // The errors of the runtime's own modules have the same codes.
  * const error = Object.assign(new Error(), { code: "ECONNREFUSED" });
- * assertEquals(isErrno(error, "ECONNREFUSED"), true);
+ * assertEquals(error.code in Errno, true);
  * assertEquals(ERRNOS.linux.ECONNREFUSED, 111);
  * ```
  *
@@ -29,6 +29,7 @@ export {
   type SocketReuse,
 } from "./explain/catalog.ts";
 export {
+  type EaiCode,
   Errno,
   type ErrnoAlias,
   type ErrnoClass,
@@ -40,6 +41,7 @@ export {
   errnoName,
   type Icmp,
   isErrno,
+  LookupError,
 } from "./errors/errors.ts";
 export {
   ERRNOS,
@@ -49,3 +51,4 @@ export {
   type Explanation,
   type Os,
 } from "./explain/explain.ts";
+export { isRetryable } from "./explain/retry.ts";

@@ -1259,7 +1259,7 @@ promise(
       ];
       for (const error of errors) {
         assertInstanceOf(error, NotSupportedError);
-        assertEquals(error.os, abi.os);
+        assertEquals(error.platform, abi.os);
       }
     }
     assertEquals(system.calls.length, length);

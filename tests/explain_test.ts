@@ -558,6 +558,7 @@ test("ErrnoError#toJSON() is plain data with what is known and no more", () => {
     errno: one.errno,
     syscall: "connect",
     address: "a:1",
+    port: 1,
   });
   const all = new Errno.ECONNREFUSED({ syscall: "connect", errors: [one] });
   assertEquals(all.toJSON().errors, [one.toJSON()]);

@@ -307,7 +307,7 @@ test("vsock() and Socket.open() name the system that has no vsock", () => {
   ) {
     const error = assertThrows(body, NotSupportedError);
     assert(error.message.includes("vsock"), error.message);
-    assertEquals(error.os, abi.os);
+    assertEquals(error.platform, abi.os);
   }
   assertEquals(watched.names, []);
 });

@@ -211,7 +211,7 @@ test("Socket names the runtime that cannot take it over", async () => {
   const error = adopts === null
     ? await assertRejects(() => socket.toBunSocket({}), NotSupportedError)
     : assertThrows(() => socket.toNodeSocket(), NotSupportedError);
-  assert(["Deno", "Node", "Bun"].includes(error.os), error.message);
+  assert(["Deno", "Node", "Bun"].includes(error.platform), error.message);
   assertEquals(socket.closed, false);
 });
 

@@ -678,7 +678,7 @@ test("setOption() and getOption() name the system that lacks an option", () => {
     for (const run of runs) {
       const error = assertThrows(run, NotSupportedError);
       assertEquals(error.feature, `option "${name}"`);
-      assertEquals(error.os, "openbsd");
+      assertEquals(error.platform, "openbsd");
     }
   }
 });
@@ -887,7 +887,7 @@ test("tcpInfo() believes no byte that the kernel did not write", () => {
       () => tcpInfo(infoOf(length), 3),
       NotSupportedError,
     );
-    assertEquals([error.feature, error.os], ["tcpInfo()", "freebsd"]);
+    assertEquals([error.feature, error.platform], ["tcpInfo()", "freebsd"]);
   }
   assertEquals(
     tcpInfo(infoOf(256, { retransmits: null, totalRetrans: null }), 3),
@@ -907,7 +907,7 @@ test("tcpInfo() believes no byte that the kernel did not write", () => {
 test("tcpInfo() names the system that tells nothing", () => {
   const c = scripted({}, { os: "aix", tcpInfo: null });
   const error = assertThrows(() => tcpInfo(c, 3), NotSupportedError);
-  assertEquals([error.feature, error.os], ["tcpInfo()", "aix"]);
+  assertEquals([error.feature, error.platform], ["tcpInfo()", "aix"]);
 });
 
 /** Never called: what the type checker has to refuse. */

@@ -8,6 +8,15 @@ import type { EaiCode, ErrnoCode } from "../../ffi/abi.ts";
 import { hostAbi } from "../../ffi/systems.ts";
 import { lazily } from "../../ffi/lazy.ts";
 import { currentAbi } from "../../ffi/libc.ts";
+import { LOST_ERRNO } from "../../ffi/contract.ts";
+import {
+  becomes,
+  type Caller,
+  callerOf,
+  type PublicFunction,
+  setHidden,
+} from "./caller.ts";
+import { actionOf, LOOKUP_PHRASES, PHRASES, printable } from "./phrases.ts";
 
 export type { EaiCode, ErrnoCode };
 
@@ -22,7 +31,7 @@ export interface Icmp {
   readonly type: number;
   /** The code within the type. */
   readonly code: number;
-  /** The address of who sent it, as text. */
+  /** The address of the sender, as text. */
   readonly from: string;
 }
 
@@ -32,14 +41,22 @@ export interface ErrnoContext {
   readonly syscall: string;
   /** The address it was given, as text. */
   readonly address?: string | undefined;
+  /**
+   * The port of that address.
+   *
+   * @default {the number after the last colon of `address`}
+   */
+  readonly port?: number | undefined;
   /** What it was about instead of an address: an option, a descriptor, ... */
   readonly subject?: string | undefined;
   /** The address on this side, as text, where one was known by then. */
   readonly localAddress?: string | undefined;
   /** Milliseconds from the start of the attempt to its failure. */
   readonly elapsed?: number | undefined;
-  /** For ETIMEDOUT: whose patience ended. */
+  /** For ETIMEDOUT: whether the caller's deadline passed or the kernel gave up. */
   readonly timeoutKind?: "deadline" | "kernel" | undefined;
+  /** Whether the kernel would have gone on trying. */
+  readonly soft?: boolean | undefined;
   /** The ICMP error that ended the attempt, if one did. */
   readonly icmp?: Icmp | undefined;
   /** Stands in the message where the errno's own words would. */
@@ -48,7 +65,7 @@ export interface ErrnoContext {
   readonly errors?: readonly ErrnoError[] | undefined;
 }
 
-/** What an {@linkcode ErrnoError} tells of itself, as plain data. */
+/** What an {@linkcode ErrnoError} holds, as plain data. */
 export interface ErrnoFacts
   extends Omit<ErrnoContext, "subject" | "detail" | "errors"> {
   /** The name of its class: `"Errno.ECONNREFUSED"`. */
@@ -112,21 +129,24 @@ export interface ErrnoClass<C extends ErrnoCode> {
  * ```
  */
 export class ErrnoError extends Error {
+  // Nothing is initialized here: an error that points at its caller is not made
+  // by a constructor. What is not known is absent, so that a printed error shows
+  // what is known and no more.
   /** The errno's name, or `"UNKNOWN"`. */
-  readonly code: ErrnoCode | "UNKNOWN";
+  declare readonly code: ErrnoCode | "UNKNOWN";
   /**
    * This system's number for it, positive as in C; Node's `error.errno` is the
    * same number negated. 0 if this system has no such errno.
    */
-  readonly errno: number;
+  declare readonly errno: number;
   /** The C function that failed. */
-  readonly syscall: string;
+  declare readonly syscall: string;
   /** Each attempt's own error, where several addresses were tried. */
-  readonly errors: readonly ErrnoError[];
-  // The rest is absent where it is not known, so that a printed error shows no
-  // more than there is to tell.
-  /** The address it was given, as text. */
+  declare readonly errors: readonly ErrnoError[];
+  /** The address it was given, as text, with its port. */
   declare readonly address: string | undefined;
+  /** The port of that address as a number, where it has one. */
+  declare readonly port: number | undefined;
   /** The address on this side, as text, where one was known by then. */
   declare readonly localAddress: string | undefined;
   /** Milliseconds from the start of the attempt to its failure. */
@@ -137,9 +157,16 @@ export class ErrnoError extends Error {
    */
   declare readonly timeoutKind: "deadline" | "kernel" | undefined;
   /**
-   * Who said no, where a router or a firewall answered by ICMP: Linux 5.8 and
-   * later. A refusal without it came as a reset from the peer itself, most
-   * likely, since not every ICMP error arrives.
+   * Whether the kernel would have gone on trying: an ICMP error that came while
+   * connect(2) still held the socket is soft on Linux, and ends an attempt only
+   * because `softErrors` is `"fail"`, or because nothing better came until its
+   * deadline.
+   */
+  declare readonly soft: boolean;
+  /**
+   * The ICMP error of a router, a firewall or the peer's kernel that ended the
+   * attempt: Linux 5.8 and later. A refusal without it came as a reset from the
+   * peer itself, most likely, since not every ICMP error arrives.
    */
   declare readonly icmp: Icmp | undefined;
 
@@ -156,30 +183,19 @@ export class ErrnoError extends Error {
     context: ErrnoContext,
   ) {
     super(messageOf(code, errno, context));
-    this.code = code;
-    this.errno = errno;
-    this.syscall = context.syscall;
-    this.errors = context.errors ?? [];
-    const { address, localAddress, elapsed, icmp } = context;
-    const timeoutKind = context.timeoutKind ??
-      (code === "ETIMEDOUT" ? "kernel" : undefined);
-    if (address !== undefined) this.address = address;
-    if (localAddress !== undefined) this.localAddress = localAddress;
-    if (elapsed !== undefined) this.elapsed = elapsed;
-    if (timeoutKind !== undefined) this.timeoutKind = timeoutKind;
-    if (icmp !== undefined) this.icmp = icmp;
+    describe(this, code, errno, context);
   }
 
   /**
-   * All that it tells of itself, as plain data.
+   * Returns all that is known as plain data.
    *
    * `structuredClone` and `postMessage` keep an error's message and drop its
-   * class and its fields, on every runtime. What this answers goes through them
-   * unharmed, and through JSON, where it is asked for by itself.
+   * class and its fields, on every runtime. What this returns goes through them
+   * unharmed, and through JSON, which calls this method by itself.
    *
    * @returns The fields that are known, `name` and `message` among them.
    *
-   * @example From a worker to whoever started it
+   * @example From a worker to the thread that started it
    * ```ts
    * import { Errno } from "@einprogress/connect";
    * import { assertEquals } from "@std/assert";
@@ -191,8 +207,8 @@ export class ErrnoError extends Error {
    * ```
    */
   toJSON(): ErrnoFacts {
-    const { name, message, errors, ...rest } = this;
-    const facts = { name, message, ...rest };
+    const { name, message, errors } = this;
+    const facts = { ...this, name, message };
     return errors.length === 0
       ? facts
       : { ...facts, errors: errors.map((error) => error.toJSON()) };
@@ -200,218 +216,66 @@ export class ErrnoError extends Error {
 
   static {
     this.prototype.name = "ErrnoError";
+    // Where there is none of it, these do not show in a printed error either.
+    const none: { soft: boolean; errors: readonly ErrnoError[] } =
+      this.prototype;
+    none.soft = false;
+    none.errors = Object.freeze([]);
   }
 }
 
-/** Each errno's words in a message. */
-const PHRASES: Readonly<Record<ErrnoCode, string>> = {
-  E2BIG: "argument list too long",
-  EACCES: "permission denied",
-  EADDRINUSE: "address already in use",
-  EADDRNOTAVAIL: "address not available on this machine",
-  EADV: "advertise error",
-  EAFNOSUPPORT: "address family not supported",
-  EAGAIN: "resource temporarily unavailable",
-  EALREADY: "connection attempt already under way",
-  EAUTH: "authentication error",
-  EBADARCH: "wrong processor type in executable",
-  EBADE: "invalid exchange",
-  EBADEXEC: "bad executable",
-  EBADF: "bad file descriptor",
-  EBADFD: "file descriptor in bad state",
-  EBADMACHO: "malformed Mach-O file",
-  EBADMSG: "bad message",
-  EBADR: "invalid request descriptor",
-  EBADRPC: "RPC structure is bad",
-  EBADRQC: "invalid request code",
-  EBADSLT: "invalid slot",
-  EBFONT: "bad font file format",
-  EBUSY: "device or resource busy",
-  ECANCELED: "operation canceled",
-  ECAPMODE: "not permitted in capability mode",
-  ECHILD: "no child process",
-  ECHRNG: "channel number out of range",
-  ECLONEME: "server must make a new stream",
-  ECOMM: "communication error on send",
-  ECONNABORTED: "connection aborted",
-  ECONNREFUSED: "connection refused",
-  ECONNRESET: "connection reset by peer",
-  ECORRUPT: "corruption detected",
-  EDEADLK: "deadlock avoided",
-  EDEADLOCK: "deadlock avoided",
-  EDESTADDREQ: "destination address required",
-  EDESTADDRREQ: "destination address required",
-  EDEVERR: "device error",
-  EDIST: "waits for an inode to be moved",
-  EDOM: "argument out of domain",
-  EDOOFUS: "programming error",
-  EDOTDOT: "remote file share error",
-  EDQUOT: "disk quota exceeded",
-  EEXIST: "file exists",
-  EFAULT: "bad address",
-  EFBIG: "file too large",
-  EFORMAT: "unformatted media",
-  EFTYPE: "inappropriate file type or format",
-  EHOSTDOWN: "host is down",
-  EHOSTUNREACH: "host unreachable",
-  EHWPOISON: "memory page has a hardware error",
-  EIDRM: "identifier removed",
-  EILSEQ: "illegal byte sequence",
-  EINPROGRESS: "connection attempt in progress",
-  EINTEGRITY: "integrity check failed",
-  EINTR: "interrupted by a signal",
-  EINVAL: "invalid argument",
-  EIO: "input/output error",
-  EIPSEC: "IPsec processing failure",
-  EISCONN: "socket is already connected",
-  EISDIR: "is a directory",
-  EISNAM: "is a named type file",
-  EKEYEXPIRED: "key has expired",
-  EKEYREJECTED: "key was rejected",
-  EKEYREVOKED: "key has been revoked",
-  EL2HLT: "level 2 halted",
-  EL2NSYNC: "level 2 not synchronized",
-  EL3HLT: "level 3 halted",
-  EL3RST: "level 3 reset",
-  ELIBACC: "cannot access a shared library",
-  ELIBBAD: "corrupted shared library",
-  ELIBEXEC: "cannot run a shared library directly",
-  ELIBMAX: "too many shared libraries",
-  ELIBSCN: "corrupted section in a shared library",
-  ELNRNG: "link number out of range",
-  ELOCKUNMAPPED: "locked lock was unmapped",
-  ELOOP: "too many symbolic links",
-  EMEDIA: "media surface error",
-  EMEDIUMTYPE: "wrong medium type",
-  EMFILE: "too many files open in this process",
-  EMLINK: "too many links",
-  EMSGSIZE: "message too long",
-  EMULTIHOP: "multihop attempted",
-  ENAMETOOLONG: "name too long",
-  ENAVAIL: "no semaphores available",
-  ENEEDAUTH: "authentication needed",
-  ENETDOWN: "network is down",
-  ENETRESET: "connection dropped by the network",
-  ENETUNREACH: "network unreachable",
-  ENFILE: "too many files open in the system",
-  ENOANO: "no anode",
-  ENOATTR: "attribute not found",
-  ENOBUFS: "no buffer space",
-  ENOCONNECT: "no connection established",
-  ENOCSI: "no CSI structure available",
-  ENODATA: "no data available",
-  ENODEV: "no such device",
-  ENOENT: "no such file or directory",
-  ENOEXEC: "cannot run the file",
-  ENOKEY: "required key not available",
-  ENOLCK: "no locks available",
-  ENOLINK: "link has been severed",
-  ENOMEDIUM: "no medium found",
-  ENOMEM: "out of memory",
-  ENOMSG: "no message of the desired type",
-  ENONET: "machine is not on the network",
-  ENOPKG: "package not installed",
-  ENOPOLICY: "no such policy",
-  ENOPROTOOPT: "socket option not available",
-  ENOSPC: "no space left on device",
-  ENOSR: "out of streams resources",
-  ENOSTR: "not a stream",
-  ENOSYS: "function not implemented",
-  ENOTACTIVE: "facility not active",
-  ENOTBLK: "block device required",
-  ENOTCAPABLE: "capabilities insufficient",
-  ENOTCONN: "socket is not connected",
-  ENOTDIR: "a component of the path is not a directory",
-  ENOTEMPTY: "directory not empty",
-  ENOTNAM: "not a named type file",
-  ENOTREADY: "device not ready",
-  ENOTRECOVERABLE: "state not recoverable",
-  ENOTRUST: "file is not trusted",
-  ENOTSOCK: "not a socket",
-  ENOTSUP: "not supported",
-  ENOTTY: "inappropriate operation for the device",
-  ENOTUNIQ: "name not unique on the network",
-  ENXIO: "no such device or address",
-  EOPNOTSUPP: "operation not supported on this socket",
-  EOVERFLOW: "value too large",
-  EOWNERDEAD: "owner died",
-  EPERM: "operation not permitted",
-  EPFNOSUPPORT: "protocol family not supported",
-  EPIPE: "broken pipe",
-  EPROCLIM: "too many processes",
-  EPROCUNAVAIL: "bad procedure for program",
-  EPROGMISMATCH: "program version wrong",
-  EPROGUNAVAIL: "RPC program not available",
-  EPROTO: "protocol error",
-  EPROTONOSUPPORT: "protocol not supported",
-  EPROTOTYPE: "wrong type of socket for the address",
-  EPWROFF: "device power is off",
-  EQFULL: "output queue is full",
-  ERANGE: "result out of range",
-  EREMCHG: "remote address changed",
-  EREMOTE: "object is remote",
-  EREMOTEIO: "remote input/output error",
-  ERESTART: "interrupted call should be restarted",
-  ERFKILL: "radio is switched off",
-  EROFS: "read-only file system",
-  ERPCMISMATCH: "RPC version wrong",
-  ESAD: "security authentication denied",
-  ESHLIBVERS: "shared library version mismatch",
-  ESHUTDOWN: "socket is shut down",
-  ESOCKTNOSUPPORT: "socket type not supported",
-  ESOFT: "soft error corrected by retry",
-  ESPIPE: "illegal seek",
-  ESRCH: "no such process",
-  ESRMNT: "srmount error",
-  ESTALE: "stale file handle",
-  ESTRPIPE: "streams pipe error",
-  ESYSERROR: "unmapped system error",
-  ETIME: "timer expired",
-  ETIMEDOUT: "connection timed out",
-  ETOOMANYREFS: "too many references",
-  ETXTBSY: "text file busy",
-  EUCLEAN: "structure needs cleaning",
-  EUNATCH: "protocol driver not attached",
-  EUSERS: "too many users",
-  EWOULDBLOCK: "operation would block",
-  EWRPROTECT: "write-protected media",
-  EXDEV: "cross-device link",
-  EXFULL: "exchange full",
-};
+/** An error while its fields are filled in. */
+type Draft = { -readonly [K in keyof ErrnoError]: ErrnoError[K] };
 
-/** An errno's words in a message, `undefined` for what is none. */
-export function phraseOf(code: string): string | undefined {
-  return Object.hasOwn(PHRASES, code) ? PHRASES[code as ErrnoCode] : undefined;
+/** Fills in the fields of an error. */
+function describe(
+  error: Draft,
+  code: ErrnoCode | "UNKNOWN",
+  errno: number,
+  context: ErrnoContext,
+): void {
+  const { address, localAddress, elapsed, soft, icmp, errors } = context;
+  const port = context.port ?? portIn(address);
+  const timeoutKind = context.timeoutKind ??
+    (code === "ETIMEDOUT" ? "kernel" : undefined);
+  error.code = code;
+  error.errno = errno;
+  error.syscall = context.syscall;
+  if (address !== undefined) error.address = address;
+  if (port !== undefined) error.port = port;
+  if (localAddress !== undefined) error.localAddress = localAddress;
+  if (elapsed !== undefined) error.elapsed = elapsed;
+  if (timeoutKind !== undefined) error.timeoutKind = timeoutKind;
+  if (soft) error.soft = true;
+  if (icmp !== undefined) error.icmp = icmp;
+  if (errors !== undefined && errors.length > 0) error.errors = errors;
 }
 
-/** What a call was about to do, by its C name: with an address, and without. */
-const ACTIONS: Readonly<Record<string, readonly [string, string]>> = {
-  bind: ["bind to", "bind"],
-  close: ["close", "close"],
-  connect: ["connect to", "connect"],
-  fcntl: ["change", "change the descriptor's flags"],
-  getpeername: ["tell the peer of", "tell the peer's address"],
-  getsockname: ["tell the name of", "tell the local address"],
-  getsockopt: ["read", "read an option"],
-  "if_nametoindex": ["find the interface of", "find the interface"],
-  poll: ["poll", "poll"],
-  recvfrom: ["receive from", "receive"],
-  sendto: ["send to", "send"],
-  setsockopt: ["set", "set an option"],
-  shutdown: ["shut down", "shut down"],
-  socket: ["open", "open a socket"],
-};
+/** The port at the end of an address. */
+function portIn(address: string | undefined): number | undefined {
+  if (address === undefined) return undefined;
+  const digits = PORT.exec(address)?.[1];
+  return digits === undefined ? undefined : Number(digits);
+}
+
+/** A path may end like a port, and so may bytes. */
+const PORT = /^(?!unix:|raw:).*:(\d{1,10})$/;
 
 function messageOf(
   code: ErrnoCode | "UNKNOWN",
   errno: number,
   { syscall, address, subject = address, detail }: ErrnoContext,
 ): string {
-  const [verb, whole] = ACTIONS[syscall] ?? [syscall, syscall];
-  const action = subject === undefined ? whole : `${verb} ${subject}`;
-  const phrase = detail ??
-    (code === "UNKNOWN" ? `unknown error ${errno}` : PHRASES[code]);
-  return `Cannot ${action}: ${phrase} (${code})`;
+  return `Cannot ${actionOf(syscall, subject)}: ${
+    detail === undefined ? phraseFor(code, errno) : printable(detail)
+  } (${code})`;
+}
+
+function phraseFor(code: ErrnoCode | "UNKNOWN", errno: number): string {
+  if (code !== "UNKNOWN") return PHRASES[code];
+  return errno === LOST_ERRNO
+    ? "it failed and gave no reason"
+    : `unknown error ${errno}`;
 }
 
 /** The constructor behind {@linkcode ErrnoClass}, with what only we pass. */
@@ -436,8 +300,8 @@ function classOf(own: ErrnoCode): OwnErrnoClass {
   return errnoClass;
 }
 
-/** The errors that stand for a failed call, as opposed to those made by hand. */
-const answers = new WeakSet<object>();
+/** The errors of failed calls, as opposed to those made by hand. */
+const ofCalls = new WeakSet<object>();
 
 type ErrnoNumbers = Readonly<Partial<Record<ErrnoCode, number>>>;
 
@@ -483,14 +347,15 @@ export const Errno: { readonly [C in ErrnoCode]: ErrnoClass<C> } =
   classes as unknown as { readonly [C in ErrnoCode]: ErrnoClass<C> };
 
 /**
- * Tells whether an error is of one errno.
+ * Returns whether an error is an {@linkcode ErrnoError} of one errno.
  *
- * Looks at `code` alone, so that it also holds for those of the runtime's own
- * modules, and of another copy of this package.
+ * It recognizes those of another copy of this package as well. The errors of a
+ * runtime's own modules have codes with the same names and none of the other
+ * fields; for them compare `error.code`.
  *
  * @param error Anything that was caught.
  * @param code The errno's name, or another name of the same number.
- * @returns Whether `error` is an error object with that code.
+ * @returns Whether `error` is an `ErrnoError` with that code.
  *
  * @example Without the class at hand
  * ```ts
@@ -505,18 +370,26 @@ export const Errno: { readonly [C in ErrnoCode]: ErrnoClass<C> } =
 export function isErrno<C extends ErrnoCode>(
   error: unknown,
   code: C,
-): error is Error & { readonly code: ErrnoAlias<C> } {
-  if (!(error instanceof Error) || !("code" in error)) return false;
+): error is ErrnoErrorOf<C> {
+  if (!isErrnoError(error)) return false;
   const { code: own } = error;
   if (own === code) return true;
-  return typeof own === "string" && own in classes &&
+  return Object.hasOwn(PHRASES, own) &&
     classes[own as ErrnoCode] === classes[code];
+}
+
+/** Whether an error is an ErrnoError, of this copy of the package or another. */
+function isErrnoError(error: unknown): error is ErrnoError {
+  if (error instanceof ErrnoError) return true;
+  if (!(error instanceof Error)) return false;
+  const { name, code } = error as Partial<ErrnoError>;
+  return typeof code === "string" && name === `Errno.${code}`;
 }
 
 /**
  * The name of an errno number on this system.
  *
- * @param errno A number as {@linkcode Socket.tryConnect} answers it.
+ * @param errno A number as {@linkcode Socket.tryConnect} returns it.
  * @returns Its name, `"UNKNOWN"` if this system has no such errno.
  *
  * @example On Linux
@@ -548,56 +421,61 @@ export function nameOf(
   return names.get(errno);
 }
 
-/** The error for a number that the C library in force answered, positive. */
+/**
+ * Makes the error for an errno that the C library in force has returned.
+ *
+ * @param errno The number, positive.
+ * @param context What else is known.
+ * @param at The caller to point at; without one, the stack begins here.
+ */
 export function errnoErrorFor(
   errno: number,
   context: ErrnoContext,
+  at?: Caller | PublicFunction,
 ): ErrnoError {
   const code = nameOf(currentAbi().errnos, errno);
-  const error = code === undefined
-    ? new ErrnoError("UNKNOWN", errno, context)
-    : new classes[code](context, code, errno);
-  answers.add(error);
+  return code === undefined
+    ? newError(ErrnoError, "UNKNOWN", errno, context, at)
+    : newError(classes[code], code, errno, context, at);
+}
+
+/** Makes the error for an errno by name, with the number that it has here. */
+export function errnoError(
+  code: ErrnoCode,
+  context: ErrnoContext,
+  at?: Caller | PublicFunction,
+): ErrnoError {
+  const errno = currentAbi().errnos[code];
+  return errno === undefined
+    ? newError(classes[code], code, 0, context, at)
+    : errnoErrorFor(errno, context, at);
+}
+
+function newError(
+  { prototype }: { readonly prototype: ErrnoError },
+  code: ErrnoCode | "UNKNOWN",
+  errno: number,
+  context: ErrnoContext,
+  at: Caller | PublicFunction = newError,
+): ErrnoError {
+  const error = becomes(
+    typeof at === "function" ? callerOf(at) : at,
+    prototype,
+  );
+  setHidden(error, "message", messageOf(code, errno, context));
+  describe(error, code, errno, context);
+  ofCalls.add(error);
   return error;
 }
 
 /**
- * Whether an error is what a call of this process came to, in which case the
- * library is open and there may be traces to be found; one that somebody has
- * made has neither.
+ * Whether a call of this process has failed with an error, in which case the
+ * library is open and there may be traces to be found; what somebody has made by
+ * hand has neither.
  */
-export function isAnswer(error: object): boolean {
-  return answers.has(error);
+export function isOfCall(error: object): boolean {
+  return ofCalls.has(error);
 }
-
-/** The error for an errno by name, with the number it has here. */
-export function errnoError(
-  code: ErrnoCode,
-  context: ErrnoContext,
-): ErrnoError {
-  const errno = currentAbi().errnos[code];
-  return errno === undefined
-    ? new classes[code](context, code, 0)
-    : errnoErrorFor(errno, context);
-}
-
-/** Each failure of name resolution, in words. */
-const LOOKUP_PHRASES: Readonly<Record<EaiCode, string>> = {
-  EAI_ADDRFAMILY: "name has no address of this family",
-  EAI_AGAIN: "name server did not answer, a later try may do",
-  EAI_BADFLAGS: "invalid flags",
-  EAI_BADHINTS: "invalid hints",
-  EAI_FAIL: "name server failed",
-  EAI_FAMILY: "address family not supported",
-  EAI_MEMORY: "out of memory",
-  EAI_NODATA: "name has no address",
-  EAI_NONAME: "name does not resolve",
-  EAI_OVERFLOW: "argument buffer too small",
-  EAI_PROTOCOL: "protocol not known",
-  EAI_SERVICE: "service not known for the socket type",
-  EAI_SOCKTYPE: "socket type not supported",
-  EAI_SYSTEM: "system error",
-};
 
 /**
  * A host name could not be resolved.
@@ -612,16 +490,16 @@ export class LookupError extends Error {
   readonly errno: number;
   /** Always `"getaddrinfo"`. */
   readonly syscall: "getaddrinfo";
-  /** The name that was asked for. */
+  /** The name, as it was given. */
   readonly hostname: string;
 
   /**
    * Made by a failed lookup.
    *
-   * @param hostname The name that was asked for.
+   * @param hostname The name, as it was given.
    * @param code The failure's name.
    * @param errno The failure's number.
-   * @param cause What lies behind it.
+   * @param cause The reason behind it.
    */
   constructor(
     hostname: string,
@@ -633,7 +511,7 @@ export class LookupError extends Error {
       ? `unknown error ${errno}`
       : LOOKUP_PHRASES[code];
     super(
-      `Cannot resolve "${hostname}": ${phrase} (${code})`,
+      `Cannot resolve "${printable(hostname)}": ${phrase} (${code})`,
       cause === undefined ? undefined : { cause },
     );
     this.code = code;
@@ -651,19 +529,19 @@ export class LookupError extends Error {
 export class NotSupportedError extends Error {
   /** What is missing. */
   readonly feature: string;
-  /** The system that lacks it, or the runtime. */
-  readonly os: string;
+  /** What lacks it: a system (`"darwin"`) or a runtime (`"Bun"`). */
+  readonly platform: string;
 
   /**
-   * Made by whoever would have to use what is missing.
+   * Made by functions that would have to use what is missing.
    *
    * @param feature What is missing.
-   * @param os The system that lacks it, or the runtime.
+   * @param platform The system that lacks it, or the runtime.
    */
-  constructor(feature: string, os: string) {
-    super(`Cannot use ${feature}: not supported on ${os}`);
+  constructor(feature: string, platform: string) {
+    super(`Cannot use ${printable(feature)}: not supported on ${platform}`);
     this.feature = feature;
-    this.os = os;
+    this.platform = platform;
   }
 
   static {

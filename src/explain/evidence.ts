@@ -9,7 +9,7 @@ import type { Os } from "../../ffi/abi.ts";
 import { libc } from "../../ffi/libc.ts";
 import { bytesOf, inet, inet6 } from "../address/address.ts";
 import { builtin } from "../../ffi/builtin.ts";
-import { type ErrnoCode, type ErrnoFacts, isAnswer } from "../errors/errors.ts";
+import { type ErrnoCode, type ErrnoFacts, isOfCall } from "../errors/errors.ts";
 
 function fs(): typeof NodeFs {
   return builtin("node:fs");
@@ -74,7 +74,7 @@ export function evidenceFor(failure: ErrnoFacts): string[] {
       for (const line of messenger(one)) lines.add(line);
       // Of what happened elsewhere nothing can be found here, and only a call
       // that failed has opened the library, for which a permission is needed.
-      if (!isAnswer(one) || !libc().permissions.files()) continue;
+      if (!isOfCall(one) || !libc().permissions.files()) continue;
       for (const line of traces(one)) {
         if (lines.size < MOST_LINES) lines.add(line);
       }

@@ -13,7 +13,8 @@ import {
   type RetryAdvice,
   type SocketReuse,
 } from "./catalog.ts";
-import { type ErrnoCode, type ErrnoFacts, phraseOf } from "../errors/errors.ts";
+import type { ErrnoCode, ErrnoFacts } from "../errors/errors.ts";
+import { phraseOf } from "../errors/phrases.ts";
 import { evidenceFor } from "./evidence.ts";
 
 export type { Os };

@@ -1,0 +1,263 @@
+/**
+ * The words of messages: what an errno means, what a call was about to do, and
+ * text of others in a form that cannot upset a terminal or a log.
+ *
+ * @module
+ */
+import type { EaiCode, ErrnoCode } from "../../ffi/abi.ts";
+
+/** Each errno's words in a message. */
+export const PHRASES: Readonly<Record<ErrnoCode, string>> = {
+  E2BIG: "argument list too long",
+  EACCES: "permission denied",
+  EADDRINUSE: "address already in use",
+  EADDRNOTAVAIL: "address not available on this machine",
+  EADV: "advertise error",
+  EAFNOSUPPORT: "address family not supported",
+  EAGAIN: "resource temporarily unavailable",
+  EALREADY: "connection attempt already under way",
+  EAUTH: "authentication error",
+  EBADARCH: "wrong processor type in executable",
+  EBADE: "invalid exchange",
+  EBADEXEC: "bad executable",
+  EBADF: "bad file descriptor",
+  EBADFD: "file descriptor in bad state",
+  EBADMACHO: "malformed Mach-O file",
+  EBADMSG: "bad message",
+  EBADR: "invalid request descriptor",
+  EBADRPC: "RPC structure is bad",
+  EBADRQC: "invalid request code",
+  EBADSLT: "invalid slot",
+  EBFONT: "bad font file format",
+  EBUSY: "device or resource busy",
+  ECANCELED: "operation canceled",
+  ECAPMODE: "not permitted in capability mode",
+  ECHILD: "no child process",
+  ECHRNG: "channel number out of range",
+  ECLONEME: "server must make a new stream",
+  ECOMM: "communication error on send",
+  ECONNABORTED: "connection aborted",
+  ECONNREFUSED: "connection refused",
+  ECONNRESET: "connection reset by peer",
+  ECORRUPT: "corruption detected",
+  EDEADLK: "deadlock avoided",
+  EDEADLOCK: "deadlock avoided",
+  EDESTADDREQ: "destination address required",
+  EDESTADDRREQ: "destination address required",
+  EDEVERR: "device error",
+  EDIST: "waits for an inode to be moved",
+  EDOM: "argument out of domain",
+  EDOOFUS: "programming error",
+  EDOTDOT: "remote file share error",
+  EDQUOT: "disk quota exceeded",
+  EEXIST: "file exists",
+  EFAULT: "bad address",
+  EFBIG: "file too large",
+  EFORMAT: "unformatted media",
+  EFTYPE: "inappropriate file type or format",
+  EHOSTDOWN: "host is down",
+  EHOSTUNREACH: "host unreachable",
+  EHWPOISON: "memory page has a hardware error",
+  EIDRM: "identifier removed",
+  EILSEQ: "illegal byte sequence",
+  EINPROGRESS: "connection attempt in progress",
+  EINTEGRITY: "integrity check failed",
+  EINTR: "interrupted by a signal",
+  EINVAL: "invalid argument",
+  EIO: "input/output error",
+  EIPSEC: "IPsec processing failure",
+  EISCONN: "socket is already connected",
+  EISDIR: "is a directory",
+  EISNAM: "is a named type file",
+  EKEYEXPIRED: "key has expired",
+  EKEYREJECTED: "key was rejected",
+  EKEYREVOKED: "key has been revoked",
+  EL2HLT: "level 2 halted",
+  EL2NSYNC: "level 2 not synchronized",
+  EL3HLT: "level 3 halted",
+  EL3RST: "level 3 reset",
+  ELIBACC: "cannot access a shared library",
+  ELIBBAD: "corrupted shared library",
+  ELIBEXEC: "cannot run a shared library directly",
+  ELIBMAX: "too many shared libraries",
+  ELIBSCN: "corrupted section in a shared library",
+  ELNRNG: "link number out of range",
+  ELOCKUNMAPPED: "locked lock was unmapped",
+  ELOOP: "too many symbolic links",
+  EMEDIA: "media surface error",
+  EMEDIUMTYPE: "wrong medium type",
+  EMFILE: "too many files open in this process",
+  EMLINK: "too many links",
+  EMSGSIZE: "message too long",
+  EMULTIHOP: "multihop attempted",
+  ENAMETOOLONG: "name too long",
+  ENAVAIL: "no semaphores available",
+  ENEEDAUTH: "authentication needed",
+  ENETDOWN: "network is down",
+  ENETRESET: "connection dropped by the network",
+  ENETUNREACH: "network unreachable",
+  ENFILE: "too many files open in the system",
+  ENOANO: "no anode",
+  ENOATTR: "attribute not found",
+  ENOBUFS: "no buffer space",
+  ENOCONNECT: "no connection established",
+  ENOCSI: "no CSI structure available",
+  ENODATA: "no data available",
+  ENODEV: "no such device",
+  ENOENT: "no such file or directory",
+  ENOEXEC: "cannot run the file",
+  ENOKEY: "required key not available",
+  ENOLCK: "no locks available",
+  ENOLINK: "link has been severed",
+  ENOMEDIUM: "no medium found",
+  ENOMEM: "out of memory",
+  ENOMSG: "no message of the desired type",
+  ENONET: "machine is not on the network",
+  ENOPKG: "package not installed",
+  ENOPOLICY: "no such policy",
+  ENOPROTOOPT: "socket option not available",
+  ENOSPC: "no space left on device",
+  ENOSR: "out of streams resources",
+  ENOSTR: "not a stream",
+  ENOSYS: "function not implemented",
+  ENOTACTIVE: "facility not active",
+  ENOTBLK: "block device required",
+  ENOTCAPABLE: "capabilities insufficient",
+  ENOTCONN: "socket is not connected",
+  ENOTDIR: "a component of the path is not a directory",
+  ENOTEMPTY: "directory not empty",
+  ENOTNAM: "not a named type file",
+  ENOTREADY: "device not ready",
+  ENOTRECOVERABLE: "state not recoverable",
+  ENOTRUST: "file is not trusted",
+  ENOTSOCK: "not a socket",
+  ENOTSUP: "not supported",
+  ENOTTY: "inappropriate operation for the device",
+  ENOTUNIQ: "name not unique on the network",
+  ENXIO: "no such device or address",
+  EOPNOTSUPP: "operation not supported on this socket",
+  EOVERFLOW: "value too large",
+  EOWNERDEAD: "owner died",
+  EPERM: "operation not permitted",
+  EPFNOSUPPORT: "protocol family not supported",
+  EPIPE: "broken pipe",
+  EPROCLIM: "too many processes",
+  EPROCUNAVAIL: "bad procedure for program",
+  EPROGMISMATCH: "program version wrong",
+  EPROGUNAVAIL: "RPC program not available",
+  EPROTO: "protocol error",
+  EPROTONOSUPPORT: "protocol not supported",
+  EPROTOTYPE: "wrong type of socket for the address",
+  EPWROFF: "device power is off",
+  EQFULL: "output queue is full",
+  ERANGE: "result out of range",
+  EREMCHG: "remote address changed",
+  EREMOTE: "object is remote",
+  EREMOTEIO: "remote input/output error",
+  ERESTART: "interrupted call should be restarted",
+  ERFKILL: "radio is switched off",
+  EROFS: "read-only file system",
+  ERPCMISMATCH: "RPC version wrong",
+  ESAD: "security authentication denied",
+  ESHLIBVERS: "shared library version mismatch",
+  ESHUTDOWN: "socket is shut down",
+  ESOCKTNOSUPPORT: "socket type not supported",
+  ESOFT: "soft error corrected by retry",
+  ESPIPE: "illegal seek",
+  ESRCH: "no such process",
+  ESRMNT: "srmount error",
+  ESTALE: "stale file handle",
+  ESTRPIPE: "streams pipe error",
+  ESYSERROR: "unmapped system error",
+  ETIME: "timer expired",
+  ETIMEDOUT: "connection timed out",
+  ETOOMANYREFS: "too many references",
+  ETXTBSY: "text file busy",
+  EUCLEAN: "structure needs cleaning",
+  EUNATCH: "protocol driver not attached",
+  EUSERS: "too many users",
+  EWOULDBLOCK: "operation would block",
+  EWRPROTECT: "write-protected media",
+  EXDEV: "cross-device link",
+  EXFULL: "exchange full",
+};
+
+/** An errno's words in a message, `undefined` for what is none. */
+export function phraseOf(code: string): string | undefined {
+  return Object.hasOwn(PHRASES, code) ? PHRASES[code as ErrnoCode] : undefined;
+}
+
+/** What a call does, by its C name: with an address or another object, and without. */
+const ACTIONS: Readonly<Record<string, readonly [string, string]>> = {
+  accept: ["accept a connection on", "accept a connection"],
+  bind: ["bind to", "bind"],
+  close: ["close", "close"],
+  connect: ["connect to", "connect"],
+  epoll_create1: ["open an epoll for", "open an epoll"],
+  epoll_ctl: ["watch", "watch a descriptor"],
+  epoll_wait: ["wait for", "wait for events"],
+  eventfd: ["open an eventfd for", "open an eventfd"],
+  fcntl: ["change", "change the descriptor's flags"],
+  getaddrinfo: ["resolve", "resolve a name"],
+  getpeername: ["read the peer of", "read the peer's address"],
+  getsockname: ["read the name of", "read the local address"],
+  getsockopt: ["read", "read an option"],
+  if_nametoindex: ["find the interface of", "find the interface"],
+  listen: ["listen on", "listen"],
+  pipe: ["open a pipe for", "open a pipe"],
+  poll: ["poll", "poll"],
+  recvfrom: ["receive from", "receive"],
+  recvmsg: ["receive from", "receive"],
+  sendto: ["send to", "send"],
+  setsockopt: ["set", "set an option"],
+  shutdown: ["shut down", "shut down"],
+  socket: ["open", "open a socket"],
+  socketpair: ["open a pair of sockets for", "open a pair of sockets"],
+};
+
+/** What a call does to `subject`, or in general if there is none. */
+export function actionOf(syscall: string, subject: string | undefined): string {
+  const [verb, whole] = Object.hasOwn(ACTIONS, syscall)
+    ? ACTIONS[syscall]!
+    : [syscall, syscall];
+  return subject === undefined ? whole : `${verb} ${printable(subject)}`;
+}
+
+/** Each failure of name resolution, in words. */
+export const LOOKUP_PHRASES: Readonly<Record<EaiCode, string>> = {
+  EAI_ADDRFAMILY: "name has no address of this family",
+  EAI_AGAIN: "name server did not reply, a later try may succeed",
+  EAI_BADFLAGS: "invalid flags",
+  EAI_BADHINTS: "invalid hints",
+  EAI_FAIL: "name server failed",
+  EAI_FAMILY: "address family not supported",
+  EAI_MEMORY: "out of memory",
+  EAI_NODATA: "name has no address",
+  EAI_NONAME: "name does not resolve",
+  EAI_OVERFLOW: "argument buffer too small",
+  EAI_PROTOCOL: "protocol not known",
+  EAI_SERVICE: "service not known for the socket type",
+  EAI_SOCKTYPE: "socket type not supported",
+  EAI_SYSTEM: "system error",
+};
+
+/** Text that needs no escapes. */
+const PLAIN = /^[ -~]*$/;
+
+/**
+ * What a terminal or a log would act on instead of showing it: controls, marks
+ * that turn the direction of text or show nothing, ends of lines, and halves of
+ * surrogate pairs.
+ */
+const UNPRINTABLE = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu;
+
+/** Text of others for a message, each character that does not show escaped. */
+export function printable(text: string): string {
+  return PLAIN.test(text) ? text : text.replace(UNPRINTABLE, escapeCharacter);
+}
+
+function escapeCharacter(character: string): string {
+  const hex = character.codePointAt(0)!.toString(16);
+  if (hex.length <= 2) return `\\x${hex.padStart(2, "0")}`;
+  return hex.length <= 4 ? `\\u${hex.padStart(4, "0")}` : `\\u{${hex}}`;
+}
