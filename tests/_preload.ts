@@ -22,16 +22,20 @@ if (Bun !== undefined) {
 /** Milliseconds in which a worker starts. */
 const START = 200;
 
+/** The functions that follow a pointer whatever else they are given. */
+const FOLLOWERS = /^gai_|^freeaddrinfo$/;
+
 const c = libc();
 const signatures: Readonly<Record<string, Signature>> = SIGNATURES;
 for (const [name, method] of Object.entries(c)) {
   const parameters = signatures[name]?.parameters;
   // A function opens when it is first called; each of these calls fails, or
   // has nothing to do.
-  if (parameters !== undefined && !name.startsWith("gai_")) {
+  if (parameters !== undefined && !FOLLOWERS.test(name)) {
     method(...parameters.map(harmless));
   }
 }
+openLists();
 openRequests();
 
 function harmless(
@@ -59,7 +63,16 @@ function harmless(
   }
 }
 
-/** Those that follow pointers whatever else they are given. */
+/** freeaddrinfo(3) takes a list that getaddrinfo(3) has made; musl's takes nothing else. */
+function openLists(): void {
+  const list = newMemory(8);
+  const node = new TextEncoder().encode("127.0.0.1\0");
+  c.getaddrinfo(node, newMemory(c.abi.addrinfo.size), list);
+  c.freeaddrinfo(
+    new DataView(list.buffer).getBigUint64(0, c.abi.littleEndian),
+  );
+}
+
 function openRequests(): void {
   const isMissing = -c.abi.errnos.ENOSYS;
   if (c.getaddrinfo_a(-1, newMemory(8), 0, null) === isMissing) return;

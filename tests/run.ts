@@ -8,6 +8,7 @@
  *     run.ts bun [FLAGS] [FILES]      all tests, or FILES, on Bun
  *     run.ts node [FLAGS] [FILES]     the same on Node
  *     run.ts arm64 [FLAGS] [FILES]    what shows that the package keeps its promises, or FILES, on all three, arm64 emulated
+ *     run.ts musl [FLAGS] [FILES]     all tests, or FILES, on Bun's build for musl
  *     run.ts check [FLAGS] [FILES]    the types of everything, or of FILES
  *
  * @module
@@ -18,6 +19,8 @@ const IMPORT_MAP = "tests/npm/import_map.json";
 const PROBE_TIMEOUT = 20_000;
 /** Milliseconds in which npm has to come up with two runtimes. */
 const FETCH_TIMEOUT = 300_000;
+/** How long a whole run takes, as far as that can be said. */
+const MINUTES = 6;
 /** Milliseconds that one test may take on Bun, and one file on Node. */
 const TEST_TIMEOUT = 600_000;
 
@@ -73,6 +76,13 @@ const EMULATIONS: Readonly<Record<string, Emulation>> = {
   },
 };
 
+/** Bun as npm has it for musl: the package, the program in it, and what `tests/musl.sh` needs to make it run. */
+const MUSL = {
+  spec: "@oven/bun-linux-x64-musl@1.4.4",
+  path: "@oven/bun-linux-x64-musl/bin/bun",
+  commands: ["musl-gcc", "patchelf", "cc"],
+};
+
 /** What is about Deno itself: its permissions, its test runner, its view of the modules. */
 const DENO_ALONE: readonly string[] = [
   "tests/harness_test.ts",
@@ -100,6 +110,11 @@ interface Outcome {
   failures: string[];
 }
 
+/** What a command in a network of its own begins with. */
+const FURNISH = 'ip link set lo up && exec "$@"';
+/** What {@linkcode isolation} has found. */
+let isolated: readonly string[] | null = null;
+
 /** Lines of a failure that are worth repeating. */
 const FAILURE_LINES = 30;
 
@@ -126,15 +141,22 @@ async function run(
     outcomes.push(...await runElsewhere([name], args, folder));
   } else if (Object.hasOwn(EMULATIONS, name)) {
     outcomes.push(...await runEmulated(name, args, folder));
+  } else if (name === "musl") {
+    outcomes.push(await runMusl(args, folder));
   } else if (COMMANDS[name] === undefined) {
-    const known = [COMMANDS, RUNTIMES, EMULATIONS].flatMap(Object.keys);
+    const known = [COMMANDS, RUNTIMES, EMULATIONS].flatMap(Object.keys)
+      .concat("musl");
     print(`Cannot run "${name}": it is none of ${known}`);
     return 2;
   } else {
-    outcomes.push(await runDeno(name, args, folder));
-    if (name === "test" && !args.some(isFile)) {
-      outcomes.push(...await runElsewhere(["bun", "node"], [], folder));
-    }
+    const isWhole = name === "test" && !args.some(isFile);
+    if (isWhole) print(await announcement());
+    // Deno beside the others: most of a test's time is waiting.
+    const parts = await Promise.all([
+      runDeno(name, args, folder),
+      isWhole ? runElsewhere(["bun", "node"], [], folder) : [],
+    ]);
+    outcomes.push(...parts.flat());
   }
   const lines = (await Deno.readTextFile(skips)).trim();
   if (lines !== "") print(`Skipped, and why:\n${lines}`);
@@ -142,6 +164,26 @@ async function run(
   if (failures.length > 0) print(`Failed, and how:\n${failures.join("\n")}`);
   if (name !== "check") print(outcomes.map((one) => one.summary).join("\n"));
   return outcomes.find(({ code }) => code !== 0)?.code ?? 0;
+}
+
+/** What is about to happen, for somebody who waits for it. */
+async function announcement(): Promise<string> {
+  const count = (await testFiles()).length + DENO_ALONE.length;
+  const where = isolation().length > 0
+    ? "each in a network namespace of its own"
+    : "in the network of this machine, for lack of a namespace";
+  return `Runs ${count} files of tests and the examples of the docs on Deno, ` +
+    `${Object.values(RUNTIMES).join(" and ")}, ${where}. ` +
+    `That takes about ${MINUTES} minutes on two processors.`;
+}
+
+/**
+ * The start of a command that gives it a network of its own, where other programs' ports and firewalls cannot fail a test;
+ * nothing where this user may not make one.
+ */
+function isolation(): readonly string[] {
+  const start = ["unshare", "--net", "sh", "-c", FURNISH, "sh"];
+  return isolated ??= succeeds([...start, "true"]) ? start : [];
 }
 
 async function runDeno(
@@ -157,8 +199,19 @@ async function runDeno(
   const files = args.some(isFile) ? [] : command.files;
   const report = `${folder}/deno.xml`;
   const junit = name === "test" ? [`--junit-path=${report}`] : [];
-  const { code } = await new Deno.Command(Deno.execPath(), {
-    args: [name, ...command.flags, ...junit, ...map, ...args, ...files],
+  const run = [name, ...command.flags, ...junit, ...map, ...args, ...files];
+  if (name !== "test") {
+    const { code } = await new Deno.Command(Deno.execPath(), { args: run })
+      .spawn().status;
+    return await judge("deno", code, report);
+  }
+  // What the tests import has to be there before the network is not.
+  await new Deno.Command(Deno.execPath(), {
+    args: ["cache", "--quiet", ...map, ...await testFiles()],
+  }).spawn().status;
+  const [start, ...rest] = [...isolation(), Deno.execPath(), ...run];
+  const { code } = await new Deno.Command(start!, {
+    args: rest,
     env: { EINPROGRESS_SKIPS: `${folder}/skips` },
   }).spawn().status;
   return await judge("deno", code, report);
@@ -185,15 +238,27 @@ async function runElsewhere(
     const flags = runtime === "bun"
       ? await bunFlags(packages, report, folder)
       : nodeFlags(report);
-    print(`\nOn ${RUNTIMES[runtime]}:`);
-    const { code } = await new Deno.Command(`${packages}/.bin/${runtime}`, {
-      args: [...flags, ...args, ...files],
+    const [start, ...rest] = [
+      ...isolation(),
+      `${packages}/.bin/${runtime}`,
+      ...flags,
+      ...args,
+      ...files,
+    ];
+    // A whole run shows Deno's lines, and of the others how they ended.
+    const isWhole = runtimes.length > 1;
+    const { code } = await new Deno.Command(start!, {
+      args: rest,
       env: {
         EINPROGRESS_SKIPS: `${folder}/skips`,
         EINPROGRESS_PACKAGES: packages,
       },
+      stdout: isWhole ? "null" : "inherit",
+      stderr: isWhole ? "null" : "inherit",
     }).spawn().status;
-    outcomes.push(await judge(RUNTIMES[runtime], code, report));
+    const outcome = await judge(RUNTIMES[runtime], code, report);
+    if (isWhole) print(outcome.summary);
+    outcomes.push(outcome);
   }
   return outcomes;
 }
@@ -249,6 +314,40 @@ async function runEmulated(
   return outcomes;
 }
 
+/** Runs the tests on a Bun that is linked with musl, where it can be made. */
+async function runMusl(args: string[], folder: string): Promise<Outcome> {
+  const { spec, path, commands } = MUSL;
+  const lacking = commands.filter((command) => !starts(command));
+  if (lacking.length > 0) {
+    return skipped(`SKIP musl: needs ${lacking.join(", ")}`);
+  }
+  // npm takes it for another system's, which it is.
+  const packages = await fetchPackages([spec], "true", {
+    npm_config_force: "true",
+  });
+  if (packages === null) return skipped(`SKIP musl: npx ${spec} does not work`);
+  const made = succeeds(["sh", "tests/musl.sh", `${packages}/${path}`, folder]);
+  if (!made) return skipped("SKIP musl: needs libstdc++-12-pic");
+  const report = `${folder}/musl.xml`;
+  const files = args.some(isFile) ? [] : await testFiles();
+  const [start, ...rest] = [
+    ...isolation(),
+    `${folder}/bun`,
+    ...await bunFlags(packages, report, folder),
+    ...args,
+    ...files,
+  ];
+  print(`\nOn ${spec}:`);
+  const { code } = await new Deno.Command(start!, {
+    args: rest,
+    env: {
+      EINPROGRESS_SKIPS: `${folder}/skips`,
+      EINPROGRESS_PACKAGES: packages,
+    },
+  }).spawn().status;
+  return await judge("musl", code, report);
+}
+
 async function emulatedFlags(
   runtime: string,
   packages: string,
@@ -296,9 +395,13 @@ async function fetchPackages(
 }
 
 function starts(command: string): boolean {
+  return succeeds([command, "--version"]);
+}
+
+function succeeds([command, ...args]: readonly string[]): boolean {
   try {
-    const options = { args: ["--version"], stdout: "null", stderr: "null" };
-    return new Deno.Command(command, options as Deno.CommandOptions)
+    const options = { args, stdout: "null", stderr: "null" };
+    return new Deno.Command(command!, options as Deno.CommandOptions)
       .outputSync().success;
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return false;
