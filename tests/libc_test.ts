@@ -221,7 +221,7 @@ test("bindLibc() has nothing between a call and the reading of errno", () => {
       String.raw`if \(\1 (?:>=?|===) 0\)|if \(${call} >= 0\))\s*` +
       String.raw`(?:return [^;]+;|\{[^{}]*\})\s*` +
       String.raw`if \(isCopied\)\s*memcpyErrno\(bytes, location, width\);\s*` +
-      String.raw`return (?:-errno\[0\] \|\| -LOST_ERRNO|` +
+      String.raw`return (?:-errno\[0\]\s*\|\| -LOST_ERRNO|` +
       String.raw`\[\s*\1,\s*errno\[0\]\s*,?\s*\])\s*;`,
     "g",
   );
