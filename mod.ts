@@ -83,13 +83,15 @@ export type { LookupFamily } from "./src/address/lookup.ts";
 export type {
   KeepAlive,
   Md5Key,
+  PathMtuDiscovery,
+  PeerCredentials,
   ReadableSocketOptionName,
   ReadableSocketOptions,
   SocketFacts,
   SocketOptionName,
   SocketOptions,
-  TcpInfo,
 } from "./src/socket/options.ts";
+export type { TcpInfo } from "./src/socket/tcp_info.ts";
 export {
   type AttemptOptions,
   type BunSocket,

@@ -322,6 +322,7 @@ export interface Abi {
   readonly SO_KEEPALIVE: number;
   readonly SO_LINGER: number;
   readonly SO_MARK: number | null;
+  readonly SO_PRIORITY: number | null;
   readonly SO_PROTOCOL: number | null;
   readonly SO_RCVBUF: number;
   readonly SO_REUSEADDR: number;
@@ -333,17 +334,27 @@ export interface Abi {
   readonly IP_BOUND_IF: number | null;
   readonly IP_FREEBIND: number | null;
   readonly IP_LOCAL_PORT_RANGE: number | null;
+  readonly IP_MINTTL: number | null;
+  readonly IP_MTU: number | null;
+  readonly IP_MTU_DISCOVER: number | null;
   readonly IP_RECVERR: number | null;
   readonly IP_TOS: number;
   readonly IP_TRANSPARENT: number | null;
   readonly IP_TTL: number;
   readonly IPV6_BOUND_IF: number | null;
+  readonly IPV6_MINHOPCOUNT: number | null;
+  readonly IPV6_MTU: number | null;
+  readonly IPV6_MTU_DISCOVER: number | null;
   readonly IPV6_RECVERR: number | null;
   readonly IPV6_TCLASS: number;
   readonly IPV6_UNICAST_HOPS: number;
   readonly IPV6_V6ONLY: number;
+  /** The lowest time to live that a packet can be sent with: Linux refuses 0. */
+  readonly ttlMin: 0 | 1;
 
   readonly TCP_CONGESTION: number | null;
+  /** Holds small segments back; the BSDs and Darwin call it TCP_NOPUSH. */
+  readonly TCP_CORK: number | null;
   readonly TCP_FASTOPEN_CONNECT: number | null;
   /** Seconds of silence before the first probe; Darwin calls it TCP_KEEPALIVE. */
   readonly TCP_KEEPIDLE: number | null;
@@ -352,6 +363,7 @@ export interface Abi {
   readonly TCP_MAXSEG: number;
   readonly TCP_MD5SIG: number | null;
   readonly TCP_NODELAY: number;
+  readonly TCP_NOTSENT_LOWAT: number | null;
   readonly TCP_QUICKACK: number | null;
   readonly TCP_SYNCNT: number | null;
   readonly TCP_USER_TIMEOUT: number | null;
@@ -427,6 +439,14 @@ export interface Abi {
       readonly data: number;
     };
   } | null;
+  /** Who is on the other side of a Unix socket, 32 bits each; `null` where one option does not say all three. */
+  readonly peerCredentials: {
+    readonly SO_PEERCRED: number;
+    readonly size: number;
+    readonly pid: number;
+    readonly uid: number;
+    readonly gid: number;
+  } | null;
   /** Where Multipath TCP tells of itself, `null` where it does not. */
   readonly mptcp: {
     readonly SOL_MPTCP: number;
@@ -484,6 +504,18 @@ export interface Abi {
     /** How many microseconds one count of `rtt` and `rttvar` is. */
     readonly rttUnit: 1 | 1000;
     readonly totalRetrans: number | null;
+    /** What only Linux tells in this form, all of it 32 bits but for the byte of `options`; `null` elsewhere. */
+    readonly details: {
+      readonly options: number;
+      /** What the bits of `options` stand for, from the lowest. */
+      readonly optionNames: readonly string[];
+      readonly sndMss: number;
+      readonly sndCwnd: number;
+      /** Lowest round trip in microseconds, all ones before there is a sample. */
+      readonly minRtt: number;
+      /** Bytes that the peer has acknowledged, the SYN among them, of which the lower half. */
+      readonly bytesAcked: number;
+    } | null;
     /** Names of the states by number. A state has the same name on every system. */
     readonly states: readonly string[];
   } | null;

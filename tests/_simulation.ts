@@ -306,6 +306,13 @@ const O_RDWR = 2;
 export const RTT = 12;
 export const RTT_VARIANCE = 3;
 export const RETRANSMITS = 2;
+/** What Linux alone tells. */
+export const DETAILS = {
+  minRtt: 9,
+  mss: 1460,
+  congestionWindow: 10,
+  options: ["timestamps", "sack", "windowScale"],
+};
 
 /** Makes a system and puts it in force until it is disposed. */
 export function simulate(abi: Abi, manners: Partial<Manners> = {}): Simulation {
@@ -1291,6 +1298,13 @@ class Kernel {
     if (at.totalRetrans !== null) {
       this.#poke(bytes, at.totalRetrans, 4, RETRANSMITS);
     }
+    if (at.details !== null) {
+      bytes[at.details.options] = 0b111;
+      this.#poke(bytes, at.details.sndMss, 4, DETAILS.mss);
+      this.#poke(bytes, at.details.sndCwnd, 4, DETAILS.congestionWindow);
+      this.#poke(bytes, at.details.minRtt, 4, DETAILS.minRtt * 1000);
+      this.#poke(bytes, at.details.bytesAcked, 4, 100);
+    }
     return bytes;
   }
 
@@ -1904,6 +1918,7 @@ function optionsOf(abi: Abi): Map<string, OptionFacts> {
     SO_LINGER: { size: 8 },
     SO_MARK: {},
     SO_NOSIGPIPE: flag,
+    SO_PRIORITY: {},
     SO_PROTOCOL: fixed,
     SO_RCVBUF: { initial: 131_072 },
     SO_REUSEADDR: flag,
@@ -1920,12 +1935,18 @@ function optionsOf(abi: Abi): Map<string, OptionFacts> {
   });
   add(abi.IPPROTO_IP, isInet, {
     IP_BOUND_IF: {},
+    IP_MINTTL: {},
+    IP_MTU: { ...fixed, initial: 1500 },
+    IP_MTU_DISCOVER: {},
     IP_RECVERR: flag,
     IP_TOS: {},
     IP_TTL: { initial: 64 },
   });
   add(abi.IPPROTO_IPV6, isInet6, {
     IPV6_BOUND_IF: {},
+    IPV6_MINHOPCOUNT: {},
+    IPV6_MTU: { ...fixed, initial: 1500 },
+    IPV6_MTU_DISCOVER: {},
     IPV6_RECVERR: flag,
     IPV6_TCLASS: {},
     IPV6_UNICAST_HOPS: { initial: 64 },
@@ -1933,6 +1954,7 @@ function optionsOf(abi: Abi): Map<string, OptionFacts> {
   });
   add(abi.IPPROTO_TCP, (socket) => isTcp(abi, socket), {
     TCP_CONGESTION: text,
+    TCP_CORK: flag,
     TCP_FASTOPEN_CONNECT: flag,
     TCP_KEEPCNT: { initial: 8 },
     TCP_KEEPIDLE: { initial: 7200 },
@@ -1940,6 +1962,7 @@ function optionsOf(abi: Abi): Map<string, OptionFacts> {
     TCP_MAXSEG: { initial: 536 },
     TCP_MD5SIG: { size: abi.tcpMd5sig?.size ?? 4, isSecret: true },
     TCP_NODELAY: flag,
+    TCP_NOTSENT_LOWAT: {},
     TCP_QUICKACK: flag,
     TCP_SYNCNT: { initial: 6 },
     TCP_USER_TIMEOUT: {},

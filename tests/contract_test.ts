@@ -55,6 +55,7 @@ import {
 import { canIpv6, test } from "./_harness.ts";
 import {
   type DescriptorFacts,
+  DETAILS,
   type Fate,
   type Place,
   RETRANSMITS,
@@ -1434,6 +1435,9 @@ promise("tcpInfo() tells what the kernel tells", async (world) => {
       rttVariance: RTT_VARIANCE,
       retransmits: layout.retransmits === null ? null : RETRANSMITS,
       totalRetransmits: layout.totalRetrans === null ? null : RETRANSMITS,
+      ...layout.details === null
+        ? { minRtt: null, mss: null, congestionWindow: null, options: null }
+        : DETAILS,
     });
     world.system.tcpInfoSize = layout.rttvar + 4;
     assertEquals(socket.tcpInfo().totalRetransmits, null);

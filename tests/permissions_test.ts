@@ -888,6 +888,90 @@ for (const [flags, net, path] of ODD) {
   });
 }
 
+// Options by number ------------------------------------------------------------
+
+/** Options of Linux, and whether they stay between this machine and the peer. */
+const NUMBERED: readonly (readonly [
+  name: string,
+  level: number,
+  option: number,
+  local: boolean,
+])[] = [
+  ["SO_KEEPALIVE", 1, 9, true],
+  ["SO_PEEK_OFF", 1, 42, true],
+  ["TCP_NODELAY", 6, 1, true],
+  ["TCP_DEFER_ACCEPT", 6, 9, true],
+  ["IP_TTL", 0, 2, true],
+  ["IP_RECVERR", 0, 11, true],
+  ["IP_OPTIONS", 0, 4, false],
+  ["IP_HDRINCL", 0, 3, false],
+  ["IP_ADD_MEMBERSHIP", 0, 35, false],
+  ["MCAST_JOIN_GROUP", 0, 42, false],
+  ["IPV6_UNICAST_HOPS", 41, 16, true],
+  ["IPV6_ADD_MEMBERSHIP", 41, 20, false],
+  ["IPV6_RTHDR", 41, 57, false],
+  ["IPV6_DSTOPTS", 41, 59, false],
+  ["IPV6_PKTINFO", 41, 50, false],
+  ["UDP_ENCAP", 17, 100, false],
+  ["SCTP_SOCKOPT_CONNECTX", 132, 110, false],
+  ["an option of no level", 9999, 1, false],
+];
+
+for (
+  const [flags, passes] of [
+    ["--allow-net", true],
+    ["--allow-net=127.0.0.1", false],
+    ["--allow-net --deny-net=127.0.0.2", false],
+    ["", false],
+  ] as const
+) {
+  test(
+    `options by number reach ${passes ? "all" : "no network"} with ${
+      flags || "no net"
+    }`,
+    async () => {
+      const verdicts = await inChild(
+        ["--allow-ffi", ...flags.split(" ").filter(Boolean)],
+        ({ mod }: Modules, numbered: typeof NUMBERED) => {
+          const { Socket } = mod;
+          function verdict(run: () => void): string {
+            try {
+              run();
+              return "passes";
+            } catch (error) {
+              return error instanceof mod.ErrnoError
+                ? "passes"
+                : (error as Error).name;
+            }
+          }
+          return numbered.map(([name, level, option]) => {
+            using four = Socket.open({ type: "dgram" });
+            using six = Socket.open({ family: "inet6", type: "dgram" });
+            const socket = level === 41 ? six : four;
+            return [
+              name,
+              verdict(() => socket.setOption(level, option, 0)),
+              verdict(() =>
+                socket.setOption(level, option, new Uint8Array(20))
+              ),
+              verdict(() => socket.getOption(level, option, 20)),
+            ] as const;
+          });
+        },
+        NUMBERED,
+      );
+      for (const [i, [name, int, bytes, read]] of verdicts.entries()) {
+        const [, level, , local] = NUMBERED[i]!;
+        const expected = local || passes ? "passes" : "NotCapable";
+        assertEquals([int, bytes], [expected, expected], name);
+        const isKnown = [0, 1, 6, 41].includes(level);
+        assertEquals(read, isKnown || passes ? "passes" : "NotCapable", name);
+      }
+    },
+    { skip: onLinux },
+  );
+}
+
 // Which file a path leads to ---------------------------------------------------
 
 /** Sockets in two folders of which one is not to be reached, each with a greeting of its own. */

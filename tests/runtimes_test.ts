@@ -284,6 +284,7 @@ test("nothing reaches the network without --allow-net", async () => {
     results.push(await attempt(() => socket.connectSync(inet(hostname, port))));
     results.push(await attempt(() => Socket.open({ family: "unix" }).connectSync(unix("/x"))));
     results.push(socket.tryConnect(inet(hostname, port)) !== 0);
+    results.push(await attempt(() => socket.setOption(0, 35, new Uint8Array(8))));
   `,
   ) as unknown[];
   const net = { ...DENIED, permission: "Net" };
@@ -295,6 +296,7 @@ test("nothing reaches the network without --allow-net", async () => {
     { ...net, resource: "127.0.0.1" },
     { ...net, resource: "/x" },
     true,
+    { ...net, resource: "every address" },
   ]);
 }, { skip: on("node") });
 

@@ -76,6 +76,7 @@ function common(): Omit<Abi, "arch" | "variadicOnStack"> {
     SO_KEEPALIVE: 0x0008,
     SO_LINGER: 0x1080, // its number under _POSIX_C_SOURCE, SO_LINGER_SEC otherwise; 0x0080 counts hundredths of a second
     SO_MARK: null,
+    SO_PRIORITY: null,
     SO_PROTOCOL: null,
     SO_RCVBUF: 0x1002,
     SO_REUSEADDR: 0x0004,
@@ -87,17 +88,25 @@ function common(): Omit<Abi, "arch" | "variadicOnStack"> {
     IP_BOUND_IF: 25,
     IP_FREEBIND: null,
     IP_LOCAL_PORT_RANGE: null,
+    IP_MINTTL: null,
+    IP_MTU: null,
+    IP_MTU_DISCOVER: null,
     IP_RECVERR: null,
     IP_TOS: 3,
     IP_TRANSPARENT: null,
     IP_TTL: 4,
     IPV6_BOUND_IF: 125, // <netinet6/in6.h>
+    IPV6_MINHOPCOUNT: null,
+    IPV6_MTU: null,
+    IPV6_MTU_DISCOVER: null,
     IPV6_RECVERR: null,
     IPV6_TCLASS: 36,
     IPV6_UNICAST_HOPS: 4,
     IPV6_V6ONLY: 27,
+    ttlMin: 0,
 
     TCP_CONGESTION: null, // <netinet/tcp.h>
+    TCP_CORK: 4, // TCP_NOPUSH
     TCP_FASTOPEN_CONNECT: null,
     TCP_KEEPIDLE: 0x10, // TCP_KEEPALIVE
     TCP_KEEPINTVL: 0x101,
@@ -105,6 +114,7 @@ function common(): Omit<Abi, "arch" | "variadicOnStack"> {
     TCP_MAXSEG: 2,
     TCP_MD5SIG: null,
     TCP_NODELAY: 1,
+    TCP_NOTSENT_LOWAT: 0x201,
     TCP_QUICKACK: null,
     TCP_SYNCNT: null,
     TCP_USER_TIMEOUT: null,
@@ -119,6 +129,7 @@ function common(): Omit<Abi, "arch" | "variadicOnStack"> {
     errorQueue: null,
     epoll: null,
     gaicb: null,
+    peerCredentials: null,
     mptcp: null,
     addrinfo: {
       size: 48, // <netdb.h>
@@ -141,6 +152,7 @@ function common(): Omit<Abi, "arch" | "variadicOnStack"> {
       rttvar: 48,
       rttUnit: 1000,
       totalRetrans: 104, // 64 bits wide: these are the low 32
+      details: null,
       states: [ // <netinet/tcp_fsm.h>, from 0
         "CLOSE",
         "LISTEN",

@@ -70,6 +70,7 @@ function common(): Omit<Abi, "arch"> {
     SO_KEEPALIVE: 0x0008,
     SO_LINGER: 0x0080,
     SO_MARK: null,
+    SO_PRIORITY: null,
     SO_PROTOCOL: 0x1016,
     SO_RCVBUF: 0x1002,
     SO_REUSEADDR: 0x0004,
@@ -81,17 +82,25 @@ function common(): Omit<Abi, "arch"> {
     IP_BOUND_IF: null,
     IP_FREEBIND: null,
     IP_LOCAL_PORT_RANGE: null,
+    IP_MINTTL: null,
+    IP_MTU: null,
+    IP_MTU_DISCOVER: null,
     IP_RECVERR: null,
     IP_TOS: 3,
     IP_TRANSPARENT: null,
     IP_TTL: 4,
     IPV6_BOUND_IF: null, // <netinet6/in6.h>
+    IPV6_MINHOPCOUNT: null,
+    IPV6_MTU: null,
+    IPV6_MTU_DISCOVER: null,
     IPV6_RECVERR: null,
     IPV6_TCLASS: 61,
     IPV6_UNICAST_HOPS: 4,
     IPV6_V6ONLY: 27,
+    ttlMin: 0,
 
     TCP_CONGESTION: 64, // <netinet/tcp.h>
+    TCP_CORK: 4, // TCP_NOPUSH
     TCP_FASTOPEN_CONNECT: null,
     TCP_KEEPIDLE: 256,
     TCP_KEEPINTVL: 512,
@@ -99,6 +108,7 @@ function common(): Omit<Abi, "arch"> {
     TCP_MAXSEG: 2,
     TCP_MD5SIG: 16,
     TCP_NODELAY: 1,
+    TCP_NOTSENT_LOWAT: null,
     TCP_QUICKACK: null,
     TCP_SYNCNT: null,
     TCP_USER_TIMEOUT: null,
@@ -113,6 +123,7 @@ function common(): Omit<Abi, "arch"> {
     errorQueue: null,
     epoll: null,
     gaicb: null,
+    peerCredentials: null,
     mptcp: null,
     addrinfo: {
       size: 48, // <netdb.h>
@@ -135,6 +146,7 @@ function common(): Omit<Abi, "arch"> {
       rttvar: 72,
       rttUnit: 1,
       totalRetrans: 120, // tcpi_snd_rexmitpack
+      details: null,
       states: [ // <netinet/tcp_fsm.h>, from 0
         "CLOSE",
         "LISTEN",

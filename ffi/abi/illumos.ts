@@ -78,6 +78,7 @@ function common(): Omit<Abi, "arch"> {
     SO_KEEPALIVE: 0x0008,
     SO_LINGER: 0x0080,
     SO_MARK: null,
+    SO_PRIORITY: null,
     SO_PROTOCOL: 0x1009, // SO_PROTOTYPE
     SO_RCVBUF: 0x1002,
     SO_REUSEADDR: 0x0004,
@@ -89,17 +90,25 @@ function common(): Omit<Abi, "arch"> {
     IP_BOUND_IF: 0x41,
     IP_FREEBIND: null,
     IP_LOCAL_PORT_RANGE: null,
+    IP_MINTTL: null,
+    IP_MTU: null,
+    IP_MTU_DISCOVER: null,
     IP_RECVERR: null,
     IP_TOS: 3,
     IP_TRANSPARENT: null,
     IP_TTL: 4,
     IPV6_BOUND_IF: 0x41, // <netinet/in.h>
+    IPV6_MINHOPCOUNT: null,
+    IPV6_MTU: null,
+    IPV6_MTU_DISCOVER: null,
     IPV6_RECVERR: null,
     IPV6_TCLASS: 0x26,
     IPV6_UNICAST_HOPS: 0x5,
     IPV6_V6ONLY: 0x27,
+    ttlMin: 0,
 
     TCP_CONGESTION: 0x25, // <netinet/tcp.h>
+    TCP_CORK: 0x18,
     TCP_FASTOPEN_CONNECT: null,
     TCP_KEEPIDLE: 0x22,
     TCP_KEEPINTVL: 0x24,
@@ -107,6 +116,7 @@ function common(): Omit<Abi, "arch"> {
     TCP_MAXSEG: 2,
     TCP_MD5SIG: 0x27,
     TCP_NODELAY: 1,
+    TCP_NOTSENT_LOWAT: null,
     TCP_QUICKACK: 0x26,
     TCP_SYNCNT: null,
     TCP_USER_TIMEOUT: null,
@@ -121,6 +131,7 @@ function common(): Omit<Abi, "arch"> {
     errorQueue: null,
     epoll: null,
     gaicb: null,
+    peerCredentials: null,
     mptcp: null,
     addrinfo: {
       size: 48, // <netdb.h>

@@ -103,6 +103,7 @@ function generic(): Omit<Abi, "arch" | "libraries" | "epoll"> {
     SO_KEEPALIVE: 9,
     SO_LINGER: 13,
     SO_MARK: 36,
+    SO_PRIORITY: 12,
     SO_PROTOCOL: 38,
     SO_RCVBUF: 8,
     SO_REUSEADDR: 2,
@@ -114,17 +115,25 @@ function generic(): Omit<Abi, "arch" | "libraries" | "epoll"> {
     IP_BOUND_IF: null,
     IP_FREEBIND: 15,
     IP_LOCAL_PORT_RANGE: 51,
+    IP_MINTTL: 21,
+    IP_MTU: 14,
+    IP_MTU_DISCOVER: 10,
     IP_RECVERR: 11,
     IP_TOS: 1,
     IP_TRANSPARENT: 19,
     IP_TTL: 2,
     IPV6_BOUND_IF: null,
+    IPV6_MINHOPCOUNT: 73,
+    IPV6_MTU: 24,
+    IPV6_MTU_DISCOVER: 23,
     IPV6_RECVERR: 25, // <linux/in6.h>
     IPV6_TCLASS: 67,
     IPV6_UNICAST_HOPS: 16,
     IPV6_V6ONLY: 26,
+    ttlMin: 1,
 
     TCP_CONGESTION: 13, // <linux/tcp.h>
+    TCP_CORK: 3,
     TCP_FASTOPEN_CONNECT: 30,
     TCP_KEEPIDLE: 4,
     TCP_KEEPINTVL: 5,
@@ -132,6 +141,7 @@ function generic(): Omit<Abi, "arch" | "libraries" | "epoll"> {
     TCP_MAXSEG: 2,
     TCP_MD5SIG: 14,
     TCP_NODELAY: 1,
+    TCP_NOTSENT_LOWAT: 25,
     TCP_QUICKACK: 12,
     TCP_SYNCNT: 7,
     TCP_USER_TIMEOUT: 18,
@@ -159,6 +169,7 @@ function generic(): Omit<Abi, "arch" | "libraries" | "epoll"> {
       cmsghdr: { size: 16, data: 16 },
       sockExtendedErr: { size: 16, origin: 4, type: 5, code: 6 },
     },
+    peerCredentials: { SO_PEERCRED: 17, size: 12, pid: 0, uid: 4, gid: 8 }, // <bits/socket.h>
     mptcp: { SOL_MPTCP: 284, MPTCP_INFO: 1 }, // <linux/mptcp.h>
     addrinfo: {
       size: 48, // <netdb.h>
@@ -197,6 +208,21 @@ function generic(): Omit<Abi, "arch" | "libraries" | "epoll"> {
       rttvar: 72,
       rttUnit: 1,
       totalRetrans: 100,
+      details: {
+        options: 5,
+        optionNames: [ // TCPI_OPT_...
+          "timestamps",
+          "sack",
+          "windowScale",
+          "ecn",
+          "ecnSeen",
+          "synData",
+        ],
+        sndMss: 16,
+        sndCwnd: 80,
+        minRtt: 148,
+        bytesAcked: 120,
+      },
       states: [ // <net/tcp_states.h>, from 0
         "UNKNOWN",
         "ESTABLISHED",

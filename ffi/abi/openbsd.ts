@@ -69,6 +69,7 @@ function common(): Omit<Abi, "arch"> {
     SO_KEEPALIVE: 0x0008,
     SO_LINGER: 0x0080,
     SO_MARK: null,
+    SO_PRIORITY: null,
     SO_PROTOCOL: 0x1025,
     SO_RCVBUF: 0x1002,
     SO_REUSEADDR: 0x0004,
@@ -80,17 +81,25 @@ function common(): Omit<Abi, "arch"> {
     IP_BOUND_IF: null,
     IP_FREEBIND: null,
     IP_LOCAL_PORT_RANGE: null,
+    IP_MINTTL: null,
+    IP_MTU: null,
+    IP_MTU_DISCOVER: null,
     IP_RECVERR: null,
     IP_TOS: 3,
     IP_TRANSPARENT: null,
     IP_TTL: 4,
     IPV6_BOUND_IF: null, // <netinet6/in6.h>
+    IPV6_MINHOPCOUNT: null,
+    IPV6_MTU: null,
+    IPV6_MTU_DISCOVER: null,
     IPV6_RECVERR: null,
     IPV6_TCLASS: 61,
     IPV6_UNICAST_HOPS: 4,
     IPV6_V6ONLY: 27,
+    ttlMin: 0,
 
     TCP_CONGESTION: null, // <netinet/tcp.h>
+    TCP_CORK: 0x10, // TCP_NOPUSH
     TCP_FASTOPEN_CONNECT: null,
     TCP_KEEPIDLE: null,
     TCP_KEEPINTVL: null,
@@ -98,6 +107,7 @@ function common(): Omit<Abi, "arch"> {
     TCP_MAXSEG: 2,
     TCP_MD5SIG: 4,
     TCP_NODELAY: 1,
+    TCP_NOTSENT_LOWAT: null,
     TCP_QUICKACK: null,
     TCP_SYNCNT: null,
     TCP_USER_TIMEOUT: null,
@@ -112,6 +122,7 @@ function common(): Omit<Abi, "arch"> {
     errorQueue: null,
     epoll: null,
     gaicb: null,
+    peerCredentials: { SO_PEERCRED: 0x1022, size: 12, uid: 0, gid: 4, pid: 8 }, // <sys/socket.h>
     mptcp: null,
     addrinfo: {
       size: 48, // <netdb.h>
@@ -134,6 +145,7 @@ function common(): Omit<Abi, "arch"> {
       rttvar: 72,
       rttUnit: 1,
       totalRetrans: null, // tcpi_snd_rexmitpack is told to root alone, everybody else reads 0
+      details: null,
       states: [ // <netinet/tcp_fsm.h>, from 0
         "CLOSE",
         "LISTEN",

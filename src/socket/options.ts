@@ -1,6 +1,6 @@
 /**
- * Socket options by name: which C options stand behind a name, what their
- * values mean, and what the kernel says of a TCP connection.
+ * Socket options by name: which C options stand behind a name, and what their
+ * values mean.
  *
  * @module
  */
@@ -8,18 +8,16 @@ import type { Abi } from "../../ffi/abi.ts";
 import type { Libc } from "../../ffi/contract.ts";
 import { newMemory } from "../../ffi/memory.ts";
 import { type Address, bytesOf, isAddress } from "../address/address.ts";
+import { copyOf, isBytes, isObject, show } from "../errors/arguments.ts";
+import { ErrnoError, NotSupportedError } from "../errors/errors.ts";
 import {
-  copyOf,
-  isBytes,
-  isObject,
-  show,
-  viewOf,
-} from "../errors/arguments.ts";
-import {
-  ErrnoError,
-  errnoErrorFor,
-  NotSupportedError,
-} from "../errors/errors.ts";
+  checkInt,
+  LEVELS,
+  type OptionConstant,
+  readInt,
+  readOption,
+  refusal,
+} from "./raw_options.ts";
 
 /**
  * When a silent connection is asked whether its peer is still there.
@@ -136,9 +134,19 @@ export interface SocketOptions {
    * An IPv6 socket that talks to an IPv4-mapped address keeps an IPv4 time to
    * live besides, which this does not reach.
    *
+   * Linux sends nothing that may pass none, and 0 is refused there.
+   *
    * C: `IP_TTL`, `IPV6_UNICAST_HOPS`. All systems.
    */
   ttl: number;
+  /**
+   * The lowest time to live, or hop limit, that a packet may arrive with, 0 to
+   * 255; others are dropped. 255 keeps everybody out who is not on the same
+   * link (RFC 5082).
+   *
+   * C: `IP_MINTTL`, `IPV6_MINHOPCOUNT`. Linux.
+   */
+  minTtl: number;
   /**
    * The byte that IPv4 calls type of service and IPv6 traffic class: DSCP in
    * its upper six bits, ECN in the lower two.
@@ -167,6 +175,21 @@ export interface SocketOptions {
    * C: `SO_MARK`. Linux.
    */
   mark: number;
+  /**
+   * How urgent the packets are to the queues of this machine, 0 to 6; more
+   * needs `CAP_NET_ADMIN`.
+   *
+   * C: `SO_PRIORITY`. Linux.
+   */
+  priority: number;
+  /**
+   * What happens to packets that are larger than a link on the way can carry;
+   * {@linkcode PathMtuDiscovery} lists the ways. What is known of the path then
+   * is {@linkcode SocketFacts.mtu}.
+   *
+   * C: `IP_MTU_DISCOVER`, `IPV6_MTU_DISCOVER`. Linux.
+   */
+  pathMtuDiscovery: PathMtuDiscovery;
   /**
    * How long sent data, or a handshake, may go unacknowledged before the
    * connection is given up, in milliseconds; 0 stands for the system's own
@@ -238,6 +261,23 @@ export interface SocketOptions {
    */
   quickAck: boolean;
   /**
+   * Whether only full segments are sent: what is less waits until this is
+   * switched off, until more comes, or, on Linux and illumos, for at most 200
+   * ms.
+   *
+   * C: `TCP_CORK` on Linux and illumos; `TCP_NOPUSH` on macOS, FreeBSD and
+   * OpenBSD.
+   */
+  cork: boolean;
+  /**
+   * How few bytes must wait to be sent before the socket is said to have room,
+   * 0 to 4294967295. Data then waits in the program, where it can still change,
+   * and not in the kernel.
+   *
+   * C: `TCP_NOTSENT_LOWAT`. Linux, macOS.
+   */
+  unsentLowMark: number;
+  /**
    * Whether an address may be bound to that no interface has, or has yet.
    *
    * C: `IP_FREEBIND`, for IPv6 too. Linux.
@@ -282,6 +322,33 @@ export interface SocketOptions {
   readErrorQueue: boolean;
 }
 
+/**
+ * What Linux does about packets that are too large for a link on the way.
+ *
+ * `"want"` leaves it to the route, which mostly means to find out, and lets
+ * other packets be cut in pieces; `"do"` never has one cut, so that sending one
+ * that is too large is EMSGSIZE; `"dont"` never finds out; `"probe"` sends
+ * whatever the interface can carry; `"interface"` and `"omit"` go by the
+ * interface alone and believe no router, `"omit"` cuts packets to fit it.
+ */
+export type PathMtuDiscovery =
+  | "dont"
+  | "want"
+  | "do"
+  | "probe"
+  | "interface"
+  | "omit";
+
+/** Who opened the other side of a Unix socket. */
+export interface PeerCredentials {
+  /** The process, 0 if it is in a namespace that does not show here. */
+  readonly pid: number;
+  /** Its effective user. */
+  readonly uid: number;
+  /** Its effective group. */
+  readonly gid: number;
+}
+
 /** The name of an option that can be set. */
 export type SocketOptionName = keyof SocketOptions;
 
@@ -316,6 +383,21 @@ export interface SocketFacts {
    * 5.16.
    */
   readonly multipath: boolean;
+  /**
+   * The largest packet, in bytes, that is known to reach the peer in one piece.
+   * The socket has to be connected.
+   *
+   * C: `IP_MTU`, `IPV6_MTU`. Linux.
+   */
+  readonly mtu: number;
+  /**
+   * Who connected, listened, or made the pair, at the time they did so. Unix
+   * sockets only; one that is not connected has nobody, which Linux reports as
+   * process 0 and user and group -1.
+   *
+   * C: `SO_PEERCRED`. Linux, OpenBSD.
+   */
+  readonly peerCredentials: PeerCredentials;
 }
 
 /** Every option that can be read, and the type that it reads as. */
@@ -339,8 +421,11 @@ interface Target {
 /** One option. Methods but the first are for systems that have it. */
 interface Option<T> {
   isIn(abi: Abi): boolean;
-  /** Throws if the option cannot be set to this value. */
-  check(value: T, name: string, abi: Abi): void;
+  /**
+   * Returns the value to set, every part of it read once; throws if the option
+   * cannot be set to it.
+   */
+  check(value: T, name: string, abi: Abi): T;
   set(target: Target, value: T): void;
   get(target: Target): T;
 }
@@ -349,15 +434,14 @@ interface Option<T> {
 interface Codec<T> {
   /** How many bytes they take when they are read. */
   readonly size: number;
-  /** Throws if there is no writing this value. */
-  check(value: T, name: string, abi: Abi): void;
-  /** Answers how many bytes it wrote. */
+  /** As {@linkcode Option.check}. */
+  check(value: T, name: string, abi: Abi): T;
+  /** Returns how many bytes it wrote. */
   write(value: T, abi: Abi): number;
   /** Reads what the system wrote, so many bytes. */
   read(length: number, abi: Abi): T;
 }
 
-const INT_MIN = -0x80000000;
 const INT_MAX = 0x7fffffff;
 const UINT_MAX = 0xffffffff;
 const PORT_MAX = 0xffff;
@@ -376,14 +460,15 @@ const FLAG: Codec<boolean> = {
   size: 4,
   check(value, name) {
     if (typeof value !== "boolean") throw wrongType(name, value, "a boolean");
+    return value;
   },
   write(value, abi) {
     view.setInt32(0, value ? 1 : 0, abi.littleEndian);
     return 4;
   },
   read(length, abi) {
-    // Some systems answer the option's own bit, and not 1.
-    return readInt(length, abi) !== 0;
+    // Some systems report the option's own bit, and not 1.
+    return readInt(view, length, abi) !== 0;
   },
 };
 
@@ -396,22 +481,52 @@ function integer(min: number, max: number, unit = 1): Codec<number> {
       if (value % unit !== 0) {
         throw outOfRange(name, value, `a multiple of ${unit}`);
       }
+      return value;
     },
     write(value, abi) {
       view.setUint32(0, value / unit, abi.littleEndian);
       return 4;
     },
     read(length, abi) {
-      const value = readInt(length, abi);
+      const value = readInt(view, length, abi);
       return (max > INT_MAX ? value >>> 0 : value) * unit;
     },
   };
 }
 
 const COUNT = integer(0, INT_MAX);
+const UINT = integer(0, UINT_MAX);
 const OCTET = integer(0, 0xff);
 const PORT = integer(0, PORT_MAX);
 const SECONDS = integer(0, INT_MAX, SECOND);
+
+const TTL: Codec<number> = {
+  ...OCTET,
+  check(value, name, { ttlMin }) {
+    checkInt(`Cannot set option "${name}" to`, value, ttlMin, 0xff);
+    return value;
+  },
+};
+
+/** Names in place of the numbers from 0. */
+function choice<N extends string>(names: readonly N[]): Codec<N> {
+  return {
+    size: 4,
+    check(value, name) {
+      if (names.includes(value)) return value;
+      const list = names.map(show).join(", ");
+      throw wrongType(name, value, `one of ${list}`);
+    },
+    write(value, abi) {
+      view.setInt32(0, names.indexOf(value), abi.littleEndian);
+      return 4;
+    },
+    read(length, abi) {
+      const number = readInt(view, length, abi);
+      return names[number] ?? `${number}` as N;
+    },
+  };
+}
 
 const NAME: Codec<string> = {
   size: NAME_SIZE,
@@ -420,6 +535,7 @@ const NAME: Codec<string> = {
     if (cString(name, value).length > NAME_SIZE) {
       throw outOfRange(name, value, `at most ${NAME_SIZE - 1} bytes`);
     }
+    return value;
   },
   write(value) {
     const { written } = encoder.encodeInto(`${value}\0`, scratch);
@@ -436,11 +552,11 @@ const NAME: Codec<string> = {
 const LINGER: Codec<number | null> = {
   size: 8,
   check(value, name, abi) {
-    if (value === null) return;
+    if (value === null) return null;
     if (typeof value !== "number") {
       throw wrongType(name, value, "a number or null");
     }
-    SECONDS.check(value, name, abi);
+    return SECONDS.check(value, name, abi);
   },
   write(value, abi) {
     view.setInt32(0, value === null ? 0 : 1, abi.littleEndian);
@@ -460,12 +576,12 @@ const PORT_RANGE: Codec<readonly [number, number]> = {
     if (!Array.isArray(value) || value.length !== 2) {
       throw wrongType(name, value, "an array of two ports");
     }
-    const [low, high] = value;
-    PORT.check(low, `${name}[0]`, abi);
-    PORT.check(high, `${name}[1]`, abi);
+    const low = PORT.check(value[0], `${name}[0]`, abi);
+    const high = PORT.check(value[1], `${name}[1]`, abi);
     if (high !== 0 && low > high) {
       throw outOfRange(name, value, "the lower port first");
     }
+    return [low, high];
   },
   write([low, high], abi) {
     view.setUint32(0, high << 16 | low, abi.littleEndian);
@@ -478,9 +594,9 @@ const PORT_RANGE: Codec<readonly [number, number]> = {
 };
 
 const SOCKET_TYPE: Codec<SocketFacts["type"]> = {
-  ...COUNT as Codec<number | string>,
+  ...COUNT as unknown as Codec<SocketFacts["type"]>,
   read(length, abi) {
-    const type = readInt(length, abi);
+    const type = readInt(view, length, abi);
     switch (type) {
       case abi.SOCK_STREAM:
         return "stream";
@@ -496,22 +612,11 @@ const SOCKET_TYPE: Codec<SocketFacts["type"]> = {
   },
 };
 
-/** The level at which an option is found, by how its C name begins. */
-const LEVELS = {
-  SO: "SOL_SOCKET",
-  IP: "IPPROTO_IP",
-  IPV6: "IPPROTO_IPV6",
-  TCP: "IPPROTO_TCP",
-} as const satisfies Record<string, keyof Abi>;
-
-/** The C name of an option. */
-type Constant = keyof Abi & `${keyof typeof LEVELS}_${string}`;
-
 /** An option that is one option in C, or one for each version of IP. */
 function single<T>(
-  constant: Constant,
+  constant: OptionConstant,
   codec: Codec<T>,
-  constantForIpv6: Constant = constant,
+  constantForIpv6: OptionConstant = constant,
 ): Option<T> {
   function locate({ libc: { abi }, family }: Target): [number, number] {
     const name = family === abi.AF_INET6 ? constantForIpv6 : constant;
@@ -524,30 +629,31 @@ function single<T>(
     },
     check: codec.check,
     set(target, value) {
-      const { libc, fd, name } = target;
       const [level, option] = locate(target);
-      const length = codec.write(value, libc.abi);
-      set(libc, fd, level, option, scratch, length, named(name));
+      const length = codec.write(value, target.libc.abi);
+      set(target, level, option, scratch, length, value);
     },
     get(target) {
       const { libc, fd, name } = target;
       const [level, option] = locate(target);
-      const { size } = codec;
-      scratch.fill(0, 0, size);
+      const bytes = scratch.subarray(0, codec.size).fill(0);
       return codec.read(
-        get(libc, fd, level, option, scratch, size, named(name)),
+        readOption(libc, fd, level, option, bytes, named(name)),
         libc.abi,
       );
     },
   };
 }
 
-function readOnly<T>(option: Option<T>): Option<T> {
+/** An option that can be read only. */
+function fact<T>(option: Pick<Option<T>, "isIn" | "get">): Option<T> {
   return {
-    ...option,
+    isIn: option.isIn,
     check(_value, name) {
       throw new TypeError(`Cannot set option "${name}": it can only be read`);
     },
+    set() {},
+    get: option.get,
   };
 }
 
@@ -558,34 +664,45 @@ const KEEP_ALIVE_TIMES: { [T in keyof KeepAlive]-?: Option<number> } = {
   count: single("TCP_KEEPCNT", COUNT),
 };
 
-/** Those of the times that a caller gave, each with its option. */
-function* timesOf(
-  keepAlive: boolean | KeepAlive,
-): Generator<[keyof KeepAlive, Option<number>, number]> {
-  if (typeof keepAlive === "boolean") return;
-  for (const time of Object.keys(KEEP_ALIVE_TIMES) as (keyof KeepAlive)[]) {
-    const value = keepAlive[time];
-    if (value !== undefined) yield [time, KEEP_ALIVE_TIMES[time], value];
-  }
-}
-
 const KEEP_ALIVE: Option<boolean | KeepAlive> = {
   isIn: KEEP_ALIVE_SWITCH.isIn,
   check(value, name, abi) {
-    if (typeof value !== "boolean" && !isObject(value)) {
+    if (typeof value === "boolean") return value;
+    if (!isObject(value)) {
       throw wrongType(name, value, "a boolean or an object with times");
     }
-    for (const [time, option, number] of timesOf(value)) {
-      const part = `${name}.${time}`;
+    const times: { -readonly [T in keyof KeepAlive]: number } = Object.create(
+      null,
+    );
+    for (const key of Object.keys(value)) {
+      if (!isTime(key)) {
+        const list = Object.keys(KEEP_ALIVE_TIMES).join(", ");
+        throw new TypeError(
+          `Cannot set option "${name}" with ${
+            show(key)
+          }: the times are ${list}`,
+        );
+      }
+      const time = value[key];
+      if (time === undefined) continue;
+      const part = `${name}.${key}`;
+      const option = KEEP_ALIVE_TIMES[key];
       if (!option.isIn(abi)) throw unsupported(part, abi);
-      option.check(number, part, abi);
+      times[key] = option.check(time, part, abi);
     }
+    return times;
   },
   set(target, value) {
-    // The switch comes last: a refused time leaves nothing switched on.
-    for (const [time, option, number] of timesOf(value)) {
-      option.set({ ...target, name: `${target.name}.${time}` }, number);
+    if (typeof value !== "boolean") {
+      // In the order of the table, whatever the caller's was.
+      for (const key of Object.keys(KEEP_ALIVE_TIMES)) {
+        const time = isTime(key) ? value[key] : undefined;
+        if (time === undefined || !isTime(key)) continue;
+        const name = `${target.name}.${key}`;
+        KEEP_ALIVE_TIMES[key].set({ ...target, name }, time);
+      }
     }
+    // The switch comes last: a refused time leaves nothing switched on.
     KEEP_ALIVE_SWITCH.set(target, value !== false);
   },
   get(target) {
@@ -606,6 +723,10 @@ const KEEP_ALIVE: Option<boolean | KeepAlive> = {
   },
 };
 
+function isTime(key: string): key is keyof KeepAlive {
+  return Object.hasOwn(KEEP_ALIVE_TIMES, key);
+}
+
 const INTERFACE_BY_NAME = single("SO_BINDTODEVICE", NAME);
 const INTERFACE_BY_INDEX = single("IP_BOUND_IF", COUNT, "IPV6_BOUND_IF");
 
@@ -614,8 +735,9 @@ const INTERFACE: Option<string> = {
     return INTERFACE_BY_NAME.isIn(abi) || INTERFACE_BY_INDEX.isIn(abi);
   },
   check(value, name, abi) {
-    if (INTERFACE_BY_NAME.isIn(abi)) NAME.check(value, name, abi);
-    else cString(name, value);
+    if (INTERFACE_BY_NAME.isIn(abi)) return NAME.check(value, name, abi);
+    cString(name, value);
+    return value;
   },
   set(target, value) {
     const { libc, name } = target;
@@ -626,7 +748,10 @@ const INTERFACE: Option<string> = {
     let index = 0;
     if (value !== "") {
       index = libc.if_nametoindex(cString(name, value));
-      if (index < 0) throw refusal("if_nametoindex", index, named(name));
+      if (index < 0) {
+        const what = `${named(name)} to ${show(value)}`;
+        throw refusal("if_nametoindex", index, what);
+      }
     }
     INTERFACE_BY_INDEX.set(target, index);
   },
@@ -646,7 +771,7 @@ const MD5: Option<Md5Key> = {
     if (!isObject(value)) {
       throw wrongType(name, value, "an object with an address and a key");
     }
-    const { address, key } = value;
+    const { address, key: secret } = value;
     if (!isAddress(address)) {
       throw wrongType(`${name}.address`, address, "an address");
     }
@@ -654,30 +779,38 @@ const MD5: Option<Md5Key> = {
       throw outOfRange(`${name}.address`, address, `at most ${addrSize} bytes`);
     }
     // The key is a secret, so no message shows any of it.
-    if (typeof key !== "string" && !isBytes(key)) {
+    if (typeof secret !== "string" && !isBytes(secret)) {
       throw new TypeError(
         `Cannot set option "${name}.key": expected a string or a Uint8Array`,
       );
     }
-    const { length } = keyBytes(key);
-    if (length > keySize) {
+    const key = typeof secret === "string"
+      ? encoder.encode(secret)
+      : copyOf(secret);
+    if (key.length > keySize) {
       throw new RangeError(
-        `Cannot set option "${name}.key" to a key of ${length} bytes: ` +
+        `Cannot set option "${name}.key" to a key of ${key.length} bytes: ` +
           `expected at most ${keySize}`,
       );
     }
+    return { address, key };
   },
   set({ libc, fd, name }, { address, key }) {
     const { littleEndian, IPPROTO_TCP, TCP_MD5SIG, tcpMd5sig } = libc.abi;
     const { size, addr, keyLength, key: keyAt } = tcpMd5sig!;
     // Not the scratch memory, where the key would stay.
     const bytes = newMemory(size);
-    const secret = keyBytes(key);
     bytes.set(bytesOf(address), addr);
-    new DataView(bytes.buffer)
-      .setUint16(keyLength, secret.length, littleEndian);
-    bytes.set(secret, keyAt);
-    set(libc, fd, IPPROTO_TCP, TCP_MD5SIG!, bytes, size, named(name));
+    new DataView(bytes.buffer).setUint16(keyLength, key.length, littleEndian);
+    bytes.set(key as Uint8Array, keyAt);
+    const result = libc.setsockopt(
+      fd,
+      IPPROTO_TCP,
+      TCP_MD5SIG!,
+      bytes,
+      bytes.length,
+    );
+    if (result < 0) throw refusal("setsockopt", result, named(name));
   },
   get({ name }) {
     throw new TypeError(`Cannot get option "${name}": it can only be set`);
@@ -685,12 +818,10 @@ const MD5: Option<Md5Key> = {
 };
 
 /** Nothing to be read, but whether there is something to read. */
-const MULTIPATH: Option<boolean> = {
+const MULTIPATH: Option<boolean> = fact({
   isIn({ mptcp }) {
     return mptcp !== null;
   },
-  check() {},
-  set() {},
   get({ libc, fd, name }) {
     const { errnos, mptcp } = libc.abi;
     const { SOL_MPTCP, MPTCP_INFO } = mptcp!;
@@ -701,7 +832,42 @@ const MULTIPATH: Option<boolean> = {
     if (isOther) return false;
     throw refusal("getsockopt", result, named(name));
   },
-};
+});
+
+const PEER_CREDENTIALS: Option<PeerCredentials> = fact({
+  isIn({ peerCredentials }) {
+    return peerCredentials !== null;
+  },
+  get({ libc, fd, name }) {
+    const { peerCredentials, SOL_SOCKET, littleEndian } = libc.abi;
+    const { SO_PEERCRED, size, pid, uid, gid } = peerCredentials!;
+    const bytes = scratch.subarray(0, size);
+    const length = readOption(
+      libc,
+      fd,
+      SOL_SOCKET,
+      SO_PEERCRED,
+      bytes,
+      named(name),
+    );
+    if (length < size) throw unsupported(name, libc.abi);
+    return {
+      pid: view.getInt32(pid, littleEndian),
+      uid: view.getInt32(uid, littleEndian),
+      gid: view.getInt32(gid, littleEndian),
+    };
+  },
+});
+
+/** In the order of their numbers on Linux, the one system that has them all. */
+const PATH_MTU_DISCOVERY: readonly PathMtuDiscovery[] = [
+  "dont",
+  "want",
+  "do",
+  "probe",
+  "interface",
+  "omit",
+];
 
 const OPTIONS: { readonly [N in keyof AllOptions]: Option<AllOptions[N]> } = {
   reuseAddress: single("SO_REUSEADDR", FLAG),
@@ -710,10 +876,17 @@ const OPTIONS: { readonly [N in keyof AllOptions]: Option<AllOptions[N]> } = {
   noDelay: single("TCP_NODELAY", FLAG),
   keepAlive: KEEP_ALIVE,
   linger: single("SO_LINGER", LINGER),
-  ttl: single("IP_TTL", OCTET, "IPV6_UNICAST_HOPS"),
+  ttl: single("IP_TTL", TTL, "IPV6_UNICAST_HOPS"),
+  minTtl: single("IP_MINTTL", OCTET, "IPV6_MINHOPCOUNT"),
   typeOfService: single("IP_TOS", OCTET, "IPV6_TCLASS"),
   interface: INTERFACE,
-  mark: single("SO_MARK", integer(0, UINT_MAX)),
+  mark: single("SO_MARK", UINT),
+  priority: single("SO_PRIORITY", COUNT),
+  pathMtuDiscovery: single(
+    "IP_MTU_DISCOVER",
+    choice(PATH_MTU_DISCOVERY),
+    "IPV6_MTU_DISCOVER",
+  ),
   userTimeout: single("TCP_USER_TIMEOUT", COUNT),
   synRetries: single("TCP_SYNCNT", COUNT),
   fastOpen: single("TCP_FASTOPEN_CONNECT", FLAG),
@@ -723,16 +896,20 @@ const OPTIONS: { readonly [N in keyof AllOptions]: Option<AllOptions[N]> } = {
   v6Only: single("IPV6_V6ONLY", FLAG),
   maxSegmentSize: single("TCP_MAXSEG", COUNT),
   quickAck: single("TCP_QUICKACK", FLAG),
+  cork: single("TCP_CORK", FLAG),
+  unsentLowMark: single("TCP_NOTSENT_LOWAT", UINT),
   freeBind: single("IP_FREEBIND", FLAG),
   transparent: single("IP_TRANSPARENT", FLAG),
   bindAddressNoPort: single("IP_BIND_ADDRESS_NO_PORT", FLAG),
   localPortRange: single("IP_LOCAL_PORT_RANGE", PORT_RANGE),
   md5: MD5,
   readErrorQueue: single("IP_RECVERR", FLAG, "IPV6_RECVERR"),
-  type: readOnly(single("SO_TYPE", SOCKET_TYPE)),
-  protocol: readOnly(single("SO_PROTOCOL", COUNT)),
-  acceptsConnections: readOnly(single("SO_ACCEPTCONN", FLAG)),
-  multipath: readOnly(MULTIPATH),
+  type: fact(single("SO_TYPE", SOCKET_TYPE)),
+  protocol: fact(single("SO_PROTOCOL", COUNT)),
+  acceptsConnections: fact(single("SO_ACCEPTCONN", FLAG)),
+  multipath: MULTIPATH,
+  mtu: fact(single("IP_MTU", COUNT, "IPV6_MTU")),
+  peerCredentials: PEER_CREDENTIALS,
 };
 
 /** Finds an option, `name` being whatever a caller without types passed. */
@@ -740,7 +917,9 @@ function find<N extends keyof AllOptions>(
   verb: "get" | "set" | "look up",
   name: N,
 ): Option<AllOptions[N]> {
-  if (Object.hasOwn(OPTIONS, name)) return OPTIONS[name];
+  if (typeof name === "string" && Object.hasOwn(OPTIONS, name)) {
+    return OPTIONS[name];
+  }
   throw new TypeError(`Cannot ${verb} option ${show(name)}: unknown name`);
 }
 
@@ -767,24 +946,26 @@ export function setOption<N extends SocketOptionName>(
   name: N,
   value: SocketOptions[N],
 ): void {
-  checkOption(libc.abi, name, value).set({ libc, fd, family, name }, value);
+  const option: Option<SocketOptions[N]> = find("set", name);
+  const checked = checkOption(libc.abi, name, value);
+  option.set({ libc, fd, family, name }, checked);
 }
 
 /**
  * Makes sure that an option can be set to a value, as far as that can be told
  * without a socket.
  *
+ * @returns The value to set, which nobody else can change any more.
  * @throws As {@linkcode setOption} does, before any call.
  */
 export function checkOption<N extends SocketOptionName>(
   abi: Abi,
   name: N,
   value: SocketOptions[N],
-): Option<SocketOptions[N]> {
+): SocketOptions[N] {
   const option: Option<SocketOptions[N]> = find("set", name);
   if (!option.isIn(abi)) throw unsupported(name, abi);
-  option.check(value, name, abi);
-  return option;
+  return option.check(value, name, abi);
 }
 
 /**
@@ -823,255 +1004,23 @@ export function optionNames(): (SocketOptionName | keyof SocketFacts)[] {
   return Object.keys(OPTIONS) as (SocketOptionName | keyof SocketFacts)[];
 }
 
-/**
- * Sets any option, by its numbers in C.
- *
- * @param libc The C library.
- * @param fd The socket.
- * @param level The level, such as `IPPROTO_TCP`.
- * @param option The option at that level.
- * @param value A C `int` or `unsigned int`, or the bytes of anything else.
- * @throws {TypeError} If an argument has a wrong type.
- * @throws {RangeError} If a number does not fit its C type.
- * @throws {ErrnoError} If the kernel refuses.
- */
-export function setRawOption(
-  libc: Libc,
-  fd: number,
-  level: number,
-  option: number,
-  value: number | Uint8Array,
-): void {
-  const what = raw("set", level, option);
-  if (isBytes(value)) {
-    // C is never shown memory of callers, who may share or detach it.
-    const bytes = copyOf(value);
-    set(libc, fd, level, option, bytes, bytes.length, what);
-  } else {
-    if (typeof value !== "number") {
-      throw new TypeError(
-        `Cannot set ${what} to ${show(value)}: expected a number or a ` +
-          "Uint8Array",
-      );
-    }
-    checkInt(`Cannot set ${what} to`, value, INT_MIN, UINT_MAX);
-    view.setUint32(0, value, libc.abi.littleEndian);
-    set(libc, fd, level, option, scratch, 4, what);
-  }
-}
-
-/**
- * Reads any option that is a C `int`, by its numbers in C.
- *
- * @param libc The C library.
- * @param fd The socket.
- * @param level The level, such as `IPPROTO_TCP`.
- * @param option The option at that level.
- * @returns The number, signed.
- * @throws {TypeError} If an argument has a wrong type, or the system's answer
- * is not of an `int`'s length.
- * @throws {RangeError} If a number does not fit its C type.
- * @throws {ErrnoError} If the kernel refuses.
- */
-export function getRawOption(
-  libc: Libc,
-  fd: number,
-  level: number,
-  option: number,
-): number {
-  const what = raw("get", level, option);
-  return readInt(get(libc, fd, level, option, scratch, 4, what), libc.abi);
-}
-
-/**
- * Reads any option as bytes, by its numbers in C.
- *
- * @param libc The C library.
- * @param fd The socket.
- * @param level The level, such as `IPPROTO_TCP`.
- * @param option The option at that level.
- * @param length How many bytes there is room for.
- * @returns The bytes that the kernel wrote, which may be fewer.
- * @throws {TypeError} If an argument has a wrong type.
- * @throws {RangeError} If a number does not fit its C type.
- * @throws {ErrnoError} If the kernel refuses.
- */
-export function getRawOptionBytes(
-  libc: Libc,
-  fd: number,
-  level: number,
-  option: number,
-  length: number,
-): Uint8Array<ArrayBuffer> {
-  const what = raw("get", level, option);
-  checkInt(`Cannot get ${what} of length`, length, 0, INT_MAX);
-  return getBytes(libc, fd, level, option, length, what);
-}
-
-/**
- * What the kernel knows of a TCP connection. Durations are milliseconds, with
- * the fraction that the kernel measured.
- *
- * Right after connecting, `rtt` is the time that the handshake took on the
- * network, without that of this process. An attempt that is still pending can
- * be asked as well: `retransmits` then counts the first segments that went
- * unanswered.
- *
- * @example Telling the network's share of the time from the rest
- * ```ts
- * import { connectSync } from "@einprogress/connect";
- * import { assertEquals } from "@std/assert";
- *
- * using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
- * const { port } = listener.addr;
- * using socket = connectSync({ hostname: "127.0.0.1", port });
- * const { state, totalRetransmits } = socket.tcpInfo();
- * assertEquals(state, "ESTABLISHED");
- * assertEquals(totalRetransmits, 0);
- * ```
- *
- * C: `TCP_INFO`; on macOS, `TCP_CONNECTION_INFO`. Linux, macOS, FreeBSD,
- * OpenBSD, NetBSD.
- */
-export interface TcpInfo {
-  /**
-   * The state in Linux's words, on every system: `"SYN_SENT"`, `"ESTABLISHED"`,
-   * `"CLOSE"`, ... A state without a name is its number.
-   */
-  readonly state: string;
-  /** The round trip, smoothed, in milliseconds; 0 before there is a sample. */
-  readonly rtt: number;
-  /**
-   * How much the round trip varies, in milliseconds; before there is a sample,
-   * what the system starts from.
-   */
-  readonly rttVariance: number;
-  /**
-   * How often the segment under way has been repeated; during a handshake, the
-   * first one. `null` where the system does not count.
-   */
-  readonly retransmits: number | null;
-  /**
-   * How many segments have been repeated since the connection began. `null`
-   * where the system does not tell.
-   */
-  readonly totalRetransmits: number | null;
-}
-
-/**
- * Reads what the kernel knows of a TCP connection, also of a pending one.
- *
- * @param libc The C library.
- * @param fd The socket.
- * @throws {NotSupportedError} If this system, or its kernel, does not tell.
- * @throws {ErrnoError} If the kernel refuses, as it does when the socket is not
- * one of TCP.
- */
-export function tcpInfo(libc: Libc, fd: number): TcpInfo {
-  const { abi } = libc;
-  const layout = abi.tcpInfo;
-  if (layout === null) throw new NotSupportedError("tcpInfo()", abi.os);
-  const { option, size, state, rtt, rttvar, rttUnit, states } = layout;
-  const { retransmits, totalRetrans } = layout;
-  const bytes = getBytes(libc, fd, abi.IPPROTO_TCP, option, size, "tcpInfo()");
-  const info = new DataView(bytes.buffer, 0, bytes.length);
-  // The structure grew from release to release: an older kernel fills in less.
-  function has(at: number | null, width: number): at is number {
-    return at !== null && at + width <= bytes.length;
-  }
-  if (!has(state, 1) || !has(rtt, 4) || !has(rttvar, 4)) {
-    throw new NotSupportedError("tcpInfo()", abi.os);
-  }
-  const number = info.getUint8(state);
-  const millisecond = 1000 / rttUnit;
-  return {
-    state: states[number] ?? `${number}`,
-    rtt: info.getUint32(rtt, abi.littleEndian) / millisecond,
-    rttVariance: info.getUint32(rttvar, abi.littleEndian) / millisecond,
-    retransmits: has(retransmits, 1) ? info.getUint8(retransmits) : null,
-    totalRetransmits: has(totalRetrans, 4)
-      ? info.getUint32(totalRetrans, abi.littleEndian)
-      : null,
-  };
-}
-
 /** Calls setsockopt, and throws if the kernel refuses. */
 function set(
-  libc: Libc,
-  fd: number,
+  { libc, fd, name }: Target,
   level: number,
   option: number,
   bytes: Uint8Array,
   length: number,
-  what: string,
+  value: unknown,
 ): void {
   const result = libc.setsockopt(fd, level, option, bytes, length);
-  if (result < 0) throw refusal("setsockopt", result, what);
-}
-
-/** Calls getsockopt, and returns how many of `size` bytes the kernel wrote. */
-function get(
-  libc: Libc,
-  fd: number,
-  level: number,
-  option: number,
-  bytes: Uint8Array,
-  size: number,
-  what: string,
-): number {
-  const value = bytes.length === size ? bytes : bytes.subarray(0, size);
-  const result = libc.getsockopt(fd, level, option, value);
-  if (result < 0) throw refusal("getsockopt", result, what);
-  return result;
-}
-
-function getBytes(
-  libc: Libc,
-  fd: number,
-  level: number,
-  option: number,
-  size: number,
-  what: string,
-): Uint8Array<ArrayBuffer> {
-  const bytes = newMemory(size);
-  return bytes.subarray(0, get(libc, fd, level, option, bytes, size, what));
-}
-
-/** Reads an `int` from the scratch memory, or a byte that stands for one. */
-function readInt(length: number, { littleEndian }: Abi): number {
-  if (length === 4) return view.getInt32(0, littleEndian);
-  if (length === 1) return view.getUint8(0);
-  throw new TypeError(
-    `Cannot read the option as a number: the system answered ${length} bytes`,
-  );
+  if (result >= 0) return;
+  throw refusal("setsockopt", result, `${named(name)} to ${show(value)}`);
 }
 
 /** An option as messages call it. */
 function named(name: string): string {
   return `option "${name}"`;
-}
-
-/** Checks the numbers of an option, and answers what messages call it. */
-function raw(verb: "get" | "set", level: number, option: number): string {
-  checkInt(`Cannot ${verb} an option at level`, level, INT_MIN, INT_MAX);
-  checkInt(`Cannot ${verb} option`, option, INT_MIN, INT_MAX);
-  return `option ${option} at level ${level}`;
-}
-
-function checkInt(
-  action: string,
-  value: unknown,
-  min: number,
-  max: number,
-): asserts value is number {
-  if (typeof value !== "number") {
-    throw new TypeError(`${action} ${show(value)}: expected a number`);
-  }
-  if (!Number.isInteger(value) || value < min || value > max) {
-    throw new RangeError(
-      `${action} ${value}: expected an integer from ${min} to ${max}`,
-    );
-  }
 }
 
 /** Checks that a text can be a C string, and makes it one. */
@@ -1082,10 +1031,6 @@ function cString(name: string, value: unknown): Uint8Array<ArrayBuffer> {
   const memory = newMemory(bytes.length);
   memory.set(bytes);
   return memory;
-}
-
-function keyBytes(key: string | Uint8Array): Uint8Array {
-  return typeof key === "string" ? encoder.encode(key) : viewOf(key);
 }
 
 function wrongType(name: string, value: unknown, expected: string): TypeError {
@@ -1106,8 +1051,4 @@ function outOfRange(
 
 function unsupported(name: string, { os }: Abi): NotSupportedError {
   return new NotSupportedError(named(name), os);
-}
-
-function refusal(syscall: string, result: number, what: string): ErrnoError {
-  return errnoErrorFor(-result, { syscall, subject: what });
 }

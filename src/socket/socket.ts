@@ -56,18 +56,20 @@ import {
 import { takeIcmp } from "../attempt/icmp.ts";
 import {
   getOption,
-  getRawOption,
   type ReadableSocketOptionName,
   type ReadableSocketOptions,
   setOption,
-  setRawOption,
   type SocketOptionName,
   type SocketOptions,
-  type TcpInfo,
-  tcpInfo,
 } from "./options.ts";
 import { demand, permit } from "./permission.ts";
+import {
+  getRawOption,
+  getRawOptionBytes,
+  setRawOption,
+} from "./raw_options.ts";
 import { readableOf, writableOf } from "./streams.ts";
+import { readTcpInfo, type TcpInfo } from "./tcp_info.ts";
 import {
   ABORTED,
   cancelWaits,
@@ -954,9 +956,15 @@ export class Socket implements Disposable {
   /**
    * Sets any option by the system's own numbers.
    *
+   * Options of the network layer can send packets by themselves, or send others
+   * by a way of their own: those without a name here want the permission for
+   * every address.
+   *
    * @param level The level: `SOL_SOCKET`, `IPPROTO_TCP`, ...
    * @param name The option's number at that level.
    * @param value An int, or the bytes of whatever the option takes.
+   * @throws The runtime's own error, if the option reaches farther than the
+   * program may.
    */
   setOption(level: number, name: number, value: number | Uint8Array): void;
   setOption(
@@ -1005,14 +1013,48 @@ export class Socket implements Disposable {
    * @param name The option's number at that level.
    */
   getOption(level: number, name: number): number;
+  /**
+   * Reads any option as bytes, by the system's own numbers.
+   *
+   * At levels other than those of sockets, IP, TCP and MPTCP, reading wants the
+   * permission for every address, for there it may do more than read.
+   *
+   * @param level The level: `SOL_SOCKET`, `IPPROTO_TCP`, ...
+   * @param name The option's number at that level.
+   * @param size How many bytes there is room for, 0 to 65536.
+   * @returns The bytes that the system wrote, which may be fewer.
+   *
+   * @example Where a connection went before a redirect, on Linux
+   * ```ts
+   * import { ErrnoError, rawAddress, type Socket } from "@einprogress/connect";
+   *
+   * function originalDestination(socket: Socket) {
+   *   const IPPROTO_IP = 0;
+   *   const SO_ORIGINAL_DST = 80;
+   *   try {
+   *     return rawAddress(socket.getOption(IPPROTO_IP, SO_ORIGINAL_DST, 16));
+   *   } catch (error) {
+   *     if (error instanceof ErrnoError) return null; // ENOENT: as it was
+   *     throw error;
+   *   }
+   * }
+   * ```
+   *
+   * C: `getsockopt(2)`.
+   */
+  getOption(level: number, name: number, size: number): Uint8Array<ArrayBuffer>;
   getOption(
     nameOrLevel: ReadableSocketOptionName | number,
     name?: number,
+    size?: number,
   ): unknown {
     this.#use("getsockopt");
-    return typeof nameOrLevel === "number"
+    if (typeof nameOrLevel !== "number") {
+      return getOption(this.#libc, this.#fd, this.#family, nameOrLevel);
+    }
+    return size === undefined
       ? getRawOption(this.#libc, this.#fd, nameOrLevel, name!)
-      : getOption(this.#libc, this.#fd, this.#family, nameOrLevel);
+      : getRawOptionBytes(this.#libc, this.#fd, nameOrLevel, name!, size);
   }
 
   /**
@@ -1027,7 +1069,7 @@ export class Socket implements Disposable {
    */
   tcpInfo(): TcpInfo {
     this.#use("getsockopt");
-    return tcpInfo(this.#libc, this.#fd);
+    return readTcpInfo(this.#libc, this.#fd);
   }
 
   /**

@@ -13,7 +13,7 @@ import { connectFd, DEADLINE, waitConnected } from "../attempt/attempt.ts";
 import { openFor, permitted, selfConnection } from "../connect/connect.ts";
 import { ErrnoError, NotSupportedError } from "../errors/errors.ts";
 import { type LookupFamily, lookupSync } from "../address/lookup.ts";
-import type { TcpInfo } from "../socket/options.ts";
+import type { TcpInfo } from "../socket/tcp_info.ts";
 import { connectError, Socket } from "../socket/socket.ts";
 import type { Distribution } from "./histogram.ts";
 import { type ConnectTarget, planTarget } from "../connect/target.ts";

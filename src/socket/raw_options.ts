@@ -1,0 +1,237 @@
+/**
+ * Socket options by the system's own numbers.
+ *
+ * @module
+ */
+import type { Abi } from "../../ffi/abi.ts";
+import type { Libc } from "../../ffi/contract.ts";
+import { newMemory } from "../../ffi/memory.ts";
+import { copyOf, isBytes, show } from "../errors/arguments.ts";
+import { type ErrnoError, errnoErrorFor } from "../errors/errors.ts";
+
+const INT_MIN = -0x80000000;
+const INT_MAX = 0x7fffffff;
+const UINT_MAX = 0xffffffff;
+
+/** The most bytes that an option is read into; the largest of Linux's has a few thousand. */
+const LARGEST = 0x1_0000;
+
+/** For one system call at a time; no call outlives its use. */
+const int = newMemory(4);
+const intView = new DataView(int.buffer);
+
+/** The level of an option, by how its C name begins. */
+export const LEVELS = {
+  SO: "SOL_SOCKET",
+  IP: "IPPROTO_IP",
+  IPV6: "IPPROTO_IPV6",
+  TCP: "IPPROTO_TCP",
+} as const satisfies Record<string, keyof Abi>;
+
+/** The C name of an option that the tables have. */
+export type OptionConstant = keyof Abi & `${keyof typeof LEVELS}_${string}`;
+
+/**
+ * Sets any option, by its numbers in C.
+ *
+ * @param libc The C library.
+ * @param fd The socket.
+ * @param level The level, such as `IPPROTO_TCP`.
+ * @param option The option at that level.
+ * @param value A C `int` or `unsigned int`, or the bytes of anything else.
+ * @throws {TypeError} If an argument has a wrong type.
+ * @throws {RangeError} If a number does not fit its C type.
+ * @throws {ErrnoError} If the kernel refuses.
+ * @throws The runtime's own error, as {@linkcode isLocal} says.
+ */
+export function setRawOption(
+  libc: Libc,
+  fd: number,
+  level: number,
+  option: number,
+  value: number | Uint8Array,
+): void {
+  const what = rawName("set", level, option);
+  let bytes = int;
+  let text: string;
+  if (isBytes(value)) {
+    // C is never shown memory of callers, who may share or detach it.
+    bytes = copyOf(value);
+    text = `${bytes.length} bytes`;
+  } else {
+    if (typeof value !== "number") {
+      throw new TypeError(
+        `Cannot set ${what} to ${show(value)}: expected a number or a ` +
+          "Uint8Array",
+      );
+    }
+    checkInt(`Cannot set ${what} to`, value, INT_MIN, UINT_MAX);
+    intView.setUint32(0, value, libc.abi.littleEndian);
+    text = `${value}`;
+  }
+  if (!isLocal(libc.abi, level, option)) libc.permissions.demandAll(false);
+  const result = libc.setsockopt(fd, level, option, bytes, bytes.length);
+  if (result < 0) throw refusal("setsockopt", result, `${what} to ${text}`);
+}
+
+/**
+ * Reads any option that is a C `int`, by its numbers in C.
+ *
+ * @param libc The C library.
+ * @param fd The socket.
+ * @param level The level, such as `IPPROTO_TCP`.
+ * @param option The option at that level.
+ * @returns The number, signed.
+ * @throws {TypeError} If an argument has a wrong type, or what the system wrote
+ * is not of an `int`'s length.
+ * @throws {RangeError} If a number does not fit its C type.
+ * @throws {ErrnoError} If the kernel refuses.
+ * @throws The runtime's own error, where the level is not one of TCP/IP.
+ */
+export function getRawOption(
+  libc: Libc,
+  fd: number,
+  level: number,
+  option: number,
+): number {
+  const what = rawName("get", level, option);
+  demandReading(libc, level);
+  const length = readOption(libc, fd, level, option, int, what);
+  return readInt(intView, length, libc.abi);
+}
+
+/**
+ * Reads any option as bytes, by its numbers in C.
+ *
+ * @param libc The C library.
+ * @param fd The socket.
+ * @param level The level, such as `IPPROTO_TCP`.
+ * @param option The option at that level.
+ * @param size How many bytes there is room for.
+ * @returns The bytes that the kernel wrote, which may be fewer.
+ * @throws {TypeError} If an argument has a wrong type.
+ * @throws {RangeError} If a number does not fit its C type.
+ * @throws {ErrnoError} If the kernel refuses.
+ * @throws The runtime's own error, where the level is not one of TCP/IP.
+ */
+export function getRawOptionBytes(
+  libc: Libc,
+  fd: number,
+  level: number,
+  option: number,
+  size: number,
+): Uint8Array<ArrayBuffer> {
+  const what = rawName("get", level, option);
+  checkInt(`Cannot get ${what} of size`, size, 0, LARGEST);
+  demandReading(libc, level);
+  const bytes = newMemory(size);
+  return bytes.subarray(0, readOption(libc, fd, level, option, bytes, what));
+}
+
+/**
+ * Calls getsockopt for as many bytes as there are.
+ *
+ * @param what What messages call the option.
+ * @returns How many of them the kernel wrote.
+ */
+export function readOption(
+  libc: Libc,
+  fd: number,
+  level: number,
+  option: number,
+  bytes: Uint8Array,
+  what: string,
+): number {
+  const result = libc.getsockopt(fd, level, option, bytes);
+  if (result < 0) throw refusal("getsockopt", result, what);
+  return result;
+}
+
+/** Reads an `int` out of so many bytes, or a byte that stands for one. */
+export function readInt(
+  view: DataView,
+  length: number,
+  { littleEndian }: Abi,
+): number {
+  if (length === 4) return view.getInt32(0, littleEndian);
+  if (length === 1) return view.getUint8(0);
+  throw new TypeError(
+    `Cannot read the option as a number: the system wrote ${length} bytes`,
+  );
+}
+
+/** The error for an option that the kernel refuses. */
+export function refusal(
+  syscall: string,
+  result: number,
+  what: string,
+): ErrnoError {
+  return errnoErrorFor(-result, { syscall, subject: what });
+}
+
+/** Makes sure that a value is an integer of C; `action` begins the message. */
+export function checkInt(
+  action: string,
+  value: unknown,
+  min: number,
+  max: number,
+): asserts value is number {
+  if (typeof value !== "number") {
+    throw new TypeError(`${action} ${show(value)}: expected a number`);
+  }
+  if (!Number.isInteger(value) || value < min || value > max) {
+    throw new RangeError(
+      `${action} ${value}: expected an integer from ${min} to ${max}`,
+    );
+  }
+}
+
+/** Checks the numbers of an option, and returns what messages call it. */
+function rawName(verb: "get" | "set", level: unknown, option: unknown): string {
+  checkInt(`Cannot ${verb} an option at level`, level, INT_MIN, INT_MAX);
+  checkInt(`Cannot ${verb} option`, option, INT_MIN, INT_MAX);
+  return `option ${option} at level ${level}`;
+}
+
+/**
+ * Whether setting an option sends nothing and changes nothing about where
+ * packets go, so that it needs no permission for the network.
+ *
+ * The levels of sockets and of TCP are between this machine and a peer that was
+ * permitted. At the levels of IP, options join groups and write routing headers,
+ * so that only those count which have a name here; other protocols' connect.
+ */
+function isLocal(abi: Abi, level: number, option: number): boolean {
+  if (level === abi.SOL_SOCKET || level === abi.IPPROTO_TCP) return true;
+  let own = known.get(abi);
+  if (own === undefined) {
+    own = new Set(
+      (Object.keys(abi) as (keyof Abi)[]).map((constant) => {
+        const prefix = constant.slice(0, constant.indexOf("_"));
+        return prefix === "IP" || prefix === "IPV6"
+          ? `${abi[LEVELS[prefix]]}/${abi[constant]}`
+          : "";
+      }),
+    );
+    known.set(abi, own);
+  }
+  return own.has(`${level}/${option}`);
+}
+
+/** The options of IP that each table knows. */
+const known = new WeakMap<Abi, ReadonlySet<string>>();
+
+/** Reading changes nothing, except at levels where it does: SCTP connects by it. */
+function demandReading(libc: Libc, level: number): void {
+  const { SOL_SOCKET, IPPROTO_IP, IPPROTO_IPV6, IPPROTO_TCP, mptcp } = libc.abi;
+  switch (level) {
+    case SOL_SOCKET:
+    case IPPROTO_IP:
+    case IPPROTO_IPV6:
+    case IPPROTO_TCP:
+    case mptcp?.SOL_MPTCP:
+      return;
+    default:
+      libc.permissions.demandAll(false);
+  }
+}
