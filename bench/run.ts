@@ -230,7 +230,7 @@ async function askKernel(
   const targets = tcpTargets(world);
   const own = Array.from({ length: HANDSHAKES }, (_, i) => {
     using socket = connectSync(targets[i % targets.length]!);
-    return Math.round(socket.tcpInfo().rtt * 1e3);
+    return Math.round((socket.tcpInfo().rtt ?? NaN) * 1e3);
   });
   await world.peer.ask("drain");
   return { C: Number(answer), ours: spread(own).median };
