@@ -76,6 +76,8 @@ export {
   explain,
   type ExplainOptions,
   type Explanation,
+  type Failed,
+  type LookupFacts,
   type Os,
 } from "./src/explain/explain.ts";
 export { isRetryable } from "./src/explain/retry.ts";

@@ -49,6 +49,8 @@ export {
   explain,
   type ExplainOptions,
   type Explanation,
+  type Failed,
+  type LookupFacts,
   type Os,
 } from "./explain/explain.ts";
 export { isRetryable } from "./explain/retry.ts";

@@ -16,6 +16,7 @@ import {
   type ErrnoError,
   type ErrnoFacts,
   inet,
+  LookupError,
   unix,
 } from "../mod.ts";
 import { CATALOG } from "../src/explain/catalog.ts";
@@ -174,7 +175,7 @@ test("explain() tells the caller's deadline from the kernel's", () => {
 
 test("explain() refuses what is no errno and no system", () => {
   for (
-    const code of ["ENOSUCHTHING", "UNKNOWN", "EAI_NONAME", "toString", ""]
+    const code of ["ENOSUCHTHING", "UNKNOWN", "EAI_NOSUCH", "toString", ""]
   ) {
     assertThrows(() => explain(code as ErrnoCode), TypeError, `"${code}"`);
   }
@@ -444,21 +445,21 @@ test("explain() says who sent an ICMP message", () => {
       3,
       1,
       "192.0.2.1",
-      "192.0.2.1 answered with ICMP type 3 code 1: host unreachable",
+      "192.0.2.1 sent ICMP type 3 code 1: host unreachable",
     ],
     [
       11,
       0,
       "::ffff:192.0.2.1",
-      "::ffff:192.0.2.1 answered with ICMP type 11 code 0: time to live exceeded on the way",
+      "::ffff:192.0.2.1 sent ICMP type 11 code 0: time to live exceeded on the way",
     ],
     [
       1,
       1,
       "2001:db8::1",
-      "2001:db8::1 answered with ICMPv6 type 1 code 1: communication prohibited by an administrator",
+      "2001:db8::1 sent ICMPv6 type 1 code 1: communication prohibited by an administrator",
     ],
-    [3, 77, "192.0.2.1", "192.0.2.1 answered with ICMP type 3 code 77"],
+    [3, 77, "192.0.2.1", "192.0.2.1 sent ICMP type 3 code 77"],
   ];
   for (const [type, code, from, line] of rows) {
     const error = new Errno.EHOSTUNREACH({ syscall: "connect" });
@@ -466,6 +467,206 @@ test("explain() says who sent an ICMP message", () => {
     assertEquals(explain(facts).evidence, [line]);
   }
 });
+
+const PEER = "203.0.113.7:80";
+const PEER6 = "[2001:db8::7]:80";
+
+/** Facts of a failure that an ICMP error has ended. */
+function rejected(
+  code: ErrnoCode,
+  address: string,
+  icmp: { type: number; code: number; from: string } | undefined,
+  more: Partial<ErrnoFacts> = {},
+): ErrnoFacts {
+  const facts = new Errno[code]({ syscall: "connect", address, icmp }).toJSON();
+  return { ...facts, ...more };
+}
+
+for (
+  const [name, facts, meaning, remedy] of [
+    [
+      "a router that refuses in the peer's place",
+      rejected("ECONNREFUSED", PEER, { type: 3, code: 3, from: "192.0.2.1" }),
+      /^192\.0\.2\.1 ended the attempt, not the peer: port unreachable$/,
+      /Whether the peer is there is not known/,
+    ],
+    [
+      "a router that speaks to an IPv6 socket",
+      rejected("ECONNREFUSED", PEER6, {
+        type: 1,
+        code: 4,
+        from: "2001:db8::1",
+      }),
+      /^2001:db8::1 ended the attempt, not the peer: port unreachable$/,
+      /Whether the peer is there/,
+    ],
+    [
+      "a firewall of the peer",
+      rejected("ECONNREFUSED", PEER, { type: 3, code: 3, from: "203.0.113.7" }),
+      /^A firewall rejects the connection, and 203\.0\.113\.7 itself says so/,
+      /refused by a reset/,
+    ],
+    [
+      "a firewall of a peer with a mapped address",
+      rejected("EHOSTUNREACH", "[::ffff:203.0.113.7]:80", {
+        type: 3,
+        code: 13,
+        from: "203.0.113.7",
+      }),
+      /itself says so: communication prohibited by an administrator$/,
+      /nft list ruleset/,
+    ],
+    [
+      "a datagram that nobody receives",
+      rejected(
+        "ECONNREFUSED",
+        PEER,
+        { type: 3, code: 3, from: "203.0.113.7" },
+        { syscall: "recvfrom" },
+      ),
+      /^The peer is there and nothing receives at the port$/,
+      /ss -lunp/,
+    ],
+    [
+      "an ICMP error of an unknown sender",
+      rejected("ECONNREFUSED", PEER6, undefined, { soft: true }),
+      /^An ICMP error ended the attempt, and no reset of the peer/,
+      /A firewall rejects/,
+    ],
+    [
+      "a message that has no words",
+      rejected("EPROTO", PEER, { type: 99, code: 1, from: "192.0.2.1" }),
+      /^192\.0\.2\.1 ended the attempt, not the peer: ICMP type 99 code 1$/,
+      /traceroute/,
+    ],
+    [
+      "a deadline after an ICMP error",
+      rejected(
+        "EHOSTUNREACH",
+        PEER,
+        { type: 3, code: 1, from: "192.0.2.1" },
+        { soft: true, timeoutKind: "deadline" },
+      ),
+      /^No connection in time, after 192\.0\.2\.1 had sent ICMP type 3 code 1: host unreachable$/,
+      /192\.0\.2\.1/,
+    ],
+    [
+      "a deadline after a soft error of an unknown sender",
+      rejected("ETIMEDOUT", PEER, undefined, {
+        soft: true,
+        timeoutKind: "deadline",
+      }),
+      /^No connection in time, after an error that did not end it/,
+      /traceroute/,
+    ],
+    [
+      "a Unix socket without a listener",
+      rejected("ECONNREFUSED", "unix:/run/x", undefined),
+      /^The socket at this path has nobody who listens$/,
+      /ss -xl/,
+    ],
+    [
+      "a plain refusal",
+      rejected("ECONNREFUSED", PEER, undefined),
+      /^The peer is there and nobody listens$/,
+      /ss -ltnp/,
+    ],
+  ] as const
+) {
+  test(`explain() knows ${name}`, () => {
+    const explanation = explain(facts, { os: "linux" });
+    assertMatch(explanation.meaning, meaning);
+    assertMatch(explanation.remedy!, remedy);
+    assertEquals(explanation.code, facts.code);
+    // What a page says of the errno in general would speak against it.
+    if (facts.icmp !== undefined) assertEquals(explanation.says, null);
+    assertEquals(explanation.continues, facts.soft === true);
+    assertEquals(
+      explanation.note?.includes("softErrors") ?? false,
+      facts.soft === true && facts.timeoutKind === undefined,
+    );
+    assertStringIncludes(`${explanation}`, explanation.meaning);
+  });
+}
+
+test("explain() goes by the address that failed most tellingly, and names the others", () => {
+  const silent = new Errno.ETIMEDOUT({
+    syscall: "connect",
+    address: PEER,
+    timeoutKind: "deadline",
+  });
+  const routeless = new Errno.ENETUNREACH({
+    syscall: "connect",
+    address: PEER6,
+  });
+  const facts = new Errno.ETIMEDOUT({
+    syscall: "connect",
+    address: "name.test:80",
+    timeoutKind: "deadline",
+    errors: [routeless, silent],
+  }).toJSON();
+  const { meaning, note } = explain(facts);
+  assertMatch(meaning, /own timeout/);
+  assertMatch(note!, /\[2001:db8::7\]:80 by ENETUNREACH/);
+  assertMatch(note!, /this machine has no IPv6: look at the IPv4 address/);
+  // As soon as the one that counts has no route, no such advice.
+  const both = new Errno.ECONNREFUSED({
+    syscall: "connect",
+    address: "name.test:80",
+    errors: [
+      new Errno.ECONNREFUSED({ syscall: "connect", address: PEER }),
+      silent,
+    ],
+  }).toJSON();
+  assertEquals(explain(both).meaning, CATALOG.ECONNREFUSED!.meaning);
+  assertMatch(explain(both).note!, /203\.0\.113\.7:80 by ETIMEDOUT\.$/);
+});
+
+test("explain() takes a result that has the error of its failure", () => {
+  const error = new Errno.EMFILE({ syscall: "socket" });
+  const result = { state: "error", target: "x", error };
+  assertEquals(explain(result), explain(error));
+  for (const nothing of [{ error: null }, { error: undefined }, null, 7]) {
+    assertThrows(
+      () => explain(nothing as unknown as ErrnoFacts),
+      TypeError,
+      "Cannot explain ",
+    );
+  }
+});
+
+test("explain() knows why a name does not resolve", () => {
+  const unknown = new LookupError("no.test", "EAI_NONAME", -2);
+  const explanation = explain(unknown, { os: "linux" });
+  assertEquals([explanation.code, explanation.errno], ["EAI_NONAME", -2]);
+  assertMatch(explanation.meaning, /knows the name$/);
+  assertEquals(explanation.retry, "never");
+  assertEquals(explain("EAI_NONAME", { os: "darwin" }).errno, 8);
+  assertEquals(explain({ error: unknown }).meaning, explanation.meaning);
+  assertEquals(explain("EAI_AGAIN").retry, "later");
+  assertMatch(`${explain("EAI_OVERFLOW")}`, /^EAI_OVERFLOW \(.+\): /);
+  const odd = explain(new LookupError("x", "UNKNOWN", 4321));
+  assertEquals([odd.code, odd.errno, odd.retry], ["UNKNOWN", 4321, null]);
+});
+
+for (
+  const [hostname, host] of [
+    ["http://h:80", "h"],
+    ["https://user@h.test/x?y", "h.test"],
+    ["tcp://[::1]:80", "::1"],
+    ["[::1]", "::1"],
+    ["h:80", "h"],
+    ["h/24", "h"],
+  ] as const
+) {
+  test(`explain() says that ${hostname} is more than a name`, () => {
+    const { remedy } = explain(new LookupError(hostname, "EAI_NONAME", -2));
+    assertMatch(
+      remedy!,
+      new RegExp(`the name or address in it is ${host}\\.$`),
+    );
+  });
+}
 
 test("explain() looks for nothing where nothing happened", () => {
   const path = "unix:/no/such/path";
@@ -668,7 +869,8 @@ test("explain() leaves out what may not be read, and asks nobody", async () => {
   const files = [...calls, "--allow-read", "--allow-write"];
   const missing = "/no does not exist, / does";
   assertEquals(await run(calls), [[[]], "prompt"]);
-  assertEquals(await run(files, "path"), [[[], [missing]], "granted"]);
-  const [[port]] = await run(["-A"]) as [string[][]];
+  assertEquals(await run(files, "path"), [[[], []], "granted"]);
+  const [[port, path]] = await run(["-A"], "path") as [string[][]];
   assertMatch(`${port}`, /^Nothing listens on TCP port/);
+  assertEquals(path, [missing]);
 }, { skip: needs(on("deno"), onLinux) });

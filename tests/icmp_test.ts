@@ -85,6 +85,33 @@ test("connect() tells who said no although the deadline ended it", async () => {
   assertEquals(verdicts as unknown, [icmp, icmp, null, null]);
 }, { skip: needs(onLinux, canIsolate(), hasCommand("nft")) });
 
+test(
+  "explain() says who has rejected, and that no listener has to do with it",
+  async () => {
+    const found = await inChild(
+      { namespace: FIREWALL },
+      async ({ connect, explain }) => {
+        const meanings: string[] = [];
+        for (const hostname of ["127.0.1.4", "127.0.1.7", "127.0.1.8"]) {
+          try {
+            (await connect({ hostname, port: 80, timeout: 30_000 })).close();
+          } catch (error) {
+            meanings.push(explain({ error: error as ErrnoError }).meaning);
+          }
+        }
+        return meanings;
+      },
+    );
+    const rejects = "A firewall rejects the connection, and 127.0.1.";
+    assertEquals(found, [
+      `${rejects}4 itself says so: port unreachable`,
+      `${rejects}7 itself says so: communication prohibited by an administrator`,
+      "The peer is there and nobody listens",
+    ]);
+  },
+  { skip: needs(onLinux, canIsolate(), hasCommand("nft")) },
+);
+
 test("a refusal by reset has no ICMP error", () => {
   const listener = listen();
   const { port } = listener.address;

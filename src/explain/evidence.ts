@@ -10,6 +10,7 @@ import { libc } from "../../ffi/libc.ts";
 import { bytesOf, inet, inet6 } from "../address/address.ts";
 import { builtin } from "../../ffi/builtin.ts";
 import { type ErrnoCode, type ErrnoFacts, isOfCall } from "../errors/errors.ts";
+import { icmpText } from "./circumstances.ts";
 
 function fs(): typeof NodeFs {
   return builtin("node:fs");
@@ -71,7 +72,9 @@ export function evidenceFor(failure: ErrnoFacts): string[] {
   const lines = new Set<string>();
   try {
     for (const one of failures) {
-      for (const line of messenger(one)) lines.add(line);
+      if (one.icmp !== undefined) {
+        lines.add(`${one.icmp.from} sent ${icmpText(one.icmp)}`);
+      }
       // Of what happened elsewhere nothing can be found here, and only a call
       // that failed has opened the library, for which a permission is needed.
       if (!isOfCall(one) || !libc().permissions.files()) continue;
@@ -95,57 +98,6 @@ function all(...collectors: Collector[]): Collector {
   return function* (failure) {
     for (const collect of collectors) yield* collect(failure);
   };
-}
-
-// Who said no ------------------------------------------------------------------
-
-/** What ICMP's messages mean, by type and code. */
-const ICMP: Readonly<Record<string, string>> = {
-  "3/0": "network unreachable",
-  "3/1": "host unreachable",
-  "3/2": "protocol unreachable",
-  "3/3": "port unreachable",
-  "3/4": "fragmentation needed",
-  "3/5": "source route failed",
-  "3/6": "network unknown",
-  "3/7": "host unknown",
-  "3/8": "source host isolated",
-  "3/9": "network prohibited by an administrator",
-  "3/10": "host prohibited by an administrator",
-  "3/11": "network unreachable for the type of service",
-  "3/12": "host unreachable for the type of service",
-  "3/13": "communication prohibited by an administrator",
-  "3/14": "host precedence violated",
-  "3/15": "precedence cut off",
-  "11/0": "time to live exceeded on the way",
-  "12/0": "a field of the header is wrong",
-};
-
-const ICMPV6: Readonly<Record<string, string>> = {
-  "1/0": "no route to the destination",
-  "1/1": "communication prohibited by an administrator",
-  "1/2": "beyond the scope of the source address",
-  "1/3": "address unreachable",
-  "1/4": "port unreachable",
-  "1/5": "source address refused by a policy",
-  "1/6": "the route to the destination rejects",
-  "3/0": "hop limit exceeded on the way",
-  "4/0": "a field of the header is wrong",
-  "4/1": "the next header is not known",
-};
-
-/** The router or firewall whose ICMP message was the answer. */
-function* messenger(failure: ErrnoFacts): Iterable<string> {
-  const { icmp } = failure;
-  if (icmp === undefined) return;
-  const { type, code, from } = icmp;
-  // An IPv4 router speaks to an IPv6 socket under a mapped address.
-  const [name, words] = from.includes(".")
-    ? ["ICMP", ICMP]
-    : ["ICMPv6", ICMPV6];
-  const meaning = words[`${type}/${code}`];
-  yield `${from} answered with ${name} type ${type} code ${code}` +
-    (meaning === undefined ? "" : `: ${meaning}`);
 }
 
 // Paths ------------------------------------------------------------------------

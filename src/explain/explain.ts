@@ -3,18 +3,29 @@
  *
  * @module
  */
-import type { Os } from "../../ffi/abi.ts";
+import type { Abi, Os } from "../../ffi/abi.ts";
 import { abiFor } from "../../ffi/systems.ts";
 import { lazily } from "../../ffi/lazy.ts";
 import { currentAbi } from "../../ffi/libc.ts";
+import { isObject, show } from "../errors/arguments.ts";
 import {
   CATALOG,
   type CatalogEntry,
   type RetryAdvice,
   type SocketReuse,
 } from "./catalog.ts";
-import type { ErrnoCode, ErrnoFacts } from "../errors/errors.ts";
-import { phraseOf } from "../errors/phrases.ts";
+import type {
+  EaiCode,
+  ErrnoCode,
+  ErrnoFacts,
+  LookupError,
+} from "../errors/errors.ts";
+import { LOOKUP_PHRASES, phraseOf } from "../errors/phrases.ts";
+import {
+  circumstancesOf,
+  LOOKUPS_EXPLAINED,
+  spellingOf,
+} from "./circumstances.ts";
 import { evidenceFor } from "./evidence.ts";
 
 export type { Os };
@@ -50,13 +61,26 @@ export type ErrnoTable = Readonly<Partial<Record<ErrnoCode, number>>>;
  */
 export const ERRNOS: Readonly<Record<Os, ErrnoTable>> = lazily(
   Object.keys(PROCESSORS) as Os[],
-  (os) => abiFor(os, PROCESSORS[os]).errnos,
+  (os) => tableOf(os).errnos,
 );
+
+function tableOf(os: Os): Abi {
+  return abiFor(os, PROCESSORS[os]);
+}
+
+/** What a {@linkcode LookupError} holds, as plain data. */
+export type LookupFacts = Pick<LookupError, "code" | "errno" | "hostname">;
+
+/** A result that carries the error of its failure: one of a probe, for example. */
+export interface Failed {
+  /** The error, or the plain data of one. */
+  readonly error: ErrnoFacts | LookupFacts;
+}
 
 /** For which system an errno is explained. */
 export interface ExplainOptions {
   /**
-   * The system whose word counts.
+   * The system that the explanation is about.
    *
    * @default {the system that the program runs on}
    */
@@ -70,19 +94,25 @@ export interface ExplainOptions {
  * people, of several lines.
  */
 export interface Explanation {
-  /** The errno's name as it was asked for, or `"UNKNOWN"`. */
-  readonly code: ErrnoCode | "UNKNOWN";
-  /** Its number on that system, positive; `null` if it has none there. */
+  /** The name of the errno, or of the failure of getaddrinfo(3), as it was given, or `"UNKNOWN"`. */
+  readonly code: ErrnoCode | EaiCode | "UNKNOWN";
+  /**
+   * Its number on that system; `null` if it has none there. That of an errno is
+   * positive, that of getaddrinfo(3) negative on Linux.
+   */
   readonly errno: number | null;
   /** The other names that the same number has there. */
   readonly aliases: readonly ErrnoCode[];
   /** The system that all of this is about. */
   readonly os: Os;
-  /** What it means in general, in one line. */
+  /**
+   * What it means, in one line: what this failure means if it is known who ended
+   * the attempt, else what the errno means in general.
+   */
   readonly meaning: string;
   /** What that system's own manual page of connect says, `null` if it is silent. */
   readonly says: string | null;
-  /** What that system's kernel answers it for although no page says so. */
+  /** What that system's kernel reports by it although no page says so. */
   readonly unlisted: string | null;
   /** The same of the other systems that have something to say, the page's word first. */
   readonly everywhere: Readonly<Partial<Record<Os, string>>>;
@@ -102,55 +132,34 @@ export interface Explanation {
   toString(): string;
 }
 
-/** What is known apart from any one system. */
-type Advice = Omit<CatalogEntry, "systems" | "unlisted">;
-
-/** ETIMEDOUT where the caller's patience ended and not the system's, by the call that was under way. */
-const DEADLINES: Readonly<Record<string, Advice>> = {
-  connect: {
-    meaning: "The caller's own timeout ended the attempt, not the system",
-    continues: true,
-    reusable: "no",
-    retry: "later",
-    remedy:
-      "Give it more time if the peer is far or busy. If it never answers, the host is off, the address is wrong, or a firewall drops silently: `traceroute -T -p PORT ADDRESS`, `tcpdump -n host ADDRESS`.",
-    note:
-      "The kernel would have gone on trying, and does so until the socket is closed; connect() and connectSync() have closed it.",
-  },
-  getaddrinfo: {
-    meaning: "The caller's own timeout ended the lookup of the name",
-    continues: false,
-    reusable: "yes",
-    retry: "later",
-    remedy:
-      "See which name server is asked (`cat /etc/resolv.conf`) and whether it answers (`getent ahosts NAME`), or connect to the address itself.",
-  },
-};
-
-/** An errno that no page of connect knows, and that Linux does not answer either. */
+/** An errno that no page of connect knows, and that Linux does not report either. */
 const UNDOCUMENTED =
-  "No page of connect names it, so it comes from elsewhere: from a filter or a security module that answers in the kernel's place, or from another call.";
+  "No page of connect names it, so it comes from elsewhere: from a filter or a security module that decides in the kernel's place, or from another call.";
 
 /**
- * Explains an errno: what it means, what each system's manual says of it, and
+ * Explains a failure: what it means, what each system's manual says of it, and
  * what to do.
  *
- * Given an error and not only its code, it also looks for evidence on the
- * machine that it runs on: which part of a path is missing, how many ephemeral
- * ports there are, what the routing table says, who sent the ICMP message. That
- * is what is true now, a little after the failure. It works on Linux, but for
- * the parts of a path, which it can tell anywhere; and only for errors that a
- * call of this process has thrown.
+ * Given an error and not only its code, it goes by what the error says: a
+ * refusal that a router sent is not one of the peer, and a deadline is not the
+ * kernel's timeout. It also looks for evidence on the machine that it runs on:
+ * which part of a path is missing, how many ephemeral ports there are, what the
+ * routing table says, who sent the ICMP message. That is what is true now, a
+ * little after the failure. It works on Linux, but for the parts of a path,
+ * which it can find anywhere; and only for errors that a call of this process
+ * has thrown.
  *
- * On Deno the evidence takes `--allow-read` and `--allow-write` without
- * exceptions, and `--allow-all` for what the kernel tells in `/proc`. What may
- * not be read is left out: nothing is asked for, and nothing thrown.
+ * On Deno the evidence takes `--allow-all`, for a path may lead anywhere and the
+ * rest is in `/proc`. What may not be read is left out: nothing is asked for, and
+ * nothing thrown.
  *
- * @param failure The error, the plain data of one, or an errno's name.
+ * @param failure The error, the plain data of one, a result that has it as its
+ * `error`, or the name of an errno or of a failure of getaddrinfo(3).
  * @param options For which system.
  * @returns What is known, as plain data; `${...}` makes a text of it.
- * @throws {TypeError} If no system has an errno of that name;
- * {@linkcode RangeError} if there is no such system.
+ * @throws {TypeError} If no system has a failure of that name, or `failure` is a
+ * result without an error.
+ * @throws {RangeError} If there is no such system.
  *
  * @example What happened, and what to do
  * ```ts
@@ -164,55 +173,124 @@ const UNDOCUMENTED =
  * ```
  */
 export function explain(
-  failure: ErrnoCode | ErrnoFacts,
+  failure: ErrnoCode | EaiCode | ErrnoFacts | LookupFacts | Failed,
   options: ExplainOptions = {},
 ): Explanation {
-  const facts = typeof failure === "string" ? null : failure;
-  const code = typeof failure === "string" ? failure : failure.code;
+  const facts = factsOf(failure);
+  const code = facts === null ? failure as string : facts.code;
   const host = currentAbi();
   const { os = host.os } = options;
   if (!Object.hasOwn(ERRNOS, os)) {
     throw new RangeError(
-      `Cannot explain for os "${os}": the systems are ${
+      `Cannot explain for os ${show(os)}: the systems are ${
         Object.keys(ERRNOS).join(", ")
       }`,
     );
   }
   const here = os === host.os;
-  const evidence = here && facts !== null ? evidenceFor(facts) : [];
-  if (code === "UNKNOWN" && facts !== null) {
-    return unknown(here ? facts.errno : null, os, evidence);
+  if (Object.hasOwn(LOOKUP_PHRASES, code) || isLookup(facts)) {
+    return explainLookup(
+      code as EaiCode,
+      facts as LookupFacts | null,
+      os,
+      here,
+    );
+  }
+  const failed = facts as ErrnoFacts | null;
+  const evidence = here && failed !== null ? evidenceFor(failed) : [];
+  if (code === "UNKNOWN" && failed !== null) {
+    return unknown(here ? failed.errno : null, os, evidence);
   }
   const phrase = phraseOf(code);
   if (phrase === undefined) {
     throw new TypeError(
-      `Cannot explain "${code}": no system has an errno of this name`,
+      `Cannot explain ${show(code)}: no system has an errno of this name`,
     );
   }
   const known = code as ErrnoCode;
-  const deadline = facts?.timeoutKind === "deadline"
-    ? DEADLINES[facts.syscall] ?? DEADLINES.connect
-    : undefined;
+  const circumstances = failed === null ? null : circumstancesOf(failed);
   const names = [known, ...aliasesOf(known, os)];
   const entry = entryOf(names, os);
-  const advice = deadline ?? entry;
-  const says = deadline === undefined ? entry?.systems[os] : undefined;
-  const unlisted = deadline === undefined ? entry?.unlisted?.[os] : undefined;
+  const advice = circumstances ?? entry;
+  // The pages know nothing of one failure's own circumstances.
+  const paged =
+    circumstances === null || circumstances.meaning === entry?.meaning
+      ? entry
+      : undefined;
   return finish({
     code: known,
     errno: ERRNOS[os][known] ?? null,
     aliases: names.slice(1),
     os,
     meaning: advice?.meaning ?? capitalized(phrase),
-    says: says ?? null,
-    unlisted: unlisted ?? null,
-    everywhere: deadline === undefined ? sayingsBut(os, known) : {},
+    says: paged?.systems[os] ?? null,
+    unlisted: paged?.unlisted?.[os] ?? null,
+    everywhere: paged === undefined && circumstances !== null
+      ? {}
+      : sayingsBut(os, known),
     continues: advice?.continues ?? null,
     reusable: advice?.reusable ?? null,
     retry: advice?.retry ?? null,
     remedy: advice?.remedy ?? null,
     note: advice === undefined ? UNDOCUMENTED : advice.note ?? null,
     evidence,
+  });
+}
+
+/** What a failure holds, `null` if it is a name. */
+function factsOf(
+  failure: Parameters<typeof explain>[0],
+): ErrnoFacts | LookupFacts | null {
+  if (typeof failure === "string") return null;
+  if (!isObject(failure)) {
+    throw new TypeError(
+      `Cannot explain ${show(failure)}: it is no error and no name of one`,
+    );
+  }
+  const facts = "error" in failure && !("code" in failure)
+    ? failure.error
+    : failure as ErrnoFacts | LookupFacts;
+  if (!isObject(facts) || typeof facts.code !== "string") {
+    throw new TypeError(
+      "Cannot explain a result without an error: nothing failed",
+    );
+  }
+  return facts;
+}
+
+function isLookup(facts: ErrnoFacts | LookupFacts | null): boolean {
+  return facts !== null && "hostname" in facts;
+}
+
+/** Explains why a name did not resolve. */
+function explainLookup(
+  code: EaiCode | "UNKNOWN",
+  facts: LookupFacts | null,
+  os: Os,
+  here: boolean,
+): Explanation {
+  const known = code === "UNKNOWN" ? undefined : LOOKUPS_EXPLAINED[code];
+  const spelling = facts === null ? null : spellingOf(facts.hostname);
+  return finish({
+    code,
+    errno: code === "UNKNOWN"
+      ? here ? facts?.errno ?? null : null
+      : tableOf(os).eais[code] ?? null,
+    aliases: [],
+    os,
+    meaning: known?.meaning ??
+      (code === "UNKNOWN"
+        ? "The name did not resolve, and the resolver gave no reason"
+        : capitalized(LOOKUP_PHRASES[code])),
+    says: null,
+    unlisted: null,
+    everywhere: {},
+    continues: false,
+    reusable: null,
+    retry: known?.retry ?? (code === "UNKNOWN" ? null : "never"),
+    remedy: spelling ?? known?.remedy ?? null,
+    note: null,
+    evidence: [],
   });
 }
 
@@ -285,17 +363,17 @@ function sayingsBut(
 const REUSES: Readonly<Record<SocketReuse, string>> = {
   yes: "the same socket can be connected again",
   no: "this socket cannot be connected again",
-  depends: "the note tells whether the same socket can be connected again",
+  depends: "the note says whether the same socket can be connected again",
 };
 
 const RETRIES: Readonly<Record<RetryAdvice, string>> = {
   wait: "Wait for the attempt, which is still under way",
   later: "A later try may succeed",
-  elsewhere: "Another address may answer",
+  elsewhere: "Another address may work",
   never: "No further try helps before something is changed",
 };
 
-/** Makes a text of the data where a text is wanted; nothing else sees that. */
+/** Makes the data a text where a text is wanted; nothing else sees that. */
 function finish(explanation: Explanation): Explanation {
   Object.defineProperty(explanation, "toString", { value: textOf });
   return explanation;
@@ -311,9 +389,9 @@ function textOf(this: Explanation): string {
     ...this.evidence.map((line): [string, string] => ["Found", line]),
     [
       "Next",
-      retry === null || reusable === null
+      retry === null
         ? null
-        : `${RETRIES[retry]}; ${REUSES[reusable]}`,
+        : RETRIES[retry] + (reusable === null ? "" : `; ${REUSES[reusable]}`),
     ],
     ["Look", this.remedy],
     ["Note", this.note],
