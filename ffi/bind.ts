@@ -257,7 +257,7 @@ export function bindLibc(
       return -errno[0]! || -LOST_ERRNO;
     },
   };
-  if (libc.close(-1) !== -abi.errnos.EBADF!) {
+  if (libc.close(-1) !== -abi.errnos.EBADF) {
     throw new Error(
       "Cannot read errno: close(-1) did not answer EBADF through " +
         `${abi.errnoLocation} on ${abi.os} ${abi.arch}`,
