@@ -121,6 +121,11 @@ export function hasCommand(command: string): string | null {
   return found ? null : lacks(`needs the command ${command}`);
 }
 
+/** `null` where a file is there, else a reason to skip: it belongs to `what`. */
+export function hasFile(path: string, what: string): string | null {
+  return existsSync(path) ? null : lacks(`needs ${what}`);
+}
+
 /** `null` where the loopback interface speaks IPv6, else a reason to skip. */
 export function canIpv6(): string | null {
   const found = Object.values(networkInterfaces()).some((addresses) =>

@@ -70,12 +70,14 @@ function common(): Omit<Abi, "arch" | "variadicOnStack"> {
 
     SOL_SOCKET: 0xffff, // <sys/socket.h>
     SO_ACCEPTCONN: 0x0002,
-    SO_BINDTODEVICE: null, // 0x1134 on the newest systems only; IP_BOUND_IF does the same on all
+    SO_BINDTODEVICE: 0x1134, // since macOS 15; IP_BOUND_IF does the same on all
     SO_BROADCAST: 0x0020,
     SO_DOMAIN: null,
     SO_ERROR: 0x1007,
     SO_KEEPALIVE: 0x0008,
-    SO_LINGER: 0x1080, // its number under _POSIX_C_SOURCE, SO_LINGER_SEC otherwise; 0x0080 counts hundredths of a second
+    // SO_LINGER_SEC, which counts seconds as SO_LINGER does elsewhere, and here too under _POSIX_C_SOURCE; without that
+    // SO_LINGER is 0x0080 and counts ticks of 10 ms.
+    SO_LINGER: 0x1080,
     SO_MARK: null,
     SO_PRIORITY: null,
     SO_PROTOCOL: null,

@@ -83,7 +83,7 @@ function common(): Omit<Abi, "arch"> {
     IP_BOUND_IF: null,
     IP_FREEBIND: null,
     IP_LOCAL_PORT_RANGE: null,
-    IP_MINTTL: null,
+    IP_MINTTL: 66,
     IP_MTU: null,
     IP_MTU_DISCOVER: null,
     IP_RECVERR: null,

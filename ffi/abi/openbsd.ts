@@ -82,7 +82,7 @@ function common(): Omit<Abi, "arch"> {
     IP_BOUND_IF: null,
     IP_FREEBIND: null,
     IP_LOCAL_PORT_RANGE: null,
-    IP_MINTTL: null,
+    IP_MINTTL: 32,
     IP_MTU: null,
     IP_MTU_DISCOVER: null,
     IP_RECVERR: null,
@@ -90,7 +90,7 @@ function common(): Omit<Abi, "arch"> {
     IP_TRANSPARENT: null,
     IP_TTL: 4,
     IPV6_BOUND_IF: null, // <netinet6/in6.h>
-    IPV6_MINHOPCOUNT: null,
+    IPV6_MINHOPCOUNT: 65,
     IPV6_MTU: null,
     IPV6_MTU_DISCOVER: null,
     IPV6_RECVERR: null,

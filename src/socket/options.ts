@@ -144,7 +144,8 @@ export interface SocketOptions {
    * 255; others are dropped. 255 keeps everybody out who is not on the same
    * link (RFC 5082).
    *
-   * C: `IP_MINTTL`, `IPV6_MINHOPCOUNT`. Linux.
+   * C: `IP_MINTTL`, `IPV6_MINHOPCOUNT`. Linux and OpenBSD; FreeBSD and NetBSD
+   * over IPv4.
    */
   minTtl: number;
   /**
@@ -728,6 +729,7 @@ function isTime(key: string): key is keyof KeepAlive {
 }
 
 const INTERFACE_BY_NAME = single("SO_BINDTODEVICE", NAME);
+/** Goes first: on Darwin all releases have it, and the other one only the newest. */
 const INTERFACE_BY_INDEX = single("IP_BOUND_IF", COUNT, "IPV6_BOUND_IF");
 
 const INTERFACE: Option<string> = {
@@ -735,13 +737,13 @@ const INTERFACE: Option<string> = {
     return INTERFACE_BY_NAME.isIn(abi) || INTERFACE_BY_INDEX.isIn(abi);
   },
   check(value, name, abi) {
-    if (INTERFACE_BY_NAME.isIn(abi)) return NAME.check(value, name, abi);
+    if (!INTERFACE_BY_INDEX.isIn(abi)) return NAME.check(value, name, abi);
     cString(name, value);
     return value;
   },
   set(target, value) {
     const { libc, name } = target;
-    if (INTERFACE_BY_NAME.isIn(libc.abi)) {
+    if (!INTERFACE_BY_INDEX.isIn(libc.abi)) {
       INTERFACE_BY_NAME.set(target, value);
       return;
     }
@@ -757,7 +759,7 @@ const INTERFACE: Option<string> = {
   },
   get(target) {
     const { libc: { abi }, name } = target;
-    if (INTERFACE_BY_NAME.isIn(abi)) return INTERFACE_BY_NAME.get(target);
+    if (!INTERFACE_BY_INDEX.isIn(abi)) return INTERFACE_BY_NAME.get(target);
     throw new NotSupportedError(`getOption("${name}")`, abi.os);
   },
 };
