@@ -258,6 +258,11 @@ export type OpenPoll = (library: string, symbol: string, wide: boolean) => Poll;
 /** What a runtime has to supply. */
 export interface Door {
   /**
+   * Why the runtime cannot call C at all, as the rest of a sentence; `null`
+   * where it can.
+   */
+  obstacle?(): string | null;
+  /**
    * Those of the names that the runtime lets this program open; may ask the
    * user. Throws the runtime's own error if there is none.
    */

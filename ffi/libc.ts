@@ -72,7 +72,10 @@ let host: Abi | null = null;
  * table can be opened; the message names every one that was tried.
  */
 export function libc(): Libc {
-  return current ??= openLibc(currentAbi(), doorFor());
+  if (current !== null) return current;
+  // What a runtime lacks is said first, for without it no system is known either.
+  const door = doorFor();
+  return current = openLibc(currentAbi(), door);
 }
 
 /** The table in force. Opens nothing and asks for no permission. */
@@ -100,10 +103,15 @@ export function useLibc(replacement: Libc): Disposable {
  * Opens the first of a system's libraries that a door will open.
  *
  * @throws The runtime's own error if it permits none of them.
+ * @throws {Error} If the runtime cannot call C.
  * @throws {AggregateError} If none can be used; the message names every one
  * that was tried, and `errors` says what was wrong with each.
  */
 export function openLibc(abi: Abi, door: Door): Libc {
+  const obstacle = door.obstacle?.() ?? null;
+  if (obstacle !== null) {
+    throw new Error(`Cannot call the C library: ${obstacle}`);
+  }
   const names = door.openable(abi.libraries);
   const failures: unknown[] = [];
   for (const name of names) {
@@ -184,6 +192,7 @@ export function doorFor(): Door {
   if ("Bun" in globalThis) return bunDoor;
   if ("process" in globalThis) return nodeDoor;
   throw new Error(
-    "Cannot call the C library: this runtime is none of Deno, Bun and Node",
+    "Cannot call the C library: this runtime is none of Deno, Bun and Node, " +
+      "and no other one is known to have what that takes",
   );
 }

@@ -54,7 +54,9 @@ export function abiFor(platform: string, arch: string): Abi {
   const abi = lookUp(platform, arch);
   if (abi === null) {
     throw new Error(
-      `Cannot call the C library on ${platform} ${arch}: no table describes this system`,
+      `Cannot call the C library on ${platform} ${arch}: no table describes ` +
+        `this system, only ${Object.keys(TABLES).join(", ")} and their usual ` +
+        "processors have one",
     );
   }
   return abi;
@@ -70,14 +72,14 @@ export function hostAbi(): Abi | null {
 export function hostPlatform(): { platform: string; arch: string } {
   const runtime = globalThis as unknown as {
     Deno?: { build: { os: string; arch: string } };
-    process: { platform: string; arch: string };
+    process?: { platform: string; arch: string };
   };
   // Deno has `process` too, and takes ten milliseconds to make it.
   if (runtime.Deno !== undefined) {
     const { os, arch } = runtime.Deno.build;
     return { platform: os, arch };
   }
-  const { platform, arch } = runtime.process;
+  const { platform = "this system", arch = "" } = runtime.process ?? {};
   return { platform, arch };
 }
 

@@ -519,7 +519,7 @@ test("abiFor() names both the system and the processor that no table describes",
     const error = assertThrows(() => abiFor(platform, arch), Error);
     assertEquals(
       error.message,
-      `Cannot call the C library on ${platform} ${arch}: no table describes this system`,
+      `Cannot call the C library on ${platform} ${arch}: no table describes this system, only `,
     );
   }
 });

@@ -33,13 +33,17 @@ const TYPES: Readonly<Record<Exclude<CType, "nfds">, string>> = {
 
 /** `bun:ffi`. Bun has no permissions, and calls no C off the thread. */
 export const bunDoor: Door = {
+  obstacle() {
+    return bunFfi() === undefined ? "this Bun has no bun:ffi" : null;
+  },
+
   openable(names) {
     return names;
   },
 
   open(library, declaration, nfdsSize): BunFunction {
     const { symbol } = declaration;
-    const { symbols } = bunFfi().dlopen(library, {
+    const { symbols } = bunFfi()!.dlopen(library, {
       [symbol]: define(declaration, nfdsSize),
     });
     const opened = symbols[symbol]!;
@@ -47,7 +51,7 @@ export const bunDoor: Door = {
   },
 
   view(address, length): ArrayBuffer {
-    return bunFfi().toArrayBuffer(address as number, 0, length);
+    return bunFfi()!.toArrayBuffer(address as number, 0, length);
   },
 
   openPoll,
@@ -85,11 +89,11 @@ function openPoll(library: string, symbol: string, wide: boolean): Poll {
   return symbols[symbol] as unknown as Poll;
 }
 
-function bunFfi(): BunFfi {
+function bunFfi(): BunFfi | undefined {
   const { process } = globalThis as unknown as {
-    process: { getBuiltinModule(name: string): BunFfi };
+    process: { getBuiltinModule?(name: string): BunFfi | undefined };
   };
-  return process.getBuiltinModule("bun:ffi");
+  return process.getBuiltinModule?.("bun:ffi");
 }
 
 function define(

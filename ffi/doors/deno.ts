@@ -17,6 +17,12 @@ const NATIVE_TYPES: Readonly<
 
 /** `Deno.dlopen`, and Deno's own permissions. */
 export const denoDoor: Door = {
+  obstacle() {
+    return typeof Deno.dlopen === "function"
+      ? null
+      : "this Deno has no Deno.dlopen, as on Deno Deploy";
+  },
+
   openable(names) {
     const all = { name: "ffi" } as const;
     if (isGranted(all)) return names;

@@ -25,6 +25,8 @@ type Poll = ReturnType<NonNullable<Door["openPoll"]>>;
 
 /** What is used of `process`. */
 interface NodeProcess {
+  readonly version: string;
+  readonly allowedNodeEnvironmentFlags?: ReadonlySet<string>;
   getBuiltinModule(name: "node:ffi"): NodeFfi | undefined;
   getBuiltinModule(name: "node:net"): typeof net;
   /** There under `--permission` and `--permission-audit` alone. */
@@ -46,13 +48,21 @@ const opened: NodeLibrary[] = [];
 
 /** `node:ffi`, and the permissions of Node's `--permission`. */
 export const nodeDoor: Door = {
+  obstacle() {
+    if (nodeFfi() !== undefined) return null;
+    const { version, allowedNodeEnvironmentFlags: flags } = nodeProcess();
+    return flags?.has("--experimental-ffi") === true
+      ? `Node ${version} has no node:ffi unless it is started with --experimental-ffi`
+      : `Node ${version} has no node:ffi, which comes with Node 26.9`;
+  },
+
   openable(names) {
     const { permission } = nodeProcess();
     if (permission?.has("ffi") !== false) return names;
     // Opening it all the same throws the error that Node itself words, unless
     // Node only keeps a record of what it would refuse.
     try {
-      nodeFfi().dlopen(names[0]!);
+      nodeFfi()!.dlopen(names[0]!);
     } catch (error) {
       if ((error as { code?: unknown }).code === DENIED) throw error;
     }
@@ -60,7 +70,7 @@ export const nodeDoor: Door = {
   },
 
   open(library, declaration, nfdsSize): NodeFunction {
-    const { lib } = nodeFfi().dlopen(library);
+    const { lib } = nodeFfi()!.dlopen(library);
     opened.push(lib);
     return lib.getFunction(declaration.symbol, define(declaration, nfdsSize));
   },
@@ -68,7 +78,7 @@ export const nodeDoor: Door = {
   size: BigInt,
 
   view(address, length): ArrayBuffer {
-    return nodeFfi().toArrayBuffer(address as bigint, length, false);
+    return nodeFfi()!.toArrayBuffer(address as bigint, length, false);
   },
 
   openPoll,
@@ -113,15 +123,9 @@ function nodeProcess(): NodeProcess {
   return (globalThis as unknown as { process: NodeProcess }).process;
 }
 
-function nodeFfi(): NodeFfi {
-  const ffi = nodeProcess().getBuiltinModule("node:ffi");
-  if (ffi === undefined) {
-    throw new Error(
-      "Cannot call the C library: this Node has no node:ffi, which came with " +
-        "Node 26.10",
-    );
-  }
-  return ffi;
+/** Older releases have neither the module nor the function that loads it. */
+function nodeFfi(): NodeFfi | undefined {
+  return nodeProcess().getBuiltinModule?.("node:ffi");
 }
 
 /** What Node calls the error for what its permissions forbid. */
