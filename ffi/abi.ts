@@ -259,6 +259,8 @@ export interface Abi {
     readonly addr: number;
     readonly next: number;
   };
+  /** Whether the resolver looks into `/etc/hosts` first where no `/etc/nsswitch.conf` says otherwise. */
+  readonly hostsFirst: boolean;
   /**
    * What getaddrinfo_a(3) takes, `null` where no library of the system has that
    * function.

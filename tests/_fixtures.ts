@@ -238,11 +238,22 @@ export interface Watched extends Disposable {
   count(name: keyof Libc): number;
 }
 
-/** Watches every call of the C library until disposed, and puts those of `fakes` in the place of the system's. */
+/** A C library that resolves names by getaddrinfo(3) alone, and has no hosts file. */
+export const PLAIN_RESOLVER: Partial<Libc> = {
+  getaddrinfo_a: () => -abi.errnos.ENOSYS,
+  open: () => -abi.errnos.ENOENT,
+};
+
+/**
+ * Watches every call of the C library until disposed, and puts those of `fakes` in the place of the system's. Where they resolve
+ * names, nothing else does.
+ */
 export function watchLibc(fakes: Partial<Libc> = {}): Watched {
   const calls: Call[] = [];
   const watched: Record<string, unknown> = {};
-  for (const [name, value] of Object.entries({ ...real, ...fakes })) {
+  const resolves = "getaddrinfo" in fakes || "getaddrinfoAsync" in fakes;
+  const others = resolves ? { ...real, ...PLAIN_RESOLVER } : real;
+  for (const [name, value] of Object.entries({ ...others, ...fakes })) {
     watched[name] = typeof value !== "function"
       ? value
       : (...args: unknown[]): unknown => {

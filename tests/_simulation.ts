@@ -429,6 +429,11 @@ class SimulatedDoor implements Door {
       return index;
     });
     exported.set("sched_yield", () => 0);
+    // There are no files.
+    exported.set("open", () => {
+      ERRNO.errno = -kernel.no("ENOENT");
+      return -1;
+    });
     exported.set(
       "memcpy",
       ([target, source, size]) =>

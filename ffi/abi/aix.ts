@@ -127,6 +127,7 @@ function common(): Omit<Abi, "arch"> {
     pollfd: { size: 8, fd: 0, events: 4, revents: 6 }, // <sys/poll.h>
     errorQueue: null,
     epoll: null,
+    hostsFirst: false,
     gaicb: null,
     peerCredentials: null,
     mptcp: null,

@@ -183,6 +183,7 @@ function generic(): Omit<Abi, "arch" | "libraries" | "epoll"> {
       addr: 24,
       next: 40,
     },
+    hostsFirst: true, // the "files dns" of nss/nss_database.c; musl always
     gaicb: {
       size: 56, // <netdb.h> of glibc
       name: 0,

@@ -122,6 +122,7 @@ function common(): Omit<Abi, "arch"> {
     pollfd: { size: 8, fd: 0, events: 4, revents: 6 }, // <sys/poll.h>
     errorQueue: null,
     epoll: null,
+    hostsFirst: false,
     gaicb: null,
     peerCredentials: { SO_PEERCRED: 0x1022, size: 12, uid: 0, gid: 4, pid: 8 }, // <sys/socket.h>
     mptcp: null,

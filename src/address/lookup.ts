@@ -4,23 +4,36 @@
  *
  * @module
  */
-import type * as NodeDns from "node:dns";
-import type { EaiCode } from "../../ffi/abi.ts";
+import type { Abi, EaiCode } from "../../ffi/abi.ts";
 import type { Libc } from "../../ffi/contract.ts";
-import { newMemory } from "../../ffi/memory.ts";
+import { currentAbi } from "../../ffi/libc.ts";
 import {
-  decodeAddress,
-  type Inet6Address,
-  type InetAddress,
-  parseIp,
-} from "./address.ts";
-import { builtin } from "../../ffi/builtin.ts";
+  clearTimeout,
+  performance,
+  setImmediate,
+  setTimeout,
+  type Timer,
+} from "../../ffi/timers.ts";
 import {
   type ErrnoError,
   errnoError,
   errnoErrorFor,
   LookupError,
 } from "../errors/errors.ts";
+import {
+  decodeAddress,
+  type Inet6Address,
+  type InetAddress,
+} from "./address.ts";
+import { isInHostsFile } from "./hosts.ts";
+import {
+  type Answer,
+  askSync,
+  type Inquiry,
+  inquiryFor,
+  type Lane,
+  type Question,
+} from "./question.ts";
 
 /** What a host name stands for. */
 export type IpAddress = InetAddress | Inet6Address;
@@ -35,49 +48,6 @@ export interface LookupQuery {
   readonly port: number;
   /** `undefined` for both, in the order that the system prefers (RFC 6724). */
   readonly family: LookupFamily | undefined;
-}
-
-/**
- * Resolves a name with getaddrinfo(3). Blocks the thread.
- *
- * @returns At least one address.
- * @throws {LookupError} If the name does not resolve.
- */
-export function lookupSync(
-  libc: Libc,
-  query: LookupQuery,
-  _end: number = Infinity,
-): IpAddress[] {
-  const { node, hints, list } = argumentsFor(libc, query);
-  const [eai, errno] = libc.getaddrinfo(node, hints, list);
-  return takeList(libc, query, list, eai, errno);
-}
-
-/**
- * Resolves a name without holding the thread.
- *
- * Where the runtime can call the C library off the thread it does, so that the
- * answers are those of {@linkcode lookupSync}; elsewhere `node:dns` does the
- * same in its own thread pool. (On Deno that module refuses a name that is only
- * allowed together with a port.)
- *
- * @returns At least one address.
- * @throws {LookupError} If the name does not resolve.
- */
-export async function lookup(
-  libc: Libc,
-  query: LookupQuery,
-): Promise<IpAddress[]> {
-  if (libc.getaddrinfoAsync === undefined) return await lookupNode(libc, query);
-  const memory = argumentsFor(libc, query);
-  const { node, hints, list } = memory;
-  inUse.add(memory);
-  try {
-    const eai = await libc.getaddrinfoAsync(node, hints, list);
-    return takeList(libc, query, list, eai, 0);
-  } finally {
-    inUse.delete(memory);
-  }
 }
 
 /** Takes what a name resolves to, as it comes. */
@@ -95,11 +65,32 @@ export interface LookupListener {
 }
 
 /**
- * Resolves a name without holding the thread, and reports as results come, in
- * a later turn. After the end of the lookup nothing is reported any more.
+ * How long both families may take together before each is asked for alone, in
+ * ms: what RFC 8305, section 3, gives the slower one. A name server that never
+ * answers one of the two questions holds up nobody for longer.
+ */
+const PATIENCE = 50;
+
+/** How long to look for an answer in every turn, in ms. */
+const SPIN = 1;
+
+/** The longest pause between two looks, in ms. */
+const LONGEST_PAUSE = 20;
+
+/** How old a question that nobody waits for is at most if a caller joins it, in ms. */
+const FRESH = 1000;
+
+/** The longest time that a timer can be given, in ms. */
+const LONGEST_TIMER = 0x7fff_ffff;
+
+/**
+ * Resolves a name without holding the thread, and reports what comes, each time
+ * in a later turn.
+ *
+ * Callers who ask for the same name at the same time share the questions.
  *
  * @param end When to give up, on the clock of `performance.now()`.
- * @returns A function that abandons the lookup.
+ * @returns A function that abandons the lookup: nothing is reported after it.
  */
 export function startLookup(
   libc: Libc,
@@ -107,159 +98,507 @@ export function startLookup(
   end: number,
   listener: LookupListener,
 ): () => void {
-  const start = performance.now();
-  let isOver = false;
-  const timer = end - start > LONGEST_TIMER ? undefined : setTimeout(() => {
-    isOver = true;
-    listener.ended(deadlinePassed(query, start));
-  }, Math.max(end - start, 0));
-  function stop(): boolean {
-    clearTimeout(timer);
-    const wasOver = isOver;
-    isOver = true;
-    return wasOver;
-  }
-  lookup(libc, query).then((addresses) => {
-    if (stop()) return;
-    listener.found(addresses);
-    listener.ended(null);
-  }, (error) => {
-    if (!stop()) listener.ended(error);
-  });
-  return () => void stop();
+  return resolverOf(libc).start(query, end, listener);
 }
 
-function deadlinePassed(
-  { hostname, port }: LookupQuery,
-  start: number,
-): ErrnoError {
-  const elapsed = performance.now() - start;
+/**
+ * Resolves a name, and blocks the thread until the first of its addresses are
+ * known.
+ *
+ * Where the C library has no getaddrinfo_a(3), the end does not interrupt the
+ * resolver: it is noticed afterwards.
+ *
+ * @param end When to give up, on the clock of `performance.now()`.
+ * @returns At least one address.
+ * @throws {LookupError} If the name does not resolve.
+ * @throws {ErrnoError} `ETIMEDOUT` with `timeoutKind` `"deadline"` at the end;
+ * `EMFILE` if the resolver found no free descriptor.
+ */
+export function lookupSync(
+  libc: Libc,
+  query: LookupQuery,
+  end: number = Infinity,
+): IpAddress[] {
+  return resolverOf(libc).run(query, end);
+}
+
+/** The first addresses that a name resolves to, as a promise. */
+export function lookup(
+  libc: Libc,
+  query: LookupQuery,
+  end: number = Infinity,
+): Promise<IpAddress[]> {
+  return new Promise((resolve, reject) => {
+    startLookup(libc, query, end, {
+      found: (addresses) => resolve([...addresses]),
+      ended: reject,
+    });
+  });
+}
+
+const resolvers = new WeakMap<Libc, Resolver>();
+
+function resolverOf(libc: Libc): Resolver {
+  let resolver = resolvers.get(libc);
+  if (resolver === undefined) {
+    resolver = new Resolver(libc);
+    resolvers.set(libc, resolver);
+  }
+  return resolver;
+}
+
+/** A question that is asked, and whose it is. */
+interface Asked {
+  readonly question: Question;
+  readonly name: Name;
+  readonly lane: Lane;
+  readonly since: number;
+}
+
+/** One caller of a lookup. */
+interface Party {
+  readonly query: LookupQuery;
+  /** `null` once there is nothing to wait for. */
+  readonly name: Name | null;
+  readonly start: number;
+  readonly end: number;
+  readonly listener: LookupListener;
+  /** Whether it has gone, or knows the end. */
+  isOver: boolean;
+}
+
+/** What is to be reported to a party. */
+type Report =
+  & { readonly party: Party }
+  & (
+    | { readonly found: Answer; readonly except: LookupFamily | null }
+    // The failure, `null` for none or for the end of the party's time.
+    | { readonly failure: Answer | null; readonly isLate: boolean }
+  );
+
+/** A name that is looked up, for everybody who asks for it. */
+interface Name {
+  readonly key: string;
+  readonly hostname: string;
+  readonly family: LookupFamily | undefined;
+  readonly since: number;
+  readonly parties: Set<Party>;
+  readonly asked: Set<Lane>;
+  readonly answers: Map<Lane, Answer>;
+  /** The family whose addresses came alone, before the others. */
+  early: LookupFamily | null;
+}
+
+/**
+ * All lookups of one C library.
+ *
+ * A name is asked for as a whole, so that the resolver puts its addresses in
+ * order. While that takes long, each family is asked for alone as well. Few
+ * questions are asked at a time, and none can be taken back: names that no
+ * server answers would take all threads there are.
+ */
+class Resolver {
+  readonly #libc: Libc;
+  readonly #inquiry: Inquiry;
+  /** How many more questions may be asked. */
+  readonly #free: Record<Lane, number>;
+  /** Names whose lookup is not over, the oldest first. */
+  readonly #names = new Map<string, Name>();
+  readonly #asked = new Set<Asked>();
+  #reports: Report[] = [];
+  #timer: Timer | null = null;
+  /** When the timer fires. */
+  #timerAt = Infinity;
+  /** Whether there is a turn before that. */
+  #isImmediate = false;
+
+  constructor(libc: Libc) {
+    this.#libc = libc;
+    this.#inquiry = inquiryFor(libc);
+    this.#free = { ...this.#inquiry.places };
+  }
+
+  start(
+    query: LookupQuery,
+    end: number,
+    listener: LookupListener,
+  ): () => void {
+    const now = performance.now();
+    if (this.#isLocal(query)) {
+      const party = {
+        query,
+        name: null,
+        start: now,
+        end,
+        listener,
+        isOver: false,
+      };
+      const answer = this.#askHere(query);
+      if (isFound(answer)) {
+        this.#reports.push({ party, found: answer, except: null });
+      }
+      this.#end(party, answer);
+      this.#schedule(now);
+      return () => this.#leave(party);
+    }
+    const party = this.#join(query, now, end, listener);
+    this.#ask(now);
+    this.#schedule(now);
+    return () => this.#leave(party);
+  }
+
+  /** Blocks until something is known. */
+  run(query: LookupQuery, end: number): IpAddress[] {
+    if (this.#inquiry.wait === undefined || this.#isLocal(query)) {
+      return this.#runHere(query, end);
+    }
+    let addresses: IpAddress[] | null = null;
+    let failure: unknown = null;
+    const start = performance.now();
+    const party = this.#join(query, start, end, {
+      found: (found) => addresses ??= [...found],
+      ended: (error) => failure ??= error,
+    });
+    try {
+      for (let now = start;; now = performance.now()) {
+        this.#look(now);
+        this.#ask(now);
+        this.#report(party);
+        if (addresses !== null) return addresses;
+        if (failure !== null) throw failure;
+        const questions = [...this.#asked].map(({ question }) => question);
+        this.#inquiry.wait(questions, Math.max(this.#nextMoment(now) - now, 0));
+      }
+    } finally {
+      this.#leave(party);
+      this.#schedule(performance.now());
+    }
+  }
+
+  /** The same on this thread, which waits as long as it takes. */
+  #runHere(query: LookupQuery, end: number): IpAddress[] {
+    const start = performance.now();
+    const answer = this.#askHere(query);
+    if (performance.now() >= end) throw deadlinePassed(query, start);
+    if (!isFound(answer)) throw failureOf(this.#libc, query, answer);
+    return addressesOf(answer, query.port, null);
+  }
+
+  #askHere({ hostname, family }: LookupQuery): Answer {
+    return askSync(this.#libc, hostname, this.#numberOf(family));
+  }
+
+  /** Whether the resolver asks nobody, so that no thread is needed. */
+  #isLocal({ hostname, family }: LookupQuery): boolean {
+    const isIpv6 = family === undefined ? null : family === "inet6";
+    return isInHostsFile(this.#libc, hostname, isIpv6);
+  }
+
+  #numberOf(family: LookupFamily | undefined): number {
+    const { AF_UNSPEC, AF_INET, AF_INET6 } = this.#libc.abi;
+    if (family === undefined) return AF_UNSPEC;
+    return family === "inet" ? AF_INET : AF_INET6;
+  }
+
+  #join(
+    query: LookupQuery,
+    start: number,
+    end: number,
+    listener: LookupListener,
+  ): Party {
+    const { hostname, family } = query;
+    const key = `${family ?? ""} ${hostname}`;
+    let name = this.#names.get(key);
+    // An old question that nobody waits for any more may have been lost on the
+    // way. A new one finds out, as long as there is room for those of others.
+    const isStale = name !== undefined && name.parties.size === 0 &&
+      start - name.since > FRESH &&
+      2 * this.#free.whole > this.#inquiry.places.whole;
+    if (name === undefined || isStale) {
+      name = {
+        key,
+        hostname,
+        family,
+        since: start,
+        parties: new Set(),
+        asked: new Set(),
+        answers: new Map(),
+        early: null,
+      };
+      this.#names.set(key, name);
+    }
+    const party = { query, name, start, end, listener, isOver: false };
+    name.parties.add(party);
+    if (name.early !== null) {
+      const found = name.answers.get(name.early)!;
+      this.#reports.push({ party, found, except: null });
+    }
+    return party;
+  }
+
+  #leave(party: Party): void {
+    party.isOver = true;
+    const { name } = party;
+    name?.parties.delete(party);
+    // What has not been asked yet need not be asked.
+    if (name?.parties.size === 0 && name.asked.size === 0) this.#forget(name);
+    if (!this.#isWanted()) this.#stop();
+  }
+
+  #forget(name: Name): void {
+    if (this.#names.get(name.key) === name) this.#names.delete(name.key);
+  }
+
+  #isWanted(): boolean {
+    for (const { parties } of this.#names.values()) {
+      if (parties.size > 0) return true;
+    }
+    return this.#reports.length > 0;
+  }
+
+  /** Asks what may be asked by now. */
+  #ask(now: number): void {
+    for (const name of this.#names.values()) {
+      if (name.parties.size === 0) continue;
+      this.#begin(name, "whole", now);
+      if (name.family !== undefined || now - name.since < PATIENCE) continue;
+      for (const family of FAMILIES) this.#begin(name, family, now);
+    }
+  }
+
+  /** Asks a question once, if there is a place for it. */
+  #begin(name: Name, lane: Lane, since: number): void {
+    if (this.#free[lane] === 0 || name.asked.has(lane)) return;
+    name.asked.add(lane);
+    this.#free[lane]--;
+    const family = this.#numberOf(lane === "whole" ? name.family : lane);
+    const question = this.#inquiry.ask(name.hostname, family, this.#turn);
+    this.#asked.add({ question, name, lane, since });
+  }
+
+  /** Takes the answers that have come, and ends what is late. */
+  #look(now: number): void {
+    for (const asked of this.#asked) {
+      const answer = asked.question.look();
+      if (answer === null) continue;
+      this.#asked.delete(asked);
+      this.#free[asked.lane]++;
+      this.#take(asked, answer);
+    }
+    for (const { parties } of this.#names.values()) {
+      for (const party of parties) {
+        if (party.end > now) continue;
+        parties.delete(party);
+        this.#reports.push({ party, failure: null, isLate: true });
+      }
+    }
+  }
+
+  #take({ name, lane }: Asked, answer: Answer): void {
+    name.answers.set(lane, answer);
+    if (lane === "whole") {
+      const except = name.early;
+      if (isFound(answer)) this.#tell(name, answer, except);
+      return this.#finish(name, except === null ? answer : null);
+    }
+    if (isFound(answer)) {
+      this.#tell(name, answer, null);
+      name.early ??= lane;
+    }
+    const [inet, inet6] = FAMILIES.map((family) => name.answers.get(family));
+    if (inet === undefined || inet6 === undefined) return;
+    // A family that the name does not have is no news where the other failed.
+    const { EAI_NODATA, EAI_ADDRFAMILY } = this.#libc.abi.eais;
+    const isEmpty = inet.eai === EAI_NODATA || inet.eai === EAI_ADDRFAMILY;
+    this.#finish(name, name.early !== null ? null : isEmpty ? inet6 : inet);
+  }
+
+  #tell({ parties }: Name, found: Answer, except: LookupFamily | null): void {
+    for (const party of parties) this.#reports.push({ party, found, except });
+  }
+
+  #finish(name: Name, end: Answer | null): void {
+    for (const party of name.parties) this.#end(party, end);
+    name.parties.clear();
+    this.#forget(name);
+  }
+
+  #end(party: Party, answer: Answer | null): void {
+    const failure = answer === null || isFound(answer) ? null : answer;
+    this.#reports.push({ party, failure, isLate: false });
+  }
+
+  /**
+   * Hands out the reports. Who gets one may begin and abandon lookups.
+   *
+   * @param only Whose, `null` for everybody's.
+   */
+  #report(only: Party | null): void {
+    const reports = this.#reports;
+    this.#reports = [];
+    for (const report of reports) {
+      const { party } = report;
+      const { query, listener } = party;
+      if (party.isOver) continue;
+      if (only !== null && party !== only) {
+        this.#reports.push(report);
+      } else if ("found" in report) {
+        const { found, except } = report;
+        const addresses = addressesOf(found, query.port, except);
+        if (addresses.length > 0) listener.found(addresses);
+      } else {
+        party.isOver = true;
+        const { failure, isLate } = report;
+        listener.ended(
+          isLate
+            ? deadlinePassed(query, party.start)
+            : failure === null
+            ? null
+            : failureOf(this.#libc, query, failure),
+        );
+      }
+    }
+  }
+
+  readonly #turn = (): void => {
+    const now = performance.now();
+    this.#look(now);
+    this.#ask(now);
+    this.#report(null);
+    this.#schedule(now);
+  };
+
+  /** When something is to be done if no answer comes. */
+  #nextMoment(now: number): number {
+    let next = Infinity;
+    for (const { parties, family, since } of this.#names.values()) {
+      for (const { end } of parties) next = Math.min(next, end);
+      const alone = since + PATIENCE;
+      const isFirm = family !== undefined || parties.size === 0 || alone <= now;
+      if (!isFirm) next = Math.min(next, alone);
+    }
+    return next;
+  }
+
+  /** Sees to it that there is a turn as soon as there is something to do. */
+  #schedule(now: number): void {
+    if (!this.#isWanted()) return this.#stop();
+    let age = Infinity;
+    for (const { name, since } of this.#asked) {
+      if (name.parties.size > 0) age = Math.min(age, now - since);
+    }
+    const { isSilent } = this.#inquiry;
+    if (this.#reports.length > 0 || isSilent && age < SPIN) {
+      if (this.#isImmediate) return;
+      this.#isImmediate = true;
+      return setImmediate(this.#onImmediate);
+    }
+    const pause = Math.min(Math.max(age / 16, 1), LONGEST_PAUSE);
+    const at = Math.min(
+      this.#nextMoment(now),
+      isSilent ? now + pause : Infinity,
+    );
+    if (at >= this.#timerAt || at === Infinity) return;
+    this.#stop();
+    this.#timerAt = at;
+    const delay = Math.min(Math.max(Math.ceil(at - now), 0), LONGEST_TIMER);
+    this.#timer = setTimeout(this.#onTimer, delay);
+  }
+
+  readonly #onImmediate = (): void => {
+    this.#isImmediate = false;
+    this.#libc.sched_yield();
+    this.#turn();
+  };
+
+  readonly #onTimer = (): void => {
+    this.#timer = null;
+    this.#timerAt = Infinity;
+    this.#turn();
+  };
+
+  #stop(): void {
+    if (this.#timer === null) return;
+    clearTimeout(this.#timer);
+    this.#timer = null;
+    this.#timerAt = Infinity;
+  }
+}
+
+const FAMILIES = ["inet", "inet6"] as const;
+
+function isFound({ sockaddrs }: Answer): boolean {
+  return sockaddrs.length > 0;
+}
+
+function addressesOf(
+  { sockaddrs }: Answer,
+  port: number,
+  except: LookupFamily | null,
+): IpAddress[] {
+  const { sockaddrIn } = currentAbi();
+  const addresses: IpAddress[] = [];
+  for (const sockaddr of sockaddrs) {
+    // The port stands at the same place in both families.
+    const view = new DataView(sockaddr.buffer, sockaddr.byteOffset);
+    view.setUint16(sockaddrIn.port, port);
+    const address = decodeAddress(sockaddr, sockaddr.length);
+    const { family } = address;
+    if ((family === "inet" || family === "inet6") && family !== except) {
+      addresses.push(address);
+    }
+  }
+  return addresses;
+}
+
+function failureOf(
+  libc: Libc,
+  query: LookupQuery,
+  { eai, errno, cause }: Answer,
+): LookupError | ErrnoError {
+  const { abi } = libc;
+  const { hostname } = query;
+  const known = Object.entries(abi.eais).find(([, number]) => number === eai);
+  const code = known === undefined ? "UNKNOWN" : known[0] as EaiCode;
+  // On another thread the errno behind EAI_SYSTEM is out of reach.
+  const behind = code === "EAI_SYSTEM" ? errno : 0;
+  const shortage = isShortage(abi, behind) ? behind : shortageOf(libc);
+  if (shortage !== 0) {
+    const address = addressOf(query);
+    return errnoErrorFor(shortage, { syscall: "getaddrinfo", address });
+  }
+  const reason = behind === 0
+    ? cause
+    : errnoErrorFor(behind, { syscall: "getaddrinfo", subject: hostname });
+  return new LookupError(hostname, code, eai, reason);
+}
+
+const ROOT = new TextEncoder().encode("/\0");
+
+/**
+ * The errno if there is no free descriptor, else 0. The resolver needs one for
+ * every file and socket, and reports the lack of it as that of a name.
+ */
+function shortageOf(libc: Libc): number {
+  const fd = libc.open(ROOT, 0);
+  if (fd >= 0) libc.close(fd);
+  return fd < 0 && isShortage(libc.abi, -fd) ? -fd : 0;
+}
+
+function isShortage({ errnos }: Abi, errno: number): boolean {
+  return errno === errnos.EMFILE || errno === errnos.ENFILE;
+}
+
+function deadlinePassed(query: LookupQuery, start: number): ErrnoError {
   return errnoError("ETIMEDOUT", {
     syscall: "getaddrinfo",
-    address: `${hostname}:${port}`,
-    elapsed,
+    address: addressOf(query),
+    elapsed: performance.now() - start,
     timeoutKind: "deadline",
     detail: "the name did not resolve in time",
   });
 }
 
-/** The longest time that a timer can be given, in ms. */
-const LONGEST_TIMER = 0x7fff_ffff;
-
-/** What other threads work on, kept from the garbage collector. */
-const inUse = new Set<unknown>();
-
-function argumentsFor(
-  { abi }: Libc,
-  { hostname, family }: LookupQuery,
-): Record<"node" | "hints" | "list", Uint8Array<ArrayBuffer>> {
-  const { addrinfo, littleEndian } = abi;
-  const hints = newMemory(addrinfo.size);
-  const view = new DataView(hints.buffer);
-  const wanted = family === undefined
-    ? abi.AF_UNSPEC
-    : family === "inet"
-    ? abi.AF_INET
-    : abi.AF_INET6;
-  view.setInt32(addrinfo.family, wanted, littleEndian);
-  // Without a type each address would come once for every one there is.
-  view.setInt32(addrinfo.socktype, abi.SOCK_STREAM, littleEndian);
-  const text = new TextEncoder().encode(`${hostname}\0`);
-  const node = newMemory(text.length);
-  node.set(text);
-  return { node, hints, list: newMemory(8) };
+function addressOf({ hostname, port }: LookupQuery): string {
+  return `${hostname}:${port}`;
 }
-
-function takeList(
-  libc: Libc,
-  { hostname, port }: LookupQuery,
-  list: Uint8Array<ArrayBuffer>,
-  eai: number,
-  errno: number,
-): IpAddress[] {
-  if (eai !== 0) throw lookupError(libc, hostname, eai, errno);
-  const { littleEndian } = libc.abi;
-  const head = new DataView(list.buffer).getBigUint64(0, littleEndian);
-  try {
-    return readList(libc, head, port);
-  } finally {
-    libc.freeaddrinfo(head);
-  }
-}
-
-function readList(libc: Libc, head: bigint, port: number): IpAddress[] {
-  const { addrinfo, littleEndian, sockaddrIn, sockaddrIn6 } = libc.abi;
-  const entry = newMemory(addrinfo.size);
-  const view = new DataView(entry.buffer);
-  const sockaddr = newMemory(Math.max(sockaddrIn.size, sockaddrIn6.size));
-  const addresses: IpAddress[] = [];
-  for (let at = head; at !== 0n;) {
-    libc.memcpyFrom(entry, at, addrinfo.size);
-    const length = addrinfo.addrlenSize === 8
-      ? Number(view.getBigUint64(addrinfo.addrlen, littleEndian))
-      : view.getUint32(addrinfo.addrlen, littleEndian);
-    if (length <= sockaddr.length) {
-      const source = view.getBigUint64(addrinfo.addr, littleEndian);
-      libc.memcpyFrom(sockaddr, source, length);
-      // The port stands at the same place in both families.
-      new DataView(sockaddr.buffer).setUint16(sockaddrIn.port, port);
-      const address = decodeAddress(sockaddr, length);
-      if (address.family === "inet" || address.family === "inet6") {
-        addresses.push(address);
-      }
-    }
-    at = view.getBigUint64(addrinfo.next, littleEndian);
-  }
-  return addresses;
-}
-
-function lookupError(
-  { abi }: Libc,
-  hostname: string,
-  eai: number,
-  errno: number,
-): LookupError {
-  const known = Object.entries(abi.eais).find(([, number]) => number === eai);
-  const code = known === undefined ? "UNKNOWN" : known[0] as EaiCode;
-  // Off the thread the errno behind EAI_SYSTEM is out of reach.
-  const cause = code === "EAI_SYSTEM" && errno !== 0
-    ? errnoErrorFor(errno, { syscall: "getaddrinfo", subject: hostname })
-    : undefined;
-  return new LookupError(hostname, code, eai, cause);
-}
-
-function lookupNode(
-  { abi }: Libc,
-  { hostname, port, family }: LookupQuery,
-): Promise<IpAddress[]> {
-  const dns = builtin<typeof NodeDns>("node:dns");
-  const wanted = family === undefined ? 0 : family === "inet" ? 4 : 6;
-  return new Promise((resolve, reject) => {
-    dns.lookup(
-      hostname,
-      { all: true, family: wanted, order: "verbatim" },
-      (error, addresses) => {
-        if (error !== null) {
-          const code = NODE_CODES[error.code ?? ""] ?? error.code;
-          const known = code !== undefined && code in abi.eais;
-          reject(
-            new LookupError(
-              hostname,
-              known ? code as EaiCode : "UNKNOWN",
-              known ? abi.eais[code as EaiCode]! : error.errno ?? 0,
-              error,
-            ),
-          );
-        } else {
-          resolve(addresses.map(({ address }) => parseIp(address, port)!));
-        }
-      },
-    );
-  });
-}
-
-/** What `node:dns` calls the two failures that it does not call by their names. */
-const NODE_CODES: Readonly<Record<string, EaiCode>> = {
-  ENOTFOUND: "EAI_NONAME",
-  ENODATA: "EAI_NODATA",
-};

@@ -1,0 +1,325 @@
+/**
+ * Questions to the resolver of the system, each on another thread.
+ *
+ * Where the C library has getaddrinfo_a(3), the threads are its own: neither
+ * the pool of the runtime nor the end of the process waits for them, and
+ * whoever blocks can wait for them with an end in time. Elsewhere the runtime
+ * asks in the pool that it also has for files.
+ *
+ * @module
+ */
+import type * as NodeDns from "node:dns";
+import type { EaiCode } from "../../ffi/abi.ts";
+import { builtin } from "../../ffi/builtin.ts";
+import type { Libc } from "../../ffi/contract.ts";
+import { newMemory } from "../../ffi/memory.ts";
+import { bytesOf, parseIp } from "./address.ts";
+
+/** What a question came to. */
+export interface Answer {
+  /** A `struct sockaddr` each, in the order of the resolver. */
+  readonly sockaddrs: readonly Uint8Array<ArrayBuffer>[];
+  /** A code of `<netdb.h>`, 0 for success. */
+  readonly eai: number;
+  /** What lies behind it, 0 for what is not known. */
+  readonly errno: number;
+  /** What the runtime reports instead. */
+  readonly cause?: unknown;
+}
+
+/** A question that another thread works on. */
+export interface Question {
+  /** Looks whether there is an answer, and returns it once. */
+  look(): Answer | null;
+}
+
+/** What a question is about: all addresses that are wanted, or one family's. */
+export type Lane = "whole" | "inet" | "inet6";
+
+/** One way to have questions answered. */
+export interface Inquiry {
+  /** How many questions of each kind are asked at a time. */
+  readonly places: Readonly<Record<Lane, number>>;
+  /** Whether somebody has to look for answers, which nothing reports. */
+  readonly isSilent: boolean;
+  /**
+   * @param family `AF_UNSPEC` for both.
+   * @param onAnswer Called in a later turn when there is an answer, if this
+   * way is not a silent one.
+   */
+  ask(hostname: string, family: number, onAnswer: () => void): Question;
+  /** Blocks until one of these has an answer, or the milliseconds are over. */
+  wait?(questions: readonly Question[], timeout: number): void;
+}
+
+/** The best way that there is here. */
+export function inquiryFor(libc: Libc): Inquiry {
+  return GaiInquiry.open(libc) ??
+    (libc.getaddrinfoAsync === undefined
+      ? new NodeInquiry(libc)
+      : new PoolInquiry(libc));
+}
+
+/** Asks on this thread, which waits as long as it takes. */
+export function askSync(libc: Libc, hostname: string, family: number): Answer {
+  const hints = hintsFor(libc, family);
+  const list = newMemory(8);
+  const [eai, errno] = libc.getaddrinfo(nameOf(hostname), hints, list);
+  return takeAnswer(libc, list, eai, errno);
+}
+
+/** getaddrinfo_a(3). */
+class GaiInquiry implements Inquiry {
+  // glibc has twenty threads at most.
+  readonly places = { whole: 8, inet: 6, inet6: 6 };
+  readonly isSilent = true;
+  readonly #libc: Libc;
+  /** The addresses of the requests that somebody waits for. */
+  readonly #list = newMemory(20 * 8);
+  readonly #listView = new DataView(this.#list.buffer);
+  readonly #timespec = newMemory(16);
+
+  private constructor(libc: Libc) {
+    this.#libc = libc;
+  }
+
+  /** Returns `null` where the C library has none of it. */
+  static open(libc: Libc): Inquiry | null {
+    if (libc.abi.gaicb === null) return null;
+    // Nothing is asked.
+    const result = libc.getaddrinfo_a(
+      libc.abi.gaicb.GAI_NOWAIT,
+      newMemory(8),
+      0,
+      null,
+    );
+    return result < 0 ? null : new GaiInquiry(libc);
+  }
+
+  ask(hostname: string, family: number): GaiQuestion {
+    return new GaiQuestion(this.#libc, hostname, family);
+  }
+
+  wait(questions: readonly GaiQuestion[], timeout: number): void {
+    const { littleEndian } = this.#libc.abi;
+    let count = 0;
+    for (const { request } of questions) {
+      this.#listView.setBigUint64(8 * count++, request, littleEndian);
+    }
+    const nanoseconds = Math.round(Math.min(timeout, LONGEST_WAIT) * 1e6);
+    const view = new DataView(this.#timespec.buffer);
+    const seconds = Math.floor(nanoseconds / 1e9);
+    view.setBigInt64(0, BigInt(seconds), littleEndian);
+    view.setBigInt64(8, BigInt(nanoseconds - seconds * 1e9), littleEndian);
+    this.#libc.gai_suspend(this.#list, count, this.#timespec);
+  }
+}
+
+/** The longest time that one call waits, in ms; somebody looks in between. */
+const LONGEST_WAIT = 60_000;
+
+/** A request of getaddrinfo_a(3). */
+class GaiQuestion implements Question {
+  readonly #libc: Libc;
+  /**
+   * The request, the hints and the name, in this order. Memory of the C
+   * library: its threads write there also when the one that asked is gone.
+   */
+  readonly request: bigint;
+  /** There if the request could not be made. */
+  #failure: Answer | null = null;
+
+  constructor(libc: Libc, hostname: string, family: number) {
+    this.#libc = libc;
+    const { addrinfo, littleEndian } = libc.abi;
+    const { size, name, request, GAI_NOWAIT } = libc.abi.gaicb!;
+    const text = nameOf(hostname);
+    const block = newMemory(size + addrinfo.size + text.length);
+    this.request = libc.malloc(block.length);
+    if (this.request === 0n) {
+      this.#failure = failed(libc, "EAI_MEMORY", 0);
+      return;
+    }
+    const view = new DataView(block.buffer);
+    const hints = this.request + BigInt(size);
+    view.setBigUint64(name, hints + BigInt(addrinfo.size), littleEndian);
+    view.setBigUint64(request, hints, littleEndian);
+    block.set(hintsFor(libc, family), size);
+    block.set(text, size + addrinfo.size);
+    libc.memcpyTo(this.request, block, block.length);
+    const list = newMemory(8);
+    new DataView(list.buffer).setBigUint64(0, this.request, littleEndian);
+    const result = libc.getaddrinfo_a(GAI_NOWAIT, list, 1, null);
+    // The memory stays: the library may have taken the request all the same.
+    if (result < 0) this.#failure = failed(libc, "EAI_SYSTEM", -result);
+  }
+
+  look(): Answer | null {
+    if (this.#failure !== null) return this.#failure;
+    const libc = this.#libc;
+    const { size, result, EAI_INPROGRESS, EAI_ALLDONE } = libc.abi.gaicb!;
+    const eai = libc.gai_error(this.request);
+    if (eai === EAI_INPROGRESS) return null;
+    // The thread may still be about to report. Behind the lock that both take
+    // all that it has written is to be seen, and nothing more is written.
+    if (libc.gai_cancel(this.request) !== EAI_ALLDONE) return null;
+    const block = newMemory(size);
+    libc.memcpyFrom(block, this.request, size);
+    libc.free(this.request);
+    return takeAnswer(libc, block.subarray(result), eai, 0);
+  }
+}
+
+/** getaddrinfo(3) in the pool of the runtime. */
+class PoolInquiry implements Inquiry {
+  // Half of the threads that Deno has: files need some as well.
+  readonly places = { whole: 8, inet: 4, inet6: 4 };
+  readonly isSilent = false;
+  readonly #libc: Libc;
+
+  constructor(libc: Libc) {
+    this.#libc = libc;
+  }
+
+  ask(hostname: string, family: number, onAnswer: () => void): Question {
+    const libc = this.#libc;
+    const memory = {
+      node: nameOf(hostname),
+      hints: hintsFor(libc, family),
+      list: newMemory(8),
+    };
+    const { node, hints, list } = memory;
+    inUse.add(memory);
+    return new LaterQuestion(
+      libc.getaddrinfoAsync!(node, hints, list)
+        .finally(() => inUse.delete(memory))
+        .then((eai) => takeAnswer(libc, list, eai, 0)),
+      onAnswer,
+    );
+  }
+}
+
+/** What other threads work on, kept from the garbage collector. */
+const inUse = new Set<unknown>();
+
+/** `node:dns`, which calls getaddrinfo(3) in the pool of the runtime. */
+class NodeInquiry implements Inquiry {
+  // As many as libuv asks at a time in the pool of four that it has.
+  readonly places = { whole: 2, inet: 0, inet6: 0 };
+  readonly isSilent = false;
+  readonly #libc: Libc;
+
+  constructor(libc: Libc) {
+    this.#libc = libc;
+  }
+
+  ask(hostname: string, family: number, onAnswer: () => void): Question {
+    const { abi } = this.#libc;
+    const dns = builtin<typeof NodeDns>("node:dns");
+    const wanted = family === abi.AF_INET ? 4 : family === abi.AF_INET6 ? 6 : 0;
+    const answer = new Promise<Answer>((resolve) =>
+      dns.lookup(
+        hostname,
+        { all: true, family: wanted, order: "verbatim" },
+        (cause, addresses) => {
+          if (cause === null) {
+            const sockaddrs = addresses.map(({ address }) =>
+              bytesOf(parseIp(address, 0)!).slice()
+            );
+            resolve({ sockaddrs, eai: 0, errno: 0 });
+          } else {
+            const { code = "", errno = 0 } = cause;
+            const eai = abi.eais[NODE_CODES[code] ?? code as EaiCode] ?? errno;
+            resolve({ sockaddrs: [], eai, errno: 0, cause });
+          }
+        },
+      )
+    );
+    return new LaterQuestion(answer, onAnswer);
+  }
+}
+
+/** What `node:dns` calls the two failures that it does not call by their names. */
+const NODE_CODES: Readonly<Record<string, EaiCode>> = {
+  ENOTFOUND: "EAI_NONAME",
+  ENODATA: "EAI_NODATA",
+};
+
+/** A question whose answer comes by itself. */
+class LaterQuestion implements Question {
+  #answer: Answer | null = null;
+
+  constructor(answer: Promise<Answer>, onAnswer: () => void) {
+    answer.catch((cause) => ({ sockaddrs: [], eai: 0, errno: 0, cause }))
+      .then((answer) => {
+        this.#answer = answer;
+        onAnswer();
+      });
+  }
+
+  look(): Answer | null {
+    return this.#answer;
+  }
+}
+
+function failed({ abi }: Libc, code: EaiCode, errno: number): Answer {
+  return { sockaddrs: [], eai: abi.eais[code]!, errno };
+}
+
+const ENCODER = new TextEncoder();
+
+function nameOf(hostname: string): Uint8Array<ArrayBuffer> {
+  return ENCODER.encode(`${hostname}\0`);
+}
+
+function hintsFor({ abi }: Libc, family: number): Uint8Array<ArrayBuffer> {
+  const { addrinfo, littleEndian } = abi;
+  const hints = newMemory(addrinfo.size);
+  const view = new DataView(hints.buffer);
+  view.setInt32(addrinfo.family, family, littleEndian);
+  // Without a type each address would come once for every one there is.
+  view.setInt32(addrinfo.socktype, abi.SOCK_STREAM, littleEndian);
+  return hints;
+}
+
+/** Takes over the list that C has made, `list` is where its address stands. */
+function takeAnswer(
+  libc: Libc,
+  list: Uint8Array<ArrayBuffer>,
+  eai: number,
+  errno: number,
+): Answer {
+  if (eai !== 0) return { sockaddrs: [], eai, errno };
+  const head = new DataView(list.buffer, list.byteOffset)
+    .getBigUint64(0, libc.abi.littleEndian);
+  try {
+    return { sockaddrs: readList(libc, head), eai, errno };
+  } finally {
+    libc.freeaddrinfo(head);
+  }
+}
+
+function readList(libc: Libc, head: bigint): Uint8Array<ArrayBuffer>[] {
+  const { abi } = libc;
+  const { addrinfo, littleEndian, sockaddrIn, sockaddrIn6 } = abi;
+  const entry = newMemory(addrinfo.size);
+  const view = new DataView(entry.buffer);
+  const longest = Math.max(sockaddrIn.size, sockaddrIn6.size);
+  const found: Uint8Array<ArrayBuffer>[] = [];
+  for (let at = head; at !== 0n;) {
+    libc.memcpyFrom(entry, at, addrinfo.size);
+    const family = view.getInt32(addrinfo.family, littleEndian);
+    const length = addrinfo.addrlenSize === 8
+      ? Number(view.getBigUint64(addrinfo.addrlen, littleEndian))
+      : view.getUint32(addrinfo.addrlen, littleEndian);
+    const isKnown = family === abi.AF_INET || family === abi.AF_INET6;
+    if (isKnown && length <= longest) {
+      const sockaddr = newMemory(length);
+      const source = view.getBigUint64(addrinfo.addr, littleEndian);
+      libc.memcpyFrom(sockaddr, source, length);
+      found.push(sockaddr);
+    }
+    at = view.getBigUint64(addrinfo.next, littleEndian);
+  }
+  return found;
+}
