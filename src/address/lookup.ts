@@ -126,13 +126,29 @@ export function lookupSync(
 export function lookup(
   libc: Libc,
   query: LookupQuery,
-  end: number = Infinity,
+  end: number,
+  signal: AbortSignal | undefined,
 ): Promise<IpAddress[]> {
   return new Promise((resolve, reject) => {
-    startLookup(libc, query, end, {
-      found: (addresses) => resolve([...addresses]),
-      ended: reject,
+    function abort(): void {
+      leave();
+      reject(signal!.reason);
+    }
+    function stop(): void {
+      signal?.removeEventListener("abort", abort);
+      leave();
+    }
+    const leave = startLookup(libc, query, end, {
+      found(addresses) {
+        stop();
+        resolve([...addresses]);
+      },
+      ended(error) {
+        stop();
+        reject(error);
+      },
     });
+    signal?.addEventListener("abort", abort);
   });
 }
 
@@ -279,7 +295,7 @@ class Resolver {
   #runHere(query: LookupQuery, end: number): IpAddress[] {
     const start = performance.now();
     const answer = this.#askHere(query);
-    if (performance.now() >= end) throw deadlinePassed(query, start);
+    if (performance.now() >= end) throw deadlinePassed(query, start, end);
     if (!isFound(answer)) throw failureOf(this.#libc, query, answer);
     return addressesOf(answer, query.port, null);
   }
@@ -451,7 +467,7 @@ class Resolver {
         const { failure, isLate } = report;
         listener.ended(
           isLate
-            ? deadlinePassed(query, party.start)
+            ? deadlinePassed(query, party.start, party.end)
             : failure === null
             ? null
             : failureOf(this.#libc, query, failure),
@@ -589,13 +605,17 @@ function isShortage({ errnos }: Abi, errno: number): boolean {
   return errno === errnos.EMFILE || errno === errnos.ENFILE;
 }
 
-function deadlinePassed(query: LookupQuery, start: number): ErrnoError {
+function deadlinePassed(
+  query: LookupQuery,
+  start: number,
+  end: number,
+): ErrnoError {
   return errnoError("ETIMEDOUT", {
     syscall: "getaddrinfo",
     address: addressOf(query),
     elapsed: performance.now() - start,
     timeoutKind: "deadline",
-    detail: "the name did not resolve in time",
+    detail: `name not resolved within ${Math.round(end - start)} ms`,
   });
 }
 

@@ -152,7 +152,7 @@ export function connectSync(
   checkSetup(c, dial);
   const { addresses, local } = planTarget(c, dial);
   const candidates = isQuery(addresses)
-    ? permitted(c, lookupSync(c, addresses))
+    ? permitted(c, lookupSync(c, addresses, start + timeout))
     : addresses;
   // One address is not charged for the time it took to come by it.
   let share = timeout;
@@ -267,8 +267,7 @@ async function connectName(
   options: DialOptions,
 ): Promise<Socket> {
   const { signal } = options;
-  const work = lookup(c, query);
-  const found = await within(work, nameOf(query), start, timeout, signal);
+  const found = await lookup(c, query, start + timeout, signal);
   await turnBefore(c);
   signal?.throwIfAborted();
   const result = await race(
@@ -621,38 +620,6 @@ export function permitted(c: Libc, addresses: IpAddress[]): IpAddress[] {
     c.permissions.demandResolved(hostname, port);
   }
   return addresses;
-}
-
-/** What becomes of the resolver's work, unless time or patience end first. */
-function within<T>(
-  work: Promise<T>,
-  name: string,
-  start: number,
-  timeout: number,
-  signal: AbortSignal | undefined,
-): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const timer = timeout > LONGEST_TIMER ? undefined : setTimeout(() => {
-      reject(errnoError("ETIMEDOUT", {
-        syscall: "getaddrinfo",
-        address: name,
-        elapsed: performance.now() - start,
-        timeoutKind: "deadline",
-        detail: `name not resolved within ${timeout} ms`,
-      }));
-      end();
-    }, timeout);
-    function abort(): void {
-      reject(signal!.reason);
-      end();
-    }
-    function end(): void {
-      clearTimeout(timer);
-      signal?.removeEventListener("abort", abort);
-    }
-    signal?.addEventListener("abort", abort);
-    work.then(resolve, reject).finally(end);
-  });
 }
 
 /** One error for several attempts. */
