@@ -501,7 +501,7 @@ test("abiFor() throws an error that names both when there is no table", () => {
   ];
   for (const [platform, arch] of rows) {
     const { message } = assertThrows(() => abiFor(platform!, arch!), Error);
-    assertEquals(
+    assertStringIncludes(
       message,
       `Cannot call the C library on ${platform} ${arch}: ` +
         "no table describes this system",
@@ -574,7 +574,8 @@ test("Socket.open() throws an error that names system and processor when there i
     console.log(new mod.Errno.ECONNREFUSED({ syscall: "connect" }).errno);
   `);
   const message = "Cannot call the C library on plan9 mips: " +
-    "no table describes this system";
+    "no table describes this system, only linux, darwin, freebsd, openbsd, " +
+    "netbsd, illumos, aix and their usual processors have one";
   assertEquals(lines, [message, message, message, "ECONNREFUSED", "0"]);
 });
 
