@@ -474,6 +474,26 @@ export function canIsolate(): string | null {
     works([...ISOLATED_SHELL, FURNISH], "needs namespaces of its own");
 }
 
+/** `null` where these commands furnish a namespace, else a reason to skip: a kernel may lack what they ask for. */
+export function canFurnish(namespace: string, what: string): string | null {
+  return canIsolate() ??
+    works([...ISOLATED_SHELL, FURNISH + namespace], `needs ${what}`);
+}
+
+/** `null` where a namespace can have a firewall, else a reason to skip. */
+export function canFilter(): string | null {
+  return needs(canIsolate(), hasCommand("nft")) ??
+    canFurnish("nft add table inet t", "a kernel with nftables");
+}
+
+/** `null` where a namespace can have links of its own, else a reason to skip. */
+export function canLink(): string | null {
+  return canFurnish(
+    "ip link add a type veth peer name b",
+    "a kernel with veth",
+  );
+}
+
 /** `null` where {@linkcode traced} works, else a reason to skip. */
 export function canTrace(): string | null {
   return hasCommand("strace") ??

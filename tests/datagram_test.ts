@@ -20,7 +20,7 @@ import { AGES, assertFails } from "./_assertions.ts";
 import {
   blackHole,
   canBlackHole,
-  canIsolate,
+  canLink,
   inChild,
   listen,
   watchLibc,
@@ -354,7 +354,7 @@ test("Socket#localAddress tells the source that connect chose", async () => {
     return sources;
   });
   assertEquals(found, ["10.77.0.2", "10.78.0.2", "10.78.0.2", "127.0.0.1"]);
-}, { skip: needs(onLinux, canIsolate()) });
+}, { skip: needs(onLinux, canLink()) });
 
 test("connect(2) binds a datagram socket that has a port and no address", () => {
   using peer = datagrams("inet");

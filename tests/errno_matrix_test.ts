@@ -31,6 +31,7 @@ import {
   blackHole,
   bound,
   canBlackHole,
+  canFilter,
   canIsolate,
   canTrace,
   type ChildApi,
@@ -442,7 +443,7 @@ test(
     const codes = rejected.map(([, code]) => code);
     assertEquals<unknown>({ sync, async }, { sync: codes, async: codes });
   },
-  { skip: needs(canIsolate(), hasCommand("nft"), onLinux) },
+  { skip: needs(canFilter(), onLinux) },
 );
 
 test(
@@ -473,7 +474,7 @@ test(
     );
     assertEquals(codes, ["nothing", "EPERM", "deadline"]);
   },
-  { skip: needs(canIsolate(), hasCommand("nft"), onLinux) },
+  { skip: needs(canFilter(), onLinux) },
 );
 
 const FILE_ROWS: readonly Row[] = [

@@ -22,7 +22,7 @@ import {
   vsock,
 } from "../mod.ts";
 import { AGES, assertFails } from "./_assertions.ts";
-import { bound, canIsolate, inChild, listen, watchLibc } from "./_fixtures.ts";
+import { bound, canLink, inChild, listen, watchLibc } from "./_fixtures.ts";
 import { unemulated } from "./_emulation.ts";
 import { canIpv6, needs, onLinux, test } from "./_harness.ts";
 
@@ -133,7 +133,7 @@ test("a link-local address needs its scope", async () => {
     none: "EINVAL",
     dialled: reached,
   });
-}, { skip: needs(onLinux, canIpv6(), canIsolate()) });
+}, { skip: needs(onLinux, canIpv6(), canLink()) });
 
 test("a scope of an interface that is not there is refused", () => {
   const indices = Object.values(networkInterfaces()).flat()

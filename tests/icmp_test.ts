@@ -1,8 +1,8 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import type { ErrnoError, Icmp } from "../mod.ts";
 import { libc } from "../ffi/libc.ts";
-import { hasCommand, needs, test } from "./_harness.ts";
-import { bound, canIsolate, inChild, listen, watchLibc } from "./_fixtures.ts";
+import { needs, test } from "./_harness.ts";
+import { bound, canFilter, inChild, listen, watchLibc } from "./_fixtures.ts";
 import { connectSync, Errno } from "../mod.ts";
 import { FIREWALL, FIREWALL6 } from "./_networks.ts";
 
@@ -59,7 +59,7 @@ for (const name of ["connect", "connectSync"] as const) {
       verdicts,
       ROWS.map(([, code, icmp]) => ({ code, icmp })),
     );
-  }, { skip: needs(onLinux, canIsolate(), hasCommand("nft")) });
+  }, { skip: needs(onLinux, canFilter()) });
 }
 
 test("connect() tells who said no although the deadline ended it", async () => {
@@ -83,7 +83,7 @@ test("connect() tells who said no although the deadline ended it", async () => {
   );
   const icmp = { type: 3, code: 1, from: "127.0.1.2" };
   assertEquals(verdicts as unknown, [icmp, icmp, null, null]);
-}, { skip: needs(onLinux, canIsolate(), hasCommand("nft")) });
+}, { skip: needs(onLinux, canFilter()) });
 
 test(
   "explain() says who has rejected, and that no listener has to do with it",
@@ -109,7 +109,7 @@ test(
       "The peer is there and nobody listens",
     ]);
   },
-  { skip: needs(onLinux, canIsolate(), hasCommand("nft")) },
+  { skip: needs(onLinux, canFilter()) },
 );
 
 test("a refusal by reset has no ICMP error", () => {

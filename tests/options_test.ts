@@ -31,9 +31,9 @@ import {
 } from "../src/socket/raw_options.ts";
 import { readTcpInfo, type TcpInfo } from "../src/socket/tcp_info.ts";
 import { pause } from "./_assertions.ts";
-import { canIsolate, inChild, listen } from "./_fixtures.ts";
+import { canFilter, inChild, listen } from "./_fixtures.ts";
 import { unemulated } from "./_emulation.ts";
-import { canIpv6, hasCommand, isRoot, needs, test } from "./_harness.ts";
+import { canIpv6, isRoot, needs, test } from "./_harness.ts";
 
 const abi = currentAbi();
 const onLinux = abi.os === "linux";
@@ -419,8 +419,7 @@ test(
   {
     skip: needs(
       onLinux ? null : "a firewall of Linux",
-      canIsolate(),
-      hasCommand("nft"),
+      canFilter(),
     ),
   },
 );

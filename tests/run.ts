@@ -9,6 +9,8 @@
  *     run.ts node [FLAGS] [FILES]     the same on Node
  *     run.ts arm64 [FLAGS] [FILES]    what shows that the package keeps its promises, or FILES, on all three, arm64 emulated
  *     run.ts musl [FLAGS] [FILES]     all tests, or FILES, on Bun's build for musl
+ *     run.ts gvisor                   what is about gVisor, on all three
+ *     run.ts kernels [FILES]          what is about the kernel, or FILES, on Deno under an older one
  *     run.ts check [FLAGS] [FILES]    the types of everything, or of FILES
  *
  * @module
@@ -101,6 +103,22 @@ const CONTRACT: readonly string[] = [
   "unix",
 ].map((name) => `./tests/${name}_test.ts`);
 
+/** What is about the kernel more than about a runtime. */
+const KERNEL: readonly string[] = [
+  "async_connect",
+  "binding",
+  "connect",
+  "datagram",
+  "dial",
+  "families",
+  "icmp",
+  "options",
+  "reactor",
+  "socket",
+  "transfer",
+  "unix",
+].map((name) => `./tests/${name}_test.ts`);
+
 /** How a run of the tests went. */
 interface Outcome {
   code: number;
@@ -141,11 +159,19 @@ async function run(
     outcomes.push(...await runElsewhere([name], args, folder));
   } else if (Object.hasOwn(EMULATIONS, name)) {
     outcomes.push(...await runEmulated(name, args, folder));
+  } else if (name === "gvisor") {
+    const files = ["./tests/gvisor_test.ts", ...args];
+    outcomes.push(
+      await runDeno("test", files, folder),
+      ...await runElsewhere(["bun", "node"], files, folder),
+    );
+  } else if (name === "kernels") {
+    outcomes.push(await runKernel(args, folder));
   } else if (name === "musl") {
     outcomes.push(await runMusl(args, folder));
   } else if (COMMANDS[name] === undefined) {
     const known = [COMMANDS, RUNTIMES, EMULATIONS].flatMap(Object.keys)
-      .concat("musl");
+      .concat("musl", "gvisor", "kernels");
     print(`Cannot run "${name}": it is none of ${known}`);
     return 2;
   } else {
@@ -312,6 +338,70 @@ async function runEmulated(
     outcomes.push(await judge(spec, code, report));
   }
   return outcomes;
+}
+
+/**
+ * Runs tests on Deno under User-mode Linux, which is Debian's own kernel as a program: it sees this machine's files, and has a
+ * network of its own with loopback alone.
+ */
+async function runKernel(args: string[], folder: string): Promise<Outcome> {
+  if (!starts("linux.uml")) return skipped("SKIP kernels: needs linux.uml");
+  const files = args.some(isFile) ? args : KERNEL;
+  const report = "/mnt/kernel.xml";
+  const { flags } = COMMANDS.test!;
+  const test = [
+    Deno.execPath(),
+    "test",
+    ...flags.filter((flag) => flag !== "--doc"),
+    "--no-check",
+    "--cached-only",
+    `--import-map=${IMPORT_MAP}`,
+    `--junit-path=${report}`,
+    ...files,
+  ];
+  await Deno.writeTextFile(
+    `${folder}/init`,
+    `#!/bin/sh
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mkdir -p /dev/pts
+mount -t devpts pts /dev/pts
+# The files of the machine stay as they are, but for this folder.
+mount --bind ${folder} /mnt
+mount -t tmpfs tmp /tmp
+ip link set lo up
+export PATH='${Deno.env.get("PATH")}' HOME='${Deno.env.get("HOME")}'
+export EINPROGRESS_SKIPS=/mnt/skips NO_COLOR=1
+cd '${Deno.cwd()}'
+echo "On Linux $(uname -r), in user mode:"
+${test.map((word) => `'${word}'`).join(" ")}
+echo $? >/mnt/code
+echo o >/proc/sysrq-trigger
+sleep 60
+`,
+    { mode: 0o755 },
+  );
+  await new Deno.Command("linux.uml", {
+    args: [
+      "rootfstype=hostfs",
+      "rootflags=/",
+      "rw",
+      "mem=3G",
+      `init=${folder}/init`,
+      "con=null",
+      "con0=null,fd:1",
+      "quiet",
+    ],
+    stdin: "null",
+    stderr: "null",
+  }).spawn().status;
+  let code = 1;
+  try {
+    code = Number(await Deno.readTextFile(`${folder}/code`));
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+  return await judge("kernel", code, `${folder}/kernel.xml`);
 }
 
 /** Runs the tests on a Bun that is linked with musl, where it can be made. */
