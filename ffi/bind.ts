@@ -46,6 +46,18 @@ export function bindLibc(
   const libc: Libc = {
     abi,
     permissions,
+    accept(fd) {
+      const result = c.accept(fd, null, null);
+      if (result >= 0) return result;
+      if (isCopied) memcpyErrno(bytes, location, width);
+      return -errno[0]! || -LOST_ERRNO;
+    },
+    accept4(fd, flags) {
+      const result = c.accept4(fd, null, null, flags);
+      if (result >= 0) return result;
+      if (isCopied) memcpyErrno(bytes, location, width);
+      return -errno[0]! || -LOST_ERRNO;
+    },
     addressOf(memory) {
       // Copies nothing, and answers where to.
       return c.addressOf(memory, memory, nothing);
@@ -162,6 +174,12 @@ export function bindLibc(
     if_nametoindex(name) {
       const result = c.if_nametoindex(name);
       if (result > 0) return result;
+      if (isCopied) memcpyErrno(bytes, location, width);
+      return -errno[0]! || -LOST_ERRNO;
+    },
+    listen(fd, backlog) {
+      const result = c.listen(fd, backlog);
+      if (result >= 0) return result;
       if (isCopied) memcpyErrno(bytes, location, width);
       return -errno[0]! || -LOST_ERRNO;
     },

@@ -45,6 +45,12 @@ export interface Signature {
  * and a 64-bit result would arrive as a bigint.
  */
 export const SIGNATURES = {
+  accept: { parameters: ["int", "buffer", "buffer"], result: "int" },
+  accept4: {
+    parameters: ["int", "buffer", "buffer", "int"],
+    result: "int",
+    needs: "SOCK_CLOEXEC",
+  },
   addressOf: {
     of: "memcpy",
     parameters: ["buffer", "buffer", "size"],
@@ -110,6 +116,7 @@ export const SIGNATURES = {
     offThread: true,
   },
   if_nametoindex: { parameters: ["buffer"], result: "int" },
+  listen: { parameters: ["int", "int"], result: "int" },
   malloc: { parameters: ["size"], result: "address" },
   memcpyErrno: {
     of: "memcpy",
@@ -327,6 +334,9 @@ export interface Libc {
   readonly abi: Abi;
   readonly permissions: Permissions;
 
+  accept(fd: number): number;
+  /** Exists where socket(2) takes flags, too. */
+  accept4(fd: number, flags: number): number;
   /** Where memory of ours lies, for a structure that has to say so. */
   addressOf(memory: Uint8Array): bigint;
   bind(fd: number, address: Uint8Array, length: number): number;
@@ -395,6 +405,7 @@ export interface Libc {
   if_nametoindex(name: Uint8Array): number;
   /** Memory that outlives this runtime's thread; 0 if there is none. */
   malloc(size: number): bigint;
+  listen(fd: number, backlog: number): number;
   /** Copies memory that C owns; the address has to come from C. */
   memcpyFrom(target: Uint8Array, source: bigint, length: number): void;
   /** Copies to memory of `malloc`. */

@@ -1,3 +1,4 @@
+import type * as net from "node:net";
 import type { CType, Declaration, Door } from "../contract.ts";
 
 /** What is used of `bun:ffi`: https://bun.sh/docs/runtime/ffi */
@@ -58,7 +59,15 @@ export const bunDoor: Door = {
 
   runtime: "Bun",
 
-  // `new net.Socket({ fd })` never reads (Bun 1.3).
+  // `new net.Socket({ fd })` never reads (Bun 1.4).
+  nodeSocket(fd): net.Socket {
+    const { process } = globalThis as unknown as {
+      process: { getBuiltinModule(name: string): typeof net };
+    };
+    const options = { fd } as unknown as net.NetConnectOpts;
+    return process.getBuiltinModule("node:net").connect(options);
+  },
+
   bunSocket(fd, socket): Promise<unknown> {
     const { Bun } = globalThis as unknown as {
       Bun: { connect(options: object): Promise<unknown> };

@@ -1389,8 +1389,7 @@ export class Socket implements Disposable {
    * closed. On failure it stays here.
    *
    * @returns The other socket. The caller owns it and ends it.
-   * @throws {NotSupportedError} If the runtime cannot: Bun, which has
-   * {@linkcode Socket.toBunSocket}.
+   * @throws {NotSupportedError} If the runtime cannot make one of a descriptor.
    * @throws {TypeError} If it is no stream.
    * @throws {ErrnoError} `ENOTCONN` if it is not connected; `EBADF` if it was
    * given up before.
