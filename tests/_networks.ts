@@ -96,3 +96,58 @@ printf "fd00::1 six.test\\n127.0.0.1 six.test\\n" >> /mnt/hosts
 mount --bind /mnt/nsswitch /etc/nsswitch.conf
 mount --bind /mnt/hosts /etc/hosts
 `;
+
+/**
+ * A name server that behaves as the names say: those of `both.test` have 127.0.0.1 and ::1, of `v4.test` 127.0.0.1 alone; for
+ * `dead.test` nothing is answered, for `deaf.test` nothing about IPv6, for `mute.test` nothing about IPv4, and for `slow.test`
+ * everything after 200 ms. All others do not exist. It counts the questions of each kind in the file /mnt/asked.
+ *
+ * The file of hosts has `file.test`, which is 127.0.0.1, and `file6.test`, which is both.
+ */
+export const NAME_SERVER = `
+mount -t tmpfs none /mnt
+cat > /mnt/server.py <<'END'
+import ctypes, heapq, os, select, signal, socket, struct, time
+ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # with whoever started it
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.bind(("127.0.0.1", 53))
+open("/mnt/ready", "w").close()
+asked = open("/mnt/asked", "a")
+later = []
+while True:
+    wait = max(later[0][0] - time.monotonic(), 0) if later else None
+    if not select.select([s], [], [], wait)[0]:
+        _, message, peer = heapq.heappop(later)
+        s.sendto(message, peer)
+        continue
+    query, peer = s.recvfrom(4096)
+    at, labels = 12, []
+    while query[at]:
+        labels.append(query[at + 1:at + 1 + query[at]].decode().lower())
+        at += 1 + query[at]
+    kind, = struct.unpack("!H", query[at + 1:at + 3])
+    question = query[12:at + 5]
+    zone = ".".join(labels[-2:])
+    asked.write(f"{'.'.join(labels)} {kind}\\n")
+    asked.flush()
+    if zone == "dead.test" or (zone, kind) in [("deaf.test", 28), ("mute.test", 1)]:
+        continue
+    known = zone in ("both.test", "v4.test", "deaf.test", "mute.test", "slow.test")
+    data = None
+    if known and kind == 1:
+        data = socket.inet_pton(socket.AF_INET, "127.0.0.1")
+    if known and kind == 28 and zone != "v4.test":
+        data = socket.inet_pton(socket.AF_INET6, "::1")
+    head = query[:2] + struct.pack("!HHHHH", 0x8180 if known else 0x8183, 1, 1 if data else 0, 0, 0)
+    answer = b"\\xc0\\x0c" + struct.pack("!HHIH", kind, 1, 60, len(data)) + data if data else b""
+    heapq.heappush(later, (time.monotonic() + (0.2 if zone == "slow.test" else 0), head + question + answer, peer))
+END
+python3 /mnt/server.py < /dev/null > /dev/null 2>&1 &
+echo "nameserver 127.0.0.1" > /mnt/resolv
+echo "hosts: files dns" > /mnt/nsswitch
+printf "127.0.0.1 file.test file6.test\\n::1 file6.test\\n" > /mnt/hosts
+mount --bind /mnt/resolv /etc/resolv.conf
+mount --bind /mnt/nsswitch /etc/nsswitch.conf
+mount --bind /mnt/hosts /etc/hosts
+until [ -e /mnt/ready ]; do sleep 0.01; done
+`;
