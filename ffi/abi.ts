@@ -1,7 +1,7 @@
 /**
  * What a C library looks like from outside: the record that every system's table in `ffi/abi/` fills in.
  *
- * A number stands under its C name. A fact that a system does not have is `null` there, so that whoever asks has to say
+ * A number stands under its C name. A fact that a system does not have is `null` there, so that its users have to say
  * what happens then.
  *
  * @module
@@ -56,7 +56,7 @@ export interface Abi {
   readonly libraries: readonly string[];
   /** Exported names of the C functions that the library exports under another one. */
   readonly symbols: Readonly<Record<string, string>>;
-  /** The function that answers the address of this thread's `errno`. */
+  /** The function that returns the address of this thread's `errno`. */
   readonly errnoLocation: string;
   /** Width of `nfds_t`. */
   readonly nfdsSize: 4 | 8;
@@ -92,7 +92,7 @@ export interface Abi {
   readonly F_SETFL: number;
   readonly O_NONBLOCK: number;
 
-  /** What getrlimit(2) calls the limit of descriptors; the limit in force comes first in its answer, and is as wide as a pointer. */
+  /** What getrlimit(2) calls the limit of descriptors; the limit in force comes first in what it writes, and is as wide as a pointer. */
   readonly RLIMIT_NOFILE: number;
 
   readonly POLLIN: number;
@@ -244,7 +244,7 @@ export interface Abi {
     readonly uid: number;
     readonly gid: number;
   } | null;
-  /** Where Multipath TCP tells of itself, `null` where it does not. */
+  /** Where Multipath TCP describes itself, `null` where it does not. */
   readonly mptcp: {
     readonly SOL_MPTCP: number;
     readonly MPTCP_INFO: number;
@@ -287,7 +287,7 @@ export interface Abi {
     readonly key: number;
     readonly keySize: number;
   } | null;
-  /** What the kernel tells of a TCP connection, `null` where it does not; `option` is at level IPPROTO_TCP. */
+  /** What the kernel shows of a TCP connection, `null` where it does not; `option` is at level IPPROTO_TCP. */
   readonly tcpInfo: {
     readonly option: number;
     readonly size: number;
@@ -303,7 +303,7 @@ export interface Abi {
     /** How many microseconds one count of `rtt` and `rttvar` is. */
     readonly rttUnit: 1 | 1000;
     readonly totalRetrans: number | null;
-    /** What only Linux tells in this form, all of it 32 bits but for the byte of `options`; `null` elsewhere. */
+    /** What only Linux shows in this form, all of it 32 bits but for the byte of `options`; `null` elsewhere. */
     readonly details: {
       readonly options: number;
       /** What the bits of `options` stand for, from the lowest. */

@@ -243,7 +243,7 @@ test("CATALOG describes no system without a page", () => {
   }
 });
 
-test("CATALOG lists what a system answers unlisted only where its page is silent", () => {
+test("CATALOG lists what a system returns unlisted only where its page is silent", () => {
   for (const [code, entry] of ENTRIES) {
     for (const os of Object.keys(entry.unlisted ?? {}) as Os[]) {
       const both = `${os} ${code}`;

@@ -5,6 +5,7 @@ import {
   assertMatch,
   assertNotInstanceOf,
   assertStrictEquals,
+  assertStringIncludes,
   assertThrows,
 } from "@std/assert";
 import type { Abi } from "../ffi/abi.ts";
@@ -152,7 +153,7 @@ for (const [one, other] of [["EAGAIN", "EWOULDBLOCK"]] as const) {
   });
 }
 
-test("Errno's classes make errors that tell what they are", () => {
+test("Errno's classes make errors that say what they are", () => {
   const [first] = split(abi);
   for (const code of CODES) {
     const error = new Errno[code](CONTEXT);
@@ -171,7 +172,7 @@ test("Errno's classes make errors that tell what they are", () => {
   }
 });
 
-test("Errno's classes are told apart by instanceof", () => {
+test("Errno's classes are distinct for instanceof", () => {
   const refused = new Errno.ECONNREFUSED(CONTEXT);
   for (const code of CODES) {
     if (code === "ECONNREFUSED") continue;
@@ -257,6 +258,15 @@ for (
   });
 }
 
+test("a message shows an argument without what a terminal would act on", () => {
+  const text = "\x1b[2J\u202egpj.exe\x7f";
+  const error = assertThrows(() => inet(text, 80), SyntaxError);
+  assertStringIncludes(
+    error.message,
+    '"\\u001b[2J\\u202egpj.exe\\x7f"',
+  );
+});
+
 test("ErrnoError says that a failure gave no reason when its errno was lost", () => {
   const error = errnoErrorFor(LOST_ERRNO, CONTEXT);
   assertEquals([error.code, error.errno], ["UNKNOWN", LOST_ERRNO]);
@@ -305,7 +315,7 @@ for (
     ["ETIME", undefined, undefined],
   ] as const
 ) {
-  test(`ErrnoError has timeoutKind ${kind} when it is ${code} and told ${given}`, () => {
+  test(`ErrnoError has timeoutKind ${kind} when it is ${code} and given ${given}`, () => {
     const error = new Errno[code]({ syscall: "connect", timeoutKind: given });
     assertEquals(error.timeoutKind, kind);
   });
@@ -450,7 +460,7 @@ const REFUSED:
   ];
 
 for (const [platform, arch, number] of REFUSED) {
-  test(`connectSync() throws ECONNREFUSED when connect answers ${number} on ${platform}`, () => {
+  test(`connectSync() throws ECONNREFUSED when connect returns ${number} on ${platform}`, () => {
     const real = libc();
     using _ = useLibc({
       ...real,
@@ -510,7 +520,7 @@ for (const table of TABLES) {
   });
 }
 
-test("errnoName() answers the first name of a number that has two", () => {
+test("errnoName() returns the first name of a number that has two", () => {
   assertEquals(errnoName(abi.errnos.EWOULDBLOCK!), "EAGAIN");
   for (const number of [-1, 0.5, NaN, Infinity, -abi.errnos.EPERM!]) {
     assertEquals(errnoName(number), "UNKNOWN");
@@ -576,7 +586,7 @@ test("structuredClone() keeps the message of an ErrnoError and drops the rest", 
   assertEquals([whole.code, whole.address], ["ECONNREFUSED", "127.0.0.1:9"]);
 });
 
-test("JSON.stringify() writes what an ErrnoError tells of itself", () => {
+test("JSON.stringify() writes what an ErrnoError holds", () => {
   const error = new Errno.ETIMEDOUT({ syscall: "connect", elapsed: 2 });
   const { code, errno, syscall, elapsed, timeoutKind } = JSON.parse(
     JSON.stringify(error),
@@ -592,7 +602,7 @@ test("JSON.stringify() writes what an ErrnoError tells of itself", () => {
 
 // Failures without an errno -----------------------------------------------------------
 
-test("LookupError tells the name and what became of it", () => {
+test("LookupError names the host and the failure", () => {
   const cause = new Errno.EMFILE({ syscall: "getaddrinfo" });
   const error = new LookupError("example.test", "EAI_SYSTEM", -11, cause);
   assertInstanceOf(error, Error);
@@ -626,7 +636,7 @@ test("LookupError has words for every code, and for a number that has none", () 
 for (
   const code of ["EAI_NONAME", "EAI_AGAIN", "EAI_FAIL", "EAI_SYSTEM"] as const
 ) {
-  test(`connectSync() throws LookupError ${code} when getaddrinfo answers it`, () => {
+  test(`connectSync() throws LookupError ${code} when getaddrinfo returns it`, () => {
     const number = abi.eais[code]!;
     using _ = useLibc({
       ...libc(),
@@ -644,7 +654,7 @@ for (
   });
 }
 
-test("connectSync() throws LookupError UNKNOWN when getaddrinfo answers an unknown code", () => {
+test("connectSync() throws LookupError UNKNOWN when getaddrinfo returns an unknown code", () => {
   using _ = useLibc({
     ...libc(),
     ...PLAIN_RESOLVER,
@@ -657,7 +667,7 @@ test("connectSync() throws LookupError UNKNOWN when getaddrinfo answers an unkno
   assertEquals([error.code, error.errno], ["UNKNOWN", 4321]);
 });
 
-test("NotSupportedError tells what is missing, and where", () => {
+test("NotSupportedError says what is missing, and where", () => {
   const error = new NotSupportedError("vsock addresses", "aix");
   assertInstanceOf(error, Error);
   assertNotInstanceOf(error, ErrnoError);

@@ -60,7 +60,7 @@ test("explain() says what the catalog has, on every system that names it", () =>
   }
 });
 
-test("explain() is about the system that it runs on unless told otherwise", () => {
+test("explain() is about the system that it runs on unless another one is given", () => {
   const { os, errnos } = currentAbi();
   const explanation = explain("ECONNREFUSED");
   assertEquals(explanation.os, os);
@@ -153,7 +153,7 @@ test("explain() admits that nobody knows a number", () => {
   assertEquals(explain(error, { os: other }).errno, null);
 });
 
-test("explain() tells the caller's deadline from the kernel's", () => {
+test("explain() tells the caller's deadline and the kernel's apart", () => {
   const { errnos } = currentAbi();
   const kernel = explain(failure("ETIMEDOUT", "vsock:1:1"));
   assertEquals(kernel.meaning, CATALOG.ETIMEDOUT!.meaning);
@@ -185,7 +185,7 @@ test("explain() refuses what is no errno and no system", () => {
   }
 });
 
-test("explain() answers plain data that is a text where one is wanted", () => {
+test("explain() returns plain data that is a text where one is wanted", () => {
   const explanation = explain("ECONNREFUSED", { os: "linux" });
   assertEquals({ ...structuredClone(explanation) }, { ...explanation });
   assertEquals(Object.keys(explanation).includes("toString"), false);
@@ -417,7 +417,7 @@ test("explain() finds the route to an address, and its kind", async () => {
   assertEquals(ways[0]!.slice(0, 2), ["ETIMEDOUT", gateway]);
   assertEquals(ways[1]!.slice(0, 2), ["ETIMEDOUT", link]);
   assert(
-    ways[0]!.includes("10.77.0.9 does not answer ARP on va (/proc/net/arp)"),
+    ways[0]!.includes("10.77.0.9 does not reply to ARP on va (/proc/net/arp)"),
     `${ways[0]}`,
   );
 }, { skip: needs(canIsolate(), onLinux) });

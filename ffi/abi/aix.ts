@@ -161,8 +161,8 @@ function common(): Omit<Abi, "arch"> {
       EAI_OVERFLOW: 13,
     },
 
-    // The kernel answers EAGAIN and EEXIST where others have EWOULDBLOCK and ENOTEMPTY. The header makes them one number
-    // under _ALL_SOURCE; without it the second names have 54 and 87, which no call ever answers.
+    // The kernel returns EAGAIN and EEXIST where others have EWOULDBLOCK and ENOTEMPTY. The header makes them one number
+    // under _ALL_SOURCE; without it the second names have 54 and 87, which no call ever returns.
     errnos: errnosOf("aix"),
   };
 }

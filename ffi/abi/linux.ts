@@ -204,7 +204,7 @@ function generic(): Omit<Abi, "arch" | "libraries" | "epoll"> {
     },
     tcpInfo: {
       option: 11, // TCP_INFO, <linux/tcp.h>
-      size: 256, // more than any kernel's struct so far needs at these offsets; it grows, and the answer says how far
+      size: 256, // more than any kernel's struct so far needs at these offsets; it grows, and getsockopt returns how far
       state: 0,
       retransmits: 2,
       rtt: 68,

@@ -147,7 +147,7 @@ function common(): Omit<Abi, "arch"> {
       rtt: 68,
       rttvar: 72,
       rttUnit: 1,
-      totalRetrans: null, // tcpi_snd_rexmitpack is told to root alone, everybody else reads 0
+      totalRetrans: null, // tcpi_snd_rexmitpack is for root alone, all others read 0
       details: null,
       states: [ // <netinet/tcp_fsm.h>, from 0
         "CLOSE",

@@ -5,6 +5,7 @@
  * @module
  */
 import { newMemory } from "../../ffi/memory.ts";
+import { printable } from "./phrases.ts";
 
 /** How much of a long text a message shows. */
 const MOST_SHOWN = 200;
@@ -30,11 +31,11 @@ function getterOf<T, R>(prototype: object, name: PropertyKey): (of: T) => R {
 export function show(value: unknown): string {
   switch (typeof value) {
     case "string":
-      return JSON.stringify(
+      return printable(JSON.stringify(
         value.length > MOST_SHOWN
           ? `${value.slice(0, MOST_SHOWN)}\u2026`
           : value,
-      );
+      ));
     case "object":
       if (value === null) return "null";
       return Array.isArray(value) && value.length < 5 && !value.some(isObject)

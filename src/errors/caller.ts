@@ -36,7 +36,7 @@ const { captureStackTrace } = Error as ErrorConstructor & {
 const { construct, defineProperty, getPrototypeOf, setPrototypeOf } = Reflect;
 
 /**
- * Keeps the stack of whoever calls a public function.
+ * Keeps the stack of the caller of a public function.
  *
  * @param ours The function, which is running.
  */
@@ -87,7 +87,7 @@ export function becomes<E extends Error>(caller: Caller, prototype: E): E {
  * Rejects a promise with an error that points at its caller.
  *
  * Where no caller was kept, the error is made in a reaction that the promise
- * follows: V8 walks from there to whoever awaits the promise.
+ * follows: V8 walks from there to the function that awaits the promise.
  *
  * @param resolve Settles the promise.
  * @param caller The caller, `null` if none was kept.

@@ -470,8 +470,8 @@ function newError(
 
 /**
  * Whether a call of this process has failed with an error, in which case the
- * library is open and there may be traces to be found; what somebody has made by
- * hand has neither.
+ * library is open and there may be traces to be found; what was made by hand
+ * has neither.
  */
 export function isOfCall(error: object): boolean {
   return ofCalls.has(error);

@@ -14,7 +14,7 @@ import {
 } from "../socket/options.ts";
 import { Socket, type SocketOpenOptions } from "../socket/socket.ts";
 
-/** What {@linkcode capabilities} answers. */
+/** What {@linkcode capabilities} returns. */
 export interface Capabilities {
   /** The system. */
   readonly os: string;
@@ -22,8 +22,8 @@ export interface Capabilities {
   readonly arch: string;
   /**
    * Each option by its name, and whether it is there: the system has it, and
-   * the kernel is not too old for it. `md5`, and whatever else can be set only,
-   * is answered from what is known of the system.
+   * the kernel is not too old for it. `md5` and others that can be set only go
+   * by what is known of the system.
    */
   readonly options: Readonly<
     Record<SocketOptionName | ReadableSocketOptionName, boolean>
@@ -42,22 +42,22 @@ export interface Capabilities {
   readonly sctp: boolean;
   /** Whether this program may open raw sockets. */
   readonly raw: boolean;
-  /** Whether {@linkcode Socket.tcpInfo} tells something. */
+  /** Whether {@linkcode Socket.tcpInfo} works. */
   readonly tcpInfo: boolean;
   /**
-   * Whether the kernel keeps who sent an ICMP error, which
-   * {@linkcode ErrnoError.icmp} then tells.
+   * Whether the kernel keeps who sent an ICMP error, as
+   * {@linkcode ErrnoError.icmp} has it then.
    */
   readonly icmp: boolean;
 }
 
 /**
- * Tells what this system can do.
+ * Finds out what this system can do.
  *
  * Opens a few sockets and closes them again; nothing is sent, bound or
  * connected. What a packet filter or a router forbids is not in it.
  *
- * @returns The answers, as of now.
+ * @returns What there is now.
  * @throws The runtime's own error, unless the program may call the C library.
  *
  * @example An option where there is one
@@ -121,7 +121,7 @@ function optionsOf({ abi }: Libc): Capabilities["options"] {
     }
   });
   try {
-    const answers = optionNames().map((name) =>
+    const known = optionNames().map((name) =>
       [
         name,
         isSupported(abi, name) &&
@@ -129,7 +129,7 @@ function optionsOf({ abi }: Libc): Capabilities["options"] {
           sockets.some((socket) => isKnown(socket, name))),
       ] as const
     );
-    return Object.fromEntries(answers) as unknown as Capabilities["options"];
+    return Object.fromEntries(known) as unknown as Capabilities["options"];
   } finally {
     for (const socket of sockets) socket.close();
   }

@@ -2,7 +2,7 @@
  * What every errno of connect(2) means, system by system, and what to do about it.
  *
  * Data only: nothing here opens a library or asks for a permission. The numbers are in `ffi/abi/`; where two names share
- * one on a system (EAGAIN and EWOULDBLOCK on all of them), whoever explains a number looks at both names.
+ * one on a system (EAGAIN and EWOULDBLOCK on all of them), an explanation of a number looks at both names.
  *
  * @module
  */
@@ -22,20 +22,20 @@ export type SocketReuse = "yes" | "no" | "depends";
  *
  * - `"wait"`: the attempt is still under way; poll for it and do not begin another.
  * - `"later"`: the same call may succeed after a while.
- * - `"elsewhere"`: this peer or this path refuses; another address may answer.
+ * - `"elsewhere"`: this peer or this path refuses; another address may work.
  * - `"never"`: not before the program, the arguments or the system's configuration change.
  */
 export type RetryAdvice = "wait" | "later" | "elsewhere" | "never";
 
-/** What is known of one errno as an answer of connect(2). */
+/** What is known of one errno as a failure of connect(2). */
 export interface CatalogEntry {
   /** What it means in general, in one line. */
   readonly meaning: string;
   /** What the system's own manual page says about it, one line for each system whose page names it. */
   readonly systems: Readonly<Partial<Record<Os, string>>>;
-  /** What the system's kernel answers it for although no manual page of connect says so, one line each. */
+  /** What the system's kernel reports by it although no manual page of connect says so, one line each. */
   readonly unlisted?: Readonly<Partial<Record<Os, string>>>;
-  /** Whether the attempt goes on in the kernel after this answer. */
+  /** Whether the attempt goes on in the kernel after this failure. */
   readonly continues: boolean;
   /** Whether the same socket may be connected again. */
   readonly reusable: SocketReuse;
@@ -48,11 +48,11 @@ export interface CatalogEntry {
 }
 
 /**
- * Every errno that the connect page of AIX, FreeBSD, illumos, Linux, macOS or OpenBSD names, and the few that Linux answers
+ * Every errno that the connect page of AIX, FreeBSD, illumos, Linux, macOS or OpenBSD names, and the few that Linux returns
  * without naming them.
  *
  * For Linux that page is connect(2) together with those errors of ip(7), ipv6(7), tcp(7), udp(7), unix(7) and vsock(7) that
- * a connect can answer. EMFILE belongs to socket(2) and is here because every connect begins with one.
+ * a connect can fail with. EMFILE belongs to socket(2) and is here because every connect begins with one.
  */
 export const CATALOG: Readonly<Partial<Record<ErrnoCode, CatalogEntry>>> = {
   EACCES: {
@@ -76,7 +76,7 @@ export const CATALOG: Readonly<Partial<Record<ErrnoCode, CatalogEntry>>> = {
     remedy:
       "For a Unix path compare `id` with `namei -l PATH`: every directory needs x, the socket w. For an IP address look at SO_BROADCAST, `ip route get ADDRESS` (prohibit), `nft list ruleset`, and `ausearch -m avc` under SELinux.",
     note:
-      "On Linux an ICMPv6 reject for policy reasons arrives as EACCES too, and a Landlock rule against connecting answers it.",
+      "On Linux an ICMPv6 reject for policy reasons arrives as EACCES too, and a Landlock rule against connecting fails with it.",
   },
   EADDRINUSE: {
     meaning: "The local address, or the pair with this peer, is taken",
@@ -121,7 +121,7 @@ export const CATALOG: Readonly<Partial<Record<ErrnoCode, CatalogEntry>>> = {
     systems: {
       aix: "The socket cannot use addresses of this family",
       darwin:
-        "The socket cannot use addresses of this family; also the harmless answer to dissolving a datagram association",
+        "The socket cannot use addresses of this family; also the harmless result of dissolving a datagram association",
       freebsd: "The socket cannot use addresses of this family",
       illumos: "The socket cannot use addresses of this family",
       linux: "The family field of the address does not fit the socket",
@@ -133,7 +133,7 @@ export const CATALOG: Readonly<Partial<Record<ErrnoCode, CatalogEntry>>> = {
     remedy:
       "Open the socket with the family of the address: inet for IPv4, inet6 for IPv6. After a disconnect on macOS and the BSDs it can be ignored.",
     note:
-      "A Unix socket on Linux answers EINVAL instead. FreeBSD also says it of a TCP connect to a multicast address.",
+      "A Unix socket on Linux fails with EINVAL instead. FreeBSD also says it of a TCP connect to a multicast address.",
   },
   EAGAIN: {
     meaning: "Something that the connection needs is used up for now",
@@ -191,7 +191,7 @@ export const CATALOG: Readonly<Partial<Record<ErrnoCode, CatalogEntry>>> = {
     systems: {
       aix: "The peer turned the attempt down",
       darwin:
-        "The peer turned the attempt down, or let it go unanswered because nothing listens there",
+        "The peer turned the attempt down, or did not reply because nothing listens there",
       freebsd: "The peer turned the attempt down",
       illumos:
         "The peer turned the attempt down; the descriptor has to be closed and a new socket opened before the next try",
@@ -205,12 +205,12 @@ export const CATALOG: Readonly<Partial<Record<ErrnoCode, CatalogEntry>>> = {
     remedy:
       "Check on the peer that the service runs and listens on this address and port, not only on loopback: `ss -ltnp`, `netstat -an`, or `lsof PATH` for a Unix socket. If it does, a firewall on the way rejects.",
     note:
-      "Linux takes the same socket for another connect. On the BSDs, macOS and illumos it is spent: FreeBSD answers ECONNREFUSED again, OpenBSD and macOS EINVAL.",
+      "Linux takes the same socket for another connect. On the BSDs, macOS and illumos it is spent: FreeBSD returns ECONNREFUSED again, OpenBSD and macOS EINVAL.",
   },
   ECONNRESET: {
     meaning: "The peer broke the connection off while it was being made",
     systems: {
-      darwin: "The peer answered the request with a reset",
+      darwin: "The peer reset the connection request",
       freebsd: "The peer reset the connection",
       linux:
         "The peer's end closed unexpectedly; for vsock also that nobody listens there",
@@ -264,17 +264,17 @@ export const CATALOG: Readonly<Partial<Record<ErrnoCode, CatalogEntry>>> = {
     reusable: "depends",
     retry: "elsewhere",
     remedy:
-      "On the same link the host does not answer ARP or neighbour discovery: `ip neigh`, `arp -an`. Otherwise a router or firewall on the way rejected: `ip route get ADDRESS`, `traceroute ADDRESS`.",
+      "On the same link the host does not reply to ARP or neighbour discovery: `ip neigh`, `arp -an`. Otherwise a router or firewall on the way rejected: `ip route get ADDRESS`, `traceroute ADDRESS`.",
     note:
       "ENETUNREACH means that no route leads there at all; EHOSTUNREACH that one does and the last steps fail. Linux takes the same socket again, the BSDs, macOS and illumos may not.",
   },
   EINPROGRESS: {
     meaning: "The attempt has begun and goes on in the kernel",
     systems: {
-      aix: "Non-blocking; select for writing tells when the attempt is over",
-      darwin: "Non-blocking; select for writing tells when the attempt is over",
+      aix: "Non-blocking; select for writing shows when the attempt is over",
+      darwin: "Non-blocking; select for writing shows when the attempt is over",
       freebsd:
-        "Non-blocking; select for writing tells when the attempt is over",
+        "Non-blocking; select for writing shows when the attempt is over",
       illumos:
         "Non-blocking; the attempt goes on in the background and SO_ERROR has the outcome",
       linux:
@@ -306,7 +306,7 @@ export const CATALOG: Readonly<Partial<Record<ErrnoCode, CatalogEntry>>> = {
     reusable: "no",
     retry: "wait",
     remedy:
-      "Do not call connect again: poll the descriptor for POLLOUT, then read SO_ERROR. A second call answers EALREADY or EISCONN.",
+      "Do not call connect again: poll the descriptor for POLLOUT, then read SO_ERROR. A second call fails with EALREADY or EISCONN.",
     note:
       "A Unix stream connect on Linux that waits for room in the listener's queue has begun nothing when a signal comes; there connect may be called again.",
   },
@@ -333,7 +333,7 @@ export const CATALOG: Readonly<Partial<Record<ErrnoCode, CatalogEntry>>> = {
     remedy:
       "Check the length and the form of the address: an IPv6 link-local address needs its zone (`fe80::1%eth0`). If an earlier connect on this socket failed, open a new one.",
     note:
-      "OpenBSD and macOS answer it to a second connect on a TCP socket whose first one failed; that socket is lost. On Linux a socket bound to loopback gets it for every other destination, and a listening Unix socket gets it always.",
+      "OpenBSD and macOS return it for a second connect on a TCP socket whose first one failed; that socket is lost. On Linux a socket bound to loopback gets it for every other destination, and a listening Unix socket gets it always.",
   },
   EIO: {
     meaning: "The file system failed while the path was looked up",
@@ -363,7 +363,7 @@ export const CATALOG: Readonly<Partial<Record<ErrnoCode, CatalogEntry>>> = {
     remedy:
       "Use the connection, or open another socket for another peer. Right after EINTR or EINPROGRESS it means success.",
     note:
-      "On Linux a listening TCP socket answers it too, and a connected one can be freed by connecting it to AF_UNSPEC. macOS answers it also to a blocking socket whose interrupted attempt is still under way.",
+      "On Linux a listening TCP socket fails with it too, and a connected one can be freed by connecting it to AF_UNSPEC. macOS returns it also for a blocking socket whose interrupted attempt is still under way.",
   },
   ELOOP: {
     meaning: "The path runs through too many symbolic links",
@@ -430,7 +430,7 @@ export const CATALOG: Readonly<Partial<Record<ErrnoCode, CatalogEntry>>> = {
     retry: "later",
     remedy:
       "See the interface with `ifconfig -a`, and bring it up with `ifconfig NAME up`.",
-    note: "Linux answers ENETUNREACH when the interface is down.",
+    note: "Linux returns ENETUNREACH when the interface is down.",
   },
   ENETUNREACH: {
     meaning: "No route leads to this network",
@@ -494,7 +494,7 @@ export const CATALOG: Readonly<Partial<Record<ErrnoCode, CatalogEntry>>> = {
     remedy:
       "For IPv6 check the zone with `ip -br link`. For vsock load a transport that reaches the peer: `lsmod | grep vsock`, `modprobe vsock_loopback` or `vhost_vsock`.",
     note:
-      "Connect answers it when the interface that the socket is bound to has gone, and for vsock when the kernel has no transport for the peer. Where the zone of an IPv6 address does not exist it mostly says ENETUNREACH.",
+      "Connect fails with it when the interface that the socket is bound to has gone, and for vsock when the kernel has no transport for the peer. Where the zone of an IPv6 address does not exist it mostly says ENETUNREACH.",
   },
   ENOENT: {
     meaning: "Nothing has this path",
@@ -511,8 +511,7 @@ export const CATALOG: Readonly<Partial<Record<ErrnoCode, CatalogEntry>>> = {
     retry: "later",
     remedy:
       "Walk the path with `namei PATH` to see which part is missing; a relative path counts from the working directory. If the service makes the socket at its start, wait for it.",
-    note:
-      "An abstract name on Linux that nobody has bound answers ECONNREFUSED.",
+    note: "An abstract name on Linux that nobody has bound gives ECONNREFUSED.",
   },
   ENOMEM: {
     meaning: "The kernel is out of memory",
@@ -616,7 +615,7 @@ export const CATALOG: Readonly<Partial<Record<ErrnoCode, CatalogEntry>>> = {
     remedy:
       "See what the number is with `ls -l /proc/PID/fd` or `fstat -p PID`: most likely the descriptor was closed and its number taken over. For a path look at it with `ls -l`.",
     note:
-      "If the path was meant, as on illumos and the BSDs, the socket stays usable. Linux answers ECONNREFUSED for a path that is not a socket.",
+      "If the path was meant, as on illumos and the BSDs, the socket stays usable. Linux returns ECONNREFUSED for a path that is not a socket.",
   },
   ENXIO: {
     meaning: "The server went away before the connection was made",
@@ -642,7 +641,7 @@ export const CATALOG: Readonly<Partial<Record<ErrnoCode, CatalogEntry>>> = {
     remedy:
       "Do not connect a socket that listens; open another one. Sockets such as packet sockets have no peer and are addressed with each send.",
     note:
-      "A listening TCP socket answers EISCONN on Linux, and stays a listener everywhere. An ICMP message that the source route failed also arrives as EOPNOTSUPP on Linux, where the number is the same as ENOTSUP.",
+      "A listening TCP socket fails with EISCONN on Linux, and stays a listener everywhere. An ICMP message that the source route failed also arrives as EOPNOTSUPP on Linux, where the number is the same as ENOTSUP.",
   },
   EPERM: {
     meaning: "A rule of this machine forbids it",
@@ -704,7 +703,7 @@ export const CATALOG: Readonly<Partial<Record<ErrnoCode, CatalogEntry>>> = {
       "For vsock the transport is chosen by connect, which is why the type is refused only then.",
   },
   ETIMEDOUT: {
-    meaning: "Nobody answered in time",
+    meaning: "No reply came in time",
     systems: {
       aix: "The time ran out before a connection was made",
       darwin: "The time ran out before a connection was made",
@@ -734,6 +733,6 @@ export const CATALOG: Readonly<Partial<Record<ErrnoCode, CatalogEntry>>> = {
     remedy:
       "On AIX widen the range: `no -o tcp_ephemeral_low`, `tcp_ephemeral_high`, and the same for udp. On illumos try again after a pause.",
     note:
-      "Its number is that of EAGAIN, by which name a failure arrives. The headers of AIX can give it another one, 54, which no call ever answers.",
+      "Its number is that of EAGAIN, by which name a failure arrives. The headers of AIX can give it another one, 54, which no call ever returns.",
   },
 };

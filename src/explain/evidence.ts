@@ -1,5 +1,5 @@
 /**
- * What the running system tells of a failure after the fact.
+ * What the running system shows of a failure after the fact.
  *
  * @module
  */
@@ -26,13 +26,13 @@ type Collector = (failure: ErrnoFacts) => Iterable<string>;
 /** The most lines that anybody wants to read. */
 const MOST_LINES = 8;
 
-/** Of how many addresses that failed alike each one's circumstances are told. */
+/** How many addresses that failed alike are looked into. */
 const MOST_FAILURES = 3;
 
 /** The most that is read of one file; some have a line for each socket of the system. */
 const MOST_BYTES = 1 << 20;
 
-/** What can be told anywhere. */
+/** What can be found anywhere. */
 const ANYWHERE: Readonly<Partial<Record<ErrnoCode, Collector>>> = {
   EACCES: pathOf,
   ELOOP: pathOf,
@@ -40,7 +40,7 @@ const ANYWHERE: Readonly<Partial<Record<ErrnoCode, Collector>>> = {
   ENOTDIR: pathOf,
 };
 
-/** What can be told on one system. */
+/** What can be found on one system. */
 const COLLECTORS: Readonly<
   Partial<Record<Os, Readonly<Partial<Record<ErrnoCode, Collector>>>>>
 > = {
@@ -351,7 +351,7 @@ function* routeTo(failure: ErrnoFacts): Iterable<string> {
   }
 }
 
-/** The route to an address, `null` if there is none, `undefined` if nobody can tell. */
+/** The route to an address, `null` if there is none, `undefined` if that cannot be read. */
 function find(ip: Ip): Route | null | undefined {
   const table = read(sourceOf(ip));
   if (table === null || !table.whole) return undefined;
@@ -426,7 +426,7 @@ function gatewayOf({ prefix, length }: Route): string {
   return "by a table other than the main one";
 }
 
-/** Whoever should have answered ARP, and did not. */
+/** The neighbour that should have replied to ARP, and did not. */
 function* neighbour(failure: ErrnoFacts): Iterable<string> {
   const ip = ipOf(failure);
   if (ip === null) return;
@@ -437,7 +437,7 @@ function* neighbour(failure: ErrnoFacts): Iterable<string> {
     const [host, , flags, , , name] = line.split(/\s+/);
     if (host !== ip.host && !via.endsWith(` ${host}`)) continue;
     if (flags === "0x0") {
-      yield `${host} does not answer ARP on ${name} (${file})`;
+      yield `${host} does not reply to ARP on ${name} (${file})`;
     }
   }
 }
@@ -473,7 +473,7 @@ function* tcpListener(failure: ErrnoFacts): Iterable<string> {
   }
   yield others.length === 0
     ? `Nothing listens on TCP port ${ip.port} of this machine (/proc/net/tcp)`
-    : `On port ${ip.port} somebody listens, but on ${others.join(", ")} ` +
+    : `On port ${ip.port} a socket listens, but on ${others.join(", ")} ` +
       "(/proc/net/tcp)";
 }
 
@@ -533,7 +533,7 @@ interface Reading {
   readonly whole: boolean;
 }
 
-/** Reads a file of the kernel's, whose size nobody knows; `null` if it may not be read. */
+/** Reads a file of the kernel's, which has no size; `null` if it may not be read. */
 function read(path: string): Reading | null {
   let fd: number;
   try {

@@ -294,7 +294,7 @@ function explainLookup(
   });
 }
 
-/** What can be said of a number that the system's table does not have. */
+/** Explains a number that the system's table does not have. */
 function unknown(
   errno: number | null,
   os: Os,
@@ -345,7 +345,7 @@ function entryOf(
     entries.find(({ unlisted }) => unlisted?.[os] !== undefined) ?? entries[0];
 }
 
-/** What the other systems say, each by whatever names the number has there. */
+/** What the other systems say, each under the names that the number has there. */
 function sayingsBut(
   here: Os,
   code: ErrnoCode,
