@@ -51,9 +51,9 @@ export {
 export { type Capabilities, capabilities } from "./src/explain/capabilities.ts";
 export {
   connect,
+  type ConnectDefaults,
   type ConnectOptions,
   connectSync,
-  type DialOptions,
 } from "./src/connect/connect.ts";
 export {
   type EaiCode,
@@ -112,6 +112,8 @@ export {
 } from "./src/socket/socket.ts";
 export type {
   ConnectTarget,
+  HostLookup,
+  HostLookupOptions,
   TcpTarget,
   UnixTarget,
   VsockTarget,

@@ -218,6 +218,7 @@ export interface Abi {
     readonly cmsghdr: { readonly size: number; readonly data: number };
     readonly sockExtendedErr: {
       readonly size: number;
+      readonly errno: number;
       readonly origin: number;
       readonly type: number;
       readonly code: number;

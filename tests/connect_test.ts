@@ -407,6 +407,7 @@ for (const readErrorQueue of [false, true]) {
             hostname,
             port,
             timeout: 30_000,
+            softErrors: "wait",
             socketOptions: { readErrorQueue },
           });
           return socket.remoteAddress!.equals(listener.address);
@@ -1454,7 +1455,10 @@ for (const script of POLL_SCRIPTS) {
       using watched = watchLibc(follow(script, first));
       using socket = Socket.open();
       const result = outcome(() =>
-        socket.connectSync(inet("127.0.0.1", 80), { timeout })
+        socket.connectSync(inet("127.0.0.1", 80), {
+          timeout,
+          softErrors: "wait",
+        })
       );
       if (script.ends === "connected") assertEquals(result, undefined);
       else assertErrno(result, script.ends);

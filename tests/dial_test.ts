@@ -43,6 +43,7 @@ import {
   freePort,
   inChild,
   listen,
+  type Listener,
   PLAIN_RESOLVER,
   tempFolder,
   UNBOUND,
@@ -73,6 +74,19 @@ function resolver(
       return getaddrinfo(node, hints, list)[0];
     },
   };
+}
+
+/** A host that answers nobody, by several addresses. */
+function blackHoles(count: number): Listener<InetAddress> & {
+  addresses: InetAddress[];
+} {
+  const hole = blackHole({ at: inet("0.0.0.0", 0) });
+  const { port } = hole.address;
+  const addresses = Array.from(
+    { length: count },
+    (_, i) => inet(`127.0.0.${i + 1}`, port),
+  );
+  return { ...hole, address: addresses[0]!, addresses };
 }
 
 /** How many sockets were opened for connections: the reactor opens others. */
@@ -195,9 +209,9 @@ test("connect() opens no socket when its signal is aborted before", async () => 
 test(
   "connect() rejects with the signal's reason, and closes its sockets",
   async () => {
-    using hole = blackHole();
-    const { address } = hole;
-    using watched = watchLibc(resolver([address, address, address]));
+    using hole = blackHoles(3);
+    const { address, addresses } = hole;
+    using watched = watchLibc(resolver(addresses));
     for (const hostname of ["127.0.0.1", "three.test"]) {
       for (const reason of [new Error("own"), "text", 0, null]) {
         const before = opened(watched);
@@ -219,9 +233,9 @@ test(
 );
 
 test("connect() begins no attempt once its signal is aborted", async () => {
-  using hole = blackHole();
-  const { address } = hole;
-  using watched = watchLibc(resolver([address, address]));
+  using hole = blackHoles(2);
+  const { address, addresses } = hole;
+  using watched = watchLibc(resolver(addresses));
   const controller = new AbortController();
   const pending = outcome(connect({
     hostname: "two.test",
@@ -333,6 +347,7 @@ test("connect() lets the families take turns", async () => {
 test("connect() makes one error of all addresses' failures", async () => {
   using hole = blackHole({ at: inet("127.0.0.3", 0) });
   const { port } = hole.address;
+  using other = blackHole({ at: inet("127.0.0.4", port) });
   const refused = [inet("127.0.0.1", port), inet("127.0.0.2", port)];
   const rows: readonly (readonly [IpAddress[], ErrnoCode, ErrnoCode[]])[] = [
     [refused, "ECONNREFUSED", ["ECONNREFUSED", "ECONNREFUSED"]],
@@ -341,7 +356,7 @@ test("connect() makes one error of all addresses' failures", async () => {
       "ECONNREFUSED",
       ["ETIMEDOUT", "ECONNREFUSED", "ECONNREFUSED"],
     ],
-    [[hole.address, hole.address], "ETIMEDOUT", ["ETIMEDOUT", "ETIMEDOUT"]],
+    [[hole.address, other.address], "ETIMEDOUT", ["ETIMEDOUT", "ETIMEDOUT"]],
   ];
   for (const [addresses, code, codes] of rows) {
     using _watched = watchLibc(resolver(addresses));
@@ -382,9 +397,9 @@ test("connect() throws an only address's error as it is", async () => {
 test(
   "connect() spends one timeout on the name and all its addresses",
   async () => {
-    using hole = blackHole();
-    const { address } = hole;
-    using _watched = watchLibc(resolver([address, address], 50));
+    using hole = blackHoles(2);
+    const { address, addresses } = hole;
+    using _watched = watchLibc(resolver(addresses, 50));
     const start = performance.now();
     const error = await refusal(connect({
       hostname: "slow.test",
@@ -419,9 +434,9 @@ test("connect() goes on where one address has no socket", async () => {
 test(
   "connect() rejects with what onSocket throws, and closes every socket",
   async () => {
-    using hole = blackHole();
-    const { address } = hole;
-    using _watched = watchLibc(resolver([address, address, address]));
+    using hole = blackHoles(3);
+    const { address, addresses } = hole;
+    using _watched = watchLibc(resolver(addresses));
     for (const hostname of ["127.0.0.1", "three.test"]) {
       for (const at of hostname === "three.test" ? [1, 2, 3] : [1]) {
         let count = 0;
@@ -445,11 +460,11 @@ test(
 test(
   "connect() closes its socket when there is no descriptor to wait with",
   async () => {
-    using hole = blackHole();
-    const { address } = hole;
+    using hole = blackHoles(2);
+    const { address, addresses } = hole;
     const full = () => -abi.errnos.EMFILE!;
     using _watched = watchLibc({
-      ...resolver([address, address]),
+      ...resolver(addresses),
       epoll_create1: full,
       socketpair: full,
     });

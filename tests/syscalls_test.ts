@@ -24,7 +24,9 @@ type Operation =
   | "tryConnect()"
   | "tryConnect(), refused"
   | "Socket#connectSync()"
+  | "Socket#connectSync() that waits"
   | "connectSync()"
+  | "connectSync() that waits"
   | "connectSync(), refused"
   | "connectSync() with a timeout"
   | "connectSync() to a Unix socket"
@@ -35,22 +37,25 @@ type Operation =
 /**
  * The system calls of each operation, from socket(2) to close(2).
  *
- * getsockname(2) tells a connection to a listener from one to itself, and an error where it came from; getpeername(2) asks
- * whether a handshake is done already; recvmsg(2) asks who said no. A socket that was opened non-blocking for the sake of
- * a timeout is made a blocking one in the end: fcntl(2) asks for its flags, and sets them.
+ * getsockname(2) tells a connection to a listener from one to itself; getpeername(2) asks whether a handshake is done already;
+ * recvmsg(2) asks who refused. A call that is to hear of soft errors, or that has a timeout, connects on a socket that does not
+ * block, and fcntl(2) makes it a blocking one in the end.
  */
 const CALLS: Readonly<Record<Operation, string>> = {
   "tryConnect()": "socket connect close",
   "tryConnect(), refused": "socket connect close",
-  "Socket#connectSync()": "socket connect close",
-  "connectSync()": "socket connect getsockname close",
-  "connectSync(), refused": "socket connect recvmsg getsockname close",
+  "Socket#connectSync()":
+    "socket fcntl fcntl connect getpeername fcntl getsockname close",
+  "Socket#connectSync() that waits": "socket connect getsockname close",
+  "connectSync()": "socket connect getpeername fcntl getsockname close",
+  "connectSync(), refused":
+    "socket connect getpeername getsockopt recvmsg close",
   "connectSync() with a timeout":
-    "socket connect getpeername fcntl fcntl getsockname close",
+    "socket connect getpeername fcntl getsockname close",
+  "connectSync() that waits": "socket connect getsockname close",
   "connectSync() to a Unix socket": "socket connect close",
   "connect()": "socket connect getpeername getsockname close",
-  "connect(), refused":
-    "socket connect getpeername poll getsockopt recvmsg getsockname close",
+  "connect(), refused": "socket connect getpeername getsockopt recvmsg close",
   "connect() to a Unix socket": "socket connect close",
 };
 
@@ -115,6 +120,10 @@ async function operate(
       using socket = Socket.open();
       socket.connectSync(listener.address);
     },
+    "Socket#connectSync() that waits": () => {
+      using socket = Socket.open();
+      socket.connectSync(listener.address, { softErrors: "wait" });
+    },
     "connectSync()": () => connectSync(open).close(),
     "connectSync(), refused": () => {
       try {
@@ -126,6 +135,8 @@ async function operate(
     },
     "connectSync() with a timeout": () =>
       connectSync({ ...open, timeout: 1000 }).close(),
+    "connectSync() that waits": () =>
+      connectSync({ ...open, softErrors: "wait" }).close(),
     "connectSync() to a Unix socket": () =>
       connectSync({ transport: "unix", path }).close(),
     "connect()": async () => (await connect(open)).close(),

@@ -169,7 +169,7 @@ function generic(): Omit<Abi, "arch" | "libraries" | "epoll"> {
         flags: 48,
       },
       cmsghdr: { size: 16, data: 16 },
-      sockExtendedErr: { size: 16, origin: 4, type: 5, code: 6 },
+      sockExtendedErr: { size: 16, errno: 0, origin: 4, type: 5, code: 6 },
     },
     peerCredentials: { SO_PEERCRED: 17, size: 12, pid: 0, uid: 4, gid: 8 }, // <bits/socket.h>
     mptcp: { SOL_MPTCP: 284, MPTCP_INFO: 1 }, // <linux/mptcp.h>

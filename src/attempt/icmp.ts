@@ -1,5 +1,5 @@
 /**
- * Who said no: the ICMP errors that the kernel keeps with a socket.
+ * Who refused: the ICMP errors that the kernel keeps with a socket.
  *
  * @module
  */
@@ -12,33 +12,61 @@ import type { Icmp } from "../errors/errors.ts";
 const CONTROL_ROOM = 128;
 const ROOM = BigInt(CONTROL_ROOM);
 
+/** What the queue of errors of a socket holds. */
+export interface QueuedError {
+  /** Who sent the last ICMP error, `null` if that is not known. */
+  icmp: Icmp | null;
+}
+
 /**
  * Empties the queue of errors of a socket.
  *
- * The kernel fills it for TCP whether or not IP_RECVERR is set, since Linux
- * 5.8, and for anybody. A refusal by RST leaves nothing in it, which tells it
- * from one by ICMP; but routers send only so many errors, so that nothing in
- * the queue proves nothing.
+ * The kernel fills it for TCP over IPv4 whether or not IP_RECVERR is set, since
+ * Linux 5.8, and for anybody; over IPv6 only with IPV6_RECVERR. A refusal by
+ * RST leaves nothing in it, which tells it from one by ICMP; but routers send
+ * only so many errors, so that an empty queue proves nothing.
  *
- * @returns The last ICMP error in it, `null` if there was none.
+ * @param found Takes the last ICMP error; stays as it is if there was none.
+ * @returns The errno of that error, 0 if there was none.
  */
-export function takeIcmp(libc: Libc, fd: number): Icmp | null {
+export function readErrorQueue(
+  libc: Libc,
+  fd: number,
+  found: QueuedError,
+): number {
   const { errorQueue, littleEndian, MSG_DONTWAIT } = libc.abi;
-  if (errorQueue === null) return null;
+  if (errorQueue === null) return 0;
   const { MSG_ERRQUEUE, msghdr } = errorQueue;
   const { message, view, control } = memoryFor(libc, errorQueue);
-  let last: Icmp | null = null;
+  let errno = 0;
   for (;;) {
     view.setBigUint64(msghdr.controllen, ROOM, littleEndian);
     view.setInt32(msghdr.flags, 0, littleEndian);
     const flags = MSG_ERRQUEUE | MSG_DONTWAIT;
-    if (libc.recvmsg(fd, message, flags) < 0) return last;
+    if (libc.recvmsg(fd, message, flags) < 0) return errno;
     // What does not say that it is from the queue has not made it shorter.
     const from = view.getInt32(msghdr.flags, littleEndian);
-    if ((from & MSG_ERRQUEUE) === 0) return last;
+    if ((from & MSG_ERRQUEUE) === 0) return errno;
     const filled = Number(view.getBigUint64(msghdr.controllen, littleEndian));
-    last = decode(libc, control.subarray(0, filled)) ?? last;
+    const bytes = control.subarray(0, filled);
+    const icmp = decode(libc, bytes);
+    if (icmp === null) continue;
+    found.icmp = icmp;
+    const { cmsghdr, sockExtendedErr } = errorQueue;
+    errno = new DataView(control.buffer)
+      .getInt32(cmsghdr.data + sockExtendedErr.errno, littleEndian);
   }
+}
+
+/**
+ * Empties the queue of errors of a socket.
+ *
+ * @returns The last ICMP error in it, `null` if there was none.
+ */
+export function takeIcmp(libc: Libc, fd: number): Icmp | null {
+  const found: QueuedError = { icmp: null };
+  readErrorQueue(libc, fd, found);
+  return found.icmp;
 }
 
 type ErrorQueue = NonNullable<Libc["abi"]["errorQueue"]>;

@@ -1,115 +1,404 @@
 /**
- * Many addresses, one connection: who starts when, and who wins (RFC 8305).
- *
- * Knows nothing of sockets, and takes its clock from outside.
+ * Several addresses, one connection.
  *
  * @module
  */
+import type { Libc } from "../../ffi/contract.ts";
+import { newMemory } from "../../ffi/memory.ts";
+import {
+  clearTimeout,
+  performance,
+  setTimeout,
+  type Timer,
+} from "../../ffi/timers.ts";
+import type { Address } from "../address/address.ts";
+import {
+  type IpAddress,
+  type LookupListener,
+  type LookupQuery,
+  lookupSync,
+  startLookup,
+} from "../address/lookup.ts";
+import { DEADLINE, PENDING } from "../attempt/attempt.ts";
+import { isObject } from "../errors/arguments.ts";
+import {
+  type ErrnoError,
+  errnoError,
+  errnoErrorFor,
+} from "../errors/errors.ts";
+import { timeoutTo } from "../reactor/reactor.ts";
+import type { Socket } from "../socket/socket.ts";
+import type { Call } from "./call.ts";
+import { AGAIN, Dial } from "./dial.ts";
+import { Schedule } from "./schedule.ts";
+import { type HostLookup, permitted, readAddresses } from "./target.ts";
 
-/** An attempt that is under way. */
-export interface Contender<W, L> {
-  /** How it ends: with a winner, or with what it lost by. */
-  readonly outcome: Promise<{ readonly won: W } | { readonly lost: L }>;
-  /** Gives it up; its outcome no longer matters. */
-  abandon(): void;
-}
+/** The longest time that a timer can be given, in ms; one for more fires at once. */
+const LONGEST_TIMER = 0x7fff_ffff;
 
-/** Timers, as the runtime has them. */
-export interface Clock {
-  setTimeout(callback: () => void, delay: number): unknown;
-  clearTimeout(timer: unknown): void;
-}
+/** Which errno says most, where several addresses failed in several ways. */
+const TELLING = [
+  "ECONNREFUSED",
+  "ECONNRESET",
+  "EACCES",
+  "EPERM",
+  "EHOSTUNREACH",
+  "ETIMEDOUT",
+  "ENETUNREACH",
+  "EADDRNOTAVAIL",
+] as const;
 
-/**
- * Orders addresses so that the families take turns, beginning with that of the
- * first: if one of the two does not work here, half of the attempts at most are
- * lost on it (RFC 8305, section 4).
- */
-export function interleave<A extends { readonly family: string }>(
-  addresses: readonly A[],
-): A[] {
-  const lead = addresses[0]?.family;
-  const first = addresses.filter(({ family }) => family === lead);
-  const second = addresses.filter(({ family }) => family !== lead);
-  const mixed: A[] = [];
-  for (let i = 0; i < first.length || i < second.length; i++) {
-    mixed.push(...first.slice(i, i + 1), ...second.slice(i, i + 1));
+/** One of several addresses. */
+class Contender extends Dial {
+  readonly #race: Race | null;
+  /** Which one of them it is. */
+  readonly order: number;
+
+  /** @param race What is told of the end, `null` if the thread waits for it. */
+  constructor(
+    race: Race | null,
+    { c, recipe, start, timeout }: Call,
+    address: Address,
+    order: number,
+  ) {
+    super(c, recipe, address, start, start + timeout, undefined);
+    this.#race = race;
+    this.order = order;
   }
-  return mixed;
+
+  ended(): void {
+    this.#race?.conclude(this);
+  }
 }
 
-/**
- * Starts attempts one after the other and takes the first that wins.
- *
- * The next one starts after `delay` milliseconds, or at once when one has lost.
- * Whoever is still under way when the race is won is abandoned, and whoever
- * wins in spite of that is discarded.
- *
- * @param begin Starts an attempt.
- * @param discard Takes a winner that nobody waits for any more.
- * @returns The winner, or what each attempt lost by, in the order of the
- * addresses.
- */
-export function race<A, W, L>(
-  addresses: readonly A[],
-  delay: number,
-  clock: Clock,
-  begin: (address: A) => Contender<W, L>,
-  discard: (winner: W) => void,
-): Promise<{ readonly won: W } | { readonly lost: L[] }> {
-  return new Promise((resolve, reject) => {
-    const running = new Set<Contender<W, L>>();
-    const losses: L[] = [];
-    let started = 0;
-    let lost = 0;
-    let isOver = false;
-    let timer: unknown;
+/** An address that was tried in vain. */
+interface Failure {
+  readonly dial: Contender;
+  readonly error: ErrnoError;
+}
 
-    function start(): void {
-      clock.clearTimeout(timer);
-      const index = started++;
-      const contender = begin(addresses[index]!);
-      running.add(contender);
-      if (started < addresses.length) timer = clock.setTimeout(attempt, delay);
-      contender.outcome.then((outcome) => {
-        running.delete(contender);
-        if ("won" in outcome) {
-          if (isOver) return discard(outcome.won);
-          end();
-          resolve(outcome);
-        } else if (!isOver) {
-          losses[index] = outcome.lost;
-          lost++;
-          if (started < addresses.length) attempt();
-          else if (lost === started) {
-            end();
-            resolve({ lost: losses });
-          }
-        }
-      }, fail);
+/** Finds the addresses of a host, and asks for permission. */
+export function findSync(
+  { c, plan, start, timeout }: Call,
+  host: LookupQuery,
+): readonly IpAddress[] {
+  const { source } = plan;
+  if (source === null) {
+    return permitted(c, lookupSync(c, host, start + timeout), true);
+  }
+  if (typeof source !== "function") return permitted(c, source, false);
+  const { hostname, port, family } = host;
+  const { signal } = new AbortController();
+  const found = source(hostname, { family, signal });
+  if (isObject(found) && "then" in found) {
+    throw new TypeError(
+      "Cannot use lookup with connectSync(): it returned a promise",
+    );
+  }
+  return permitted(c, readAddresses("lookup()", found, port, family), false);
+}
+
+/** Several addresses, for all of which the thread waits at once. */
+export function raceSync(call: Call, addresses: readonly IpAddress[]): Socket {
+  const { c, start, timeout, delay, onSocket } = call;
+  const end = start + timeout;
+  const schedule = new Schedule(delay, end);
+  schedule.add(addresses);
+  const running: Contender[] = [];
+  const failures: Failure[] = [];
+
+  function settle(dial: Contender): Socket | null {
+    for (;;) {
+      const result = dial.finish(start, timeout, true, false);
+      if (result === AGAIN) {
+        dial.reuse(dial.address, start, end);
+        if (dial.start(onSocket, null) === PENDING) running.push(dial);
+        else continue;
+      } else if (result instanceof Error) {
+        failures.push({ dial, error: result });
+        schedule.hurry();
+      } else return result;
+      return null;
     }
+  }
 
-    /** What throws on starting ends the race as what rejects does. */
-    function attempt(): void {
-      try {
-        start();
-      } catch (error) {
-        fail(error);
+  try {
+    for (;;) {
+      for (;;) {
+        const address = schedule.take();
+        if (address === null) break;
+        const dial = new Contender(null, call, address, schedule.begun);
+        if (dial.start(onSocket, null) === PENDING) running.push(dial);
+        else {
+          const socket = settle(dial);
+          if (socket !== null) return socket;
+        }
+      }
+      if (running.length === 0) throw combine(call, schedule.size, failures);
+      blockAny(c, running, Math.min(schedule.next, end));
+      const isLate = performance.now() >= end;
+      for (const dial of running.splice(0)) {
+        if (dial.errno === PENDING && isLate) dial.look(0);
+        if (dial.errno === PENDING) running.push(dial);
+        else {
+          const socket = settle(dial);
+          if (socket !== null) return socket;
+        }
       }
     }
+  } finally {
+    for (const dial of running) dial.drop();
+  }
+}
 
-    function fail(error: unknown): void {
-      if (isOver) return;
-      end();
-      reject(error);
+/** Waits in one poll(2) until something has become of an attempt, or a moment. */
+function blockAny(
+  c: Libc,
+  dials: readonly Contender[],
+  until: number,
+): void {
+  const { littleEndian, pollfd: at, POLLOUT } = c.abi;
+  const fds = newMemory(at.size * dials.length);
+  const view = new DataView(fds.buffer);
+  for (const [i, { fd }] of dials.entries()) {
+    view.setInt32(i * at.size + at.fd, fd, littleEndian);
+    view.setInt16(i * at.size + at.events, POLLOUT, littleEndian);
+  }
+  const result = c.poll(fds, dials.length, timeoutTo(until));
+  if (result === 0 || result === -c.abi.errnos.EINTR!) return;
+  for (const [i, dial] of dials.entries()) {
+    const revents = view.getUint16(i * at.size + at.revents, littleEndian);
+    if (result < 0) dial.look(result);
+    else if (revents !== 0) dial.look(revents);
+  }
+}
+
+/**
+ * Several addresses, which may come late, waited for without holding the
+ * thread. Whatever ends it ends all of it: no attempt is left, none starts.
+ */
+export class Race implements LookupListener {
+  readonly #call: Call;
+  readonly #end: number;
+  readonly #schedule: Schedule;
+  readonly #running: Set<Contender> = new Set();
+  readonly #failures: Failure[] = [];
+  #resolve!: (socket: Socket) => void;
+  #reject!: (reason: unknown) => void;
+  /** Whether more addresses may come. */
+  #isLooking = true;
+  #abandonLookup: (() => void) | null = null;
+  #timer: Timer | null = null;
+  #isOver = false;
+
+  constructor(call: Call) {
+    this.#call = call;
+    this.#end = call.start + call.timeout;
+    this.#schedule = new Schedule(call.delay, this.#end);
+  }
+
+  run(): Promise<Socket> {
+    const { c, plan, signal } = this.#call;
+    return new Promise((resolve, reject) => {
+      this.#resolve = resolve;
+      this.#reject = reject;
+      signal?.addEventListener("abort", this.#onAbort);
+      const { source } = plan;
+      const host = plan.host!;
+      this.#guard(() => {
+        if (source === null) {
+          this.#abandonLookup = startLookup(c, host, this.#end, this);
+        } else if (typeof source === "function") {
+          this.#abandonLookup = callLookup(source, host, this.#end, this);
+        } else {
+          this.found(source);
+          this.ended(null);
+        }
+        // It may have ended before it could be abandoned.
+        if (this.#isOver) this.#abandonLookup?.();
+      });
+    });
+  }
+
+  found(addresses: readonly IpAddress[]): void {
+    this.#guard(() => {
+      const { c, plan } = this.#call;
+      this.#schedule.add(permitted(c, addresses, plan.source === null));
+      this.#advance();
+    });
+  }
+
+  ended(error: Error | null): void {
+    this.#isLooking = false;
+    if (this.#isOver) return;
+    if (error !== null) return this.#fail(error);
+    this.#guard(() => this.#advance());
+  }
+
+  /** Takes the end of an attempt that had to wait. */
+  conclude(dial: Contender): void {
+    this.#running.delete(dial);
+    // Then it was the race that ended it.
+    if (this.#isOver) return;
+    this.#guard(() => {
+      this.#settle(dial, true);
+      this.#advance();
+    });
+  }
+
+  readonly #onAbort = (): void => this.#fail(this.#call.signal!.reason);
+
+  /** Begins what is due, and ends the race when nothing is left. */
+  #advance(): void {
+    while (!this.#isOver) {
+      const address = this.#schedule.take();
+      if (address === null) break;
+      this.#begin(
+        new Contender(this, this.#call, address, this.#schedule.begun),
+      );
     }
-
-    function end(): void {
-      isOver = true;
-      clock.clearTimeout(timer);
-      for (const contender of running) contender.abandon();
+    if (this.#isOver) return;
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#timer = null;
+    const { next } = this.#schedule;
+    const isLate = performance.now() >= this.#end;
+    if (this.#running.size > 0 && !isLate) {
+      if (next === Infinity || next >= this.#end) return;
+      const delay = Math.min(
+        Math.max(next - performance.now(), 0),
+        LONGEST_TIMER,
+      );
+      this.#timer = setTimeout(() => this.#guard(() => this.#advance()), delay);
+      return;
     }
+    for (const dial of [...this.#running]) {
+      this.#running.delete(dial);
+      dial.cancel();
+      dial.look(0);
+      this.#settle(dial, true);
+    }
+    if (this.#failures.length === 0 || this.#isLooking && !isLate) return;
+    this.#fail(combine(this.#call, this.#schedule.size, this.#failures));
+  }
 
-    attempt();
+  #begin(dial: Contender): void {
+    if (dial.start(this.#call.onSocket, null) === PENDING) {
+      this.#running.add(dial);
+      dial.wait();
+    } else this.#settle(dial, false);
+  }
+
+  #settle(dial: Contender, hasWaited: boolean): void {
+    const { start, timeout } = this.#call;
+    const result = dial.finish(start, timeout, false, hasWaited);
+    if (result === AGAIN) {
+      dial.reuse(dial.address, start, this.#end);
+      this.#begin(dial);
+    } else if (result instanceof Error) {
+      this.#failures.push({ dial, error: result });
+      this.#schedule.hurry();
+    } else {
+      this.#finish();
+      this.#resolve(result);
+    }
+  }
+
+  /** Ends the race by whatever an attempt or a permission throws. */
+  #guard(work: () => void): void {
+    if (this.#isOver) return;
+    try {
+      work();
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
+  #fail(reason: unknown): void {
+    if (this.#isOver) return;
+    this.#finish();
+    this.#reject(reason);
+  }
+
+  #finish(): void {
+    this.#isOver = true;
+    this.#call.signal?.removeEventListener("abort", this.#onAbort);
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#abandonLookup?.();
+    for (const dial of [...this.#running]) {
+      dial.cancel();
+      dial.drop();
+    }
+    this.#running.clear();
+  }
+}
+
+/** Finds the addresses of a host by a function of the caller. */
+function callLookup(
+  source: HostLookup,
+  { hostname, port, family }: LookupQuery,
+  end: number,
+  listener: LookupListener,
+): () => void {
+  const controller = new AbortController();
+  const start = performance.now();
+  const left = end - start;
+  const timer = left > LONGEST_TIMER ? null : setTimeout(() => {
+    controller.abort();
+    listener.ended(errnoError("ETIMEDOUT", {
+      syscall: "getaddrinfo",
+      address: `${hostname}:${port}`,
+      elapsed: performance.now() - start,
+      timeoutKind: "deadline",
+      detail: `name not resolved within ${Math.round(left)} ms`,
+    }));
+  }, Math.max(left, 0));
+  function stop(): void {
+    if (timer !== null) clearTimeout(timer);
+    controller.abort();
+  }
+  const { signal } = controller;
+  Promise.resolve()
+    .then(() => source(hostname, { family, signal }))
+    .then((found) => {
+      if (signal.aborted) return;
+      const addresses = readAddresses("lookup()", found, port, family);
+      stop();
+      listener.found(addresses);
+      listener.ended(null);
+    })
+    .catch((error) => {
+      if (signal.aborted) return;
+      stop();
+      listener.ended(error);
+    });
+  return stop;
+}
+
+/** One error for several attempts. */
+function combine(
+  { plan, start }: Call,
+  known: number,
+  failures: Failure[],
+): ErrnoError {
+  failures.sort((a, b) => a.dial.order - b.dial.order);
+  if (failures.length === 1) return failures[0]!.error;
+  const errors = failures.map(({ error }) => error);
+  const code = TELLING.find((code) => errors.some((e) => e.code === code));
+  const telling = errors.find((e) => e.code === code) ?? errors.at(-1)!;
+  const each = failures
+    .map(({ dial, error }) => `${dial.address} ${error.code}`)
+    .join(", ");
+  const { hostname, port } = plan.host!;
+  const tried = errors.length === known
+    ? `all ${known} addresses failed`
+    : `${errors.length} of ${known} addresses failed in time`;
+  return errnoErrorFor(telling.errno, {
+    syscall: telling.syscall,
+    address: `${hostname}:${port}`,
+    elapsed: performance.now() - start,
+    timeoutKind: telling.timeoutKind,
+    soft: telling.soft,
+    detail: `${tried}, ${each}`,
+    errors,
   });
 }

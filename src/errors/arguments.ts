@@ -172,3 +172,101 @@ export function notA(kind: string, name: string, value: unknown): TypeError {
     `Cannot use ${name} ${show(value)}: it is not a ${kind}`,
   );
 }
+
+/**
+ * Reads a bag of options: each property once, its own ones alone.
+ *
+ * What `undefined` stands for is left out. The record that is returned has no
+ * prototype, so that nothing but what was given is found in it.
+ *
+ * @param name What the argument is called.
+ * @param value What a caller has passed; `undefined` is an empty bag.
+ * @param keys What may be in it.
+ * @throws {TypeError} If it is no object, or has another key.
+ */
+export function readOptions<K extends string>(
+  name: string,
+  value: unknown,
+  keys: readonly K[],
+): Partial<Record<K, unknown>> {
+  const found = Object.create(null);
+  if (value === undefined) return found;
+  if (!isObject(value)) throw notA("object", name, value);
+  for (const key of Object.keys(value)) {
+    const given = (value as Record<string, unknown>)[key];
+    if (!keys.includes(key as K)) throw unknownOption(name, key, given, keys);
+    if (given !== undefined) found[key] = given;
+  }
+  return found;
+}
+
+/** What is thrown for an option that nothing here understands. */
+export function unknownOption(
+  name: string,
+  key: string,
+  value: unknown,
+  keys: readonly string[],
+): TypeError {
+  const near = nearest(key, keys);
+  return new TypeError(
+    `Cannot use ${name} with ${nameOfKey(key)}: ${show(value)}: ` +
+      (near === null
+        ? `the options are ${keys.join(", ")}`
+        : `did you mean ${near}?`),
+  );
+}
+
+/** What other libraries call some options. */
+const SYNONYMS: ReadonlyMap<string, string> = new Map([
+  ["host", "hostname"],
+  ["connectTimeout", "timeout"],
+  ["abortSignal", "signal"],
+  ["socketPath", "path"],
+  ["device", "interface"],
+]);
+
+/** The key that was most likely meant, `null` if none is near. */
+function nearest(key: string, keys: readonly string[]): string | null {
+  const synonym = SYNONYMS.get(key);
+  if (synonym !== undefined && keys.includes(synonym)) return synonym;
+  // A longer key would take its time, and resembles nothing.
+  if (key.length > 40) return null;
+  let best: string | null = null;
+  // A third of the letters may be wrong, and more than one in few.
+  let least = Math.max(1, Math.floor(key.length / 3)) + 1;
+  for (const known of keys) {
+    const distance = editDistance(key.toLowerCase(), known.toLowerCase());
+    if (distance >= least) continue;
+    least = distance;
+    best = known;
+  }
+  return best;
+}
+
+/** How many letters to insert, delete, replace or swap with their neighbours. */
+function editDistance(from: string, to: string): number {
+  let older: number[] = [];
+  let old = Array.from({ length: to.length + 1 }, (_, i) => i);
+  for (let i = 1; i <= from.length; i++) {
+    const row = [i];
+    for (let j = 1; j <= to.length; j++) {
+      const isSame = from[i - 1] === to[j - 1];
+      row[j] = Math.min(
+        row[j - 1]! + 1,
+        old[j]! + 1,
+        old[j - 1]! + (isSame ? 0 : 1),
+        i > 1 && j > 1 && from[i - 1] === to[j - 2] && from[i - 2] === to[j - 1]
+          ? older[j - 2]! + 1
+          : Infinity,
+      );
+    }
+    older = old;
+    old = row;
+  }
+  return old[to.length]!;
+}
+
+/** A key as messages show it: as it is where it is a name, else in quotes. */
+function nameOfKey(key: string): string {
+  return /^[\w$]{1,40}$/.test(key) ? key : show(key);
+}

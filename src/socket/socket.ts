@@ -22,38 +22,26 @@ import {
   checkMilliseconds,
   checkSignal,
   isObject,
+  readOptions,
   show,
   sizeOf,
 } from "../errors/arguments.ts";
 import { builtin } from "../../ffi/builtin.ts";
 import {
-  type Before,
-  beginConnect,
-  BEGUN,
-  CONNECTED,
-  connectFd,
-  DEADLINE,
-  FAILED,
-  familyOf,
-  FRESH,
-  goesOn,
-  here,
-  type Listener,
-  PENDING,
-  PendingConnect,
-  pollFd,
-  takeErrno,
-  turnBefore,
-} from "../attempt/attempt.ts";
+  closeOnExec,
+  flagsOf,
+  openDescriptor,
+  setNonblocking,
+} from "../attempt/descriptor.ts";
+import { canceled } from "../attempt/failure.ts";
+import { familyOf, pollFd } from "../attempt/outcome.ts";
 import {
-  type ErrnoContext,
   type ErrnoError,
   errnoError,
   errnoErrorFor,
-  type Icmp,
   NotSupportedError,
 } from "../errors/errors.ts";
-import { takeIcmp } from "../attempt/icmp.ts";
+import { checkSoftErrors, Connecting, type Errand } from "./connecting.ts";
 import {
   getOption,
   type ReadableSocketOptionName,
@@ -119,7 +107,7 @@ export interface SocketOpenOptions {
   readonly nonblocking?: boolean;
 }
 
-/** How long one attempt may take. */
+/** How long one attempt to connect may take, and what ends it. */
 export interface AttemptOptions {
   /**
    * Milliseconds until the attempt is given up, 0 or more. Without it, the
@@ -128,10 +116,29 @@ export interface AttemptOptions {
    * @default {Infinity}
    */
   readonly timeout?: number | undefined;
+  /**
+   * What to do about a soft error: a router, or a firewall, has sent an ICMP
+   * error, and the kernel goes on trying nevertheless. Linux does so where the
+   * error comes while connect(2) still holds the socket, as from a firewall on
+   * this machine or in front of a container.
+   *
+   * `"fail"` ends the attempt at once, as other programs do. `"wait"` goes on;
+   * if nothing else comes until the deadline, the soft error is what is
+   * reported.
+   *
+   * @default {"fail"}
+   */
+  readonly softErrors?: "fail" | "wait" | undefined;
 }
 
 /** How long a call that waits may take, and what calls it off. */
-export interface WaitOptions extends AttemptOptions {
+export interface WaitOptions {
+  /**
+   * Milliseconds until the wait is given up, 0 or more.
+   *
+   * @default {Infinity}
+   */
+  readonly timeout?: number | undefined;
   /** Calls the wait off; the promise then rejects with `signal.reason`. */
   readonly signal?: AbortSignal | undefined;
 }
@@ -284,42 +291,29 @@ const sender: Sender = { address: sockaddr, length: 0 };
 /** What C is shown where there is no memory: Node refuses what was detached. */
 const NOTHING = newMemory(1);
 
-/** Connects without asking for permission; for callers who have asked. */
-export let connectSocketSync: (
-  socket: Socket,
-  address: Address,
-  timeout: number,
-) => number;
+/** The options of {@linkcode Socket.connectSync}. */
+const SYNC_KEYS = ["timeout", "softErrors"] as const;
 
-/**
- * Connects without permission and without waiting, and answers 0, an errno, or
- * {@linkcode PENDING}; then {@linkcode awaitSocket} has to follow.
- */
-export let beginSocket: (socket: Socket, address: Address) => number;
+/** The options of {@linkcode Socket.connect}. */
+const ASYNC_KEYS = [...SYNC_KEYS, "signal"] as const;
 
-/**
- * Waits for the attempt that {@linkcode beginSocket} left pending, up to a
- * moment on the clock of `performance.now()`.
- */
-export let awaitSocket: (
-  socket: Socket,
-  since: number,
-  end: number,
-  signal: AbortSignal | undefined,
-  listener: Listener,
-) => void;
+/** Proves that it is this module that calls the constructor. */
+const SEAL = Symbol();
 
-/** Opens a stream socket of an address's family. */
-export let openStream: (address: Address, nonblocking: boolean) => Socket;
+/** What is known of a descriptor when a socket takes it. */
+export const Past = {
+  /** Nothing. */
+  ADOPTED: 0,
+  /** Calls on it wait. */
+  BLOCKING: 1,
+  /** Calls on it do not wait. */
+  NONBLOCKING: 2,
+  /** Nor do these, and the reactor may know it. */
+  WAITED: 3,
+} as const;
 
-/** Binds without asking for permission; for callers who have asked. */
-export let bindSocket: (socket: Socket, address: Address) => void;
-
-/** Who said no to the last attempt, if that is known. */
-let icmpOf: (socket: Socket) => Icmp | null;
-
-/** The port that the socket was bound to by name, 0 if the system chose. */
-export let portOf: (socket: Socket) => number;
+/** What is known of a descriptor when a socket takes it. */
+export type Past = (typeof Past)[keyof typeof Past];
 
 /**
  * A socket of the C library: one descriptor and its methods.
@@ -350,21 +344,11 @@ export class Socket implements Disposable {
   /** -1 once the descriptor is given up. */
   #fd: number;
   readonly #family: number;
+  readonly #type: number;
   readonly #witness: Witness;
   /** Whether the descriptor's past is unknown. */
   readonly #adopted: boolean;
-  /** The port that the caller gave the socket, if any. */
-  #port = 0;
-  /** Where the last attempt went. */
-  #target: Address | null = null;
-  /** Where an attempt goes that may still be under way. */
-  #pending: Address | null = null;
-  /** How the last attempt ended. */
-  #before: Before = FRESH;
-  /** What {@linkcode Socket.connect} waits for. */
-  #attempt: PendingConnect<Socket> | null = null;
-  /** An ICMP error that a wait has come across. */
-  #icmp: Icmp | null = null;
+  readonly #connecting: Connecting;
   /** Whether the reactor may know the descriptor. */
   #hasWaited = false;
   /** Whether the descriptor is known not to block; if not, it is asked. */
@@ -374,32 +358,29 @@ export class Socket implements Disposable {
   #readable: ReadableStream<Uint8Array<ArrayBuffer>> | null = null;
   #writable: WritableStream<Uint8Array> | null = null;
 
-  static {
-    connectSocketSync = (socket, address, timeout) =>
-      socket.#connectSync(address, timeout);
-    beginSocket = (socket, address) => socket.#begin(address);
-    awaitSocket = (socket, since, end, signal, listener) =>
-      socket.#await(since, end, signal, listener);
-    openStream = (address, nonblocking) => {
-      const c = libc();
-      const domain = familyOf(c.abi, bytesOf(address));
-      return Socket.#open(c, domain, c.abi.SOCK_STREAM, 0, nonblocking);
-    };
-    bindSocket = (socket, address) => socket.#bind(address);
-    portOf = (socket) => socket.#port;
-    icmpOf = (socket) => socket.#takeIcmp();
-  }
-
   private constructor(
+    seal: symbol,
     libc: Libc,
     fd: number,
     family: number,
-    adopted: boolean,
+    type: number,
+    past: Past,
+    connecting: Connecting,
   ) {
+    if (seal !== SEAL) {
+      throw new TypeError(
+        "Cannot construct a Socket: call connect(), Socket.open() or " +
+          "Socket.fromFd()",
+      );
+    }
     this.#libc = libc;
     this.#fd = fd;
     this.#family = family;
-    this.#adopted = adopted;
+    this.#type = type;
+    this.#adopted = past === Past.ADOPTED;
+    this.#isNonblocking = past !== Past.ADOPTED && past !== Past.BLOCKING;
+    this.#hasWaited = past === Past.WAITED;
+    this.#connecting = connecting;
     this.#witness = Witness.of(fd);
   }
 
@@ -440,38 +421,10 @@ export class Socket implements Disposable {
     // What leaves such a socket need not go to the address that is named for
     // it, or to any: no rule about addresses covers it.
     if (!isOrdinary(abi, domain, kind)) c.permissions.demandAll(false);
-    return Socket.#open(c, domain, kind, number, nonblocking);
-  }
-
-  static #open(
-    c: Libc,
-    domain: number,
-    type: number,
-    protocol: number,
-    nonblocking: boolean,
-  ): Socket {
-    const { SOCK_CLOEXEC, SOCK_NONBLOCK, SO_NOSIGPIPE, SOL_SOCKET } = c.abi;
-    const flags = (SOCK_CLOEXEC ?? 0) |
-      (nonblocking ? SOCK_NONBLOCK ?? 0 : 0);
-    const fd = c.socket(domain, type | flags, protocol);
+    const fd = openDescriptor(c, domain, kind, number, nonblocking);
     if (fd < 0) throw errnoErrorFor(-fd, { syscall: "socket" });
-    const socket = new Socket(c, fd, domain, false);
-    socket.#isNonblocking = nonblocking && SOCK_NONBLOCK !== null;
-    if (
-      SOCK_CLOEXEC === null || SOCK_NONBLOCK === null || SO_NOSIGPIPE !== null
-    ) {
-      try {
-        if (SOCK_CLOEXEC === null) socket.#closeOnExec();
-        if (SOCK_NONBLOCK === null && nonblocking) socket.nonblocking = true;
-        if (SO_NOSIGPIPE !== null) {
-          setRawOption(c, fd, SOL_SOCKET, SO_NOSIGPIPE, 1);
-        }
-      } catch (error) {
-        socket.close();
-        throw error;
-      }
-    }
-    return socket;
+    const past = nonblocking ? Past.NONBLOCKING : Past.BLOCKING;
+    return new Socket(SEAL, c, fd, domain, kind, past, new Connecting());
   }
 
   /**
@@ -501,7 +454,7 @@ export class Socket implements Disposable {
   static fromFd(fd: number): Socket {
     checkInteger("fd", fd, INT_MAX);
     const c = libc();
-    getRawOption(c, fd, c.abi.SOL_SOCKET, c.abi.SO_TYPE);
+    const type = getRawOption(c, fd, c.abi.SOL_SOCKET, c.abi.SO_TYPE);
     const result = c.getsockname(fd, sockaddr);
     if (result < 0) {
       throw errnoErrorFor(-result, {
@@ -509,9 +462,10 @@ export class Socket implements Disposable {
         subject: `descriptor ${fd}`,
       });
     }
-    const socket = new Socket(c, fd, familyOf(c.abi, sockaddr), true);
-    socket.#closeOnExec();
-    return socket;
+    const family = familyOf(c.abi, sockaddr);
+    closeOnExec(c, fd);
+    const connecting = new Connecting();
+    return new Socket(SEAL, c, fd, family, type, Past.ADOPTED, connecting);
   }
 
   /** The descriptor, -1 once this object has given it up. */
@@ -530,16 +484,13 @@ export class Socket implements Disposable {
    * C: `fcntl(2)` with `F_GETFL` and `F_SETFL`.
    */
   get nonblocking(): boolean {
-    return (this.#flags() & this.#libc.abi.O_NONBLOCK) !== 0;
+    this.#use("fcntl");
+    return (flagsOf(this.#libc, this.#fd) & this.#libc.abi.O_NONBLOCK) !== 0;
   }
 
   set nonblocking(on: boolean) {
-    const { abi } = this.#libc;
-    const flags = this.#flags();
-    const wanted = on ? flags | abi.O_NONBLOCK : flags & ~abi.O_NONBLOCK;
-    if (wanted !== flags) {
-      this.#check("fcntl", this.#libc.fcntl(this.#fd, abi.F_SETFL, wanted));
-    }
+    this.#use("fcntl");
+    setNonblocking(this.#libc, this.#fd, on);
     this.#isNonblocking = on;
   }
 
@@ -574,12 +525,13 @@ export class Socket implements Disposable {
     const libc = this.#libc;
     if (this.#fd < 0) return libc.abi.errnos.EBADF!;
     if (!isAddress(address)) return libc.abi.errnos.EFAULT!;
+    if (this.#connecting.attempt !== null) return libc.abi.errnos.EALREADY!;
     const target = permit(libc, address);
     if (typeof target === "number") return target;
     const bytes = bytesOf(target);
     // Subtracted from 0, since negating 0 makes -0.
     const errno = 0 - libc.connect(this.#fd, bytes, bytes.length);
-    this.#note(address, errno);
+    this.#connecting.note(libc, target, errno);
     return errno;
   }
 
@@ -618,15 +570,15 @@ export class Socket implements Disposable {
    * `SO_ERROR`, `getpeername(2)`; with a timeout, `fcntl(2)` before and after.
    */
   connectSync(address: Address, options: AttemptOptions = {}): void {
-    const timeout = checkTimeout(options.timeout);
-    demandAddress(address);
-    this.#use("connect", address);
-    const target = demand(this.#libc, address);
-    const start = performance.now();
-    const errno = this.#connectSync(target, timeout);
-    if (errno !== 0) {
-      throw connectError(this, errno, address.toString(), start, timeout);
-    }
+    const errand = this.#errand(address, options, SYNC_KEYS);
+    const error = this.#connecting.connectSync(
+      this.#libc,
+      this.#fd,
+      this.#type === this.#libc.abi.SOCK_STREAM,
+      !this.#isNonblocking,
+      errand,
+    );
+    if (error !== null) throw error;
   }
 
   /**
@@ -665,12 +617,11 @@ export class Socket implements Disposable {
     this.#use("connect");
     const nobody = unspecified();
     // Whoever waits for the attempt would take its end for an answer.
-    const answer = this.#attempt === null
+    const answer = this.#connecting.attempt === null
       ? this.#dissolve(bytesOf(nobody))
       : -this.#libc.abi.errnos.EALREADY!;
     this.#check("connect", answer, nobody);
-    this.#note(nobody, 0);
-    this.#target = null;
+    this.#connecting.forget();
   }
 
   /**
@@ -706,15 +657,13 @@ export class Socket implements Disposable {
    * C: `connect(2)`; then `epoll(7)` or `poll(2)`, `getsockopt(2)` with
    * `SO_ERROR`, `getpeername(2)`.
    */
-  async connect(address: Address, options: WaitOptions = {}): Promise<void> {
-    const timeout = checkTimeout(options.timeout);
-    const signal = checkSignal("signal", options.signal);
-    demandAddress(address);
-    this.#use("connect", address);
-    signal?.throwIfAborted();
-    const target = demand(this.#libc, address);
-    const start = performance.now();
-    const turn = turnBefore(this.#libc);
+  async connect(
+    address: Address,
+    options: AttemptOptions & WaitOptions = {},
+  ): Promise<void> {
+    const errand = this.#errand(address, options, ASYNC_KEYS);
+    const { signal } = errand;
+    const turn = takeTurn(this.#libc);
     if (turn !== null) {
       await turn;
       if (this.#fd < 0) {
@@ -722,15 +671,15 @@ export class Socket implements Disposable {
       }
       signal?.throwIfAborted();
     }
-    let errno = this.#begin(target);
-    if (errno === PENDING) {
-      errno = await new Promise<number>((resolve) =>
-        this.#await(start, start + timeout, signal, { tell: resolve })
-      );
-    }
-    if (errno === 0) return;
-    if (errno === ABORTED) throw signal!.reason;
-    throw connectError(this, errno, address.toString(), start, timeout);
+    if (!this.#isNonblocking) this.nonblocking = true;
+    this.#hasWaited = true;
+    const error = await this.#connecting.connect(
+      this.#libc,
+      this.#fd,
+      this.#type === this.#libc.abi.SOCK_STREAM,
+      errand,
+    );
+    if (error !== null) throw error;
   }
 
   /**
@@ -877,11 +826,7 @@ export class Socket implements Disposable {
    */
   takeError(): ErrnoError | null {
     this.#use("getsockopt");
-    const errno = takeErrno(this.#libc, this.#fd);
-    return errno === 0 ? null : errnoErrorFor(errno, {
-      syscall: this.#target === null ? "getsockopt" : "connect",
-      address: this.#target?.toString(),
-    });
+    return this.#connecting.takeError(this.#libc, this.#fd);
   }
 
   /**
@@ -1345,7 +1290,9 @@ export class Socket implements Disposable {
    */
   unref(): void {
     this.#isRef = false;
-    if (this.#fd < 0 || this.#attempt !== null || !this.#hasWaited) return;
+    if (this.#fd < 0 || !this.#hasWaited || this.#connecting.attempt !== null) {
+      return;
+    }
     cancelWaits(this.#libc, this.#fd);
   }
 
@@ -1377,6 +1324,7 @@ export class Socket implements Disposable {
     const fd = this.#fd;
     this.#fd = -1;
     this.#witness.release(fd);
+    this.#connecting.giveUp();
     if (this.#hasWaited) forget(this.#libc, fd);
     return fd;
   }
@@ -1469,6 +1417,7 @@ export class Socket implements Disposable {
     // Before anybody is told, for whoever is told may close the socket again.
     this.#fd = -1;
     this.#witness.release(fd);
+    this.#connecting.giveUp();
     if (this.#hasWaited) cancelWaits(this.#libc, fd);
     const result = this.#libc.close(fd);
     if (result === -this.#libc.abi.errnos.EBADF!) {
@@ -1488,7 +1437,10 @@ export class Socket implements Disposable {
     const bytes = bytesOf(address);
     const result = this.#libc.bind(this.#fd, bytes, bytes.length);
     this.#check("bind", result, address);
-    if ("port" in address) this.#port = address.port;
+    this.#connecting.isBound = true;
+    if (address.family === "inet" || address.family === "inet6") {
+      this.#connecting.port = address.port;
+    }
   }
 
   /** Connects to nobody, and answers 0 if a datagram socket has no peer then, whatever the system said. */
@@ -1501,96 +1453,22 @@ export class Socket implements Disposable {
     return this.remoteAddress === null ? 0 : again;
   }
 
-  #connectSync(address: Address, timeout: number): number {
-    const libc = this.#libc;
-    if (this.#fd < 0) return libc.abi.errnos.EBADF!;
-    if (this.#attempt !== null) return libc.abi.errnos.EALREADY!;
-    const bytes = bytesOf(address);
-    const before = this.#beforeFor(address);
-    const switches = timeout !== Infinity && !this.#isNonblocking &&
-      !this.nonblocking;
-    if (switches) this.nonblocking = true;
-    try {
-      const errno = connectFd(libc, this.#fd, bytes, timeout, before);
-      this.#note(address, errno);
-      if (errno !== 0) this.#icmp = here.icmp;
-      return errno;
-    } finally {
-      if (switches) this.nonblocking = false;
-    }
-  }
-
-  #begin(address: Address): number {
-    const libc = this.#libc;
-    if (this.#fd < 0) return libc.abi.errnos.EBADF!;
-    if (this.#attempt !== null) return libc.abi.errnos.EALREADY!;
-    if (!this.#isNonblocking) this.nonblocking = true;
-    const bytes = bytesOf(address);
-    const before = this.#beforeFor(address);
-    const errno = beginConnect(libc, this.#fd, bytes, before);
-    this.#note(address, errno);
-    return errno;
-  }
-
-  #await(
-    since: number,
-    end: number,
-    signal: AbortSignal | undefined,
-    listener: Listener,
-  ): void {
-    this.#hasWaited = true;
-    const attempt = new PendingConnect<Socket>(
-      this.#libc,
-      this.#fd,
-      since,
-      end,
-      signal,
-      this,
-      Socket.#conclude,
-      listener,
-    );
-    this.#attempt = attempt;
-    try {
-      attempt.wait();
-    } catch (error) {
-      this.#attempt = null;
-      throw error;
-    }
-  }
-
-  static #conclude(this: void, socket: Socket, errno: number): void {
-    socket.#note(socket.#target!, errno);
-    socket.#icmp = socket.#attempt?.icmp ?? null;
-    socket.#attempt = null;
-  }
-
-  /** What has gone before, for an attempt that goes to an address. */
-  #beforeFor(address: Address): Before {
-    if (this.#pending === address) return BEGUN;
-    // The attempt for the other address may have succeeded meanwhile.
-    return this.#pending === null ? this.#before : CONNECTED;
-  }
-
-  /** Remembers how an attempt ended, or that it has not. */
-  #note(address: Address, errno: number): void {
-    // Then it is another attempt that is under way.
-    if (errno === this.#libc.abi.errnos.EALREADY) return;
-    this.#target = address;
-    this.#pending = errno < 0 || goesOn(this.#libc, errno) ? address : null;
-    const { abi } = this.#libc;
-    this.#before = errno > 0
-      ? FAILED
-      : errno < 0 || familyOf(abi, bytesOf(address)) === abi.AF_UNSPEC
-      ? FRESH
-      : CONNECTED;
-  }
-
-  #takeIcmp(): Icmp | null {
-    const { abi } = this.#libc;
-    const isInet = this.#family === abi.AF_INET ||
-      this.#family === abi.AF_INET6;
-    if (this.#fd < 0 || !isInet) return this.#icmp;
-    return takeIcmp(this.#libc, this.#fd) ?? this.#icmp;
+  /** Checks what an attempt is to do, and asks for permission. */
+  #errand(
+    address: Address,
+    options: unknown,
+    keys: readonly (keyof AttemptOptions | keyof WaitOptions)[],
+  ): Errand {
+    const written = readOptions("options", options, keys);
+    const timeout = checkTimeout(written.timeout);
+    const signal = checkSignal("signal", written.signal);
+    const waitsSoft = checkSoftErrors(written.softErrors);
+    demandAddress(address);
+    this.#use("connect", address);
+    signal?.throwIfAborted();
+    const target = demand(this.#libc, address);
+    const start = performance.now();
+    return { target, start, timeout, signal, waitsSoft };
   }
 
   /** Whether the runtime's streams can take it over, as far as that shows. */
@@ -1748,7 +1626,9 @@ export class Socket implements Disposable {
         });
       }
       // The kernel's queue of ICMP errors makes POLLERR come back for ever.
-      if ((answer & POLLERR) !== 0) this.#takeIcmp();
+      if ((answer & POLLERR) !== 0 && this.#fd >= 0) {
+        this.#connecting.takeIcmp(libc, this.#fd);
+      }
       isStuck = !isStuck && answer !== 0;
     }
   }
@@ -1837,20 +1717,6 @@ export class Socket implements Disposable {
     }
   }
 
-  #flags(): number {
-    this.#use("fcntl");
-    const result = this.#libc.fcntl(this.#fd, this.#libc.abi.F_GETFL, 0);
-    return this.#check("fcntl", result);
-  }
-
-  #closeOnExec(): void {
-    const { F_GETFD, F_SETFD, FD_CLOEXEC } = this.#libc.abi;
-    const flags = this.#libc.fcntl(this.#fd, F_GETFD, 0);
-    this.#check("fcntl", flags);
-    const result = this.#libc.fcntl(this.#fd, F_SETFD, flags | FD_CLOEXEC);
-    this.#check("fcntl", result);
-  }
-
   /** Refuses to work on a descriptor that is no longer ours. */
   #use(syscall: string, address: Address | null = null): void {
     if (this.#fd >= 0) return;
@@ -1871,38 +1737,41 @@ export class Socket implements Disposable {
   }
 }
 
-/** The error for a wait whose socket was closed or given away. */
-function canceled(syscall: string, context: object = {}): ErrnoError {
-  return errnoError("ECANCELED", {
-    ...context,
-    syscall,
-    detail: "the socket was closed meanwhile",
-  });
+/**
+ * Makes a socket of a descriptor that was opened here and belongs to nobody
+ * else.
+ *
+ * @param connecting What is known of its attempts to connect.
+ */
+export function socketOf(
+  libc: Libc,
+  fd: number,
+  family: number,
+  type: number,
+  past: Past,
+  connecting: Connecting,
+): Socket {
+  return new (Socket as unknown as SocketConstructor)(
+    SEAL,
+    libc,
+    fd,
+    family,
+    type,
+    past,
+    connecting,
+  );
 }
 
-/** The error for an attempt that failed, with all that is known of it. */
-export function connectError(
-  socket: Socket,
-  errno: number,
-  address: string,
-  start: number,
-  timeout: number,
-): ErrnoError {
-  const context: ErrnoContext = {
-    syscall: "connect",
-    address,
-    localAddress: boundTo(socket),
-    elapsed: performance.now() - start,
-    icmp: icmpOf(socket) ?? undefined,
-  };
-  if (errno === CLOSED) return canceled("connect", context);
-  if (errno !== DEADLINE) return errnoErrorFor(errno, context);
-  return errnoError("ETIMEDOUT", {
-    ...context,
-    timeoutKind: "deadline",
-    detail: `no answer within ${Math.round(timeout)} ms`,
-  });
-}
+/** The constructor of {@linkcode Socket}, which is closed to everybody else. */
+type SocketConstructor = new (
+  seal: symbol,
+  libc: Libc,
+  fd: number,
+  family: number,
+  type: number,
+  past: Past,
+  connecting: Connecting,
+) => Socket;
 
 function checkTimeout(timeout: unknown): number {
   return checkMilliseconds("timeout", timeout, Infinity);
@@ -1914,21 +1783,6 @@ function demandAddress(address: unknown): asserts address is Address {
     `Cannot use address ${show(address)}: it must come from inet(), inet6(), ` +
       "unix() or another of the address functions",
   );
-}
-
-/**
- * The local address of a socket that has a port or a path, as text. Nothing
- * that goes wrong here may hide what went wrong before.
- */
-function boundTo(socket: Socket): string | undefined {
-  if (socket.closed) return undefined;
-  const c = libc();
-  const room = c.getsockname(socket.fd, sockaddr);
-  const { port } = c.abi.sockaddrIn;
-  // Most have neither port nor path, and the decoding is saved.
-  return room < port + 2 || (sockaddr[port] === 0 && sockaddr[port + 1] === 0)
-    ? undefined
-    : decodeAddress(sockaddr, room).toString();
 }
 
 /** Makes sure that memory is as large as it was when a call began to wait. */

@@ -7,16 +7,21 @@ import { createServer } from "node:net";
 import { setImmediate, setTimeout } from "node:timers/promises";
 import type { Libc } from "../../ffi/contract.ts";
 import { libc } from "../../ffi/libc.ts";
-import { type Address, bytesOf } from "../address/address.ts";
+import { newMemory } from "../../ffi/memory.ts";
+import { type Address, decodeAddress } from "../address/address.ts";
 import { checkMilliseconds } from "../errors/arguments.ts";
-import { connectFd, DEADLINE, waitConnected } from "../attempt/attempt.ts";
-import { openFor, permitted, selfConnection } from "../connect/connect.ts";
+import { Attempt, PENDING, type Recipe } from "../attempt/attempt.ts";
+import { failureOf, selfConnected } from "../attempt/failure.ts";
+import { recipeOf, type WrittenSetup } from "../connect/recipe.ts";
 import { ErrnoError, NotSupportedError } from "../errors/errors.ts";
 import { type LookupFamily, lookupSync } from "../address/lookup.ts";
-import type { TcpInfo } from "../socket/tcp_info.ts";
-import { connectError, Socket } from "../socket/socket.ts";
+import { readTcpInfo, type TcpInfo } from "../socket/tcp_info.ts";
 import type { Distribution } from "./histogram.ts";
-import { type ConnectTarget, planTarget } from "../connect/target.ts";
+import {
+  type ConnectTarget,
+  permitted,
+  planTarget,
+} from "../connect/target.ts";
 
 /** How a target is pinged. */
 export interface PingOptions {
@@ -115,11 +120,15 @@ const WARM_UP_ROUNDS = 100;
 /** Turns of the event loop after which a connection is not waited for. */
 const MOST_TURNS = 10_000;
 
-/** Where probes go, and from where. */
+/** Where probes go, and how. */
 interface Route {
   readonly address: Address;
-  readonly local: Address | null;
-  readonly options: { readonly interface?: string | undefined };
+  readonly recipe: Recipe;
+}
+
+/** One attempt, for which the thread waits. */
+class Shot extends Attempt {
+  ended(): void {}
 }
 
 /**
@@ -167,12 +176,10 @@ export async function* ping(
 
 /** Finds the address to ping, and asks for permission. */
 function routeTo(c: Libc, target: ConnectTarget): Route {
-  const { addresses, local } = planTarget(c, target);
-  const address = "hostname" in addresses
-    ? permitted(c, lookupSync(c, addresses))[0]!
-    : addresses[0]!;
-  const options = "interface" in target ? { interface: target.interface } : {};
-  return { address, local: local(address), options };
+  const plan = planTarget(c, target);
+  const address = plan.address ??
+    permitted(c, lookupSync(c, plan.host!), true)[0]!;
+  return { address, recipe: recipeOf(c, target as WrittenSetup, plan.local) };
 }
 
 /**
@@ -180,72 +187,58 @@ function routeTo(c: Libc, target: ConnectTarget): Route {
  * refused before all else, and a socket that was never connected has its
  * outcome ready. That also shows whether such a socket can be had at all.
  */
-function warmUp(c: Libc, route: Route): void {
-  const bytes = bytesOf(route.address);
-  const socket = open(route);
-  try {
-    for (let round = 0; round < WARM_UP_ROUNDS; round++) {
-      connectFd(c, -1, bytes, 0);
-      waitConnected(c, socket.fd, 0);
-    }
-  } finally {
-    socket.close();
+function warmUp(c: Libc, { address, recipe }: Route): void {
+  const shot = new Shot(c, recipe, address, 0, 0, undefined);
+  if (shot.open() !== 0) throw failureOf(shot, performance.now(), 0);
+  const fd = shot.take();
+  for (let round = 0; round < WARM_UP_ROUNDS; round++) {
+    shot.reuse(address, 0, 0);
+    shot.begin();
+    shot.fd = fd;
+    shot.block();
   }
-}
-
-function open({ address, local, options }: Route): Socket {
-  const socket = openFor(address, local, true, options);
-  if (socket instanceof Socket) return socket;
-  throw socket;
+  shot.close();
 }
 
 async function probe(
   c: Libc,
-  route: Route,
+  { address, recipe }: Route,
   seq: number,
   timeout: number,
   signal: AbortSignal | undefined,
 ): Promise<Probe> {
-  const { address } = route;
   const begun = { seq, time: new Date(), address: address.toString() };
-  let socket: Socket;
+  const shot = new Shot(c, recipe, address, 0, Infinity, undefined);
   try {
-    socket = open(route);
+    if (shot.open() !== 0) throw failureOf(shot, performance.now(), timeout);
   } catch (error) {
     if (!(error instanceof ErrnoError)) throw error;
     const nothing = { localAddress: null, wall: null, rtt: null };
     return { ...begun, ...nothing, retransmits: null, error };
   }
   try {
-    const bytes = bytesOf(address);
     const start = performance.now();
-    let errno = connectFd(
-      c,
-      socket.fd,
-      bytes,
-      Math.min(timeout, PATIENCE),
-    );
-    let wall = performance.now() - start;
-    while (errno === DEADLINE && wall < timeout) {
+    shot.since = start;
+    shot.end = start + timeout;
+    let errno = shot.begin();
+    while (errno === PENDING) {
+      errno = shot.block(Math.min(shot.end, performance.now() + PATIENCE));
+      if (errno !== PENDING) break;
       // A timer, since an immediate does not make Deno look at signals.
       await setTimeout(0);
       signal?.throwIfAborted();
-      const left = Math.max(0, timeout - (performance.now() - start));
-      const slice = Math.min(left, PATIENCE);
-      // A Unix-domain connect that found the backlog full has begun nothing.
-      errno = address.family === "unix"
-        ? connectFd(c, socket.fd, bytes, slice)
-        : waitConnected(c, socket.fd, slice);
-      wall = performance.now() - start;
     }
-    const info = infoOf(socket, address);
-    const error = errno === 0
-      ? selfConnection(socket, address, start)
-      : connectError(socket, errno, begun.address, start, timeout);
+    const wall = performance.now() - start;
+    const info = infoOf(c, shot);
+    const error = errno !== 0
+      ? failureOf(shot, start, timeout)
+      : shot.isSelfConnected()
+      ? selfConnected(shot, start)
+      : null;
     return {
       ...begun,
       localAddress: error === null
-        ? nameOf(socket.localAddress)
+        ? nameOf(c, shot.fd)
         : error.localAddress ?? null,
       wall,
       // After a repeated SYN there may be no sample, which reads as 0.
@@ -254,14 +247,14 @@ async function probe(
       error,
     };
   } finally {
-    socket.close();
+    shot.close();
   }
 }
 
-function infoOf(socket: Socket, { family }: Address): TcpInfo | null {
+function infoOf(c: Libc, { fd, address: { family } }: Shot): TcpInfo | null {
   if (family !== "inet" && family !== "inet6") return null;
   try {
-    return socket.tcpInfo();
+    return readTcpInfo(c, fd);
   } catch (error) {
     if (error instanceof NotSupportedError || error instanceof ErrnoError) {
       return null;
@@ -270,8 +263,12 @@ function infoOf(socket: Socket, { family }: Address): TcpInfo | null {
   }
 }
 
-/** An address as text, `null` for the one of a Unix socket without a name. */
-function nameOf(address: Address): string | null {
+/** A local address as text, `null` for the one of a Unix socket without a name. */
+function nameOf(c: Libc, fd: number): string | null {
+  const bytes = newMemory(1025);
+  const length = c.getsockname(fd, bytes);
+  if (length < 0) return null;
+  const address = decodeAddress(bytes, length);
   return address.family === "unix" && address.path === ""
     ? null
     : address.toString();

@@ -1,0 +1,162 @@
+/**
+ * What a call of connect() or connectSync() is to do, from what its caller wrote.
+ *
+ * @module
+ */
+import type { Libc } from "../../ffi/contract.ts";
+import { libc } from "../../ffi/libc.ts";
+import { performance } from "../../ffi/timers.ts";
+import type { Recipe } from "../attempt/attempt.ts";
+import {
+  checkFunction,
+  checkMilliseconds,
+  checkSignal,
+  isObject,
+  notA,
+  unknownOption,
+} from "../errors/arguments.ts";
+import type { SocketOptions } from "../socket/options.ts";
+import type { AttemptOptions, Socket } from "../socket/socket.ts";
+import type { OnSocket } from "./dial.ts";
+import { recipeOf } from "./recipe.ts";
+import { LEAST_ATTEMPT_DELAY } from "./schedule.ts";
+import {
+  type ConnectTarget,
+  type Plan,
+  planTarget,
+  TARGET_KEYS,
+} from "./target.ts";
+
+/** How a connection is made, whatever its target. */
+export interface ConnectDefaults extends AttemptOptions {
+  /**
+   * Calls it off: {@linkcode connect} rejects with `signal.reason`. A call that
+   * blocks cannot be reached once it waits, so {@linkcode connectSync} looks at
+   * it only before it begins.
+   */
+  readonly signal?: AbortSignal | undefined;
+  /**
+   * Milliseconds until the next address of a host name is tried while the one
+   * before has not answered; 10 or more. Where `timeout` leaves less for each,
+   * they share it.
+   *
+   * @default {250}
+   */
+  readonly attemptDelay?: number | undefined;
+  /**
+   * Options that are set before connect(2), by name, in the order given.
+   *
+   * @default {undefined} None.
+   */
+  readonly socketOptions?: Partial<SocketOptions> | undefined;
+  /**
+   * Called with each socket before connect(2), for whatever else it needs. An
+   * exception ends the attempt.
+   */
+  readonly onSocket?: ((socket: Socket) => void) | undefined;
+}
+
+/** Everything that {@linkcode connect} and {@linkcode connectSync} take. */
+export type ConnectOptions = ConnectTarget & ConnectDefaults;
+
+/** RFC 8305, section 8: the recommended delay, in ms. */
+const ATTEMPT_DELAY = 250;
+
+/** The options of a call as they were read: each once, `undefined` if not given. */
+class Written {
+  transport: unknown = undefined;
+  hostname: unknown = undefined;
+  port: unknown = undefined;
+  path: unknown = undefined;
+  cid: unknown = undefined;
+  family: unknown = undefined;
+  protocol: unknown = undefined;
+  lookup: unknown = undefined;
+  addresses: unknown = undefined;
+  localAddress: unknown = undefined;
+  localPort: unknown = undefined;
+  localPortRange: unknown = undefined;
+  interface: unknown = undefined;
+  timeout: unknown = undefined;
+  signal: unknown = undefined;
+  attemptDelay: unknown = undefined;
+  softErrors: unknown = undefined;
+  socketOptions: unknown = undefined;
+  onSocket: unknown = undefined;
+}
+
+/** The names of all options. */
+const KEYS: readonly string[] = [
+  ...TARGET_KEYS,
+  "timeout",
+  "signal",
+  "attemptDelay",
+  "softErrors",
+  "socketOptions",
+  "onSocket",
+];
+
+/** What a call is to do, checked. */
+export interface Call {
+  readonly c: Libc;
+  readonly plan: Plan;
+  readonly recipe: Recipe;
+  readonly start: number;
+  readonly timeout: number;
+  readonly delay: number;
+  readonly signal: AbortSignal | undefined;
+  readonly onSocket: OnSocket | null;
+}
+
+/**
+ * Reads and checks the options of a call, and asks for permission.
+ *
+ * @throws {TypeError} If an argument is of the wrong kind, or not known.
+ * @throws {RangeError} If it is out of range.
+ * @throws {SyntaxError} If its text does not parse.
+ * @throws The reason of an aborted signal.
+ */
+export function prepare(options: unknown, defaults: unknown): Call {
+  const written = new Written();
+  if (defaults !== undefined) read(written, "defaults", defaults);
+  if (options !== undefined) read(written, "options", options);
+  const timeout = checkMilliseconds("timeout", written.timeout, Infinity);
+  const delay = checkMilliseconds(
+    "attemptDelay",
+    written.attemptDelay,
+    ATTEMPT_DELAY,
+    LEAST_ATTEMPT_DELAY,
+  );
+  const signal = checkSignal("signal", written.signal);
+  if (written.onSocket !== undefined) {
+    checkFunction("onSocket", written.onSocket);
+  }
+  signal?.throwIfAborted();
+  const c = libc();
+  // Opening the library is not the target's time.
+  const start = performance.now();
+  const plan = planTarget(c, written);
+  return {
+    c,
+    plan,
+    recipe: recipeOf(c, written, plan.local),
+    start,
+    timeout,
+    delay,
+    signal,
+    onSocket: (written.onSocket ?? null) as OnSocket | null,
+  };
+}
+
+/** Reads the own properties of a bag of options. */
+function read(written: Written, name: string, bag: unknown): void {
+  if (!isObject(bag)) throw notA("object", name, bag);
+  for (const key in bag) {
+    if (!Object.hasOwn(bag, key)) continue;
+    const value = (bag as Record<string, unknown>)[key];
+    if (!Object.hasOwn(written, key)) {
+      throw unknownOption(name, key, value, KEYS);
+    }
+    if (value !== undefined) written[key as keyof Written] = value;
+  }
+}

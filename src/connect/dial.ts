@@ -1,0 +1,160 @@
+/**
+ * An attempt that ends in a socket for a caller.
+ *
+ * @module
+ */
+import { bytesOf } from "../address/address.ts";
+import { Attempt, type Pace, Phase } from "../attempt/attempt.ts";
+import { setFlags } from "../attempt/descriptor.ts";
+import { failureOf, selfConnected } from "../attempt/failure.ts";
+import { familyOf } from "../attempt/outcome.ts";
+import { ErrnoError } from "../errors/errors.ts";
+import { Connecting } from "../socket/connecting.ts";
+import { Past, type Socket, socketOf } from "../socket/socket.ts";
+
+/** How often an address is tried again after the kernel joined us to ourselves. */
+const SELF_CONNECT_RETRIES = 3;
+
+/** Says that an attempt is to be repeated with another socket. */
+export const AGAIN: unique symbol = Symbol();
+
+/** Takes each socket before connect(2). */
+export type OnSocket = (socket: Socket) => void;
+
+/** A socket that a caller has seen before it is connected. */
+interface Held {
+  readonly socket: Socket;
+  readonly connecting: Connecting;
+}
+
+/** An attempt that ends in a socket for a caller. */
+export abstract class Dial extends Attempt {
+  #held: Held | null = null;
+  #retries = 0;
+
+  /**
+   * Opens a socket and begins to connect it.
+   *
+   * @returns 0, an errno, or {@linkcode PENDING}.
+   * @throws What setting an option throws, and `onSocket`; the descriptor is
+   * closed by then.
+   */
+  start(onSocket: OnSocket | null, pace: Pace | null): number {
+    this.#held = null;
+    const errno = this.open();
+    if (errno !== 0) return errno;
+    if (onSocket !== null && !this.#show(onSocket)) {
+      return this.errno = this.libc.abi.errnos.EBADF!;
+    }
+    return this.begin(Phase.FRESH, pace);
+  }
+
+  /**
+   * Takes the outcome: the socket, the error, or that it is to be repeated. No
+   * descriptor is left unless it is the socket's.
+   *
+   * @param start When the caller began, and `timeout` its limit.
+   * @param blocks Whether the socket is to be a blocking one.
+   * @param hasWaited Whether the reactor may know the descriptor.
+   */
+  finish(
+    start: number,
+    timeout: number,
+    blocks: boolean,
+    hasWaited: boolean,
+  ): Socket | ErrnoError | typeof AGAIN {
+    const connecting = this.#held?.connecting;
+    if (this.errno !== 0) {
+      const isBound = connecting?.isBound || this.recipe.local !== null;
+      const error = failureOf(this, start, timeout, isBound);
+      this.drop();
+      return error;
+    }
+    if (this.isSelfConnected(connecting?.port || undefined)) {
+      const error = selfConnected(this, start);
+      this.drop(true);
+      return this.#retries++ < SELF_CONNECT_RETRIES ? AGAIN : error;
+    }
+    try {
+      return this.#handOver(blocks, hasWaited);
+    } catch (error) {
+      this.drop();
+      if (error instanceof ErrnoError) return error;
+      throw error;
+    }
+  }
+
+  /** Closes the descriptor, if there is one. */
+  drop(byReset: boolean = false): void {
+    const held = this.#held;
+    if (held !== null) {
+      this.#held = null;
+      this.fd = -1;
+      held.connecting.attempt = null;
+      if (byReset) held.socket.setOption("linger", 0);
+      held.socket.close();
+    } else if (byReset) this.reset();
+    else this.close();
+  }
+
+  /** Shows the socket to the caller; returns false if it is closed then. */
+  #show(onSocket: OnSocket): boolean {
+    const connecting = new Connecting();
+    const { isNonblocking } = this.recipe;
+    const past = isNonblocking ? Past.WAITED : Past.BLOCKING;
+    const socket = this.#socket(connecting, past);
+    this.#held = { socket, connecting };
+    connecting.isBound = this.recipe.local !== null;
+    connecting.port = this.recipe.local?.port ?? 0;
+    connecting.attempt = this;
+    try {
+      onSocket(socket);
+      if (socket.closed) return this.fd = -1, false;
+      if (this.recipe.isNonblocking) socket.nonblocking = true;
+      return true;
+    } catch (error) {
+      this.drop();
+      throw error;
+    }
+  }
+
+  #handOver(blocks: boolean, hasWaited: boolean): Socket {
+    const { libc, address, recipe } = this;
+    const held = this.#held;
+    if (held !== null) {
+      held.connecting.attempt = null;
+      held.connecting.note(libc, address, 0);
+      if (blocks && recipe.isNonblocking) held.socket.nonblocking = false;
+      this.#held = null;
+      this.fd = -1;
+      return held.socket;
+    }
+    // Nobody else has seen the descriptor: it has no other flag that matters.
+    if (blocks && recipe.isNonblocking) setFlags(libc, this.fd, 0);
+    const connecting = new Connecting();
+    connecting.note(libc, address, 0);
+    connecting.isBound = recipe.local !== null;
+    connecting.port = recipe.local?.port ?? 0;
+    const past = blocks
+      ? Past.BLOCKING
+      : hasWaited
+      ? Past.WAITED
+      : Past.NONBLOCKING;
+    const socket = this.#socket(connecting, past);
+    this.fd = -1;
+    return socket;
+  }
+
+  #socket(connecting: Connecting, past: Past): Socket {
+    const { libc, address, fd } = this;
+    const { abi } = libc;
+    return socketOf(
+      libc,
+      fd,
+      familyOf(abi, bytesOf(address)),
+      abi.SOCK_STREAM,
+      past,
+      connecting,
+    );
+  }
+}

@@ -1,0 +1,289 @@
+/**
+ * What a socket knows of its attempts to connect.
+ *
+ * @module
+ */
+import type { Libc } from "../../ffi/contract.ts";
+import { type Address, bytesOf, unspecified } from "../address/address.ts";
+import {
+  Attempt,
+  isUnderWay,
+  PENDING,
+  Phase,
+  PLAIN,
+  type Recipe,
+} from "../attempt/attempt.ts";
+import { flagsOf, setFlags } from "../attempt/descriptor.ts";
+import { canceled, failureOf, selfConnected } from "../attempt/failure.ts";
+import { takeIcmp } from "../attempt/icmp.ts";
+import { familyOf, pollFd, takeErrno } from "../attempt/outcome.ts";
+import {
+  type ErrnoError,
+  errnoError,
+  errnoErrorFor,
+  type Icmp,
+} from "../errors/errors.ts";
+import { show } from "../errors/arguments.ts";
+import { ABORTED } from "../reactor/reactor.ts";
+
+/** How often a connection of a socket to itself is dissolved for another try. */
+const SELF_CONNECT_RETRIES = 3;
+
+/** Says that an attempt is to be repeated. */
+const AGAIN = Symbol();
+
+/** Attempts that outlast soft errors. */
+const PATIENT: Recipe = { ...PLAIN, waitsSoft: true };
+
+/** What is asked of one attempt. */
+export interface Errand {
+  /** Where to: what the permission was given for. */
+  readonly target: Address;
+  readonly start: number;
+  readonly timeout: number;
+  readonly signal: AbortSignal | undefined;
+  readonly waitsSoft: boolean;
+}
+
+/** An attempt on a socket that a caller holds. */
+class SocketAttempt extends Attempt {
+  #whenEnded: (() => void) | null = null;
+
+  /** Waits, and calls back in the very turn in which the attempt ends. */
+  waitFor(whenEnded: () => void): void {
+    this.#whenEnded = whenEnded;
+    this.wait();
+  }
+
+  ended(): void {
+    this.#whenEnded!();
+  }
+}
+
+/** The attempts of one socket. */
+export class Connecting {
+  /** Where the last attempt went, `null` if there was none. */
+  target: Address | null = null;
+  /** What is waited for. */
+  attempt: Attempt | null = null;
+  /** The port that the caller gave the socket, 0 if none. */
+  port = 0;
+  /** Whether the caller gave the socket an address. */
+  isBound = false;
+  /** Where an attempt goes that may still be under way in the kernel. */
+  #pending: Address | null = null;
+  #phase: Phase = Phase.FRESH;
+  /** An ICMP error that an attempt has come across. */
+  #icmp: Icmp | null = null;
+  /** Whether the socket has given its descriptor up. */
+  #isGone = false;
+
+  /** What has happened on the socket before an attempt at an address. */
+  phaseFor(address: Address): Phase {
+    if (this.#pending === null) return this.#phase;
+    // The attempt at another address may have succeeded meanwhile.
+    return this.#pending === address || this.#pending.equals(address)
+      ? Phase.BEGUN
+      : Phase.CONNECTED;
+  }
+
+  /** Remembers how a call of connect(2) ended, or that it has not. */
+  note(
+    libc: Libc,
+    target: Address,
+    errno: number,
+    isPending = errno < 0 || isUnderWay(libc, errno),
+  ): void {
+    const { abi } = libc;
+    // Then it is another attempt that is under way.
+    if (errno === abi.errnos.EALREADY) return;
+    this.target = target;
+    this.#pending = isPending ? target : null;
+    this.#phase = isPending ||
+        familyOf(abi, bytesOf(target)) === abi.AF_UNSPEC
+      ? Phase.FRESH
+      : errno > 0
+      ? Phase.FAILED
+      : Phase.CONNECTED;
+  }
+
+  /** Forgets all attempts: the socket has no peer any more. */
+  forget(): void {
+    this.target = null;
+    this.#pending = null;
+    this.#phase = Phase.FRESH;
+  }
+
+  /**
+   * Connects, and returns when the attempt has ended.
+   *
+   * @param isStream Whether it is a stream socket.
+   * @param blocks Whether calls on it may wait.
+   * @returns The error if it failed.
+   */
+  connectSync(
+    libc: Libc,
+    fd: number,
+    isStream: boolean,
+    blocks: boolean,
+    errand: Errand,
+  ): ErrnoError | null {
+    if (this.attempt !== null) return underWay(errand);
+    const { target, timeout, waitsSoft } = errand;
+    const { AF_UNIX, O_NONBLOCK } = libc.abi;
+    // A call that blocks hears of no soft error, which a Unix socket never has.
+    const isTimed = timeout !== Infinity ||
+      !waitsSoft && familyOf(libc.abi, bytesOf(target)) !== AF_UNIX;
+    const flags = blocks && isStream && isTimed
+      ? flagsOf(libc, fd)
+      : O_NONBLOCK;
+    const switches = (flags & O_NONBLOCK) === 0;
+    if (switches) setFlags(libc, fd, flags | O_NONBLOCK);
+    try {
+      for (let retries = 0;; retries++) {
+        const attempt = makeAttempt(libc, fd, errand);
+        const errno = attempt.begin(this.phaseFor(target));
+        if (errno === PENDING) attempt.block();
+        const end = this.#conclude(attempt, errand, isStream, retries);
+        if (end !== AGAIN) return end;
+      }
+    } finally {
+      if (switches) setFlags(libc, fd, flags);
+    }
+  }
+
+  /**
+   * Connects without holding the thread; the descriptor does not block.
+   *
+   * @param isStream Whether it is a stream socket.
+   * @returns The error if it failed.
+   */
+  async connect(
+    libc: Libc,
+    fd: number,
+    isStream: boolean,
+    errand: Errand,
+  ): Promise<ErrnoError | null> {
+    if (this.attempt !== null) return underWay(errand);
+    const { target, signal } = errand;
+    for (let retries = 0;; retries++) {
+      const attempt = makeAttempt(libc, fd, errand);
+      let end: ErrnoError | null | typeof AGAIN;
+      if (attempt.begin(this.phaseFor(target)) !== PENDING) {
+        end = this.#conclude(attempt, errand, isStream, retries);
+      } else {
+        this.attempt = attempt;
+        this.note(libc, target, PENDING);
+        end = await new Promise((resolve) =>
+          attempt.waitFor(() => {
+            this.attempt = null;
+            // At once, as long as the descriptor is certain to be this one.
+            resolve(this.#conclude(attempt, errand, isStream, retries));
+          })
+        );
+      }
+      if (attempt.errno === ABORTED) throw signal!.reason;
+      if (end !== AGAIN) return end;
+      if (this.#isGone) {
+        return canceled("connect", { address: target.toString() });
+      }
+    }
+  }
+
+  /** Calls off what is under way: the socket gives its descriptor up. */
+  giveUp(): void {
+    this.#isGone = true;
+    this.attempt?.cancel();
+  }
+
+  /**
+   * Takes the error that is pending on the socket, which clears it.
+   *
+   * @returns The error, `null` if there is none.
+   */
+  takeError(libc: Libc, fd: number): ErrnoError | null {
+    const errno = takeErrno(libc, fd);
+    if (errno < 0) throw errnoErrorFor(-errno, { syscall: "getsockopt" });
+    if (errno === 0) return null;
+    const { POLLOUT, POLLHUP, POLLNVAL } = libc.abi;
+    let isSoft = false;
+    if (this.#pending !== null) {
+      // An attempt that has failed reports a hang-up from then on.
+      const revents = pollFd(libc, fd, POLLOUT, 0);
+      isSoft = (revents & (POLLOUT | POLLHUP | POLLNVAL)) === 0;
+      if (!isSoft) {
+        this.#pending = null;
+        this.#phase = Phase.FAILED;
+      }
+    }
+    return errnoErrorFor(errno, {
+      syscall: this.target === null ? "getsockopt" : "connect",
+      address: this.target?.toString(),
+      icmp: this.takeIcmp(libc, fd) ?? undefined,
+      soft: isSoft,
+    });
+  }
+
+  /** Empties the queue of errors of the socket. */
+  takeIcmp(libc: Libc, fd: number): Icmp | null {
+    const icmp = takeIcmp(libc, fd) ?? this.#icmp;
+    this.#icmp = null;
+    return icmp;
+  }
+
+  /** Takes the outcome of an attempt: the error, `null` for none. */
+  #conclude(
+    attempt: Attempt,
+    { target, start, timeout }: Errand,
+    isStream: boolean,
+    retries: number,
+  ): ErrnoError | null | typeof AGAIN {
+    const { libc, fd, errno } = attempt;
+    this.note(libc, target, errno, attempt.isUnderWay);
+    this.#icmp = attempt.icmp;
+    if (errno === ABORTED) return null;
+    if (errno !== 0) return failureOf(attempt, start, timeout, this.isBound);
+    // What the caller bound meets itself only where the caller wants that.
+    if (!isStream || this.isBound || !attempt.isSelfConnected()) return null;
+    dissolve(libc, fd);
+    this.#phase = Phase.FRESH;
+    return retries < SELF_CONNECT_RETRIES
+      ? AGAIN
+      : selfConnected(attempt, start);
+  }
+}
+
+/** Whether attempts are to outlast soft errors. */
+export function checkSoftErrors(value: unknown): boolean {
+  if (value === undefined || value === "fail") return false;
+  if (value === "wait") return true;
+  throw new TypeError(
+    `Cannot use softErrors ${show(value)}: it is "fail" or "wait"`,
+  );
+}
+
+function makeAttempt(
+  libc: Libc,
+  fd: number,
+  { target, start, timeout, signal, waitsSoft }: Errand,
+): SocketAttempt {
+  const recipe = waitsSoft ? PATIENT : PLAIN;
+  const end = start + timeout;
+  const attempt = new SocketAttempt(libc, recipe, target, start, end, signal);
+  attempt.fd = fd;
+  return attempt;
+}
+
+/** Ends a connection of a socket to itself. */
+function dissolve(libc: Libc, fd: number): void {
+  const nobody = bytesOf(unspecified());
+  if (libc.connect(fd, nobody, nobody.length) === 0) return;
+  libc.shutdown(fd, libc.abi.SHUT_RDWR);
+}
+
+function underWay({ target }: Errand): ErrnoError {
+  return errnoError("EALREADY", {
+    syscall: "connect",
+    address: target.toString(),
+  });
+}
