@@ -702,7 +702,8 @@ class Kernel {
           (open instanceof Sock && open.nonblocking ? abi.O_NONBLOCK : 0);
       case abi.F_SETFL:
         if (!(open instanceof Sock)) return this.no("EINVAL");
-        if ((argument & ~abi.O_NONBLOCK) !== O_RDWR) {
+        // The access mode is ignored.
+        if ((argument & ~abi.O_NONBLOCK & ~O_RDWR) !== 0) {
           this.complain(`F_SETFL sets ${argument}`);
         }
         open.nonblocking = (argument & abi.O_NONBLOCK) !== 0;

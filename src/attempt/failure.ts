@@ -7,6 +7,7 @@ import type { Libc } from "../../ffi/contract.ts";
 import { newMemory } from "../../ffi/memory.ts";
 import { performance } from "../../ffi/timers.ts";
 import { decodeAddress } from "../address/address.ts";
+import type { Caller, PublicFunction } from "../errors/caller.ts";
 import {
   type ErrnoContext,
   type ErrnoError,
@@ -20,9 +21,28 @@ import { localAddress } from "./local_port.ts";
 /** Room for an address; AIX has the longest. */
 const name = newMemory(1025);
 
+/** What an error is to say, which is made when its caller is known. */
+export class Failure {
+  readonly errno: number;
+  readonly context: ErrnoContext;
+
+  constructor(errno: number, context: ErrnoContext) {
+    this.errno = errno;
+    this.context = context;
+  }
+}
+
+/** Makes the error for a failure. */
+export function errorFor(
+  { errno, context }: Failure,
+  at?: Caller | PublicFunction,
+): ErrnoError {
+  return errnoErrorFor(errno, context, at);
+}
+
 /**
- * Makes the error for an attempt that has failed and still holds its
- * descriptor, with all that is known.
+ * Collects all that is known of an attempt that has failed and still holds its
+ * descriptor.
  *
  * @param start When the caller began, on the clock of `performance.now()`.
  * @param timeout The caller's limit, in milliseconds.
@@ -33,13 +53,13 @@ export function failureOf(
   start: number,
   timeout: number,
   isBound: boolean = attempt.recipe.local !== null,
-): ErrnoError {
+): Failure {
   const { libc, errno, syscall, address } = attempt;
-  if (syscall === "socket") return errnoErrorFor(errno, { syscall });
-  if (syscall === "bind") return bindError(attempt);
+  if (syscall === "socket") return new Failure(errno, { syscall });
+  if (syscall === "bind") return bindFailure(attempt);
   const text = address.toString();
   if (syscall !== "connect") {
-    return errnoErrorFor(errno, { syscall, address: text });
+    return new Failure(errno, { syscall, address: text });
   }
   // A hard error takes an address away again that the system chose.
   const isOpen = errno === DEADLINE || attempt.isSoft;
@@ -53,28 +73,40 @@ export function failureOf(
     icmp: attempt.icmp ?? undefined,
     soft: attempt.isSoft,
   };
-  if (errno === CLOSED) return canceled(syscall, context);
-  if (errno !== DEADLINE) return errnoErrorFor(errno, context);
-  return errnoError("ETIMEDOUT", {
+  if (errno === CLOSED) return cancellation(libc, context);
+  if (errno !== DEADLINE) return new Failure(errno, context);
+  return new Failure(libc.abi.errnos.ETIMEDOUT!, {
     ...context,
     timeoutKind: "deadline",
     detail: `no answer within ${Math.round(timeout)} ms`,
   });
 }
 
-/** The error for a call whose socket was closed or given away meanwhile. */
-export function canceled(syscall: string, context: object = {}): ErrnoError {
-  return errnoError("ECANCELED", {
-    ...context,
-    syscall,
-    detail: "the socket was closed meanwhile",
-  });
+/** The failure of an attempt whose socket was closed or given away meanwhile. */
+function cancellation({ abi }: Libc, context: ErrnoContext): Failure {
+  const detail = CLOSED_MEANWHILE;
+  return new Failure(abi.errnos.ECANCELED!, { ...context, detail });
 }
 
-/** The error for a connection whose two ends are the same. */
-export function selfConnected(attempt: Attempt, start: number): ErrnoError {
-  const text = attempt.address.toString();
-  return errnoError("ECONNREFUSED", {
+/** The error for a call whose socket was closed or given away meanwhile. */
+export function canceled(
+  syscall: string,
+  context: object = {},
+  at?: Caller | PublicFunction,
+): ErrnoError {
+  const detail = CLOSED_MEANWHILE;
+  return errnoError("ECANCELED", { ...context, syscall, detail }, at);
+}
+
+const CLOSED_MEANWHILE = "the socket was closed meanwhile";
+
+/** The failure of a connection whose two ends are the same. */
+export function selfConnected(
+  { libc, address }: Attempt,
+  start: number,
+): Failure {
+  const text = address.toString();
+  return new Failure(libc.abi.errnos.ECONNREFUSED!, {
     syscall: "connect",
     address: text,
     localAddress: text,
@@ -83,17 +115,17 @@ export function selfConnected(attempt: Attempt, start: number): ErrnoError {
   });
 }
 
-function bindError({ errno, syscall, address, recipe }: Attempt): ErrnoError {
+function bindFailure({ errno, syscall, address, recipe }: Attempt): Failure {
   const { address: host, port, range } = recipe.local!;
   const from = localAddress(address, host, port).toString();
-  return errnoErrorFor(
-    errno,
-    range === null ? { syscall, address: from } : {
-      syscall,
-      subject: `a port from ${range.low} to ${range.high}` +
-        (host === null ? "" : ` of ${host.hostname}`),
-    },
-  );
+  const subject = range === null
+    ? undefined
+    : `a port from ${range.low} to ${range.high}` +
+      (host === null ? "" : ` of ${host.hostname}`);
+  const context = subject === undefined
+    ? { syscall, address: from }
+    : { syscall, subject };
+  return new Failure(errno, context);
 }
 
 /**

@@ -3,6 +3,12 @@
  *
  * @module
  */
+import {
+  type Caller,
+  keepCaller,
+  type PublicFunction,
+  releaseCaller,
+} from "../errors/caller.ts";
 import { takeTurn } from "../reactor/reactor.ts";
 import type { Socket } from "../socket/socket.ts";
 import {
@@ -57,11 +63,17 @@ export function connectSync(
 ): Socket {
   const call = prepare(options, defaults);
   const { address, host } = call.plan;
-  if (address !== null) return dialSync(call, address);
-  const addresses = findSync(call, host!);
-  return addresses.length === 1
-    ? dialSync(call, addresses[0]!)
-    : raceSync(call, addresses);
+  // A frame that is left by a tail call is lost to JavaScriptCore.
+  let socket: Socket;
+  if (address !== null) {
+    socket = dialSync(call, address, connectSync);
+  } else {
+    const addresses = findSync(call, host!, connectSync);
+    socket = addresses.length === 1
+      ? dialSync(call, addresses[0]!, connectSync)
+      : raceSync(call, addresses, connectSync);
+  }
+  return socket;
 }
 
 /**
@@ -114,19 +126,35 @@ export function connect(
     const { c, plan, signal } = call;
     // Attempts that take time bring the event loop its turns by themselves.
     const turn = plan.pace.isQuick ? takeTurn(c) : null;
-    if (turn === null) return begin(call);
-    return turn.then(() => {
-      signal?.throwIfAborted();
-      return begin(call);
+    if (turn === null) {
+      const connecting = begin(call, null, connect);
+      return connecting;
+    }
+    const caller = keepCaller(connect);
+    return turn.then(function later() {
+      if (signal?.aborted) {
+        releaseCaller(caller);
+        throw signal.reason;
+      }
+      const connecting = begin(call, caller, later);
+      return connecting;
     });
   } catch (error) {
     return Promise.reject(error);
   }
 }
 
-function begin(call: Call): Promise<Socket> {
+/**
+ * @param caller The caller, if it was kept.
+ * @param at A function of ours that is running.
+ */
+function begin(
+  call: Call,
+  caller: Caller | null,
+  at: PublicFunction,
+): Promise<Socket> {
   const { address, pace } = call.plan;
   return address === null
-    ? new Race(call).run()
-    : new AsyncDial(call, address).run(pace);
+    ? new Race(call).run(caller, at)
+    : new AsyncDial(call, address).run(pace, caller, at);
 }

@@ -6,9 +6,8 @@
 import { bytesOf } from "../address/address.ts";
 import { Attempt, type Pace, Phase } from "../attempt/attempt.ts";
 import { setFlags } from "../attempt/descriptor.ts";
-import { failureOf, selfConnected } from "../attempt/failure.ts";
+import { type Failure, failureOf, selfConnected } from "../attempt/failure.ts";
 import { familyOf } from "../attempt/outcome.ts";
-import { ErrnoError } from "../errors/errors.ts";
 import { Connecting } from "../socket/connecting.ts";
 import { Past, type Socket, socketOf } from "../socket/socket.ts";
 
@@ -50,7 +49,7 @@ export abstract class Dial extends Attempt {
   }
 
   /**
-   * Takes the outcome: the socket, the error, or that it is to be repeated. No
+   * Takes the outcome: the socket, the failure, or that it is to be repeated. No
    * descriptor is left unless it is the socket's.
    *
    * @param start When the caller began, and `timeout` its limit.
@@ -62,24 +61,23 @@ export abstract class Dial extends Attempt {
     timeout: number,
     blocks: boolean,
     hasWaited: boolean,
-  ): Socket | ErrnoError | typeof AGAIN {
+  ): Socket | Failure | typeof AGAIN {
     const connecting = this.#held?.connecting;
     if (this.errno !== 0) {
       const isBound = connecting?.isBound || this.recipe.local !== null;
-      const error = failureOf(this, start, timeout, isBound);
+      const failure = failureOf(this, start, timeout, isBound);
       this.drop();
-      return error;
+      return failure;
     }
     if (this.isSelfConnected(connecting?.port || undefined)) {
-      const error = selfConnected(this, start);
+      const failure = selfConnected(this, start);
       this.drop(true);
-      return this.#retries++ < SELF_CONNECT_RETRIES ? AGAIN : error;
+      return this.#retries++ < SELF_CONNECT_RETRIES ? AGAIN : failure;
     }
     try {
       return this.#handOver(blocks, hasWaited);
     } catch (error) {
       this.drop();
-      if (error instanceof ErrnoError) return error;
       throw error;
     }
   }

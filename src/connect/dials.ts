@@ -4,12 +4,19 @@
  * @module
  */
 import type { Address } from "../address/address.ts";
-import { PENDING, PLAIN, type Recipe } from "../attempt/attempt.ts";
+import { type Pace, PENDING, PLAIN, type Recipe } from "../attempt/attempt.ts";
+import { errorFor, Failure } from "../attempt/failure.ts";
+import {
+  type Caller,
+  keepCaller,
+  type PublicFunction,
+  rejectAt,
+  releaseCaller,
+} from "../errors/caller.ts";
 import { ABORTED } from "../reactor/reactor.ts";
 import type { Socket } from "../socket/socket.ts";
 import type { Call } from "./call.ts";
 import { AGAIN, Dial, type OnSocket } from "./dial.ts";
-import type { Plan } from "./target.ts";
 
 /** An attempt for which the calling thread waits. */
 class BlockingDial extends Dial {
@@ -17,7 +24,11 @@ class BlockingDial extends Dial {
 }
 
 /** One address, for which the thread waits, with as many sockets as it takes. */
-export function dialSync(call: Call, address: Address): Socket {
+export function dialSync(
+  call: Call,
+  address: Address,
+  at: PublicFunction,
+): Socket {
   const { c, start, timeout, onSocket } = call;
   const recipe = mayBlock(call, address) ? blocking(call.recipe) : call.recipe;
   const end = start + timeout;
@@ -31,7 +42,7 @@ export function dialSync(call: Call, address: Address): Socket {
     }
     const result = dial.finish(start, timeout, true, false);
     if (result === AGAIN) dial.reuse(address, start, end);
-    else if (result instanceof Error) throw result;
+    else if (result instanceof Failure) throw errorFor(result, at);
     else return result;
   }
 }
@@ -52,6 +63,7 @@ function blocking(recipe: Recipe): Recipe {
 export class AsyncDial extends Dial {
   readonly #onSocket: OnSocket | null;
   #resolve: ((socket: Socket | Promise<Socket>) => void) | null = null;
+  #caller: Caller | null = null;
 
   constructor(call: Call, address: Address) {
     const { c, recipe, start, timeout, signal, onSocket } = call;
@@ -59,49 +71,70 @@ export class AsyncDial extends Dial {
     this.#onSocket = onSocket;
   }
 
-  run(pace: Plan["pace"] | null): Promise<Socket> {
+  /**
+   * Connects.
+   *
+   * @param caller The caller, if it was kept; it is released in the end.
+   * @param at A function of ours that is running.
+   */
+  run(
+    pace: Pace,
+    caller: Caller | null,
+    at: PublicFunction,
+  ): Promise<Socket> {
     try {
-      for (;;) {
-        if (this.start(this.#onSocket, pace) === PENDING) {
-          return new Promise((resolve) => {
-            this.#resolve = resolve;
-            this.wait();
-          });
-        }
-        const end = this.#conclude(false);
-        if (end !== null) return end;
+      const end = this.#advance(pace, false);
+      if (end === null) {
+        this.#caller = caller ?? keepCaller(at);
+        return new Promise((resolve) => {
+          this.#resolve = resolve;
+          this.wait();
+        });
       }
+      releaseCaller(caller);
+      return end instanceof Failure
+        ? Promise.reject(errorFor(end, caller ?? at))
+        : Promise.resolve(end);
     } catch (error) {
-      this.drop();
+      releaseCaller(caller);
       return Promise.reject(error);
     }
   }
 
   ended(): void {
-    let end: Promise<Socket>;
+    const resolve = this.#resolve!;
+    const caller = this.#caller;
+    let end: Socket | Failure | null;
     try {
-      end = this.#conclude(true) ?? this.run(null);
+      if (this.errno === ABORTED) throw this.signal!.reason;
+      end = this.#conclude(true) ?? this.#advance(null, true);
     } catch (error) {
       this.drop();
-      end = Promise.reject(error);
+      releaseCaller(caller);
+      return resolve(Promise.reject(error));
     }
-    this.#resolve!(end);
+    if (end === null) return this.wait();
+    releaseCaller(caller);
+    if (!(end instanceof Failure)) return resolve(end);
+    const failure = end;
+    rejectAt(resolve, caller, (at) => errorFor(failure, at));
+  }
+
+  /** Tries until there is something to wait for, which is `null`. */
+  #advance(pace: Pace | null, hasWaited: boolean): Socket | Failure | null {
+    for (;;) {
+      if (this.start(this.#onSocket, pace) === PENDING) return null;
+      const end = this.#conclude(hasWaited);
+      if (end !== null) return end;
+    }
   }
 
   /** What the outcome is to the caller, `null` for another try. */
-  #conclude(hasWaited: boolean): Promise<Socket> | null {
-    const { since, end, address, errno, signal } = this;
-    if (errno === ABORTED) {
-      this.drop();
-      return Promise.reject(signal!.reason);
-    }
+  #conclude(hasWaited: boolean): Socket | Failure | null {
+    const { since, end, address } = this;
     const result = this.finish(since, end - since, false, hasWaited);
-    if (result === AGAIN) {
-      this.reuse(address, since, end);
-      return null;
-    }
-    return result instanceof Error
-      ? Promise.reject(result)
-      : Promise.resolve(result);
+    if (result !== AGAIN) return result;
+    this.reuse(address, since, end);
+    return null;
   }
 }

@@ -20,12 +20,17 @@ import {
   startLookup,
 } from "../address/lookup.ts";
 import { DEADLINE, PENDING } from "../attempt/attempt.ts";
+import { errorFor, Failure } from "../attempt/failure.ts";
 import { isObject } from "../errors/arguments.ts";
 import {
-  type ErrnoError,
-  errnoError,
-  errnoErrorFor,
-} from "../errors/errors.ts";
+  type Caller,
+  keepCaller,
+  pointAt,
+  type PublicFunction,
+  rejectAt,
+  releaseCaller,
+} from "../errors/caller.ts";
+import { ErrnoError, errnoError, LookupError } from "../errors/errors.ts";
 import { timeoutTo } from "../reactor/reactor.ts";
 import type { Socket } from "../socket/socket.ts";
 import type { Call } from "./call.ts";
@@ -72,19 +77,20 @@ class Contender extends Dial {
 }
 
 /** An address that was tried in vain. */
-interface Failure {
+interface Loss {
   readonly dial: Contender;
-  readonly error: ErrnoError;
+  readonly failure: Failure;
 }
 
 /** Finds the addresses of a host, and asks for permission. */
 export function findSync(
   { c, plan, start, timeout }: Call,
   host: LookupQuery,
+  at: PublicFunction,
 ): readonly IpAddress[] {
   const { source } = plan;
   if (source === null) {
-    return permitted(c, lookupSync(c, host, start + timeout), true);
+    return permitted(c, resolve(c, host, start + timeout, at), true);
   }
   if (typeof source !== "function") return permitted(c, source, false);
   const { hostname, port, family } = host;
@@ -98,14 +104,33 @@ export function findSync(
   return permitted(c, readAddresses("lookup()", found, port, family), false);
 }
 
+function resolve(
+  c: Libc,
+  host: LookupQuery,
+  end: number,
+  at: PublicFunction,
+): readonly IpAddress[] {
+  try {
+    return lookupSync(c, host, end);
+  } catch (error) {
+    throw error instanceof LookupError || error instanceof ErrnoError
+      ? pointAt(error, at)
+      : error;
+  }
+}
+
 /** Several addresses, for all of which the thread waits at once. */
-export function raceSync(call: Call, addresses: readonly IpAddress[]): Socket {
+export function raceSync(
+  call: Call,
+  addresses: readonly IpAddress[],
+  at: PublicFunction,
+): Socket {
   const { c, start, timeout, delay, onSocket } = call;
   const end = start + timeout;
   const schedule = new Schedule(delay, end);
   schedule.add(addresses);
   const running: Contender[] = [];
-  const failures: Failure[] = [];
+  const losses: Loss[] = [];
 
   function settle(dial: Contender): Socket | null {
     for (;;) {
@@ -114,8 +139,8 @@ export function raceSync(call: Call, addresses: readonly IpAddress[]): Socket {
         dial.reuse(dial.address, start, end);
         if (dial.start(onSocket, null) === PENDING) running.push(dial);
         else continue;
-      } else if (result instanceof Error) {
-        failures.push({ dial, error: result });
+      } else if (result instanceof Failure) {
+        losses.push({ dial, failure: result });
         schedule.hurry();
       } else return result;
       return null;
@@ -134,7 +159,9 @@ export function raceSync(call: Call, addresses: readonly IpAddress[]): Socket {
           if (socket !== null) return socket;
         }
       }
-      if (running.length === 0) throw combine(call, schedule.size, failures);
+      if (running.length === 0) {
+        throw errorFor(combine(call, schedule.size, losses), at);
+      }
       blockAny(c, running, Math.min(schedule.next, end));
       const isLate = performance.now() >= end;
       for (const dial of running.splice(0)) {
@@ -182,9 +209,9 @@ export class Race implements LookupListener {
   readonly #end: number;
   readonly #schedule: Schedule;
   readonly #running: Set<Contender> = new Set();
-  readonly #failures: Failure[] = [];
-  #resolve!: (socket: Socket) => void;
-  #reject!: (reason: unknown) => void;
+  readonly #losses: Loss[] = [];
+  #resolve!: (socket: Socket | Promise<never>) => void;
+  #caller: Caller | null = null;
   /** Whether more addresses may come. */
   #isLooking = true;
   #abandonLookup: (() => void) | null = null;
@@ -197,11 +224,17 @@ export class Race implements LookupListener {
     this.#schedule = new Schedule(call.delay, this.#end);
   }
 
-  run(): Promise<Socket> {
+  /**
+   * Connects.
+   *
+   * @param caller The caller, if it was kept; it is released in the end.
+   * @param at A function of ours that is running.
+   */
+  run(caller: Caller | null, at: PublicFunction): Promise<Socket> {
     const { c, plan, signal } = this.#call;
-    return new Promise((resolve, reject) => {
+    this.#caller = caller ?? keepCaller(at);
+    return new Promise((resolve) => {
       this.#resolve = resolve;
-      this.#reject = reject;
       signal?.addEventListener("abort", this.#onAbort);
       const { source } = plan;
       const host = plan.host!;
@@ -231,7 +264,7 @@ export class Race implements LookupListener {
   ended(error: Error | null): void {
     this.#isLooking = false;
     if (this.#isOver) return;
-    if (error !== null) return this.#fail(error);
+    if (error !== null) return this.#failAt((at) => pointAt(error, at));
     this.#guard(() => this.#advance());
   }
 
@@ -277,8 +310,9 @@ export class Race implements LookupListener {
       dial.look(0);
       this.#settle(dial, true);
     }
-    if (this.#failures.length === 0 || this.#isLooking && !isLate) return;
-    this.#fail(combine(this.#call, this.#schedule.size, this.#failures));
+    if (this.#losses.length === 0 || this.#isLooking && !isLate) return;
+    const failure = combine(this.#call, this.#schedule.size, this.#losses);
+    this.#failAt((at) => errorFor(failure, at));
   }
 
   #begin(dial: Contender): void {
@@ -294,8 +328,8 @@ export class Race implements LookupListener {
     if (result === AGAIN) {
       dial.reuse(dial.address, start, this.#end);
       this.#begin(dial);
-    } else if (result instanceof Error) {
-      this.#failures.push({ dial, error: result });
+    } else if (result instanceof Failure) {
+      this.#losses.push({ dial, failure: result });
       this.#schedule.hurry();
     } else {
       this.#finish();
@@ -313,14 +347,23 @@ export class Race implements LookupListener {
     }
   }
 
+  /** Ends the race by an error that is not this package's own. */
   #fail(reason: unknown): void {
     if (this.#isOver) return;
     this.#finish();
-    this.#reject(reason);
+    this.#resolve(Promise.reject(reason));
+  }
+
+  /** Ends the race by an error that points at the caller. */
+  #failAt(make: (at: Caller | PublicFunction) => Error): void {
+    if (this.#isOver) return;
+    this.#finish();
+    rejectAt(this.#resolve, this.#caller, make);
   }
 
   #finish(): void {
     this.#isOver = true;
+    releaseCaller(this.#caller);
     this.#call.signal?.removeEventListener("abort", this.#onAbort);
     if (this.#timer !== null) clearTimeout(this.#timer);
     this.#abandonLookup?.();
@@ -374,25 +417,25 @@ function callLookup(
   return stop;
 }
 
-/** One error for several attempts. */
+/** One failure for several addresses'. */
 function combine(
   { plan, start }: Call,
   known: number,
-  failures: Failure[],
-): ErrnoError {
-  failures.sort((a, b) => a.dial.order - b.dial.order);
-  if (failures.length === 1) return failures[0]!.error;
-  const errors = failures.map(({ error }) => error);
+  losses: Loss[],
+): Failure {
+  if (losses.length === 1) return losses[0]!.failure;
+  losses.sort((a, b) => a.dial.order - b.dial.order);
+  const errors = losses.map(({ failure }) => errorFor(failure));
   const code = TELLING.find((code) => errors.some((e) => e.code === code));
   const telling = errors.find((e) => e.code === code) ?? errors.at(-1)!;
-  const each = failures
-    .map(({ dial, error }) => `${dial.address} ${error.code}`)
+  const each = losses
+    .map(({ dial }, i) => `${dial.address} ${errors[i]!.code}`)
     .join(", ");
   const { hostname, port } = plan.host!;
   const tried = errors.length === known
     ? `all ${known} addresses failed`
     : `${errors.length} of ${known} addresses failed in time`;
-  return errnoErrorFor(telling.errno, {
+  return new Failure(telling.errno, {
     syscall: telling.syscall,
     address: `${hostname}:${port}`,
     elapsed: performance.now() - start,

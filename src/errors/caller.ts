@@ -27,7 +27,10 @@ export interface Caller extends Error {}
  * How many callers are kept at a time at the most. A stack takes up to 2 us and
  * 400 bytes, which a program with thousands of attempts under way would feel.
  */
-export const MOST_CALLERS = 256;
+const MOST_CALLERS = 256;
+
+/** How many are kept now. */
+let kept = 0;
 
 // From load, for a program may put its own in their place.
 const { captureStackTrace } = Error as ErrorConstructor & {
@@ -47,6 +50,24 @@ export function callerOf(ours: PublicFunction): Caller {
   const caller = new Error();
   captureStackTrace(caller, ours);
   return caller;
+}
+
+/**
+ * Keeps the stack of the caller of a function for a call that waits.
+ *
+ * @param ours The function, which is running.
+ * @returns The caller, for {@linkcode releaseCaller}; `null` if enough are kept
+ * already.
+ */
+export function keepCaller(ours: PublicFunction): Caller | null {
+  if (kept >= MOST_CALLERS) return null;
+  kept++;
+  return callerOf(ours);
+}
+
+/** Makes room for another caller: the call of this one has ended. */
+export function releaseCaller(caller: Caller | null): void {
+  if (caller !== null) kept--;
 }
 
 /**

@@ -14,17 +14,12 @@ import {
   type Recipe,
 } from "../attempt/attempt.ts";
 import { flagsOf, setFlags } from "../attempt/descriptor.ts";
-import { canceled, failureOf, selfConnected } from "../attempt/failure.ts";
+import { Failure, failureOf, selfConnected } from "../attempt/failure.ts";
 import { takeIcmp } from "../attempt/icmp.ts";
 import { familyOf, pollFd, takeErrno } from "../attempt/outcome.ts";
-import {
-  type ErrnoError,
-  errnoError,
-  errnoErrorFor,
-  type Icmp,
-} from "../errors/errors.ts";
+import { type ErrnoError, errnoErrorFor, type Icmp } from "../errors/errors.ts";
 import { show } from "../errors/arguments.ts";
-import { ABORTED } from "../reactor/reactor.ts";
+import { ABORTED, CLOSED } from "../reactor/reactor.ts";
 
 /** How often a connection of a socket to itself is dissolved for another try. */
 const SELF_CONNECT_RETRIES = 3;
@@ -119,7 +114,7 @@ export class Connecting {
    *
    * @param isStream Whether it is a stream socket.
    * @param blocks Whether calls on it may wait.
-   * @returns The error if it failed.
+   * @returns The failure, if there is one.
    */
   connectSync(
     libc: Libc,
@@ -127,8 +122,8 @@ export class Connecting {
     isStream: boolean,
     blocks: boolean,
     errand: Errand,
-  ): ErrnoError | null {
-    if (this.attempt !== null) return underWay(errand);
+  ): Failure | null {
+    if (this.attempt !== null) return underWay(libc, errand);
     const { target, timeout, waitsSoft } = errand;
     const { AF_UNIX, O_NONBLOCK } = libc.abi;
     // A call that blocks hears of no soft error, which a Unix socket never has.
@@ -156,19 +151,19 @@ export class Connecting {
    * Connects without holding the thread; the descriptor does not block.
    *
    * @param isStream Whether it is a stream socket.
-   * @returns The error if it failed.
+   * @returns The failure, if there is one.
    */
   async connect(
     libc: Libc,
     fd: number,
     isStream: boolean,
     errand: Errand,
-  ): Promise<ErrnoError | null> {
-    if (this.attempt !== null) return underWay(errand);
+  ): Promise<Failure | null> {
+    if (this.attempt !== null) return underWay(libc, errand);
     const { target, signal } = errand;
     for (let retries = 0;; retries++) {
       const attempt = makeAttempt(libc, fd, errand);
-      let end: ErrnoError | null | typeof AGAIN;
+      let end: Failure | null | typeof AGAIN;
       if (attempt.begin(this.phaseFor(target)) !== PENDING) {
         end = this.#conclude(attempt, errand, isStream, retries);
       } else {
@@ -185,7 +180,8 @@ export class Connecting {
       if (attempt.errno === ABORTED) throw signal!.reason;
       if (end !== AGAIN) return end;
       if (this.#isGone) {
-        return canceled("connect", { address: target.toString() });
+        attempt.errno = CLOSED;
+        return failureOf(attempt, errand.start, errand.timeout);
       }
     }
   }
@@ -231,13 +227,13 @@ export class Connecting {
     return icmp;
   }
 
-  /** Takes the outcome of an attempt: the error, `null` for none. */
+  /** Takes the outcome of an attempt: the failure, `null` for none. */
   #conclude(
     attempt: Attempt,
     { target, start, timeout }: Errand,
     isStream: boolean,
     retries: number,
-  ): ErrnoError | null | typeof AGAIN {
+  ): Failure | null | typeof AGAIN {
     const { libc, fd, errno } = attempt;
     this.note(libc, target, errno, attempt.isUnderWay);
     this.#icmp = attempt.icmp;
@@ -281,8 +277,8 @@ function dissolve(libc: Libc, fd: number): void {
   libc.shutdown(fd, libc.abi.SHUT_RDWR);
 }
 
-function underWay({ target }: Errand): ErrnoError {
-  return errnoError("EALREADY", {
+function underWay({ abi }: Libc, { target }: Errand): Failure {
+  return new Failure(abi.errnos.EALREADY!, {
     syscall: "connect",
     address: target.toString(),
   });

@@ -33,8 +33,9 @@ import {
   openDescriptor,
   setNonblocking,
 } from "../attempt/descriptor.ts";
-import { canceled } from "../attempt/failure.ts";
+import { canceled, errorFor } from "../attempt/failure.ts";
 import { familyOf, pollFd } from "../attempt/outcome.ts";
+import { type Caller, keepCaller, releaseCaller } from "../errors/caller.ts";
 import {
   type ErrnoError,
   errnoError,
@@ -571,14 +572,16 @@ export class Socket implements Disposable {
    */
   connectSync(address: Address, options: AttemptOptions = {}): void {
     const errand = this.#errand(address, options, SYNC_KEYS);
-    const error = this.#connecting.connectSync(
+    const failure = this.#connecting.connectSync(
       this.#libc,
       this.#fd,
       this.#type === this.#libc.abi.SOCK_STREAM,
       !this.#isNonblocking,
       errand,
     );
-    if (error !== null) throw error;
+    if (failure !== null) {
+      throw errorFor(failure, Socket.prototype.connectSync);
+    }
   }
 
   /**
@@ -664,22 +667,34 @@ export class Socket implements Disposable {
     const errand = this.#errand(address, options, ASYNC_KEYS);
     const { signal } = errand;
     const turn = takeTurn(this.#libc);
+    const ours = Socket.prototype.connect;
+    let caller: Caller | null = null;
     if (turn !== null) {
+      caller = keepCaller(ours);
       await turn;
-      if (this.#fd < 0) {
-        throw canceled("connect", { address: address.toString() });
+      const isGone = this.#fd < 0;
+      if (isGone || signal?.aborted) releaseCaller(caller);
+      if (isGone) {
+        const context = { address: address.toString() };
+        throw canceled("connect", context, caller ?? ours);
       }
       signal?.throwIfAborted();
     }
     if (!this.#isNonblocking) this.nonblocking = true;
     this.#hasWaited = true;
-    const error = await this.#connecting.connect(
+    caller ??= keepCaller(ours);
+    const connecting = this.#connecting.connect(
       this.#libc,
       this.#fd,
       this.#type === this.#libc.abi.SOCK_STREAM,
       errand,
     );
-    if (error !== null) throw error;
+    try {
+      const failure = await connecting;
+      if (failure !== null) throw errorFor(failure, caller ?? ours);
+    } finally {
+      releaseCaller(caller);
+    }
   }
 
   /**

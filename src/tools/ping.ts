@@ -11,7 +11,7 @@ import { newMemory } from "../../ffi/memory.ts";
 import { type Address, decodeAddress } from "../address/address.ts";
 import { checkMilliseconds } from "../errors/arguments.ts";
 import { Attempt, PENDING, type Recipe } from "../attempt/attempt.ts";
-import { failureOf, selfConnected } from "../attempt/failure.ts";
+import { errorFor, failureOf, selfConnected } from "../attempt/failure.ts";
 import { recipeOf, type WrittenSetup } from "../connect/recipe.ts";
 import { ErrnoError, NotSupportedError } from "../errors/errors.ts";
 import { type LookupFamily, lookupSync } from "../address/lookup.ts";
@@ -189,7 +189,9 @@ function routeTo(c: Libc, target: ConnectTarget): Route {
  */
 function warmUp(c: Libc, { address, recipe }: Route): void {
   const shot = new Shot(c, recipe, address, 0, 0, undefined);
-  if (shot.open() !== 0) throw failureOf(shot, performance.now(), 0);
+  if (shot.open() !== 0) {
+    throw errorFor(failureOf(shot, performance.now(), 0));
+  }
   const fd = shot.take();
   for (let round = 0; round < WARM_UP_ROUNDS; round++) {
     shot.reuse(address, 0, 0);
@@ -210,7 +212,9 @@ async function probe(
   const begun = { seq, time: new Date(), address: address.toString() };
   const shot = new Shot(c, recipe, address, 0, Infinity, undefined);
   try {
-    if (shot.open() !== 0) throw failureOf(shot, performance.now(), timeout);
+    if (shot.open() !== 0) {
+      throw errorFor(failureOf(shot, performance.now(), timeout));
+    }
   } catch (error) {
     if (!(error instanceof ErrnoError)) throw error;
     const nothing = { localAddress: null, wall: null, rtt: null };
@@ -231,9 +235,9 @@ async function probe(
     const wall = performance.now() - start;
     const info = infoOf(c, shot);
     const error = errno !== 0
-      ? failureOf(shot, start, timeout)
+      ? errorFor(failureOf(shot, start, timeout))
       : shot.isSelfConnected()
-      ? selfConnected(shot, start)
+      ? errorFor(selfConnected(shot, start))
       : null;
     return {
       ...begun,
