@@ -262,6 +262,18 @@ export type Poll = (fds: Uint8Array, count: number, timeout: number) => number;
  */
 export type OpenPoll = (library: string, symbol: string, wide: boolean) => Poll;
 
+/** A socket of `node:net` that connects for as long as it has no descriptor. */
+export interface ConnectingSocket {
+  /** A `net.Socket`. */
+  readonly socket: unknown;
+  /**
+   * Gives it a connected descriptor, which it owns from then on, and lets it
+   * report so in a later turn. Returns 0, or the errno negated where the
+   * runtime does not take it.
+   */
+  adopt(fd: number): number;
+}
+
 /** What a runtime has to supply. */
 export interface Door {
   /**
@@ -299,6 +311,11 @@ export interface Door {
    * on. Absent where the runtime's own cannot be made of a descriptor.
    */
   nodeSocket?(fd: number): unknown;
+  /**
+   * Makes a socket of `node:net` whose descriptor comes later. `options` are
+   * those of its constructor. Absent where it is done as in Node.
+   */
+  connectingSocket?(options: object): ConnectingSocket;
   /**
    * Makes a connected descriptor a socket of Bun's, which owns it from then on.
    * Absent in other runtimes.

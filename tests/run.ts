@@ -17,6 +17,10 @@
  */
 
 const IMPORT_MAP = "tests/npm/import_map.json";
+/** Versions of the clients of npm that connections are made for. */
+const CLIENTS = "tests/npm/clients.json";
+/** The tests that use them. */
+const CLIENT_TESTS = "libraries_test.ts";
 /** Milliseconds after which JSR counts as out of reach. */
 const PROBE_TIMEOUT = 20_000;
 /** Milliseconds in which npm has to come up with two runtimes. */
@@ -258,6 +262,11 @@ async function runElsewhere(
     );
   }
   const files = args.some(isFile) ? [] : await testFiles();
+  // Without them, the tests that need them are skipped.
+  const clients =
+    [...args, ...files].some((file) => file.endsWith(CLIENT_TESTS))
+      ? await fetchPackages(await readClients(), "true")
+      : null;
   const outcomes: Outcome[] = [];
   for (const runtime of runtimes) {
     const report = `${folder}/${runtime}.xml`;
@@ -278,6 +287,7 @@ async function runElsewhere(
       env: {
         EINPROGRESS_SKIPS: `${folder}/skips`,
         EINPROGRESS_PACKAGES: packages,
+        ...clients === null ? {} : { EINPROGRESS_CLIENTS: clients },
       },
       stdout: isWhole ? "null" : "inherit",
       stderr: isWhole ? "null" : "inherit",
@@ -602,6 +612,11 @@ function unescape(text: string): string {
 
 async function readImports(): Promise<Record<string, string>> {
   return JSON.parse(await Deno.readTextFile(IMPORT_MAP)).imports;
+}
+
+async function readClients(): Promise<string[]> {
+  const versions = JSON.parse(await Deno.readTextFile(CLIENTS));
+  return Object.entries(versions).map((pair) => pair.join("@"));
 }
 
 /** Whether what the tests import of `@std` resolves, by way of the cache or of the network. */

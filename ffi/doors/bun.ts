@@ -1,5 +1,10 @@
 import type * as net from "node:net";
-import type { CType, Declaration, Door } from "../contract.ts";
+import type {
+  ConnectingSocket,
+  CType,
+  Declaration,
+  Door,
+} from "../contract.ts";
 
 /** What is used of `bun:ffi`: https://bun.sh/docs/runtime/ffi */
 interface BunFfi {
@@ -18,6 +23,11 @@ interface BunFunction {
   (...parameters: unknown[]): unknown;
   /** The same without the checks of a wrapper, where there is one. */
   native?: BunFunction;
+}
+
+/** What its sockets do beside what Node's do. */
+interface Adopting {
+  connect(this: net.Socket, target: { fd: number }): void;
 }
 
 type Poll = ReturnType<NonNullable<Door["openPoll"]>>;
@@ -73,6 +83,22 @@ export const bunDoor: Door = {
       Bun: { connect(options: object): Promise<unknown> };
     };
     return Bun.connect({ fd, socket });
+  },
+
+  connectingSocket(options): ConnectingSocket {
+    const { process } = globalThis as unknown as {
+      process: { getBuiltinModule(name: string): typeof net };
+    };
+    const { Socket } = process.getBuiltinModule("node:net");
+    const socket = new Socket(options) as net.Socket & { connecting: boolean };
+    socket.connecting = true;
+    return {
+      socket,
+      adopt(fd): number {
+        (Socket.prototype as unknown as Adopting).connect.call(socket, { fd });
+        return 0;
+      },
+    };
   },
 
   permissions: {

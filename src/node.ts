@@ -1,0 +1,649 @@
+/**
+ * Special connections for libraries that want a `net.Socket`: database clients,
+ * HTTP agents, `undici`, whatever has a hook for a socket of one's own.
+ *
+ * Everything here speaks Node's language: options are called as those of
+ * `net.connect` are, failures are `'error'` events, and what comes back is a
+ * `net.Socket` of the runtime's own, on Deno, Bun and Node alike. What makes the
+ * connection special stands in a second argument, {@linkcode SpecialOptions}:
+ * the source address, socket options such as a mark, a deadline, Happy Eyeballs.
+ *
+ * TLS goes over such a socket as over every other: `tls.connect({ socket })` of
+ * `node:tls`, on all three runtimes. `Deno.startTls` cannot take it, for it takes
+ * nothing but a `Deno.TcpConn`, and neither can Bun's `upgradeTLS`.
+ *
+ * @example TLS over a connection from a chosen address
+ * ```ts
+ * import { createConnection } from "@einprogress/connect/node";
+ * import { connect } from "node:tls";
+ *
+ * function connectSecurely(host: string, port: number) {
+ *   return connect({
+ *     socket: createConnection(
+ *       { host, port },
+ *       { localAddress: "127.0.0.9", timeout: 1000 },
+ *     ),
+ *     servername: host,
+ *   });
+ * }
+ * ```
+ *
+ * @module
+ */
+import type * as net from "node:net";
+import { isIP } from "node:net";
+import https from "node:https";
+import tls from "node:tls";
+import { connectingSocket } from "../ffi/connecting.ts";
+import { libc } from "../ffi/libc.ts";
+import {
+  connect,
+  type ConnectDefaults,
+  type ConnectOptions,
+} from "./connect/connect.ts";
+import type { TcpTarget } from "./connect/target.ts";
+import {
+  checkFunction,
+  checkInteger,
+  checkMilliseconds,
+  isObject,
+  show,
+} from "./errors/arguments.ts";
+import {
+  Errno,
+  ErrnoError,
+  errnoError,
+  errnoErrorFor,
+  LookupError,
+} from "./errors/errors.ts";
+import type { Socket } from "./socket/socket.ts";
+
+/**
+ * What makes a connection special: everything that `connect` takes beside the
+ * target. A name that Node has for the same wins over it.
+ */
+export type SpecialOptions =
+  & ConnectDefaults
+  & Omit<TcpTarget, "transport" | "hostname" | "port">;
+
+/**
+ * A resolver of the kind of `dns.lookup`.
+ *
+ * @param hostname The name.
+ * @param options Asks for all addresses, of one family if not of both.
+ * @param callback Takes the addresses, or one and its family.
+ */
+export type NodeLookup = (
+  hostname: string,
+  options: { all: true; family: 0 | 4 | 6; hints: number },
+  callback: (
+    error: Error | null,
+    found: string | { address: string; family: number }[],
+    family?: number,
+  ) => void,
+) => void;
+
+/**
+ * What is used of the options of `net.connect`, under the names that Node gives
+ * them. Everything else that a library passes along is left alone.
+ */
+export interface NodeConnectOptions {
+  /**
+   * A host name or an address.
+   *
+   * @default {"localhost"} Or `hostname`, which HTTP agents have beside it.
+   */
+  readonly host?: string | undefined;
+  /** Another word for `host`, which wins over it. */
+  readonly hostname?: string | undefined;
+  /** The port, as a number or as text. */
+  readonly port?: number | string | undefined;
+  /** 4, 6, or 0 for both. */
+  readonly family?: number | string | undefined;
+  /**
+   * Resolves the name in place of the system's resolver.
+   *
+   * @default {undefined} What {@linkcode SpecialOptions} has, or the system's.
+   */
+  readonly lookup?: NodeLookup | undefined;
+  /** The `hints` that `lookup` is given. */
+  readonly hints?: number | undefined;
+  /** The path of a Unix-domain socket, in the place of a host and a port. */
+  readonly path?: string | null | undefined;
+  /** The address to connect from. */
+  readonly localAddress?: string | null | undefined;
+  /** The port to connect from. */
+  readonly localPort?: number | undefined;
+  /** Destroys the socket, with an `AbortError`, whenever that is. */
+  readonly signal?: AbortSignal | undefined;
+  /**
+   * Milliseconds without any traffic until the socket emits `'timeout'`, as
+   * `socket.setTimeout` sets them. For a deadline of the connection see
+   * {@linkcode SpecialOptions}.
+   */
+  readonly timeout?: number | undefined;
+  /** `SO_KEEPALIVE`. */
+  readonly keepAlive?: boolean | undefined;
+  /** Milliseconds until the first probe. */
+  readonly keepAliveInitialDelay?: number | undefined;
+  /** `TCP_NODELAY`. */
+  readonly noDelay?: boolean | undefined;
+  /** Whether this side stays open when the peer has ended. */
+  readonly allowHalfOpen?: boolean | undefined;
+  /** How much the streams hold before they ask their writer to wait. */
+  readonly highWaterMark?: number | undefined;
+}
+
+/** An HTTP agent for `node:http` and `node:https`, whose options are `A`. */
+export interface AgentOptions extends https.AgentOptions {
+  /** Whether the runtime's agent is to go by proxies: ours goes by none. */
+  readonly proxyEnv?: undefined;
+}
+
+/** What `undici` asks a connector for. */
+export interface UndiciTarget {
+  /** The host, as the URL has it. */
+  readonly hostname: string;
+  /** `"https:"` for TLS. */
+  readonly protocol: string;
+  /** The port, empty for the usual one of the protocol. */
+  readonly port: string;
+  /** The name that the certificate has to be for, if not the host. */
+  readonly servername?: string | null | undefined;
+  /** The address to connect from. */
+  readonly localAddress?: string | null | undefined;
+}
+
+/** How TLS is spoken: options of `tls.connect`, and one of undici's. */
+export interface UndiciTlsOptions extends tls.ConnectionOptions {
+  /**
+   * Offers HTTP/2 to servers, as the option of the same name does for a `Client`
+   * of undici.
+   *
+   * @default {false}
+   */
+  readonly allowH2?: boolean | undefined;
+}
+
+/** A connector, as `connect` of undici's `Client`, `Pool` and `Agent` is. */
+export type UndiciConnector = (
+  target: UndiciTarget,
+  callback: (
+    ...result: [error: null, socket: net.Socket] | [error: Error, socket: null]
+  ) => void,
+) => void;
+
+/** What a socket of `node:net` is made with, as opposed to connected. */
+const SOCKET_OPTIONS = [
+  "allowHalfOpen",
+  "highWaterMark",
+  "keepAlive",
+  "keepAliveInitialDelay",
+  "noDelay",
+  "onread",
+  "signal",
+  "typeOfService",
+] as const;
+
+/** The longest time a timer can be told, in ms. */
+const LONGEST_TIMER = 0x7fff_ffff;
+
+/** libuv's number for EAI_NONAME, which Node calls ENOTFOUND. */
+const UV_ENOTFOUND = -3008;
+
+/** How many TLS sessions a connector remembers, as many as undici does. */
+const MOST_SESSIONS = 100;
+
+/** Milliseconds of silence before a kept connection is probed; undici's. */
+const KEEP_ALIVE_DELAY = 60_000;
+
+/**
+ * Connects as `net.connect` does, and returns at once a socket that does so.
+ *
+ * The socket is one of `node:net`. It is `connecting`, then emits `'connect'` and
+ * `'ready'`; or `'error'` with the error of what failed, and `'close'`. What is
+ * written meanwhile is sent as soon as there is a connection, what is set holds
+ * from then on. `destroy()` and `signal` call the attempt off. `connect()` does
+ * nothing, for there are libraries that call it on every socket (`pg`); so it
+ * throws where the socket has been destroyed.
+ *
+ * Errors are those of `connect`, with the fields that Node gives to its own:
+ * `errno` is negative, `address` has no port, `port` stands beside it, and a name
+ * that does not resolve has the `code` `"ENOTFOUND"`. `cause` is the error as
+ * `connect` rejects with it, for `explain` and for everything else.
+ *
+ * An attempt that is under way keeps the process alive, whether the socket is
+ * `unref()`ed or not; a connection does as it is told.
+ *
+ * @param options Where to, in Node's words. What is not used of it is ignored.
+ * @param special What makes the connection special.
+ * @returns The socket. The caller owns it and ends it.
+ * @throws {TypeError} If `options` or `special` are no objects, `port` is neither
+ * number nor text, or there is a `blockList`: filter what `lookup` finds instead.
+ * @throws {RangeError} If `port` or `timeout` is out of range. Everything else is
+ * an `'error'` event.
+ *
+ * @example A client of PostgreSQL with a source address and a deadline
+ * ```ts
+ * import { createConnection } from "@einprogress/connect/node";
+ *
+ * // new pg.Client(settings)
+ * const settings = {
+ *   host: "127.0.0.1",
+ *   port: 5432,
+ *   stream: () =>
+ *     createConnection(
+ *       { host: "127.0.0.1", port: 5432 },
+ *       { localAddress: "127.0.0.9", timeout: 2000 },
+ *     ),
+ * };
+ * ```
+ *
+ * @example What Node calls an error
+ * ```ts
+ * import { createConnection } from "@einprogress/connect/node";
+ * import { Errno } from "@einprogress/connect";
+ * import { assert, assertEquals } from "@std/assert";
+ *
+ * const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+ * const { port } = listener.addr;
+ * listener.close();
+ * const socket = createConnection({ host: "127.0.0.1", port });
+ * const error = await new Promise<Error & { port?: number }>((resolve) => {
+ *   socket.on("error", resolve);
+ * });
+ * assert(error instanceof Errno.ECONNREFUSED);
+ * assertEquals([error.address, error.port], ["127.0.0.1", port]);
+ * ```
+ *
+ * C: that of `connect`.
+ */
+export function createConnection(
+  options: NodeConnectOptions,
+  special: SpecialOptions = {},
+): net.Socket {
+  const target = targetOf(options, special);
+  const isTcp = target.transport !== "unix";
+  const { timeout } = options;
+  const silence = checkMilliseconds("timeout", timeout ?? undefined, 0);
+  const own = socketOptionsOf(options);
+  const connecting = connectingSocket(own, isTcp);
+  const socket = connecting.socket as net.Socket;
+  Object.defineProperty(socket, "connect", {
+    value: connectAgain,
+    configurable: true,
+    writable: true,
+  });
+  if (silence > 0) socket.setTimeout(silence);
+  if ("hostname" in target) rememberHost(socket, target.hostname ?? "");
+  const over = new AbortController();
+  socket.once("close", () => over.abort());
+  const { signal } = special;
+  const signals = signal === undefined ? [] : [signal];
+  connect(
+    { ...target, signal: AbortSignal.any([over.signal, ...signals]) },
+    special,
+  )
+    .then((connected) => adopt(connected, socket, connecting.adopt))
+    .catch((error) => socket.destroy(nodeErrorOf(error)));
+  return socket;
+}
+
+/** What {@linkcode createConnection} puts in the place of `connect()`. */
+function connectAgain(this: net.Socket, ...args: unknown[]): net.Socket {
+  if (this.destroyed) {
+    throw new Error(
+      "Cannot connect again: the socket is destroyed, create another one",
+    );
+  }
+  const listener = args.at(-1);
+  if (typeof listener === "function") {
+    this.once("connect", listener as () => void);
+  }
+  return this;
+}
+
+/** `tls.connect({ socket })` looks there for the name of the certificate. */
+function rememberHost(socket: net.Socket, hostname: string): void {
+  if (!isIP(hostname)) Object.assign(socket, { _host: hostname });
+}
+
+/** Gives a connection to the socket that waits for it. */
+function adopt(
+  connected: Socket,
+  socket: net.Socket,
+  take: (fd: number) => number,
+): void {
+  if (socket.destroyed) return connected.close();
+  const fd = connected.detach();
+  let status: number;
+  try {
+    status = take(fd);
+  } catch (error) {
+    libc().close(fd);
+    throw error;
+  }
+  if (status !== 0) {
+    libc().close(fd);
+    throw errnoErrorFor(-status, { syscall: "open" });
+  }
+}
+
+function targetOf(
+  options: NodeConnectOptions,
+  special: SpecialOptions,
+): ConnectOptions {
+  for (const [name, value] of Object.entries({ options, special })) {
+    if (!isObject(value)) {
+      throw new TypeError(
+        `Cannot use ${name} ${show(value)}: it is not an object`,
+      );
+    }
+  }
+  const { blockList } = options as { blockList?: unknown };
+  if (blockList !== undefined && blockList !== null) {
+    throw new TypeError(
+      "Cannot use blockList: filter what a lookup of your own finds",
+    );
+  }
+  const { path, localAddress, localPort } = options;
+  if (typeof path === "string" && path !== "") {
+    return { transport: "unix", path };
+  }
+  const hostname = options.host ?? options.hostname ?? "localhost";
+  const family = familyOf(options.family);
+  // What is an address already is not looked up.
+  const lookup = isIP(hostname) ? undefined : lookupOf(options);
+  return {
+    hostname,
+    port: portOf(options.port),
+    ...(family === undefined ? {} : { family }),
+    ...(lookup === undefined ? {} : { lookup }),
+    ...(localAddress ? { localAddress } : {}),
+    ...(localPort ? { localPort } : {}),
+  };
+}
+
+function portOf(port: unknown): number {
+  const number = typeof port === "string" && port.trim() !== ""
+    ? Number(port)
+    : port;
+  return checkInteger("port", number, 0xffff);
+}
+
+function familyOf(family: unknown): "inet" | "inet6" | undefined {
+  if (family === 4 || family === "IPv4") return "inet";
+  if (family === 6 || family === "IPv6") return "inet6";
+  return undefined;
+}
+
+/** Node's resolver as `connect` takes one. */
+function lookupOf(
+  { lookup, hints = 0 }: NodeConnectOptions,
+): TcpTarget["lookup"] {
+  if (lookup === undefined || lookup === null) return undefined;
+  checkFunction("lookup", lookup);
+  return (hostname, { family }) =>
+    new Promise((resolve, reject) => {
+      const wanted = family === undefined ? 0 : family === "inet" ? 4 : 6;
+      const asked = { all: true, family: wanted, hints } as const;
+      lookup(hostname, asked, (error, found) => {
+        if (error) reject(error);
+        else if (typeof found === "string") resolve([found]);
+        else resolve(found.map(({ address }) => address));
+      });
+    });
+}
+
+function socketOptionsOf(options: NodeConnectOptions): object {
+  const given = options as Readonly<Record<string, unknown>>;
+  const own: Record<string, unknown> = {};
+  for (const name of SOCKET_OPTIONS) {
+    if (given[name] !== undefined) own[name] = given[name];
+  }
+  return own;
+}
+
+/** An error with the fields that Node's have, the error itself behind it. */
+function nodeErrorOf(error: unknown): Error {
+  if (error instanceof LookupError) {
+    const { hostname, code, errno } = error;
+    const shown = new LookupError(hostname, code, errno, error);
+    return code === "EAI_NONAME" || code === "EAI_NODATA"
+      ? dress(shown, error, { code: "ENOTFOUND", errno: UV_ENOTFOUND })
+      : dress(shown, error, {});
+  }
+  if (error instanceof ErrnoError) {
+    const { code, errno, syscall, address } = error;
+    const shown = code === "UNKNOWN"
+      ? new ErrnoError(code, errno, { syscall })
+      : new Errno[code]({ syscall });
+    return dress(shown, error, {
+      ...error,
+      errno: -errno,
+      ...splitAddress(address),
+    });
+  }
+  return error as Error;
+}
+
+function dress(shown: Error, error: Error, fields: object): Error {
+  Object.assign(shown, fields);
+  const hidden = { enumerable: false, configurable: true, writable: true };
+  return Object.defineProperties(shown, {
+    message: { value: error.message, ...hidden },
+    stack: { value: error.stack, ...hidden },
+    cause: { value: error, ...hidden },
+  });
+}
+
+/** An address and a port, as Node tells them apart. */
+function splitAddress(text: string | undefined): object {
+  const parts = /^\[?([^\]]*)\]?:(\d+)$/.exec(text ?? "");
+  if (parts !== null) return { address: parts[1], port: Number(parts[2]) };
+  return text === undefined ? {} : { address: text.replace(/^unix:/, "") };
+}
+
+/**
+ * An agent that makes special connections, for `node:http` and for `node:https`.
+ *
+ * One agent serves both protocols, so it goes wherever a library takes an agent:
+ * `axios`, `got`, `node-fetch`, `ws`. It is the runtime's own `https.Agent` with
+ * connections of another make, and does what that does: `maxSockets` holds, with
+ * `keepAlive` idle connections are used again and do not keep the process alive,
+ * and TLS sessions are resumed.
+ *
+ * @param special What makes each connection special.
+ * @param options Those of `https.Agent`. TLS options hold for every connection.
+ * @returns The agent. `destroy()` closes what it keeps.
+ * @throws {TypeError} If `special` is no object, or there is a `proxyEnv`, for
+ * these connections go by no proxy.
+ *
+ * @example Requests from a chosen address
+ * ```ts
+ * import { agent } from "@einprogress/connect/node";
+ * import { assertEquals } from "@std/assert";
+ * import { get } from "node:http";
+ *
+ * await using server = Deno.serve(
+ *   { hostname: "127.0.0.1", port: 0, onListen() {} },
+ *   (_request, { remoteAddr }) => new Response(remoteAddr.hostname),
+ * );
+ * const special = agent({ localAddress: "127.0.0.9" });
+ * const text = await new Promise((resolve, reject) => {
+ *   get(
+ *     `http://127.0.0.1:${server.addr.port}/`,
+ *     { agent: special },
+ *     (response) => response.on("data", (part) => resolve(`${part}`)),
+ *   ).on("error", reject);
+ * });
+ * special.destroy();
+ * assertEquals(text, "127.0.0.9");
+ * ```
+ */
+export function agent(
+  special: SpecialOptions,
+  options: AgentOptions = {},
+): https.Agent {
+  if (!isObject(special)) {
+    throw new TypeError(
+      `Cannot use special ${show(special)}: it is not an object`,
+    );
+  }
+  const { proxyEnv, protocol, defaultPort } = options as AgentOptions & {
+    protocol?: string;
+    defaultPort?: number;
+  };
+  if (proxyEnv !== undefined) {
+    throw new TypeError("Cannot use proxyEnv: these connections use no proxy");
+  }
+  const made = new https.Agent(options);
+  const secured = https.Agent.prototype as unknown as Connecting;
+  return Object.defineProperties(made, {
+    createConnection: {
+      value(this: https.Agent, asked: Asked, callback?: unknown): net.Socket {
+        const isSecure = asked._defaultAgent?.protocol === "https:";
+        if (!isSecure) return createConnection(asked, special);
+        const { timeout: _, ...rest } = asked;
+        const socket = createConnection(rest, special);
+        return secured.createConnection.call(
+          this,
+          { ...asked, socket },
+          callback,
+        );
+      },
+    },
+    protocol: { get: () => protocol ?? (isHttps() ? "https:" : "http:") },
+    defaultPort: { get: () => defaultPort ?? (isHttps() ? 443 : 80) },
+  });
+}
+
+/** What an agent is asked for: options of the request and of the agent. */
+interface Asked extends NodeConnectOptions {
+  /** Whose request it is. */
+  readonly _defaultAgent?: { readonly protocol?: string };
+}
+
+/** What is used of an agent, which not all types of `node:https` show. */
+interface Connecting {
+  createConnection(asked: object, callback: unknown): net.Socket;
+}
+
+/**
+ * Whether `node:https` is what asks. It looks at a protocol and a default port
+ * before it says who it is, so that agents for both have always looked at the
+ * stack (`agent-base`), and the runtimes see to it that it shows there.
+ */
+function isHttps(): boolean {
+  const { stackTraceLimit, prepareStackTrace } = Error as ErrorSettings;
+  try {
+    Object.assign(Error, { stackTraceLimit: 20, prepareStackTrace: undefined });
+    return /https\.js:|node:https/.test(`${new Error().stack}`);
+  } finally {
+    Object.assign(Error, { stackTraceLimit, prepareStackTrace });
+  }
+}
+
+/** What V8 and JavaScriptCore have programs choose. */
+type ErrorSettings = typeof Error & {
+  stackTraceLimit?: number;
+  prepareStackTrace?: unknown;
+};
+
+/**
+ * A connector of special connections for `undici`: the `connect` option of its
+ * `Client`, `Pool` and `Agent`, and by such an agent as a dispatcher for the
+ * `fetch` of undici and of Node.
+ *
+ * TLS is spoken by `node:tls` over the special connection. A `timeout` among the
+ * special options covers the handshake, too.
+ *
+ * Deno and Bun have a `fetch` of their own that takes no dispatcher; there, use
+ * the `fetch` of the package. Bun puts a module of its own in the place of that
+ * package, which ignores connectors; `node:http` with an {@linkcode agent} does
+ * there what is to be done.
+ *
+ * @param special What makes each connection special.
+ * @param tlsOptions Options of TLS, for `https:` alone.
+ * @returns The connector.
+ *
+ * @example A pool whose connections come from one address
+ * ```ts
+ * import { undiciConnector } from "@einprogress/connect/node";
+ *
+ * // new undici.Pool("https://example.com", settings)
+ * const settings = {
+ *   connections: 50,
+ *   connect: undiciConnector({ localAddress: "127.0.0.9", timeout: 2000 }),
+ * };
+ * ```
+ */
+export function undiciConnector(
+  special: SpecialOptions = {},
+  tlsOptions: UndiciTlsOptions = {},
+): UndiciConnector {
+  const { allowH2 = false, ...secure } = tlsOptions;
+  const timeout = checkMilliseconds("timeout", special.timeout, Infinity);
+  const sessions = new Map<string, Uint8Array>();
+  return (target, callback) => {
+    const { hostname, protocol, port, localAddress } = target;
+    const isSecure = protocol === "https:";
+    const plain = createConnection({
+      host: hostname,
+      port: port === "" ? isSecure ? 443 : 80 : port,
+      localAddress,
+      highWaterMark: 0x1_0000,
+      noDelay: true,
+      keepAlive: true,
+      keepAliveInitialDelay: KEEP_ALIVE_DELAY,
+    }, special);
+    const socket = isSecure ? encrypt(plain, target) : plain;
+    const timer = isSecure && timeout < LONGEST_TIMER
+      ? setTimeout(() => socket.destroy(handshakeTimeout(target)), timeout)
+      : undefined;
+    let isOver = false;
+    function settle(error: Error | null): void {
+      clearTimeout(timer);
+      if (isOver) return;
+      isOver = true;
+      if (error === null) callback(null, socket);
+      else callback(error, null);
+    }
+    socket.once(isSecure ? "secureConnect" : "connect", () => settle(null));
+    socket.on("error", settle);
+  };
+
+  function encrypt(socket: net.Socket, target: UndiciTarget): net.Socket {
+    const { hostname, port } = target;
+    const servername = target.servername || secure.servername ||
+      (isIP(hostname) ? "" : hostname);
+    const key = `${servername} ${hostname}:${port}`;
+    const session = sessions.get(key);
+    const encrypted = tls.connect({
+      ALPNProtocols: allowH2 ? ["http/1.1", "h2"] : ["http/1.1"],
+      ...(session === undefined ? {} : { session }),
+      ...secure,
+      host: hostname,
+      servername,
+      socket,
+    } as tls.ConnectionOptions);
+    encrypted.on("session", (session) => {
+      sessions.delete(key);
+      sessions.set(key, session);
+      if (sessions.size > MOST_SESSIONS) {
+        sessions.delete(sessions.keys().next().value!);
+      }
+    });
+    return encrypted;
+  }
+}
+
+/** What ends a handshake that takes too long. */
+function handshakeTimeout({ hostname, port }: UndiciTarget): Error {
+  return nodeErrorOf(errnoError("ETIMEDOUT", {
+    syscall: "connect",
+    address: `${hostname}:${port || 443}`,
+    timeoutKind: "deadline",
+    detail: "no TLS connection within the timeout",
+  }));
+}
