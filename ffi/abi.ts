@@ -224,8 +224,12 @@ export interface Abi {
       readonly code: number;
     };
   } | null;
-  /** Linux's epoll(7), `null` elsewhere. Its events have the numbers of poll(2). */
+  /**
+   * Linux's epoll(7) with the eventfd(2) that wakes a wait, `null` elsewhere.
+   * Its events have the numbers of poll(2).
+   */
   readonly epoll: {
+    readonly EFD_CLOEXEC: number;
     readonly EPOLL_CLOEXEC: number;
     readonly EPOLL_CTL_ADD: number;
     readonly EPOLL_CTL_DEL: number;

@@ -28,6 +28,7 @@ export function bindLibc(
   permissions: Permissions,
   size: (length: number) => number | bigint = sameNumber,
   view?: Door["view"],
+  turns = 1,
 ): Libc {
   const { close, connect, memcpyErrno, socket } = c;
   const fcntl = abi.variadicOnStack ? callFcntlPadded : callFcntl;
@@ -46,6 +47,11 @@ export function bindLibc(
   const libc: Libc = {
     abi,
     permissions,
+    turns,
+    prepare(...functions) {
+      // The reading of a property opens the function that it stands for.
+      for (const name of functions) void c[name];
+    },
     accept(fd) {
       const result = c.accept(fd, null, null);
       if (result >= 0) return result;
@@ -94,6 +100,12 @@ export function bindLibc(
     },
     epoll_wait(epfd, events, count, timeout) {
       const result = c.epoll_wait(epfd, events, count, timeout);
+      if (result >= 0) return result;
+      if (isCopied) memcpyErrno(bytes, location, width);
+      return -errno[0]! || -LOST_ERRNO;
+    },
+    eventfd(value, flags) {
+      const result = c.eventfd(value, flags);
       if (result >= 0) return result;
       if (isCopied) memcpyErrno(bytes, location, width);
       return -errno[0]! || -LOST_ERRNO;
@@ -198,6 +210,12 @@ export function bindLibc(
       if (isCopied) memcpyErrno(bytes, location, width);
       return -errno[0]! || -LOST_ERRNO;
     },
+    pipe(fds) {
+      const result = c.pipe(fds);
+      if (result >= 0) return result;
+      if (isCopied) memcpyErrno(bytes, location, width);
+      return -errno[0]! || -LOST_ERRNO;
+    },
     poll(fds, count, timeout) {
       const result = c.poll(fds, nfds(count), timeout);
       if (result >= 0) return result;
@@ -268,8 +286,9 @@ export function bindLibc(
       if (isCopied) memcpyErrno(bytes, location, width);
       return -errno[0]! || -LOST_ERRNO;
     },
-    socketpair(domain, type, protocol, fds) {
-      const result = c.socketpair(domain, type, protocol, fds);
+    write(fd, data, count) {
+      const wide = size(count);
+      const result = c.write(fd, data, wide);
       if (result >= 0) return result;
       if (isCopied) memcpyErrno(bytes, location, width);
       return -errno[0]! || -LOST_ERRNO;

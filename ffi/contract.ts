@@ -70,6 +70,7 @@ export const SIGNATURES = {
     result: "int",
     needs: "epoll",
   },
+  eventfd: { parameters: ["uint", "int"], result: "int", needs: "epoll" },
   errnoLocation: { parameters: [], result: "pointer" },
   fcntl: { parameters: ["int", "int", "int"], result: "int", fixed: 2 },
   free: { parameters: ["address"], result: "void" },
@@ -134,6 +135,7 @@ export const SIGNATURES = {
     result: "void",
   },
   open: { parameters: ["buffer", "int"], result: "int" },
+  pipe: { parameters: ["buffer"], result: "int" },
   poll: { parameters: ["buffer", "nfds", "int"], result: "int" },
   pollOffThread: {
     of: "poll",
@@ -158,7 +160,7 @@ export const SIGNATURES = {
   },
   shutdown: { parameters: ["int", "int"], result: "int" },
   socket: { parameters: ["int", "int", "int"], result: "int" },
-  socketpair: { parameters: ["int", "int", "int", "buffer"], result: "int" },
+  write: { parameters: ["int", "buffer", "size"], result: "int" },
 } as const satisfies Record<string, Signature>;
 
 interface JsTypes {
@@ -293,6 +295,8 @@ export interface Door {
     nfdsSize: Abi["nfdsSize"],
   ): (...parameters: never[]) => unknown;
   readonly permissions: Permissions;
+  /** As {@linkcode Libc.turns}, 1 where it is absent. */
+  readonly turns?: number;
   /**
    * The form in which the runtime takes a `size_t` fastest; a number where
    * there is none better.
@@ -350,6 +354,17 @@ export interface Sender {
 export interface Libc {
   readonly abi: Abi;
   readonly permissions: Permissions;
+  /**
+   * How many turns of the runtime's event loop it takes until every kind of
+   * work has had one.
+   */
+  readonly turns: number;
+
+  /**
+   * Opens those C functions now, all together: what keeps one from being
+   * opened, such as a permission that was revoked, is thrown here.
+   */
+  prepare(...functions: (keyof CFunctions)[]): void;
 
   accept(fd: number): number;
   /** Exists where socket(2) takes flags, too. */
@@ -359,7 +374,7 @@ export interface Libc {
   bind(fd: number, address: Uint8Array, length: number): number;
   close(fd: number): number;
   connect(fd: number, address: Uint8Array, length: number): number;
-  /** The three of epoll exist where the table has `epoll`. */
+  /** The three of epoll and `eventfd` exist where the table has `epoll`. */
   epoll_create1(flags: number): number;
   epoll_ctl(epfd: number, op: number, fd: number, event: Uint8Array): number;
   epoll_wait(
@@ -368,6 +383,7 @@ export interface Libc {
     count: number,
     timeout: number,
   ): number;
+  eventfd(value: number, flags: number): number;
   fcntl(fd: number, command: number, argument: number): number;
   /** Frees what `malloc` returned. */
   free(memory: bigint): void;
@@ -428,6 +444,8 @@ export interface Libc {
   /** Copies to memory of `malloc`. */
   memcpyTo(target: bigint, source: Uint8Array, length: number): void;
   open(path: Uint8Array, flags: number): number;
+  /** Writes two descriptors, the one to read from first. */
+  pipe(fds: Uint8Array): number;
   poll(fds: Uint8Array, count: number, timeout: number): number;
   /**
    * Waits as poll does, off this thread. A negative answer says no more than:
@@ -461,10 +479,5 @@ export interface Libc {
   ): number;
   shutdown(fd: number, how: number): number;
   socket(domain: number, type: number, protocol: number): number;
-  socketpair(
-    domain: number,
-    type: number,
-    protocol: number,
-    fds: Uint8Array,
-  ): number;
+  write(fd: number, data: Uint8Array, size: number): number;
 }

@@ -122,6 +122,7 @@ export function openLibc(abi: Abi, door: Door): Libc {
         door.permissions,
         door.size,
         door.view,
+        door.turns,
       );
     } catch (error) {
       failures.push(error);

@@ -199,6 +199,18 @@ export function canBlackHole(): string | null {
     : `${abi.os} may answer when a backlog is full`;
 }
 
+/** Two connected sockets in the Unix domain. */
+export function socketPair(type: number): [one: number, other: number] {
+  const fds = newMemory(8);
+  const flags = type | (abi.SOCK_CLOEXEC ?? 0);
+  succeed("socketpair", extra.socketpair(abi.AF_UNIX, flags, 0, fds));
+  const view = new DataView(fds.buffer);
+  return [
+    view.getInt32(0, abi.littleEndian),
+    view.getInt32(4, abi.littleEndian),
+  ];
+}
+
 /** A new folder for sockets, gone with all that is in it at the end of the block. */
 export function tempFolder(): Disposable & { path: string } {
   const path = mkdtempSync(join(tmpdir(), "einprogress-"));
@@ -582,6 +594,12 @@ interface ExtraFunctions {
   setitimer(which: number, value: Uint8Array, old: null): number;
   siginterrupt(signal: number, flag: number): number;
   signal(signal: number, handler: bigint): bigint;
+  socketpair(
+    domain: number,
+    type: number,
+    protocol: number,
+    fds: Uint8Array,
+  ): number;
 }
 
 function openExtra(door: Door): ExtraFunctions {
@@ -593,6 +611,10 @@ function openExtra(door: Door): ExtraFunctions {
     setitimer: { parameters: ["int", "buffer", "buffer"], result: "int" },
     siginterrupt: { parameters: ["int", "int"], result: "int" },
     signal: { parameters: ["int", "address"], result: "address" },
+    socketpair: {
+      parameters: ["int", "int", "int", "buffer"],
+      result: "int",
+    },
   };
   const declarations = Object.entries(signatures)
     .map(([entry, { parameters, result }]) => ({

@@ -451,18 +451,21 @@ const KERNEL_CALLS = [
   "epoll_create1",
   "epoll_ctl",
   "epoll_wait",
+  "eventfd",
   "fcntl",
   "getpeername",
   "getsockname",
   "getsockopt",
+  "pipe",
   "poll",
+  "read",
   "recvfrom",
   "recvmsg",
   "sendto",
   "setsockopt",
   "shutdown",
   "socket",
-  "socketpair",
+  "write",
 ] as const;
 
 class Kernel {
@@ -609,24 +612,17 @@ class Kernel {
     return typeof socket === "number" ? socket : this.#install(socket, type);
   }
 
-  socketpair(
-    domain: number,
-    type: number,
-    protocol: number,
-    fds: Uint8Array,
-  ): number {
-    if (domain !== this.abi.AF_UNIX) return this.no("EOPNOTSUPP");
-    const one = this.#newSock(domain, type, protocol);
-    const two = this.#newSock(domain, type, protocol);
-    if (typeof one === "number" || typeof two === "number") {
-      return one as number;
-    }
-    one.other = two;
-    two.other = one;
-    one.phase = two.phase = "connected";
-    const first = this.#install(one, type);
+  /** Two datagram sockets serve for its ends, each of which is used in one direction. */
+  pipe(fds: Uint8Array): number {
+    const { AF_UNIX, SOCK_DGRAM } = this.abi;
+    const heard = this.#newSock(AF_UNIX, SOCK_DGRAM, 0) as Sock;
+    const said = this.#newSock(AF_UNIX, SOCK_DGRAM, 0) as Sock;
+    heard.other = said;
+    said.other = heard;
+    heard.phase = said.phase = "connected";
+    const first = this.#install(heard, 0);
     if (first < 0) return first;
-    const second = this.#install(two, type);
+    const second = this.#install(said, 0);
     if (second < 0) {
       this.close(first);
       return second;
@@ -634,6 +630,23 @@ class Kernel {
     this.#poke(fds, 0, 4, first);
     this.#poke(fds, 4, 4, second);
     return 0;
+  }
+
+  read(fd: number, buffer: Uint8Array, size: number): number {
+    return this.recvfrom(fd, buffer, size, 0, null, null);
+  }
+
+  write(fd: number, data: Uint8Array, size: number): number {
+    return this.sendto(fd, data, size, 0, null, 0);
+  }
+
+  /** Nobody reads it: that it can be written to is all that matters. */
+  eventfd(value: number, flags: number): number {
+    if (value !== 0) this.complain("an eventfd begins with a value");
+    const { AF_UNIX, SOCK_DGRAM, epoll } = this.abi;
+    const fd = this.#install(this.#newSock(AF_UNIX, SOCK_DGRAM, 0) as Sock, 0);
+    if (fd >= 0 && flags === epoll!.EFD_CLOEXEC) this.#closeOnExec.add(fd);
+    return fd;
   }
 
   #newSock(domain: number, type: number, protocol: number): Sock | number {

@@ -806,7 +806,7 @@ function layoutFacts(abi: Abi): Fact[] {
 }
 
 function ownHeaders(abi: Abi): string[] {
-  const headers = abi.epoll === null ? [] : ["sys/epoll.h"];
+  const headers = abi.epoll === null ? [] : ["sys/epoll.h", "sys/eventfd.h"];
   if (abi.mptcp !== null) headers.push("linux/mptcp.h");
   if (abi.errorQueue !== null) headers.push("linux/errqueue.h");
   if (abi.sockaddrVm === null) return headers;

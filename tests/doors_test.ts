@@ -17,7 +17,7 @@ import {
 import { newMemory } from "../ffi/memory.ts";
 import { Socket } from "../mod.ts";
 import { AGES } from "./_assertions.ts";
-import { inChild } from "./_fixtures.ts";
+import { inChild, socketPair } from "./_fixtures.ts";
 import { on, test } from "./_harness.ts";
 
 const abi = currentAbi();
@@ -33,23 +33,19 @@ const functions = openFunctions<CFunctions>(
 
 /** Two datagram sockets: what is sent on one comes out of the other. */
 function pair(): Disposable & { heard: number; say(): void; hear(): void } {
-  const fds = newMemory(8);
-  const type = abi.SOCK_DGRAM | (abi.SOCK_CLOEXEC ?? 0);
-  assertEquals(c.socketpair(abi.AF_UNIX, type, 0, fds), 0);
-  const view = new DataView(fds.buffer);
-  const [heard, said] = [0, 4].map((at) => view.getInt32(at, abi.littleEndian));
+  const [heard, said] = socketPair(abi.SOCK_DGRAM);
   const byte = newMemory(1);
   return {
-    heard: heard!,
+    heard: heard,
     say() {
-      assertEquals(c.sendto(said!, byte, 1, 0, null, 0), 1);
+      assertEquals(c.sendto(said, byte, 1, 0, null, 0), 1);
     },
     hear() {
-      assertEquals(c.recvfrom(heard!, byte, 1, 0, null), 1);
+      assertEquals(c.recvfrom(heard, byte, 1, 0, null), 1);
     },
     [Symbol.dispose]() {
-      c.close(heard!);
-      c.close(said!);
+      c.close(heard);
+      c.close(said);
     },
   };
 }

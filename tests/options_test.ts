@@ -31,7 +31,7 @@ import {
 } from "../src/socket/raw_options.ts";
 import { readTcpInfo, type TcpInfo } from "../src/socket/tcp_info.ts";
 import { pause } from "./_assertions.ts";
-import { canFilter, inChild, listen } from "./_fixtures.ts";
+import { canFilter, inChild, listen, socketPair } from "./_fixtures.ts";
 import { unemulated } from "./_emulation.ts";
 import { canIpv6, isRoot, needs, test } from "./_harness.ts";
 
@@ -442,18 +442,16 @@ test("getOption() reads the path MTU of a connected socket", () => {
 }, { skip: unlessSupported("mtu") });
 
 test("getOption() reads who is on the other side", () => {
-  const fds = new Uint8Array(8);
-  assertEquals(libc().socketpair(abi.AF_UNIX, abi.SOCK_STREAM, 0, fds), 0);
-  const [near, far] = new Int32Array(fds.buffer);
+  const [near, far] = socketPair(abi.SOCK_STREAM);
   try {
-    assertEquals(getOption(libc(), near!, abi.AF_UNIX, "peerCredentials"), {
+    assertEquals(getOption(libc(), near, abi.AF_UNIX, "peerCredentials"), {
       pid: process.pid,
       uid: process.getuid!(),
       gid: process.getgid!(),
     });
   } finally {
-    libc().close(near!);
-    libc().close(far!);
+    libc().close(near);
+    libc().close(far);
   }
   using stranger = open(abi.AF_INET, "stream");
   const nobody = getOption(

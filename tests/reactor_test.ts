@@ -7,13 +7,14 @@ import {
   assertLessOrEqual,
   assertNotEquals,
 } from "@std/assert";
+import { getEventListeners } from "node:events";
 import { closeSync, openSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import type * as Floor from "../ffi/libc.ts";
 import type { Libc } from "../ffi/contract.ts";
 import { currentAbi, libc } from "../ffi/libc.ts";
 import { newMemory } from "../ffi/memory.ts";
-import { Errno } from "../mod.ts";
+import { Errno, ErrnoError } from "../mod.ts";
 import {
   ABORTED,
   cancelWaits,
@@ -23,12 +24,12 @@ import {
   watch,
 } from "../src/reactor/reactor.ts";
 import { pause } from "./_assertions.ts";
-import { inChild, tempFolder, watchLibc } from "./_fixtures.ts";
+import { inChild, socketPair, tempFolder, watchLibc } from "./_fixtures.ts";
 import { test } from "./_harness.ts";
 
 const abi = currentAbi();
 const { POLLIN, POLLOUT, POLLHUP, POLLNVAL } = abi;
-const { EBADF, EMFILE, EPERM } = abi.errnos;
+const { EMFILE } = abi.errnos;
 /** The system's C library, also while a fake is in force. */
 const real = libc();
 
@@ -47,7 +48,7 @@ interface Mechanism {
   readonly fakes: Partial<Libc>;
   /** The call that looks, and the one that opens what the reactor needs. */
   readonly look: "epoll_wait" | "poll";
-  readonly open: "epoll_create1" | "socketpair";
+  readonly open: "epoll_create1" | "pipe";
   readonly skip: string | null;
 }
 
@@ -63,7 +64,7 @@ const MECHANISMS: readonly Mechanism[] = [
     name: "poll",
     fakes: { abi: { ...abi, epoll: null } },
     look: "poll",
-    open: "socketpair",
+    open: "pipe",
     skip: null,
   },
 ];
@@ -79,13 +80,7 @@ interface Pair extends Disposable {
 }
 
 function pair(type: number = abi.SOCK_DGRAM): Pair {
-  const bytes = newMemory(8);
-  const flags = type | (abi.SOCK_CLOEXEC ?? 0);
-  assertEquals(real.socketpair(abi.AF_UNIX, flags, 0, bytes), 0);
-  const [fd, peer] = new Int32Array(bytes.buffer) as unknown as [
-    number,
-    number,
-  ];
+  const [fd, peer] = socketPair(type);
   const byte = newMemory(1);
   return {
     fd,
@@ -114,6 +109,16 @@ function pairs(count: number): Pair[] & Disposable {
   });
 }
 
+/** What a wait comes to, or the call that has failed and how. */
+async function outcome(wait: Promise<number>): Promise<number | string> {
+  try {
+    return await wait;
+  } catch (error) {
+    assertInstanceOf(error, ErrnoError);
+    return `${error.syscall}: ${error.code}`;
+  }
+}
+
 /** Waits without end, and hands on what is told. */
 function wait(
   c: Libc,
@@ -122,8 +127,11 @@ function wait(
   tell: (answer: number) => void,
 ): void {
   const signal = undefined;
-  const place = { since: 0, place: -1, next: null };
-  watch(c, { fd, events, end: Infinity, signal, tell, ...place });
+  const place = { since: 0, place: -1, next: null, tries: 0 };
+  function fail(error: unknown): void {
+    throw error;
+  }
+  watch(c, { fd, events, end: Infinity, signal, tell, fail, ...place });
 }
 
 /** Lets everything have a turn that is ready for one. */
@@ -180,8 +188,8 @@ function bench({ fakes }: Mechanism, more: Partial<Libc> = {}): Bench {
       await until(() => count("pollAsync") > before, "parked");
     },
     async rests() {
-      const opened = count("epoll_create1") + count("socket") +
-        2 * count("socketpair");
+      const opened = count("epoll_create1") + count("eventfd") +
+        2 * count("pipe");
       await until(() => count("close") === opened, "at rest");
     },
     [Symbol.dispose]() {
@@ -193,6 +201,8 @@ function bench({ fakes }: Mechanism, more: Partial<Libc> = {}): Bench {
 /** What every mechanism has to keep to. */
 function suite(mechanism: Mechanism): void {
   const { name, look, open, skip } = mechanism;
+  /** What comes of a wait for no descriptor. */
+  const noDescriptor = name === "epoll" ? "epoll_ctl: EBADF" : POLLNVAL;
 
   /** Registers a test of the contract that every mechanism keeps. */
   function contract(
@@ -362,21 +372,11 @@ function suite(mechanism: Mechanism): void {
     async (b) => {
       using all = pairs(50);
       const { signal } = new AbortController();
-      const calls: string[] = [];
-      for (
-        const method of ["addEventListener", "removeEventListener"] as const
-      ) {
-        Object.defineProperty(signal, method, {
-          value(...args: Parameters<typeof signal.addEventListener>) {
-            calls.push(method);
-            EventTarget.prototype[method].apply(signal, args);
-          },
-        });
-      }
       const answers = all.map(({ fd }) => b.wait(fd, POLLIN, AGES, signal));
+      assertEquals(getEventListeners(signal, "abort").length, 1);
       for (const one of all) one.send();
       for (const answer of answers) assertEquals(await answer, POLLIN);
-      assertEquals(calls, ["addEventListener", "removeEventListener"]);
+      assertEquals(getEventListeners(signal, "abort").length, 0);
     },
   );
 
@@ -598,11 +598,11 @@ function suite(mechanism: Mechanism): void {
     // A deadline that is earlier wakes the other thread, and a descriptor that
     // is none brings about a look before that thread has noticed.
     const second = b.wait(all[1]!.fd, POLLIN, 40);
-    const bad = waitFor(b.c, NO_DESCRIPTOR, POLLIN, Infinity, undefined);
+    const bad = outcome(b.wait(NO_DESCRIPTOR, POLLIN));
     const start = performance.now();
     assertEquals(await second, 0);
     assertLess(performance.now() - start, AGES / 2);
-    assertEquals(await bad, name === "epoll" ? -EBADF! : POLLNVAL);
+    assertEquals(await bad, noDescriptor);
     cancelWaits(b.c, all[0]!.fd);
     assertEquals(await first, CLOSED);
     await b.rests();
@@ -669,19 +669,19 @@ function suite(mechanism: Mechanism): void {
   });
 
   contract("answers what is wrong with a descriptor", async (b) => {
-    const bad = await b.wait(NO_DESCRIPTOR, POLLIN);
-    assertEquals(bad, name === "epoll" ? -EBADF! : POLLNVAL);
+    const bad = await outcome(b.wait(NO_DESCRIPTOR, POLLIN));
+    assertEquals(bad, noDescriptor);
     await b.rests();
     using folder = tempFolder();
     const file = openSync(join(folder.path, "file"), "w");
-    const answer = await b.wait(file, POLLIN);
-    assertEquals(answer, name === "epoll" ? -EPERM! : POLLIN);
+    const answer = await outcome(b.wait(file, POLLIN));
+    assertEquals(answer, name === "epoll" ? "epoll_ctl: EPERM" : POLLIN);
     await b.rests();
     // And beside somebody who waits rightly.
     using one = pair();
     const reader = b.wait(one.fd, POLLIN);
     await b.parks();
-    assertEquals(await b.wait(file, POLLIN), answer);
+    assertEquals(await outcome(b.wait(file, POLLIN)), answer);
     one.send();
     assertEquals(await reader, POLLIN);
     closeSync(file);
@@ -689,14 +689,14 @@ function suite(mechanism: Mechanism): void {
 
   test(`waitFor() on ${name} throws EMFILE, and recovers`, async () => {
     using one = pair();
-    const calls = name === "epoll" ? [open, "socket"] : [open];
+    const calls = name === "epoll" ? [open, "eventfd"] : [open];
     for (const call of calls) {
       let full = true;
       using b = bench(mechanism, {
         [call]: (...args: number[]) =>
           full
             ? -EMFILE!
-            : (real[call as "socket"] as (...args: number[]) => number)(
+            : (real[call as "eventfd"] as (...args: number[]) => number)(
               ...args,
             ),
       });
@@ -723,7 +723,7 @@ function suite(mechanism: Mechanism): void {
       using one = pair();
       using _b = bench(mechanism, {
         epoll_ctl: () => -EMFILE!,
-        socketpair: () => -EMFILE!,
+        pipe: () => -EMFILE!,
       });
       const c = libc();
       for (let i = 0; i < 3; i++) {
@@ -801,14 +801,16 @@ function suite(mechanism: Mechanism): void {
     for (const answer of answers) assertEquals(await answer, CLOSED);
   });
 
-  contract("does not look at all while it is parked", async (b) => {
+  contract("looks ten times a second while it is parked", async (b) => {
     using one = pair();
     const answer = b.wait(one.fd, POLLIN);
     await b.parks();
     const looks = b.count(look);
     const parks = b.count("pollAsync");
-    await pause(100);
-    assertEquals(b.count(look), looks);
+    await pause(1000);
+    // A blocked pool of threads does not keep what comes from being found, and an idle process sleeps all the same.
+    assertGreater(b.count(look) - looks, 4);
+    assertLessOrEqual(b.count(look) - looks, 10);
     assertEquals(b.count("pollAsync"), parks);
     one.send();
     assertEquals(await answer, POLLIN);

@@ -34,6 +34,7 @@ export function linux(arch: Arch): Abi | null {
 }
 
 const EPOLL: Omit<NonNullable<Abi["epoll"]>, "event"> = {
+  EFD_CLOEXEC: 0o2000000, // <sys/eventfd.h>
   EPOLL_CLOEXEC: 0o2000000, // <sys/epoll.h>
   EPOLL_CTL_ADD: 1,
   EPOLL_CTL_DEL: 2,

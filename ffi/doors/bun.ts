@@ -69,6 +69,9 @@ export const bunDoor: Door = {
 
   runtime: "Bun",
 
+  // What comes of the first is ready for the second.
+  turns: 2,
+
   // `new net.Socket({ fd })` never reads (Bun 1.4).
   nodeSocket(fd): net.Socket {
     const { process } = globalThis as unknown as {

@@ -52,6 +52,10 @@ export const denoDoor: Door = {
 
   runtime: "Deno",
 
+  // Timers and immediates have a turn in each. But as long as there is work,
+  // tokio looks at sockets, signals and children in one turn of 61.
+  turns: 64,
+
   nodeSocket(fd): net.Socket {
     const { process } = globalThis as unknown as {
       process: { getBuiltinModule(name: string): typeof net };

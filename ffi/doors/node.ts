@@ -85,6 +85,9 @@ export const nodeDoor: Door = {
 
   runtime: "Node",
 
+  // What comes of the first is ready for the second.
+  turns: 2,
+
   nodeSocket(fd): net.Socket {
     const { Socket } = nodeProcess().getBuiltinModule("node:net");
     return new Socket({ fd, readable: true, writable: true });

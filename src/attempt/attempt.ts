@@ -53,6 +53,17 @@ export { DEADLINE, PENDING } from "./outcome.ts";
  */
 const FULL = -3;
 
+/** The state of an attempt whose wait was ended by what a call has thrown. */
+export const BROKEN = -4;
+
+/** What that was. */
+const thrown = new WeakMap<Attempt, unknown>();
+
+/** What has ended the wait of an attempt that is {@linkcode BROKEN}. */
+export function thrownAt(attempt: Attempt): unknown {
+  return thrown.get(attempt);
+}
+
 /** How long a full Unix-domain backlog is left alone before the next try, in ms. */
 const BACKLOG_PAUSE = 5;
 
@@ -126,8 +137,8 @@ export abstract class Attempt implements Waiter, Outcome {
   /** The descriptor, -1 while there is none. */
   fd: number;
   /**
-   * 0 for connected, an errno, {@linkcode PENDING}, {@linkcode DEADLINE}, or
-   * the reactor's `CLOSED` or `ABORTED`.
+   * 0 for connected, an errno, {@linkcode PENDING}, {@linkcode DEADLINE},
+   * {@linkcode BROKEN}, or the reactor's `CLOSED` or `ABORTED`.
    */
   errno: number;
   syscall: string;
@@ -141,6 +152,7 @@ export abstract class Attempt implements Waiter, Outcome {
   // The reactor's own.
   place: number;
   next: Waiter | null;
+  tries: number;
 
   constructor(
     libc: Libc,
@@ -163,6 +175,7 @@ export abstract class Attempt implements Waiter, Outcome {
     this.signal = signal;
     this.place = -1;
     this.next = null;
+    this.tries = 0;
   }
 
   /** Called once when {@linkcode Attempt.wait} is over. Must not throw. */
@@ -195,6 +208,7 @@ export abstract class Attempt implements Waiter, Outcome {
     this.icmp = null;
     this.since = since;
     this.end = end;
+    this.tries = 0;
   }
 
   /**
@@ -264,9 +278,7 @@ export abstract class Attempt implements Waiter, Outcome {
     try {
       watch(this.libc, this);
     } catch (error) {
-      if (!(error instanceof ErrnoError)) throw error;
-      this.syscall = error.syscall;
-      this.#conclude(error.errno);
+      this.fail(error);
     }
   }
 
@@ -325,13 +337,18 @@ export abstract class Attempt implements Waiter, Outcome {
   /** Takes the reactor's answer. */
   tell(answer: number): void {
     if (answer === CLOSED || answer === ABORTED) return this.#conclude(answer);
-    if (answer < 0) {
-      // Poll knows no descriptor that it refuses.
-      this.syscall = "epoll_ctl";
-      return this.#conclude(-answer);
-    }
     if (this.look(answer) === PENDING) this.wait();
     else this.ended();
+  }
+
+  /** Takes what keeps the wait from going on. */
+  fail(error: unknown): void {
+    if (error instanceof ErrnoError) {
+      this.syscall = error.syscall;
+      return this.#conclude(error.errno);
+    }
+    thrown.set(this, error);
+    this.#conclude(BROKEN);
   }
 
   /** Ends a wait by `CLOSED`; the descriptor stays open. */

@@ -15,7 +15,7 @@ import {
   errnoErrorFor,
 } from "../errors/errors.ts";
 import { CLOSED } from "../reactor/reactor.ts";
-import { type Attempt, DEADLINE } from "./attempt.ts";
+import { type Attempt, BROKEN, DEADLINE, thrownAt } from "./attempt.ts";
 import { localAddress } from "./local_port.ts";
 
 /** Room for an address; AIX has the longest. */
@@ -47,6 +47,7 @@ export function errorFor(
  * @param start When the caller began, on the clock of `performance.now()`.
  * @param timeout The caller's limit, in milliseconds.
  * @param isBound Whether the caller has bound the socket.
+ * @throws What the runtime has thrown, where that has ended the wait.
  */
 export function failureOf(
   attempt: Attempt,
@@ -55,6 +56,7 @@ export function failureOf(
   isBound: boolean = attempt.recipe.local !== null,
 ): Failure {
   const { libc, errno, syscall, address } = attempt;
+  if (errno === BROKEN) throw thrownAt(attempt);
   if (syscall === "socket") return new Failure(errno, { syscall });
   if (syscall === "bind") return bindFailure(attempt);
   const text = address.toString();

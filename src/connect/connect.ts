@@ -9,7 +9,7 @@ import {
   type PublicFunction,
   releaseCaller,
 } from "../errors/caller.ts";
-import { takeTurn } from "../reactor/reactor.ts";
+import { yieldIfDue } from "../reactor/turns.ts";
 import type { Socket } from "../socket/socket.ts";
 import {
   type Call,
@@ -125,7 +125,7 @@ export function connect(
     const call = prepare(options, defaults);
     const { c, plan, signal } = call;
     // Attempts that take time bring the event loop its turns by themselves.
-    const turn = plan.pace.isQuick ? takeTurn(c) : null;
+    const turn = plan.pace.isQuick ? yieldIfDue(c) : null;
     if (turn === null) {
       const connecting = begin(call, null, connect);
       return connecting;

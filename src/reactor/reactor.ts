@@ -5,15 +5,28 @@
  * @module
  */
 import type { Libc } from "../../ffi/contract.ts";
-import { newMemory } from "../../ffi/memory.ts";
-import { performance, setImmediate } from "../../ffi/timers.ts";
-import { openSelector, type Selector } from "./selector.ts";
+import {
+  clearTimeout,
+  performance,
+  setImmediate,
+  setTimeout,
+  type Timer,
+} from "../../ffi/timers.ts";
+import { errnoErrorFor } from "../errors/errors.ts";
+import { type Deadline, pushDeadline, removeDeadline } from "./deadlines.ts";
+import { EpollSelector } from "./epoll.ts";
+import { PollSelector } from "./poll.ts";
+import type { Selector } from "./selector.ts";
+import { afterAll } from "./turns.ts";
 
 /** The answer that the wait was called off by {@linkcode cancelWaits}. */
 export const CLOSED = -0x1_0000;
 
 /** The answer that the signal of the wait was aborted. */
 export const ABORTED = -0x1_0001;
+
+/** The answer that a call of the reactor itself has failed. */
+const BROKEN = -0x1_0002;
 
 /**
  * How long descriptors are looked at once a turn before a wait is parked, in
@@ -27,10 +40,26 @@ export const ABORTED = -0x1_0001;
 const SPIN = 2;
 
 /**
- * How long work may follow on work without a turn of the event loop, in ms.
- * What else a turn holds, and the collector, need room below five.
+ * How long a parked wait goes without a look from this thread, in ms.
+ *
+ * Deno's threads are few, and blocked file operations and lookups can take all
+ * of them for as long as they like: the parked wait has not even begun then.
  */
-const LONGEST_TURN = 4;
+const SLOW_LOOK = 100;
+
+/** The same after such a look has found what the parked wait did not, in ms. */
+const QUICK_LOOK = 1;
+
+/**
+ * How many parked waits in a row may fail at once. Deadlines and slow looks
+ * have to do after that, until the next waiter comes.
+ */
+const MOST_MISSES = 8;
+
+/**
+ * How long turns may follow on turns before every kind of work has one, in ms.
+ */
+const LONGEST_BUSY = 6;
 
 /**
  * How many waits end by their deadlines in one turn: each is an error to make
@@ -38,14 +67,17 @@ const LONGEST_TURN = 4;
  */
 const MOST_EXPIRED = 16;
 
-/** How many of {@linkcode takeTurn}'s callers share one look at the clock. */
-const CLOCK_EVERY = 8;
+/**
+ * How long a wait must have lasted to be no repetition of the one before, in
+ * ms: longer than the longest pause between two.
+ */
+const FRESH_AFTER = 250;
 
 /** The longest time poll(2) can be told, in ms: the largest int. */
 const LONGEST_WAIT = 0x7fff_ffff;
 
-/** One party that waits. */
-export interface Waiter {
+/** One party that waits. The caller supplies it, and the reactor keeps it. */
+export interface Waiter extends Deadline {
   /**
    * The descriptor; it has to stay open until the wait is over, or
    * {@linkcode cancelWaits} comes before its closing.
@@ -61,17 +93,31 @@ export interface Waiter {
   /** Calls the wait off. */
   readonly signal: AbortSignal | undefined;
   /**
-   * Takes the events that came, 0 at the end, `-errno`, {@linkcode CLOSED} or
-   * {@linkcode ABORTED}, once, and must not throw. Nobody else has a turn
-   * between the look at the descriptor and this call.
+   * Takes the events that came, 0 at the end, {@linkcode CLOSED} or
+   * {@linkcode ABORTED}. Nobody else has a turn between the look at the
+   * descriptor and this call, which may come before {@linkcode watch} returns.
+   *
+   * What it throws is passed to {@linkcode Waiter.fail}.
    */
   tell(answer: number): void;
+  /**
+   * Takes what keeps the wait from going on, in place of an answer: an
+   * `ErrnoError` with the system call that failed, or what the runtime has
+   * thrown. Must not throw.
+   */
+  fail(error: unknown): void;
   /** When it began to wait. */
   since: number;
-  /** Its place in the heap of deadlines, -1 without one. */
+  /** Its place in the heap of deadlines, -1 to begin with. */
   place: number;
-  /** The next one that waits for the same descriptor. */
+  /** The next one that waits for the same descriptor, `null` to begin with. */
   next: Waiter | null;
+  /**
+   * How many waits in a row have ended soon by events that led to nothing, 0
+   * to begin with. Some events stay for good (the hang-up of a datagram
+   * socket, a shutdown), and from the second time on such a wait is paced.
+   */
+  tries: number;
 }
 
 /**
@@ -79,6 +125,9 @@ export interface Waiter {
  *
  * @param libc The C library that the descriptor belongs to.
  * @param waiter Who waits, and for what. It may wait again once it was told.
+ * @throws What keeps the reactor from taking anybody on: an `ErrnoError` if
+ * there are too few descriptors, or what the runtime throws if it does not let
+ * a function be opened. The waiter is not told then.
  */
 export function watch(libc: Libc, waiter: Waiter): void {
   // An aborted signal does not tell again.
@@ -91,18 +140,49 @@ export function watch(libc: Libc, waiter: Waiter): void {
   reactor.watch(waiter);
 }
 
-/** The same as a promise of what the waiter is told. */
+/**
+ * The same as a promise of what the waiter is told.
+ *
+ * @param tries As {@linkcode Waiter.tries}: {@linkcode countTry} counts them.
+ */
 export function waitFor(
   libc: Libc,
   fd: number,
   events: number,
   end: number,
   signal: AbortSignal | undefined,
+  tries = 0,
 ): Promise<number> {
-  return new Promise((tell) => {
-    const place = { since: performance.now(), place: -1, next: null };
-    watch(libc, { fd, events, end, signal, tell, ...place });
+  return new Promise((tell, fail) => {
+    const since = performance.now();
+    const place = { since, place: -1, next: null, tries };
+    watch(libc, { fd, events, end, signal, tell, fail, ...place });
   });
+}
+
+/**
+ * Counts a wait whose events led to nothing.
+ *
+ * @param tries How many there were before.
+ * @param since When this one began.
+ * @returns How many there are in a row now.
+ */
+export function countTry(
+  tries: number,
+  since: number,
+  now: number = performance.now(),
+): number {
+  return now - since > FRESH_AFTER ? 1 : tries + 1;
+}
+
+/**
+ * How long to leave a descriptor alone whose events led to nothing.
+ *
+ * @param tries How often in a row; the first time may be chance.
+ * @returns Milliseconds.
+ */
+export function pauseAfter(tries: number): number {
+  return tries < 2 ? 0 : Math.min(2 ** (tries - 2), SLOW_LOOK);
 }
 
 /** Ends every wait for a descriptor, which is about to be closed. */
@@ -119,79 +199,31 @@ export function forget(libc: Libc, fd: number): void {
 }
 
 /**
- * Lets everybody else have a turn if work has followed on work for too long.
- *
- * A loop over connects that are done at once would otherwise live in
- * microtasks alone, and no timer, signal or other socket would be served. One
- * turn would not do: Deno's scheduler (tokio) looks at sockets and signals in
- * one turn of 61 while there is work, but at once when there is none. So there
- * is none for as long as it takes to ask another thread for nothing.
- *
- * @returns What to wait for, `null` for nothing.
- */
-export function takeTurn(libc: Libc): Promise<unknown> | null {
-  if (!isGiving) {
-    if (++calls % CLOCK_EVERY !== 0) return null;
-    const now = performance.now();
-    if (turnStart < 0) {
-      turnStart = now;
-      setImmediate(endTurn);
-      return null;
-    }
-    if (now - turnStart < LONGEST_TURN) return null;
-    giveTurns(libc);
-  }
-  return new Promise<void>((resolve) => queue.push(resolve));
-}
-
-/**
- * Lets those go on who wait for a turn, in each only as many as there is time
- * for: all at once, a thousand of them would block the loop once more.
- */
-async function giveTurns(libc: Libc): Promise<void> {
-  isGiving = true;
-  do {
-    await libc.pollAsync(NOBODY, 0, 0);
-    const end = performance.now() + LONGEST_TURN;
-    while (performance.now() < end) {
-      for (const goOn of queue.splice(0, CLOCK_EVERY)) goOn();
-      // Few go on with this turn as they please; one alone is a loop over
-      // connects, which would queue up once more for each.
-      if (queue.length === 0) break;
-      // What they go on to do comes before the next look at the clock.
-      for (let i = 0; i < CLOCK_EVERY; i++) await null;
-    }
-  } while (queue.length > 0);
-  isGiving = false;
-}
-
-/** A set of descriptors without any. */
-const NOBODY = newMemory(8);
-
-/**
  * How long poll(2) is to wait for a moment: milliseconds rounded up, -1 for
  * ever.
  *
  * @param end The moment, on the clock of `performance.now()`.
  */
-export function timeoutTo(end: number, now = performance.now()): number {
+export function timeoutTo(
+  end: number,
+  now: number = performance.now(),
+): number {
   if (end === Infinity) return -1;
   return Math.min(Math.max(Math.ceil(end - now), 0), LONGEST_WAIT);
 }
 
 const reactors = new WeakMap<Libc, Reactor>();
 
-/** When this turn of the event loop began, -1 while nobody has asked. */
-let turnStart = -1;
-
-/** Those who wait for a turn, and whether somebody sees to them. */
-const queue: (() => void)[] = [];
-let isGiving = false;
-let calls = 0;
-
-function endTurn(): void {
-  turnStart = -1;
+/** Opens the best that the system has. */
+function openSelector(libc: Libc): Selector {
+  const { epoll } = libc.abi;
+  return epoll === null
+    ? new PollSelector(libc)
+    : new EpollSelector(libc, epoll);
 }
+
+// A caller's signal may have others of its own.
+const { addEventListener, removeEventListener } = EventTarget.prototype;
 
 class Reactor {
   readonly #libc: Libc;
@@ -206,19 +238,34 @@ class Reactor {
   /** How many descriptors have any. */
   #watched = 0;
   readonly #deadlines: Waiter[] = [];
+  /** Who is left alone until when; their events are not watched for. */
+  readonly #paced = new Map<Waiter, number>();
   /** Who heeds which signal. */
   readonly #signals = new Map<AbortSignal, Set<Waiter>>();
   /** Who is to be told what, two by two. */
   readonly #answers: (Waiter | number)[] = [];
+  /** What those get who are {@linkcode BROKEN}. */
+  #failure: unknown;
   /** Whether they are being told. */
   #delivers = false;
   /** Whether a turn is on its way. */
   #scheduled = false;
   /** Whether a turn has passed without anybody waiting. */
   #idle = false;
-  /** When the parked wait ends by itself, `-Infinity` while there is none. */
-  #parkedUntil = -Infinity;
+  /** Whether a parked wait is under way. */
+  #isParked = false;
   #woken = false;
+  /** How many parked waits in a row have failed. */
+  #misses = 0;
+  /** The clock of all waits, whatever becomes of the parked one. */
+  #timer: Timer | null = null;
+  #timerAt = Infinity;
+  /** How long until the next look beside a parked wait. */
+  #lookPause = SLOW_LOOK;
+  /** Whether the timer has brought this turn about, and not the parked wait. */
+  #isTimed = false;
+  /** Since when turns have followed on turns. */
+  #busySince = Infinity;
   /** Until when to look in every turn. */
   #spinUntil = -Infinity;
   /** Whether looking has paid lately. */
@@ -229,20 +276,28 @@ class Reactor {
   }
 
   watch(waiter: Waiter): void {
-    const { fd, events, end, signal } = waiter;
+    const { fd, end, signal, tries } = waiter;
     this.#selector ??= openSelector(this.#libc);
+    if (tries > 0) waiter.since = performance.now();
+    if (signal !== undefined) this.#heed(signal, waiter);
     const first = this.#waiters[fd] ?? null;
-    const result = this.#selector.arm(fd, events | eventsOf(first));
-    if (result < 0) {
-      this.#schedule();
-      return waiter.tell(result);
+    const pause = pauseAfter(tries);
+    if (pause > 0) {
+      this.#paced.set(waiter, waiter.since + pause);
+    } else {
+      const events = waiter.events | this.#eventsOf(first);
+      const result = this.#selector.arm(fd, events);
+      if (result < 0) {
+        if (signal !== undefined) this.#ignore(signal, waiter);
+        this.#schedule();
+        return waiter.fail(this.#error(result, this.#selector.armCall));
+      }
     }
     waiter.next = first;
     if (first === null) this.#watched++;
     this.#waiters[fd] = waiter;
-    if (end !== Infinity) push(this.#deadlines, waiter);
-    if (signal !== undefined) this.#heed(signal, waiter);
-    this.#join(waiter.since, end);
+    if (end !== Infinity) pushDeadline(this.#deadlines, waiter);
+    this.#join(waiter);
   }
 
   cancel(fd: number): void {
@@ -264,21 +319,47 @@ class Reactor {
   }
 
   /** Sees to it that a new waiter is looked after. */
-  #join(now: number, end: number): void {
+  #join({ since, end }: Waiter): void {
     this.#idle = false;
+    this.#misses = 0;
     // Not for those that come after: a stream of them would never let it park.
-    if (this.#spins && this.#watched === 1) this.#spinUntil = now + SPIN;
-    if (this.#parkedUntil === -Infinity || this.#spins) this.#schedule();
-    else if (!this.#selector!.isLive || end < this.#parkedUntil) this.#wake();
+    if (this.#spins && this.#watched === 1) this.#spinUntil = since + SPIN;
+    if (!this.#isParked || this.#spins || this.#paced.size > 0) {
+      return this.#schedule();
+    }
+    if (!this.#selector!.isLive) this.#wake();
+    if (this.#timer === null || end < this.#timerAt) this.#setTimer(since);
   }
 
   /** Ends a wait that no event has ended. */
   #callOff(waiter: Waiter, answer: number): void {
     this.#settle(waiter, answer);
-    const rest = this.#waiters[waiter.fd] ?? null;
-    if (rest === null) this.#selector!.disarm(waiter.fd);
-    else this.#selector!.arm(waiter.fd, eventsOf(rest));
+    this.#rearm(waiter.fd);
     if (this.#watched === 0) this.#schedule();
+  }
+
+  /** Watches a descriptor for what those want who still wait for it. */
+  #rearm(fd: number): void {
+    const first = this.#waiters[fd] ?? null;
+    if (this.#hasUnpaced(first)) {
+      this.#selector!.arm(fd, this.#eventsOf(first));
+    } else {
+      this.#selector!.disarm(fd);
+    }
+  }
+
+  #hasUnpaced(waiter: Waiter | null): boolean {
+    while (waiter !== null && this.#paced.has(waiter)) waiter = waiter.next;
+    return waiter !== null;
+  }
+
+  /** Everything that a chain of waiters is watched for. */
+  #eventsOf(waiter: Waiter | null): number {
+    let events = 0;
+    for (; waiter !== null; waiter = waiter.next) {
+      if (!this.#paced.has(waiter)) events |= waiter.events;
+    }
+    return events;
   }
 
   /** Takes a waiter out of everything; its answer is on its way then. */
@@ -293,8 +374,9 @@ class Reactor {
       this.#waiters[fd] = waiter.next;
       if (waiter.next === null) this.#watched--;
     }
-    if (waiter.place >= 0) remove(this.#deadlines, waiter);
+    if (waiter.place >= 0) removeDeadline(this.#deadlines, waiter);
     if (signal !== undefined) this.#ignore(signal, waiter);
+    if (this.#paced.size > 0) this.#paced.delete(waiter);
     this.#answers.push(waiter, answer);
   }
 
@@ -307,7 +389,16 @@ class Reactor {
     this.#delivers = true;
     for (let i = 0; i < this.#answers.length; i += 2) {
       const waiter = this.#answers[i] as Waiter;
-      waiter.tell(this.#answers[i + 1] as number);
+      const answer = this.#answers[i + 1] as number;
+      if (answer === BROKEN) {
+        waiter.fail(this.#failure);
+        continue;
+      }
+      try {
+        waiter.tell(answer);
+      } catch (error) {
+        waiter.fail(error);
+      }
     }
     this.#answers.length = 0;
     this.#delivers = false;
@@ -321,8 +412,8 @@ class Reactor {
     let party = this.#signals.get(signal);
     if (party === undefined) {
       party = new Set();
+      addEventListener.call(signal, "abort", this.#onAbort);
       this.#signals.set(signal, party);
-      signal.addEventListener("abort", this.#onAbort);
     }
     party.add(waiter);
   }
@@ -332,7 +423,7 @@ class Reactor {
     party.delete(waiter);
     if (party.size > 0) return;
     this.#signals.delete(signal);
-    signal.removeEventListener("abort", this.#onAbort);
+    removeEventListener.call(signal, "abort", this.#onAbort);
   }
 
   readonly #onAbort = (event: Event): void => {
@@ -349,17 +440,42 @@ class Reactor {
 
   readonly #turn = (): void => {
     this.#scheduled = false;
-    const { fds, events } = this.#selector!;
-    const found = this.#selector!.look();
+    try {
+      this.#work();
+    } catch (error) {
+      this.#failAll(error);
+    }
+  };
+
+  #work(): void {
+    const selector = this.#selector!;
+    const { fds, events } = selector;
+    const found = selector.look();
+    const { EINTR } = this.#libc.abi.errnos;
+    if (found < 0 && found !== -EINTR!) {
+      throw this.#error(found, selector.lookCall);
+    }
+    if (found > 0 && this.#isTimed) this.#lookPause = QUICK_LOOK;
     const now = performance.now();
     for (let i = 0; i < found; i++) this.#tell(fds[i]!, events[i]!, now);
     const isBehind = this.#expire(now);
+    if (this.#paced.size > 0) this.#resume(now);
     this.#deliver();
     if (this.#watched === 0) this.#rest();
-    else if (found > 0 || isBehind) this.#schedule();
+    else if (found > 0 || isBehind) this.#goOn(now);
     else if (now < this.#spinUntil) this.#spin();
-    else if (this.#parkedUntil === -Infinity) this.#park(now);
-  };
+    else if (!this.#scheduled) this.#park(now);
+  }
+
+  /** Comes back in the next turn, or after one for everybody else. */
+  #goOn(now: number): void {
+    if (this.#busySince === Infinity) this.#busySince = now;
+    if (now - this.#busySince < LONGEST_BUSY) return this.#schedule();
+    this.#busySince = Infinity;
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    afterAll(this.#libc, this.#turn);
+  }
 
   /**
    * Comes back in the next turn. Whoever looks without a pause keeps a
@@ -378,18 +494,19 @@ class Reactor {
     let waiter = this.#waiters[fd] ?? null;
     while (waiter !== null) {
       const { next } = waiter;
-      if (isFault || (waiter.events & events) !== 0) {
+      const isMeant = isFault || (waiter.events & events) !== 0;
+      if (isMeant && !this.#paced.has(waiter)) {
         this.#spins = now - waiter.since <= SPIN;
         if (this.#spins) this.#spinUntil = now + SPIN;
+        waiter.tries = countTry(waiter.tries, waiter.since, now);
         this.#settle(waiter, events);
       }
       waiter = next;
     }
-    const rest = this.#waiters[fd] ?? null;
-    if (rest !== null) this.#selector!.arm(fd, eventsOf(rest));
+    if ((this.#waiters[fd] ?? null) !== null) this.#rearm(fd);
   }
 
-  /** Ends what is over; answers whether that is more than one turn takes. */
+  /** Ends what is over; returns whether that is more than one turn takes. */
   #expire(now: number): boolean {
     for (let i = 0;; i++) {
       const waiter = this.#deadlines[0];
@@ -399,9 +516,43 @@ class Reactor {
     }
   }
 
+  /** Watches again for those who were left alone for long enough. */
+  #resume(now: number): void {
+    for (const [waiter, until] of this.#paced) {
+      if (until > now) continue;
+      this.#paced.delete(waiter);
+      this.#rearm(waiter.fd);
+      this.#schedule();
+    }
+  }
+
+  /** Ends all waits because of what a call of the reactor has thrown. */
+  #failAll(error: unknown): void {
+    this.#failure = error;
+    for (const first of this.#waiters) {
+      let waiter = first ?? null;
+      while (waiter !== null) {
+        const { next } = waiter;
+        this.#settle(waiter, BROKEN);
+        waiter = next;
+      }
+    }
+    this.#deliver();
+    if (this.#watched > 0) return this.#schedule();
+    // No turn follows, for it might fail as this one did.
+    this.#idle = true;
+    this.#rest();
+  }
+
+  #error(result: number, syscall: string): Error {
+    return errnoErrorFor(-result, { syscall });
+  }
+
   /** Nobody waits: after one more turn without anybody, nothing is kept. */
   #rest(): void {
-    if (this.#parkedUntil !== -Infinity) {
+    this.#busySince = Infinity;
+    if (this.#timer !== null) this.#clearTimer();
+    if (this.#isParked) {
       this.#wake();
     } else if (this.#idle) {
       this.#idle = false;
@@ -414,73 +565,57 @@ class Reactor {
   }
 
   #park(now: number): void {
+    this.#busySince = Infinity;
     this.#spins = false;
+    this.#setTimer(now);
+    if (this.#isParked || this.#misses > MOST_MISSES) return;
+    this.#isParked = true;
     const end = this.#deadlines[0]?.end ?? Infinity;
-    this.#parkedUntil = end;
-    this.#selector!.wait(timeoutTo(end, now)).then(this.#unpark);
+    this.#selector!.wait(timeoutTo(end, now)).then(this.#unpark, this.#miss);
   }
 
-  readonly #unpark = (): void => {
-    this.#parkedUntil = -Infinity;
+  readonly #unpark = (result: number): void => {
+    this.#isParked = false;
     this.#woken = false;
+    this.#misses = result < 0 ? this.#misses + 1 : 0;
+    this.#lookPause = SLOW_LOOK;
     if (!this.#scheduled) this.#turn();
   };
+
+  readonly #miss = (): void => this.#unpark(-1);
 
   #wake(): void {
     if (this.#woken) return;
     this.#woken = true;
     this.#selector!.wake();
   }
-}
 
-/** Everything that a chain of waiters waits for. */
-function eventsOf(waiter: Waiter | null): number {
-  let events = 0;
-  for (; waiter !== null; waiter = waiter.next) events |= waiter.events;
-  return events;
-}
-
-/** Adds a waiter to a binary heap with the earliest end on top. */
-function push(heap: Waiter[], waiter: Waiter): void {
-  heap.push(waiter);
-  rise(heap, waiter, heap.length - 1);
-}
-
-/** Takes a waiter out of the heap, wherever it stands. */
-function remove(heap: Waiter[], waiter: Waiter): void {
-  const last = heap.pop()!;
-  if (last !== waiter) {
-    sink(heap, last, waiter.place);
-    rise(heap, last, last.place);
-  }
-  waiter.place = -1;
-}
-
-function rise(heap: Waiter[], waiter: Waiter, place: number): void {
-  while (place > 0) {
-    const parent = heap[(place - 1) >> 1]!;
-    if (parent.end <= waiter.end) break;
-    heap[place] = parent;
-    parent.place = place;
-    place = (place - 1) >> 1;
-  }
-  heap[place] = waiter;
-  waiter.place = place;
-}
-
-function sink(heap: Waiter[], waiter: Waiter, place: number): void {
-  for (;;) {
-    let child = 2 * place + 1;
-    if (child >= heap.length) break;
-    if (child + 1 < heap.length && heap[child + 1]!.end < heap[child]!.end) {
-      child++;
+  /** Sees to it that there is a turn when the next deadline or look is due. */
+  #setTimer(now: number): void {
+    let at = now + this.#lookPause;
+    for (const until of this.#paced.values()) at = Math.min(at, until);
+    at = Math.min(at, this.#deadlines[0]?.end ?? Infinity);
+    if (this.#timer !== null) {
+      if (this.#timerAt <= at) return;
+      this.#clearTimer();
     }
-    const least = heap[child]!;
-    if (least.end >= waiter.end) break;
-    heap[place] = least;
-    least.place = place;
-    place = child;
+    this.#timerAt = at;
+    this.#timer = setTimeout(this.#onTimer, Math.max(Math.ceil(at - now), 1));
   }
-  heap[place] = waiter;
-  waiter.place = place;
+
+  #clearTimer(): void {
+    clearTimeout(this.#timer!);
+    this.#timer = null;
+    this.#timerAt = Infinity;
+  }
+
+  readonly #onTimer = (): void => {
+    this.#timer = null;
+    this.#timerAt = Infinity;
+    if (this.#scheduled) return;
+    this.#lookPause = Math.min(2 * this.#lookPause, SLOW_LOOK);
+    this.#isTimed = this.#isParked;
+    this.#turn();
+    this.#isTimed = false;
+  };
 }

@@ -169,11 +169,15 @@ export class Connecting {
       } else {
         this.attempt = attempt;
         this.note(libc, target, PENDING);
-        end = await new Promise((resolve) =>
+        end = await new Promise((resolve, reject) =>
           attempt.waitFor(() => {
             this.attempt = null;
-            // At once, as long as the descriptor is certain to be this one.
-            resolve(this.#conclude(attempt, errand, isStream, retries));
+            try {
+              // At once, as long as the descriptor is certain to be this one.
+              resolve(this.#conclude(attempt, errand, isStream, retries));
+            } catch (error) {
+              reject(error);
+            }
           })
         );
       }

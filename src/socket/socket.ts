@@ -4,7 +4,6 @@
  * @module
  */
 import type { Socket as NodeSocket } from "node:net";
-import type * as timers from "node:timers";
 import type { Abi } from "../../ffi/abi.ts";
 import type { Libc, Sender } from "../../ffi/contract.ts";
 import { doorFor, libc } from "../../ffi/libc.ts";
@@ -26,7 +25,7 @@ import {
   show,
   sizeOf,
 } from "../errors/arguments.ts";
-import { builtin } from "../../ffi/builtin.ts";
+import { performance, setTimeout } from "../../ffi/timers.ts";
 import {
   closeOnExec,
   flagsOf,
@@ -63,11 +62,13 @@ import {
   ABORTED,
   cancelWaits,
   CLOSED,
+  countTry,
   forget,
-  takeTurn,
+  pauseAfter,
   timeoutTo,
   waitFor,
 } from "../reactor/reactor.ts";
+import { yieldIfDue } from "../reactor/turns.ts";
 import { Witness } from "./leaks.ts";
 
 /** The address families that have a name here. */
@@ -273,13 +274,6 @@ const INT_MAX = 0x7fff_ffff;
  * alive, in ms.
  */
 const LOOK_PAUSE = 10;
-
-/**
- * How long to leave a descriptor alone that is said to be ready and is not, in
- * ms: what a datagram socket without a peer sends to somebody whose queue is
- * full has no event to wait for.
- */
-const STUCK_PAUSE = 5;
 
 /** The most that one call is given; its answer has to fit an int. */
 const LARGEST_TRANSFER = 0x7fff_f000;
@@ -666,7 +660,7 @@ export class Socket implements Disposable {
   ): Promise<void> {
     const errand = this.#errand(address, options, ASYNC_KEYS);
     const { signal } = errand;
-    const turn = takeTurn(this.#libc);
+    const turn = yieldIfDue(this.#libc);
     const ours = Socket.prototype.connect;
     let caller: Caller | null = null;
     if (turn !== null) {
@@ -735,7 +729,7 @@ export class Socket implements Disposable {
     const answer = await this.#wait(mask, end, signal);
     if (answer === ABORTED) throw signal!.reason;
     if (answer === CLOSED) throw canceled("poll");
-    return this.#names(this.#check("poll", answer));
+    return this.#names(answer);
   }
 
   /**
@@ -1612,8 +1606,8 @@ export class Socket implements Disposable {
     const context = { syscall, address: address?.toString() };
     this.#use(syscall, address);
     signal?.throwIfAborted();
-    await takeTurn(libc);
-    let isStuck = false;
+    await yieldIfDue(libc);
+    let tries = 0;
     for (;;) {
       // Whoever had a turn meanwhile may have done either.
       if (this.#fd < 0) throw canceled(syscall, context);
@@ -1623,13 +1617,10 @@ export class Socket implements Disposable {
       if (result !== -errnos.EAGAIN!) {
         return this.#check(syscall, result, address);
       }
-      const now = performance.now();
-      const answer: number = isStuck
-        ? await this.#wait(0, Math.min(end, now + STUCK_PAUSE), signal)
-        : await this.#wait(events, end, signal);
+      const since = performance.now();
+      const answer = await this.#wait(events, end, signal, tries);
       if (answer === ABORTED) throw signal!.reason;
       if (answer === CLOSED) throw canceled(syscall, context);
-      if (answer < 0) this.#check("poll", answer);
       if (answer === 0 && performance.now() >= end) {
         throw errnoError("ETIMEDOUT", {
           ...context,
@@ -1644,28 +1635,32 @@ export class Socket implements Disposable {
       if ((answer & POLLERR) !== 0 && this.#fd >= 0) {
         this.#connecting.takeIcmp(libc, this.#fd);
       }
-      isStuck = !isStuck && answer !== 0;
+      tries = countTry(tries, since);
     }
   }
 
   /**
    * Waits for events.
    *
-   * @returns Those that came, 0 at the end, `-errno`, `CLOSED` or `ABORTED`.
+   * @param tries How many waits in a row have ended by events that led to
+   * nothing.
+   * @returns Those that came, 0 at the end, `CLOSED` or `ABORTED`.
    */
   #wait(
     events: number,
     end: number,
     signal: AbortSignal | undefined,
+    tries = 0,
   ): Promise<number> {
-    if (!this.#isRef) return this.#lookAgain(events, end, signal);
+    if (!this.#isRef) return this.#lookAgain(events, end, signal, tries);
     this.#hasWaited = true;
-    return waitFor(this.#libc, this.#fd, events, end, signal).then((answer) =>
-      // It may have been unref() that called it off.
-      answer === CLOSED && this.#fd >= 0
-        ? this.#wait(events, end, signal)
-        : answer
-    );
+    return waitFor(this.#libc, this.#fd, events, end, signal, tries)
+      .then((answer) =>
+        // It may have been unref() that called it off.
+        answer === CLOSED && this.#fd >= 0
+          ? this.#wait(events, end, signal, tries)
+          : answer
+      );
   }
 
   /** The same, without keeping the process alive. */
@@ -1673,19 +1668,23 @@ export class Socket implements Disposable {
     events: number,
     end: number,
     signal: AbortSignal | undefined,
+    tries: number,
   ): Promise<number> {
-    const { setTimeout } = builtin<typeof timers>("node:timers");
     const { EINTR } = this.#libc.abi.errnos;
+    let pause = pauseAfter(tries);
     for (;;) {
       if (this.#fd < 0) return CLOSED;
       if (signal?.aborted) return ABORTED;
-      if (this.#isRef) return await this.#wait(events, end, signal);
-      const answer = pollFd(this.#libc, this.#fd, events, 0);
-      if (answer !== 0 && answer !== -EINTR!) return answer;
+      if (this.#isRef) return await this.#wait(events, end, signal, tries);
+      const answer = pause > 0 ? 0 : pollFd(this.#libc, this.#fd, events, 0);
+      if (answer > 0) return answer;
+      if (answer < 0 && answer !== -EINTR!) this.#check("poll", answer);
       const left = end - performance.now();
       if (left <= 0) return 0;
+      const rest = Math.min(pause || LOOK_PAUSE, Math.ceil(left));
+      pause = 0;
       await new Promise<void>((resolve) => {
-        setTimeout(resolve, Math.min(LOOK_PAUSE, Math.ceil(left))).unref();
+        setTimeout(resolve, rest).unref();
       });
     }
   }

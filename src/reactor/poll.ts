@@ -1,0 +1,145 @@
+import type { Libc } from "../../ffi/contract.ts";
+import { newMemory } from "../../ffi/memory.ts";
+import { errnoErrorFor } from "../errors/errors.ts";
+import type { Selector } from "./selector.ts";
+
+/**
+ * How many descriptors one look finds at most. Each look costs something for
+ * every descriptor of the set, so that it should find many.
+ */
+const POLL_BATCH = 128;
+
+/** How many descriptors the first array holds. */
+const FIRST_ROOM = 64;
+
+/** poll(2), which every system has: the set is an array, and a wait a copy. */
+export class PollSelector implements Selector {
+  readonly isLive = false;
+  readonly armCall = "poll";
+  readonly lookCall = "poll";
+  readonly fds = new Int32Array(POLL_BATCH);
+  readonly events = new Int32Array(POLL_BATCH);
+  readonly #libc: Libc;
+  /** A pipe(2): what is written to one end wakes a wait for the other. */
+  readonly #heard: number;
+  readonly #said: number;
+  readonly #byte = newMemory(1);
+  #isAwake = false;
+  /** What the other thread waits on, kept from the garbage collector. */
+  #waiting: Uint8Array | null = null;
+  /** Where each descriptor stands in the array; the first place is the pipe's. */
+  readonly #places = new Map<number, number>();
+  #count = 1;
+  #array: Uint8Array<ArrayBuffer>;
+  #view: DataView;
+
+  /** @throws {ErrnoError} If it takes more descriptors than there are. */
+  constructor(libc: Libc) {
+    const { abi } = libc;
+    this.#libc = libc;
+    this.#array = newMemory(abi.pollfd.size * FIRST_ROOM);
+    this.#view = new DataView(this.#array.buffer);
+    libc.prepare("close", "fcntl", "poll", "pollOffThread", "read", "write");
+    const pipe = newMemory(8);
+    const result = libc.pipe(pipe);
+    if (result < 0) throw errnoErrorFor(-result, { syscall: "pipe" });
+    const view = new DataView(pipe.buffer);
+    this.#heard = view.getInt32(0, abi.littleEndian);
+    this.#said = view.getInt32(4, abi.littleEndian);
+    libc.fcntl(this.#heard, abi.F_SETFD, abi.FD_CLOEXEC);
+    libc.fcntl(this.#said, abi.F_SETFD, abi.FD_CLOEXEC);
+    this.#write(0, this.#heard, abi.POLLIN);
+  }
+
+  arm(fd: number, events: number): number {
+    let place = this.#places.get(fd);
+    if (place === undefined) {
+      place = this.#count++;
+      this.#places.set(fd, place);
+      const { size } = this.#libc.abi.pollfd;
+      if (this.#count * size > this.#array.length) this.#grow();
+    }
+    this.#write(place, fd, events);
+    return 0;
+  }
+
+  disarm(fd: number): void {
+    const place = this.#places.get(fd);
+    if (place === undefined) return;
+    this.#places.delete(fd);
+    const last = --this.#count;
+    if (place === last) return;
+    // The last one moves to where the gap is.
+    const { size, fd: offset } = this.#libc.abi.pollfd;
+    const { littleEndian } = this.#libc.abi;
+    this.#array.copyWithin(place * size, last * size, (last + 1) * size);
+    this.#places.set(
+      this.#view.getInt32(place * size + offset, littleEndian),
+      place,
+    );
+  }
+
+  look(): number {
+    const { abi } = this.#libc;
+    const { size, fd, revents } = abi.pollfd;
+    const ready = this.#libc.poll(this.#array, this.#count, 0);
+    if (ready <= 0) return ready;
+    let found = 0;
+    for (let i = 0, seen = 0; i < this.#count && seen < ready; i++) {
+      const events = this.#view.getUint16(i * size + revents, abi.littleEndian);
+      if (events === 0) continue;
+      seen++;
+      if (i > 0 && found < POLL_BATCH) {
+        this.fds[found] = this.#view.getInt32(i * size + fd, abi.littleEndian);
+        this.events[found] = events;
+        found++;
+      }
+    }
+    for (let i = 0; i < found; i++) this.disarm(this.fds[i]!);
+    return found;
+  }
+
+  wait(timeout: number): Promise<number> {
+    if (this.#isAwake) this.#hear();
+    const length = this.#count * this.#libc.abi.pollfd.size;
+    const copy = newMemory(length);
+    copy.set(this.#array.subarray(0, length));
+    this.#waiting = copy;
+    return this.#libc.pollAsync(copy, this.#count, timeout);
+  }
+
+  wake(): void {
+    // One byte at a time, so that neither end ever blocks.
+    if (this.#isAwake) return;
+    this.#isAwake = true;
+    const { EINTR } = this.#libc.abi.errnos;
+    while (this.#libc.write(this.#said, this.#byte, 1) === -EINTR!);
+  }
+
+  close(): void {
+    this.#libc.close(this.#heard);
+    this.#libc.close(this.#said);
+  }
+
+  /** Takes the byte that {@linkcode PollSelector.wake} has written. */
+  #hear(): void {
+    this.#isAwake = false;
+    const { EINTR } = this.#libc.abi.errnos;
+    while (this.#libc.read(this.#heard, this.#byte, 1) === -EINTR!);
+  }
+
+  #write(place: number, fd: number, events: number): void {
+    const { littleEndian, pollfd: at } = this.#libc.abi;
+    const start = place * at.size;
+    this.#view.setInt32(start + at.fd, fd, littleEndian);
+    this.#view.setInt16(start + at.events, events, littleEndian);
+    this.#view.setInt16(start + at.revents, 0, littleEndian);
+  }
+
+  #grow(): void {
+    const larger = newMemory(this.#array.length * 2);
+    larger.set(this.#array);
+    this.#array = larger;
+    this.#view = new DataView(larger.buffer);
+  }
+}
