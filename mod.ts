@@ -81,7 +81,12 @@ export {
   type Os,
 } from "./src/explain/explain.ts";
 export { isRetryable } from "./src/explain/retry.ts";
-export type { LookupFamily } from "./src/address/lookup.ts";
+export type { IpAddress, LookupFamily } from "./src/address/lookup.ts";
+export {
+  lookup,
+  type LookupOptions,
+  lookupSync,
+} from "./src/connect/lookup.ts";
 export type {
   KeepAlive,
   Md5Key,

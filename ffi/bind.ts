@@ -128,9 +128,6 @@ export function bindLibc(
     gai_error(request) {
       return c.gai_error!(request);
     },
-    gai_suspend(list, count, timeout) {
-      return c.gai_suspend!(list, count, timeout);
-    },
     getaddrinfo(node, hints, result) {
       const eai = c.getaddrinfo(node, null, hints, result);
       if (eai === 0) return [0, 0];

@@ -87,12 +87,6 @@ export const SIGNATURES = {
     needs: "gaicb",
     mayLack: true,
   },
-  gai_suspend: {
-    parameters: ["buffer", "int", "buffer"],
-    result: "int",
-    needs: "gaicb",
-    mayLack: true,
-  },
   getaddrinfo_a: {
     parameters: ["int", "buffer", "int", "buffer"],
     result: "int",
@@ -192,7 +186,6 @@ type Absent =
   | "pollOffThread"
   | "gai_cancel"
   | "gai_error"
-  | "gai_suspend"
   | "getaddrinfo_a";
 
 /**
@@ -389,12 +382,11 @@ export interface Libc {
   free(memory: bigint): void;
   freeaddrinfo(list: bigint): void;
   /**
-   * The three that go with `getaddrinfo_a` return a code of `<netdb.h>`; call
+   * The two that go with `getaddrinfo_a` return a code of `<netdb.h>`; call
    * them only where that function was there.
    */
   gai_cancel(request: bigint): number;
   gai_error(request: bigint): number;
-  gai_suspend(list: Uint8Array, count: number, timeout: Uint8Array): number;
   /** Answers `[0, 0]`, or a code of `<netdb.h>` and the errno behind it. */
   getaddrinfo(
     node: Uint8Array,

@@ -118,7 +118,7 @@ function given(entry: string, parameters: readonly unknown[]): unknown[] {
 type Method = (...parameters: unknown[]) => unknown;
 
 /** C functions that return a code of `<netdb.h>`. */
-const CODED = ["getaddrinfo", "gai_cancel", "gai_error", "gai_suspend"];
+const CODED = ["getaddrinfo", "gai_cancel", "gai_error"];
 
 /** The methods that are C functions with a result, each by its own name. */
 const BOUND: readonly string[] = Object.keys(SIGNATURES).filter((entry) =>

@@ -2,12 +2,28 @@ import {
   assert,
   assertEquals,
   assertGreaterOrEqual,
+  assertInstanceOf,
   assertLess,
+  assertMatch,
+  assertRejects,
+  assertStringIncludes,
+  assertThrows,
 } from "@std/assert";
 import process from "node:process";
-import { canIsolate, inChild } from "./_fixtures.ts";
+import { libc } from "../ffi/libc.ts";
+import {
+  Errno,
+  lookup,
+  LookupError,
+  type LookupOptions,
+  lookupSync,
+} from "../mod.ts";
+import { canIsolate, inChild, PLAIN_RESOLVER, watchLibc } from "./_fixtures.ts";
 import { hasCommand, needs, onLinux, test } from "./_harness.ts";
 import { NAME_SERVER } from "./_networks.ts";
+
+// Opened before the first test, which would otherwise seem to leak it.
+const { abi } = libc();
 
 const namespace = NAME_SERVER;
 
@@ -190,4 +206,267 @@ test("callers who ask for the same name share its lookup", async () => {
   assertLess(took, 1500);
   // As a whole, and each family alone: two questions, and one each.
   assert(asked.length <= 4, `${asked}`);
+}, NAMED);
+
+/** Each function as one that returns a promise. */
+const FORMS: readonly (readonly [string, typeof lookup])[] = [
+  ["lookup", lookup],
+  // deno-lint-ignore require-await
+  ["lookupSync", async (...args) => lookupSync(...args)],
+];
+
+test("lookup() finds what the resolver finds, in its order", async () => {
+  const { found, python } = await inChild(
+    { namespace },
+    async ({ lookup, lookupSync }) => {
+      const { execFileSync } = process.getBuiltinModule("node:child_process");
+      const found: string[][] = [];
+      const names = ["file6.test", "x.both.test", "x.v4.test", "x.slow.test"];
+      for (const name of names) {
+        for (const family of [undefined, "inet", "inet6"] as const) {
+          const options = { family, port: 80 };
+          const row: string[] = [];
+          for (const run of [lookup, lookupSync]) {
+            try {
+              row.push((await run(name, options)).join(" "));
+            } catch (error) {
+              row.push((error as { code: string }).code);
+            }
+          }
+          found.push([name, family ?? "", ...row]);
+        }
+      }
+      const python = execFileSync("python3", [
+        "-c",
+        `if 1:
+        import socket
+        for name in ${JSON.stringify(names)}:
+            for family in (0, socket.AF_INET, socket.AF_INET6):
+                try:
+                    found = socket.getaddrinfo(name, 80, family, socket.SOCK_STREAM)
+                    print(" ".join(f"[{a[0]}]:80" if ":" in a[0] else f"{a[0]}:80" for *_, a in found))
+                except socket.gaierror as e:
+                    print([name for name in dir(socket) if getattr(socket, name) == e.errno and name.startswith("EAI")][0])
+      `,
+      ], { encoding: "utf8" }).trim().split("\n");
+      return { found, python };
+    },
+  );
+  assertEquals(found.map(([, , one]) => one!), python);
+  for (const [name, family, one, other] of found) {
+    assertEquals(one, other, `${name} ${family}`);
+  }
+}, NAMED);
+
+test(
+  "lookup() finds names with letters beyond ASCII by their form in ASCII",
+  async () => {
+    const { found, asked } = await inChild(
+      { namespace },
+      async ({ connect, listen, lookup, lookupSync }) => {
+        using listener = listen();
+        const { port } = listener.address;
+        const found: string[] = [];
+        const options = { family: "inet" } as const;
+        found.push((await lookup("b\u00fccher.v4.test", options)).join());
+        found.push((await lookup("xn--bcher-kva.v4.test", options)).join());
+        found.push(lookupSync("B\u00dcCHER.v4.test.", options).join());
+        (await connect({ hostname: "b\u00fc_cher.v4.test", port })).close();
+        found.push((await lookup("_a.UPPER_case.v4.test.", options)).join());
+        const { readFileSync } = process.getBuiltinModule("node:fs");
+        const asked = readFileSync("/mnt/asked", "utf8").trim().split("\n");
+        return { found, asked: [...new Set(asked)] };
+      },
+    );
+    assertEquals(found, new Array(4).fill("127.0.0.1:0"));
+    assertEquals(asked, [
+      "xn--bcher-kva.v4.test 1",
+      "xn--b_cher-3ya.v4.test 1",
+      "xn--b_cher-3ya.v4.test 28",
+      "_a.upper_case.v4.test 1",
+    ]);
+  },
+  NAMED,
+);
+
+for (const [name, run] of FORMS) {
+  test(`${name}() resolves an address to itself, and calls nothing`, async () => {
+    using watched = watchLibc();
+    const rows: [string, LookupOptions | undefined, string][] = [
+      ["127.0.0.1", undefined, "127.0.0.1:0"],
+      ["127.0.0.1", { port: 80, family: "inet" }, "127.0.0.1:80"],
+      ["::1", { port: 80, timeout: undefined }, "[::1]:80"],
+      ["[::1]", { port: 80 }, "[::1]:80"],
+      // Digits of another script.
+      ["\uff11\uff12\uff17.0.0.1", { port: 80 }, "127.0.0.1:80"],
+    ];
+    for (const [hostname, options, expected] of rows) {
+      assertEquals((await run(hostname, options)).map(String), [expected]);
+    }
+    assertEquals(watched.names, []);
+  });
+
+  test(`${name}() refuses what it does not understand, and calls nothing`, async () => {
+    using watched = watchLibc();
+    const rows: [unknown, unknown, ErrorConstructor, RegExp][] = [
+      [7, {}, TypeError, /hostname 7/],
+      ["", {}, SyntaxError, /empty/],
+      ["a\0b", {}, SyntaxError, /NUL/],
+      ["\u00fc/x", {}, SyntaxError, /ASCII/],
+      ["\u00fc:80", {}, SyntaxError, /ASCII/],
+      ["\u00fc%", {}, SyntaxError, /ASCII/],
+      ["a\uff0fb", {}, SyntaxError, /ASCII/],
+      ["a", { family: "ipv4" }, TypeError, /family "ipv4"/],
+      ["::1", { family: "inet" }, TypeError, /family asks for inet/],
+      ["a", { port: 65_536 }, RangeError, /port 65536/],
+      ["a", { timeout: -1 }, RangeError, /timeout -1/],
+      ["a", { signal: {} }, TypeError, /signal/],
+      ["a", { tiemout: 1 }, TypeError, /tiemout.*timeout/],
+      ["a", { hostname: "b" }, TypeError, /hostname/],
+      ["a", 7, TypeError, /options 7/],
+    ];
+    for (const [hostname, options, errorClass, message] of rows) {
+      const error = await assertRejects(() =>
+        run(hostname as string, options as LookupOptions)
+      );
+      assertInstanceOf(error, errorClass, `${hostname}`);
+      assertMatch(error.message, message);
+    }
+    const reason = new Error("own");
+    const signal = AbortSignal.abort(reason);
+    const error = await assertRejects(() => run("a", { signal }));
+    assertEquals(error, reason);
+    assertEquals(watched.names, []);
+  });
+}
+
+for (const way of ["lookup", "lookupSync"] as const) {
+  test(`${way}() points its errors at its caller`, async () => {
+    const { EAI_FAIL } = abi.eais;
+    using _ = watchLibc({
+      getaddrinfo: () => [EAI_FAIL!, 0],
+      getaddrinfoAsync: () => Promise.resolve(EAI_FAIL!),
+    });
+    async function caller(): Promise<void> {
+      if (way === "lookup") await lookup("x.test");
+      else lookupSync("x.test");
+    }
+    const error = await assertRejects(caller, LookupError);
+    assertEquals(error.code, "EAI_FAIL");
+    const [first] = error.stack!.split("\n").filter((line) =>
+      line.includes("_test.ts") || line.includes("/src/")
+    );
+    assertStringIncludes(first!, "lookup_test.ts");
+    assertStringIncludes(first!, "caller");
+  });
+}
+
+test("lookup() can be given up, and shared lookups go on", async () => {
+  const [codes, took] = await inChild(
+    { namespace },
+    async ({ lookup, verdict }) => {
+      const start = performance.now();
+      const controller = new AbortController();
+      const { signal } = controller;
+      const name = "x.slow.test";
+      const ends = [
+        lookup(name, { signal }),
+        lookup(name, { timeout: 20 }),
+        lookup(name, { family: "inet", port: 7 }),
+        lookup(name, { family: "inet", port: 8 }),
+      ].map((end) => end.then(String, verdict));
+      setTimeout(() => controller.abort("enough"), 10);
+      return [await Promise.all(ends), performance.now() - start];
+    },
+  );
+  assertEquals(codes, [
+    "enough",
+    "ETIMEDOUT",
+    "127.0.0.1:7",
+    "127.0.0.1:8",
+  ]);
+  assertLess(Number(took), 1500);
+}, NAMED);
+
+test("a lookup that finds no free descriptor reports EMFILE", async () => {
+  for (const hostname of ["file.test", "x.both.test"]) {
+    const rows = await inChild(
+      { namespace, command: ["prlimit", "--nofile=160"] },
+      async ({ ErrnoError, lookup, lookupSync, Socket }, hostname) => {
+        // What the runtime opens at its first wait is open.
+        await lookup("y.both.test");
+        // And the resolver notices a file of its own that has changed.
+        await new Promise((resolve) => setTimeout(resolve, 1100));
+        const sockets: { close(): void }[] = [];
+        try {
+          for (;;) sockets.push(Socket.open());
+        } catch {
+          // There are no more.
+        }
+        const errors: unknown[] = [];
+        try {
+          lookupSync(hostname);
+        } catch (error) {
+          errors.push(error);
+        }
+        errors.push(await lookup(hostname).catch((error) => error));
+        for (const socket of sockets) socket.close();
+        return errors.map((error) =>
+          error instanceof ErrnoError
+            ? [error.code, error.syscall, error.address!, error.message]
+            : [`${error}`]
+        );
+      },
+      hostname,
+    );
+    const message =
+      `Cannot resolve ${hostname}:0: too many files open in this process (EMFILE)`;
+    const row = ["EMFILE", "getaddrinfo", `${hostname}:0`, message];
+    assertEquals(rows, [row, row]);
+  }
+}, { skip: needs(NAMED.skip, hasCommand("prlimit")) });
+
+test("a known shortage of descriptors is the error, another errno the cause", async () => {
+  const { EAI_SYSTEM } = abi.eais;
+  const { EMFILE, EIO } = abi.errnos;
+  {
+    using _ = watchLibc({ getaddrinfo: () => [EAI_SYSTEM!, EMFILE!] });
+    assertThrows(() => lookupSync("x.test"), Errno.EMFILE);
+  }
+  {
+    using _ = watchLibc({ getaddrinfo: () => [EAI_SYSTEM!, EIO!] });
+    const { cause } = assertThrows(() => lookupSync("x.test"), LookupError);
+    assertInstanceOf(cause, Errno.EIO);
+  }
+  {
+    using _ = watchLibc({
+      ...PLAIN_RESOLVER,
+      open: () => -EMFILE!,
+      getaddrinfoAsync: () => Promise.resolve(abi.eais.EAI_AGAIN!),
+    });
+    await assertRejects(() => lookup("x.test"), Errno.EMFILE);
+  }
+});
+
+test("a worker can be terminated while it looks a name up", async () => {
+  const message = await inChild({ namespace }, async (api, url) => {
+    const { Worker } = process.getBuiltinModule("node:worker_threads");
+    const text = `
+      const { parentPort } = process.getBuiltinModule("node:worker_threads");
+      import(${JSON.stringify(url)}).then(({ lookup }) => {
+        for (let i = 0; i < 10; i++) lookup("x" + i + ".slow.test");
+        setTimeout(() => parentPort.postMessage("waits"), 20);
+      });`;
+    for (let i = 0; i < 5; i++) {
+      const worker = new Worker(text, { eval: true });
+      await new Promise((resolve, reject) => {
+        worker.on("message", resolve).on("error", reject);
+      });
+      await worker.terminate();
+    }
+    // The threads of the C library write to what they were given.
+    await new Promise((resolve) => setTimeout(resolve, 600));
+    return `${await api.lookup("x.v4.test")}`;
+  }, import.meta.resolve("../mod.ts"));
+  assertEquals(message, "127.0.0.1:0");
 }, NAMED);

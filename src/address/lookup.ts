@@ -7,6 +7,7 @@
 import type { Abi, EaiCode } from "../../ffi/abi.ts";
 import type { Libc } from "../../ffi/contract.ts";
 import { currentAbi } from "../../ffi/libc.ts";
+import { newMemory } from "../../ffi/memory.ts";
 import {
   clearTimeout,
   performance,
@@ -114,42 +115,12 @@ export function startLookup(
  * @throws {ErrnoError} `ETIMEDOUT` with `timeoutKind` `"deadline"` at the end;
  * `EMFILE` if the resolver found no free descriptor.
  */
-export function lookupSync(
-  libc: Libc,
-  query: LookupQuery,
-  end: number = Infinity,
-): IpAddress[] {
-  return resolverOf(libc).run(query, end);
-}
-
-/** The first addresses that a name resolves to, as a promise. */
-export function lookup(
+export function runLookup(
   libc: Libc,
   query: LookupQuery,
   end: number,
-  signal: AbortSignal | undefined,
-): Promise<IpAddress[]> {
-  return new Promise((resolve, reject) => {
-    function abort(): void {
-      leave();
-      reject(signal!.reason);
-    }
-    function stop(): void {
-      signal?.removeEventListener("abort", abort);
-      leave();
-    }
-    const leave = startLookup(libc, query, end, {
-      found(addresses) {
-        stop();
-        resolve([...addresses]);
-      },
-      ended(error) {
-        stop();
-        reject(error);
-      },
-    });
-    signal?.addEventListener("abort", abort);
-  });
+): IpAddress[] {
+  return resolverOf(libc).run(query, end);
 }
 
 const resolvers = new WeakMap<Libc, Resolver>();
@@ -265,7 +236,7 @@ class Resolver {
 
   /** Blocks until something is known. */
   run(query: LookupQuery, end: number): IpAddress[] {
-    if (this.#inquiry.wait === undefined || this.#isLocal(query)) {
+    if (!this.#inquiry.isSilent || this.#isLocal(query)) {
       return this.#runHere(query, end);
     }
     let addresses: IpAddress[] | null = null;
@@ -282,8 +253,10 @@ class Resolver {
         this.#report(party);
         if (addresses !== null) return addresses;
         if (failure !== null) throw failure;
-        const questions = [...this.#asked].map(({ question }) => question);
-        this.#inquiry.wait(questions, Math.max(this.#nextMoment(now) - now, 0));
+        const age = this.#age(now);
+        const next = Math.min(this.#nextMoment(now), now + pauseAt(age));
+        if (age < SPIN) this.#libc.sched_yield();
+        else this.#libc.poll(NOBODY, 0, Math.ceil(Math.max(next - now, 0)));
       }
     } finally {
       this.#leave(party);
@@ -484,6 +457,15 @@ class Resolver {
     this.#schedule(now);
   };
 
+  /** How long ago the youngest question was asked that somebody waits for. */
+  #age(now: number): number {
+    let age = Infinity;
+    for (const { name, since } of this.#asked) {
+      if (name.parties.size > 0) age = Math.min(age, now - since);
+    }
+    return age;
+  }
+
   /** When something is to be done if no answer comes. */
   #nextMoment(now: number): number {
     let next = Infinity;
@@ -499,21 +481,15 @@ class Resolver {
   /** Sees to it that there is a turn as soon as there is something to do. */
   #schedule(now: number): void {
     if (!this.#isWanted()) return this.#stop();
-    let age = Infinity;
-    for (const { name, since } of this.#asked) {
-      if (name.parties.size > 0) age = Math.min(age, now - since);
-    }
+    const age = this.#age(now);
     const { isSilent } = this.#inquiry;
     if (this.#reports.length > 0 || isSilent && age < SPIN) {
       if (this.#isImmediate) return;
       this.#isImmediate = true;
       return setImmediate(this.#onImmediate);
     }
-    const pause = Math.min(Math.max(age / 16, 1), LONGEST_PAUSE);
-    const at = Math.min(
-      this.#nextMoment(now),
-      isSilent ? now + pause : Infinity,
-    );
+    const next = this.#nextMoment(now);
+    const at = isSilent ? Math.min(next, now + pauseAt(age)) : next;
     if (at >= this.#timerAt || at === Infinity) return;
     this.#stop();
     this.#timerAt = at;
@@ -540,6 +516,14 @@ class Resolver {
     this.#timerAt = Infinity;
   }
 }
+
+/** How long not to look for an answer, in ms: little for who has waited little. */
+function pauseAt(age: number): number {
+  return Math.min(Math.max(age / 16, 1), LONGEST_PAUSE);
+}
+
+/** A set of descriptors without any. */
+const NOBODY = newMemory(8);
 
 const FAMILIES = ["inet", "inet6"] as const;
 

@@ -2,9 +2,8 @@
  * Questions to the resolver of the system, each on another thread.
  *
  * Where the C library has getaddrinfo_a(3), the threads are its own: neither
- * the pool of the runtime nor the end of the process waits for them, and
- * whoever blocks can wait for them with an end in time. Elsewhere the runtime
- * asks in the pool that it also has for files.
+ * the pool of the runtime nor the end of the process waits for them. Elsewhere
+ * the runtime asks in the pool that it also has for files.
  *
  * @module
  */
@@ -40,7 +39,10 @@ export type Lane = "whole" | "inet" | "inet6";
 export interface Inquiry {
   /** How many questions of each kind are asked at a time. */
   readonly places: Readonly<Record<Lane, number>>;
-  /** Whether somebody has to look for answers, which nothing reports. */
+  /**
+   * Whether nothing reports an answer, so that somebody has to look for it.
+   * Whoever blocks the thread can do that, too.
+   */
   readonly isSilent: boolean;
   /**
    * @param family `AF_UNSPEC` for both.
@@ -48,8 +50,6 @@ export interface Inquiry {
    * way is not a silent one.
    */
   ask(hostname: string, family: number, onAnswer: () => void): Question;
-  /** Blocks until one of these has an answer, or the milliseconds are over. */
-  wait?(questions: readonly Question[], timeout: number): void;
 }
 
 /** The best way that there is here. */
@@ -68,17 +68,17 @@ export function askSync(libc: Libc, hostname: string, family: number): Answer {
   return takeAnswer(libc, list, eai, errno);
 }
 
-/** getaddrinfo_a(3). */
+/**
+ * getaddrinfo_a(3).
+ *
+ * gai_suspend(3), which would wait for it, is of no use: when a request ends
+ * just as that returns, glibc writes to a stack that is gone (2.36).
+ */
 class GaiInquiry implements Inquiry {
   // glibc has twenty threads at most.
   readonly places = { whole: 8, inet: 6, inet6: 6 };
   readonly isSilent = true;
   readonly #libc: Libc;
-  /** The addresses of the requests that somebody waits for. */
-  readonly #list = newMemory(20 * 8);
-  readonly #listView = new DataView(this.#list.buffer);
-  readonly #timespec = newMemory(16);
-
   private constructor(libc: Libc) {
     this.#libc = libc;
   }
@@ -99,24 +99,7 @@ class GaiInquiry implements Inquiry {
   ask(hostname: string, family: number): GaiQuestion {
     return new GaiQuestion(this.#libc, hostname, family);
   }
-
-  wait(questions: readonly GaiQuestion[], timeout: number): void {
-    const { littleEndian } = this.#libc.abi;
-    let count = 0;
-    for (const { request } of questions) {
-      this.#listView.setBigUint64(8 * count++, request, littleEndian);
-    }
-    const nanoseconds = Math.round(Math.min(timeout, LONGEST_WAIT) * 1e6);
-    const view = new DataView(this.#timespec.buffer);
-    const seconds = Math.floor(nanoseconds / 1e9);
-    view.setBigInt64(0, BigInt(seconds), littleEndian);
-    view.setBigInt64(8, BigInt(nanoseconds - seconds * 1e9), littleEndian);
-    this.#libc.gai_suspend(this.#list, count, this.#timespec);
-  }
 }
-
-/** The longest time that one call waits, in ms; somebody looks in between. */
-const LONGEST_WAIT = 60_000;
 
 /** A request of getaddrinfo_a(3). */
 class GaiQuestion implements Question {

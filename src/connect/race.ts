@@ -16,7 +16,7 @@ import {
   type IpAddress,
   type LookupListener,
   type LookupQuery,
-  lookupSync,
+  runLookup,
   startLookup,
 } from "../address/lookup.ts";
 import { DEADLINE, PENDING } from "../attempt/attempt.ts";
@@ -111,7 +111,7 @@ function resolve(
   at: PublicFunction,
 ): readonly IpAddress[] {
   try {
-    return lookupSync(c, host, end);
+    return runLookup(c, host, end);
   } catch (error) {
     throw error instanceof LookupError || error instanceof ErrnoError
       ? pointAt(error, at)

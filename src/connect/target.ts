@@ -12,6 +12,7 @@ import {
   unix,
   vsock,
 } from "../address/address.ts";
+import { checkFamily, checkHostname } from "../address/hostname.ts";
 import type {
   IpAddress,
   LookupFamily,
@@ -384,21 +385,6 @@ export function permitted(
   return addresses;
 }
 
-/** The host without the brackets that an IPv6 address has in a URL. */
-function checkHostname(hostname: unknown): string {
-  checkText("hostname", hostname);
-  if (hostname === "" || hostname.includes("\0")) {
-    throw new SyntaxError(
-      `Cannot parse hostname ${show(hostname)}: ` +
-        (hostname === "" ? "it is empty" : "it holds a NUL"),
-    );
-  }
-  return hostname.startsWith("[") && hostname.endsWith("]") &&
-      hostname.includes(":")
-    ? hostname.slice(1, -1)
-    : hostname;
-}
-
 /** Where to connect from, `null` to leave that to the system. */
 function localOf(
   { localAddress, localPort, localPortRange }: WrittenTarget,
@@ -460,15 +446,11 @@ function parseOwn(name: string, text: unknown, port: number): IpAddress {
 }
 
 function familyOf(
-  { family }: WrittenTarget,
+  options: WrittenTarget,
   local: IpAddress | null,
 ): LookupFamily | undefined {
+  const family = checkFamily(options.family);
   if (family === undefined) return local?.family;
-  if (family !== "inet" && family !== "inet6") {
-    throw new TypeError(
-      `Cannot use family ${show(family)}: the families are "inet" and "inet6"`,
-    );
-  }
   if (local !== null && local.family !== family) {
     throw new TypeError(
       `Cannot use localAddress "${local.hostname}": family asks for ${family}`,

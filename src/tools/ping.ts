@@ -14,7 +14,7 @@ import { Attempt, PENDING, type Recipe } from "../attempt/attempt.ts";
 import { errorFor, failureOf, selfConnected } from "../attempt/failure.ts";
 import { recipeOf, type WrittenSetup } from "../connect/recipe.ts";
 import { ErrnoError, NotSupportedError } from "../errors/errors.ts";
-import { type LookupFamily, lookupSync } from "../address/lookup.ts";
+import { type LookupFamily, runLookup } from "../address/lookup.ts";
 import { readTcpInfo, type TcpInfo } from "../socket/tcp_info.ts";
 import type { Distribution } from "./histogram.ts";
 import {
@@ -178,7 +178,7 @@ export async function* ping(
 function routeTo(c: Libc, target: ConnectTarget): Route {
   const plan = planTarget(c, target);
   const address = plan.address ??
-    permitted(c, lookupSync(c, plan.host!), true)[0]!;
+    permitted(c, runLookup(c, plan.host!, Infinity), true)[0]!;
   return { address, recipe: recipeOf(c, target as WrittenSetup, plan.local) };
 }
 

@@ -1,0 +1,242 @@
+/**
+ * Host names to addresses, for whoever connects by other means or not at all.
+ *
+ * @module
+ */
+import type { Libc } from "../../ffi/contract.ts";
+import { libc } from "../../ffi/libc.ts";
+import { performance } from "../../ffi/timers.ts";
+import { parseIp } from "../address/address.ts";
+import { checkFamily, checkHostname } from "../address/hostname.ts";
+import {
+  type IpAddress,
+  type LookupFamily,
+  type LookupQuery,
+  runLookup,
+  startLookup,
+} from "../address/lookup.ts";
+import {
+  checkInteger,
+  checkMilliseconds,
+  checkSignal,
+  readOptions,
+  show,
+} from "../errors/arguments.ts";
+import { callerOf, pointAt } from "../errors/caller.ts";
+import { demand } from "../socket/permission.ts";
+import { permitted } from "./target.ts";
+
+/** What {@linkcode lookup} may be told. */
+export interface LookupOptions {
+  /**
+   * Which addresses to look for.
+   *
+   * @default {undefined} Both, in the order that the system prefers.
+   */
+  readonly family?: LookupFamily | undefined;
+  /**
+   * The port that the addresses get, 0 to 65535. Where the program may reach
+   * only some ports of a host, it has to be one of them.
+   *
+   * @default {0}
+   */
+  readonly port?: number | undefined;
+  /**
+   * Milliseconds until the lookup is given up, 0 or more.
+   *
+   * @default {Infinity}
+   */
+  readonly timeout?: number | undefined;
+  /**
+   * Gives the lookup up: {@linkcode lookup} rejects with `signal.reason`. A
+   * call that blocks cannot be reached, so {@linkcode lookupSync} looks at it
+   * only before it begins.
+   */
+  readonly signal?: AbortSignal | undefined;
+}
+
+/**
+ * Resolves a host name as {@linkcode connect} does, by the resolver that every
+ * program on the system uses: the hosts file, DNS, and whatever else
+ * `nsswitch.conf(5)` lists.
+ *
+ * Never blocks the thread for longer than it takes to read the hosts file.
+ * Calls for the same name that overlap share one lookup. A name server that
+ * never answers for one family holds up the other for 50 ms (RFC 8305, section
+ * 3): the addresses are those that are known by then.
+ *
+ * A name with letters beyond ASCII is looked up in its form `xn--...`. An
+ * address in text form resolves to itself.
+ *
+ * The C library works on the lookup in threads of its own (glibc 2.34 or
+ * later), so that neither `timeout` nor the end of the process waits for a name
+ * server. Elsewhere the runtime's own pool of threads does; then a process may
+ * stay until the resolver gives up, although the promise has settled.
+ *
+ * On Deno the program needs the `ffi` permission, and `net` for the host and
+ * port as for {@linkcode connect}.
+ *
+ * C: `getaddrinfo_a(3)`, or `getaddrinfo(3)`.
+ *
+ * @param hostname The name of a host, or an IPv4 or IPv6 address.
+ * @param options What to look for, and for how long.
+ * @returns At least one address, in the order in which to try them.
+ * @throws {LookupError} If the name does not resolve.
+ * @throws {ErrnoError} `ETIMEDOUT` with `timeoutKind` `"deadline"` if `timeout`
+ * passed; `EMFILE` or `ENFILE` if the resolver found no free descriptor.
+ * @throws {TypeError} If an argument is of the wrong kind, or an option is not
+ * known.
+ * @throws {RangeError} If a number is out of range.
+ * @throws {SyntaxError} If the name is empty, holds a NUL, or has no form in
+ * ASCII.
+ *
+ * @example The addresses of this machine
+ * ```ts
+ * import { lookup } from "@einprogress/connect";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const [address] = await lookup("localhost", { family: "inet", port: 80 });
+ * assertEquals(`${address}`, "127.0.0.1:80");
+ * ```
+ */
+export function lookup(
+  hostname: string,
+  options?: LookupOptions,
+): Promise<IpAddress[]> {
+  try {
+    const { query, timeout, signal } = readRequest(hostname, options);
+    signal?.throwIfAborted();
+    const end = performance.now() + timeout;
+    const c = libc();
+    const literal = permit(c, query);
+    if (literal !== null) return Promise.resolve([literal]);
+    const caller = callerOf(lookup);
+    return new Promise((resolve, reject) => {
+      function settle(): void {
+        leave();
+        signal?.removeEventListener("abort", abort);
+      }
+      function abort(): void {
+        settle();
+        reject(signal!.reason);
+      }
+      const leave = startLookup(c, query, end, {
+        found(addresses) {
+          settle();
+          try {
+            resolve([...permitted(c, addresses, true)]);
+          } catch (error) {
+            reject(error);
+          }
+        },
+        ended(error) {
+          settle();
+          // Whatever was found has settled the promise.
+          if (error !== null) reject(pointAt(error, caller));
+        },
+      });
+      signal?.addEventListener("abort", abort);
+    });
+  } catch (error) {
+    return Promise.reject(error);
+  }
+}
+
+/**
+ * Resolves a host name as {@linkcode lookup} does, and blocks the calling
+ * thread meanwhile.
+ *
+ * Where the C library has no `getaddrinfo_a(3)` (musl, glibc before 2.34, other
+ * systems than Linux), `timeout` cannot interrupt the resolver: it is noticed
+ * when the resolver returns.
+ *
+ * C: `getaddrinfo_a(3)`, or `getaddrinfo(3)`.
+ *
+ * @param hostname The name of a host, or an IPv4 or IPv6 address.
+ * @param options What to look for, and for how long.
+ * @returns At least one address, in the order in which to try them.
+ * @throws {LookupError} If the name does not resolve.
+ * @throws {ErrnoError} `ETIMEDOUT` with `timeoutKind` `"deadline"` if `timeout`
+ * passed; `EMFILE` or `ENFILE` if the resolver found no free descriptor.
+ * @throws {TypeError} If an argument is of the wrong kind, or an option is not
+ * known.
+ * @throws {RangeError} If a number is out of range.
+ * @throws {SyntaxError} If the name is empty, holds a NUL, or has no form in
+ * ASCII.
+ *
+ * @example With an end in time
+ * ```ts
+ * import { lookupSync } from "@einprogress/connect";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const [address] = lookupSync("::1", { port: 80, timeout: 500 });
+ * assertEquals(`${address}`, "[::1]:80");
+ * ```
+ */
+export function lookupSync(
+  hostname: string,
+  options?: LookupOptions,
+): IpAddress[] {
+  const { query, timeout, signal } = readRequest(hostname, options);
+  signal?.throwIfAborted();
+  const end = performance.now() + timeout;
+  const c = libc();
+  const literal = permit(c, query);
+  if (literal !== null) return [literal];
+  try {
+    const found = runLookup(c, query, end);
+    return [...permitted(c, found, true)];
+  } catch (error) {
+    throw error instanceof Error ? pointAt(error, lookupSync) : error;
+  }
+}
+
+/** What a caller asks for, read once. */
+interface LookupRequest {
+  readonly query: LookupQuery;
+  readonly timeout: number;
+  readonly signal: AbortSignal | undefined;
+}
+
+function readRequest(hostname: unknown, options: unknown): LookupRequest {
+  const name = checkHostname(hostname);
+  const { family, port = 0, timeout, signal } = readOptions(
+    "options",
+    options,
+    OPTIONS,
+  );
+  return {
+    query: {
+      hostname: name,
+      port: checkInteger("port", port, 0xffff),
+      family: checkFamily(family),
+    },
+    timeout: checkMilliseconds("timeout", timeout, Infinity),
+    signal: checkSignal("signal", signal),
+  };
+}
+
+const OPTIONS = ["family", "port", "timeout", "signal"] as const;
+
+/**
+ * Asks for permission.
+ *
+ * @returns The address that the text is, `null` for a name.
+ */
+function permit(
+  c: Libc,
+  { hostname, port, family }: LookupQuery,
+): IpAddress | null {
+  const address = parseIp(hostname, port);
+  if (address === null) {
+    c.permissions.demandHost(hostname, port);
+    return null;
+  }
+  if (family !== undefined && family !== address.family) {
+    throw new TypeError(
+      `Cannot look up ${show(hostname)}: family asks for ${family}`,
+    );
+  }
+  demand(c, address);
+  return address;
+}
