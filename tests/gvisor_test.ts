@@ -1,0 +1,145 @@
+import { assert, assertEquals } from "@std/assert";
+import { spawnSync } from "node:child_process";
+import { inChild } from "./_fixtures.ts";
+import { hasCommand, isRoot, needs, onLinux, test } from "./_harness.ts";
+
+/**
+ * gVisor, a Linux kernel in Go that cloud functions run under. Its sandbox sees this machine's files and has loopback alone; by
+ * ptrace it runs wherever a debugger does.
+ */
+const SANDBOX = ["runsc", "--platform=ptrace", "--network=none", "do", "--"];
+
+/** How late something may be beside other load, in ms. What this guards against was seconds late. */
+const LATE = 1500;
+
+/** Milliseconds in which a sandbox ends after its last program; the reactor once kept that for 20 s. */
+const TEARDOWN = 10_000;
+
+const skip = needs(onLinux, isRoot(), hasCommand("runsc")) ??
+  (spawnSync(SANDBOX[0]!, [...SANDBOX.slice(1), "true"]).status === 0
+    ? null
+    : "needs a sandbox that starts");
+
+test(
+  "on gVisor a pending connect ends at its deadline, by its signal, and with its socket",
+  async () => {
+    const { ends, last } = await inChild({ command: SANDBOX }, async (api) => {
+      const { connect, connectSync, Socket, blackHole } = api;
+      using hole = blackHole();
+      const { address } = hole;
+      const { hostname, port } = address;
+      const ends: [name: string, code: string, late: number][] = [];
+      async function time(
+        name: string,
+        due: number,
+        call: () => unknown,
+      ): Promise<void> {
+        const start = performance.now();
+        let code = "none";
+        try {
+          await call();
+        } catch (error) {
+          code = (error as { code?: string }).code ?? `${error}`;
+        }
+        ends.push([name, code, performance.now() - start - due]);
+      }
+      const timeout = 200;
+      await time("alone", 200, () => connect({ hostname, port, timeout }));
+      await time("sync", 200, () => connectSync({ hostname, port, timeout }));
+      const other = new AbortController();
+      const pending = connect({ hostname, port, signal: other.signal })
+        .catch(() => {});
+      await time("beside", 200, () => connect({ hostname, port, timeout }));
+      const { signal } = new AbortController();
+      await time("signal", 100, () => {
+        const controller = new AbortController();
+        setTimeout(() => controller.abort("off"), 100);
+        return connect({ hostname, port, signal: controller.signal });
+      });
+      await time("close", 100, () => {
+        const socket = Socket.open({ nonblocking: true });
+        setTimeout(() => socket.close(), 100);
+        return socket.connect(address, { signal });
+      });
+      other.abort();
+      await pending;
+      return { ends, last: Date.now() };
+    });
+    const left = Date.now() - last;
+    assertEquals(ends.map(([name, code]) => `${name}: ${code}`), [
+      "alone: ETIMEDOUT",
+      "sync: ETIMEDOUT",
+      "beside: ETIMEDOUT",
+      "signal: off",
+      "close: ECANCELED",
+    ]);
+    for (const [name, , late] of ends) {
+      assert(late < LATE, `${name} was ${late} ms late`);
+    }
+    assert(left < TEARDOWN, `the process lived on for ${left} ms`);
+  },
+  { skip },
+);
+
+test(
+  "on gVisor connections carry bytes, and failures have their classes",
+  async () => {
+    const seen = await inChild({ command: SANDBOX }, async (api) => {
+      const { connect, connectSync, Errno, Socket, inet } = api;
+      const { freePort, listen } = api;
+      const seen: Record<string, unknown> = {};
+      function nameOf(call: () => unknown): string {
+        try {
+          call();
+          return "none";
+        } catch (error) {
+          return (error as Error).constructor.name;
+        }
+      }
+      {
+        using listener = listen();
+        using socket = await connect({ port: listener.address.port });
+        using accepted = listener.accept();
+        await socket.send(new Uint8Array([1, 2, 3]));
+        const buffer = new Uint8Array(8);
+        seen.received = await accepted.recv(buffer, { timeout: 5000 });
+        // A connected stream stays connected there.
+        seen.disconnect = nameOf(() => socket.disconnect());
+      }
+      const port = freePort();
+      seen.refused = nameOf(() => connectSync({ port }));
+      try {
+        await connect({ port });
+      } catch (error) {
+        seen.asyncRefused = error instanceof Errno.ECONNREFUSED;
+      }
+      using socket = Socket.open();
+      // What Linux takes again is over there: a typed error, and no hang.
+      seen.first = nameOf(() => socket.connectSync(inet("127.0.0.1", port)));
+      seen.second = nameOf(() => socket.connectSync(inet("127.0.0.1", port)));
+      return seen;
+    });
+    assertEquals(seen, {
+      received: 3,
+      disconnect: "EAFNOSUPPORT",
+      refused: "ECONNREFUSED",
+      asyncRefused: true,
+      first: "ECONNREFUSED",
+      second: seen.second,
+    });
+    assert(["ECONNABORTED", "ECONNREFUSED"].includes(seen.second as string));
+  },
+  { skip },
+);
+
+test("on gVisor capabilities() knows which options do nothing", async () => {
+  const options = await inChild(
+    { command: SANDBOX },
+    ({ capabilities }) => capabilities().options,
+  );
+  const absent = ["freeBind", "transparent", "mark", "localPortRange"] as const;
+  for (const name of [...absent, "fastOpen"] as const) {
+    assertEquals(options[name], false, name);
+  }
+  assertEquals(options.ttl, true);
+}, { skip });
