@@ -1,5 +1,5 @@
 /**
- * The command line: `ping`, `explain`.
+ * The command line: `ping`, `wait`, `trace`, `explain`.
  *
  * ```sh
  * deno run --allow-ffi --allow-net jsr:@einprogress/connect/cli ping localhost:8080
@@ -25,24 +25,28 @@
  * @module
  */
 import process from "node:process";
+import { nearest } from "./errors/arguments.ts";
 import { explainCommand } from "./tools/commands/explain.ts";
 import {
   type CliIo,
   type Command,
   EXIT,
-  nearest,
   UsageError,
 } from "./tools/commands/frame.ts";
 import { pingCommand } from "./tools/commands/ping.ts";
 import { processIo } from "./tools/commands/process.ts";
+import { traceCommand } from "./tools/commands/trace.ts";
+import { waitCommand } from "./tools/commands/wait.ts";
 
 export { type CliIo, Interruption } from "./tools/commands/frame.ts";
 
-const VERSION = "0.1.0";
+const PACKAGE_VERSION = "0.1.0";
 
 /** All commands by their names, in the order of the help. */
 const COMMANDS: Readonly<Record<string, Command>> = {
   ping: pingCommand,
+  wait: waitCommand,
+  trace: traceCommand,
   explain: explainCommand,
 };
 
@@ -79,7 +83,7 @@ export async function main(
     return EXIT.yes;
   }
   if (name === "--version") {
-    io.out(`${VERSION}\n`);
+    io.out(`${PACKAGE_VERSION}\n`);
     return EXIT.yes;
   }
   const names = Object.keys(COMMANDS);
@@ -87,9 +91,9 @@ export async function main(
     ? COMMANDS[name]
     : undefined;
   if (command === undefined) {
-    const guess = name === undefined ? undefined : nearest(name, names);
+    const guess = name === undefined ? null : nearest(name, names);
     const what = name === undefined ? "without a command" : `"${name}"`;
-    const hint = guess === undefined
+    const hint = guess === null
       ? `the commands are ${names.join(", ")}`
       : `did you mean ${guess}?`;
     io.err(`Cannot run ${what}: ${hint}\nTry --help.\n`);

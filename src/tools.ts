@@ -19,3 +19,12 @@ export {
   parsePorts,
   type Position,
 } from "./tools/targets.ts";
+export { type Destination } from "./tools/destination.ts";
+export {
+  type PendingTarget,
+  WaitError,
+  waitFor,
+  type WaitForOptions,
+  type WaitResult,
+} from "./tools/wait.ts";
+export { type Hop, trace, type TraceOptions } from "./tools/trace.ts";

@@ -151,3 +151,64 @@ mount --bind /mnt/nsswitch /etc/nsswitch.conf
 mount --bind /mnt/hosts /etc/hosts
 until [ -e /mnt/ready ]; do sleep 0.01; done
 `;
+
+/**
+ * Two routers on the way to a host: 10.9.1.2 and 10.9.2.2 before 10.9.3.2, and fd09:1::2 and fd09:2::2 before fd09:3::2. Port
+ * 8080 of that host is open, 81 is rejected by the second router, 82 is dropped by it, and the others are closed.
+ */
+export const ROUTERS = `
+mount -t tmpfs none /run
+quick="echo 0 > /proc/sys/net/ipv6/conf/default/accept_dad"
+sh -c "$quick"
+for n in r1 r2 t; do
+  ip netns add $n
+  ip netns exec $n sh -c "$quick"
+  ip -n $n link set lo up
+done
+ip link add up0 type veth peer name up0 netns r1
+ip -n r1 link add mid0 type veth peer name mid0 netns r2
+ip -n r2 link add end0 type veth peer name end0 netns t
+join() { # NAMESPACE INTERFACE NETWORK HOST
+  ip -n $1 addr add 10.9.$3.$4/24 dev $2
+  ip -n $1 addr add fd09:$3::$4/64 dev $2 nodad
+  ip -n $1 link set $2 up
+}
+join r1 up0 1 2; join r1 mid0 2 1; join r2 mid0 2 2; join r2 end0 3 1; join t end0 3 2
+ip addr add 10.9.1.1/24 dev up0; ip addr add fd09:1::1/64 dev up0 nodad; ip link set up0 up
+for v in 4:10.9 6:fd09; do
+  f=-\${v%%:*}; p=\${v#*:}
+  if [ $f = -4 ]; then s=.; e=.; h=.0/24; else s=:; e=::; h=::/64; fi
+  ip $f route add default via $p\${s}1\${e}2
+  ip -n r1 $f route add $p\${s}3$h via $p\${s}2\${e}2
+  ip -n r2 $f route add $p\${s}1$h via $p\${s}2\${e}1
+  ip -n t $f route add default via $p\${s}3\${e}1
+done
+for n in r1 r2 t; do
+  ip netns exec $n sh -c '
+    echo 1 > /proc/sys/net/ipv4/ip_forward
+    echo 1 > /proc/sys/net/ipv6/conf/all/forwarding
+    echo 0 > /proc/sys/net/ipv4/icmp_ratelimit
+    echo 0 > /proc/sys/net/ipv6/icmp/ratelimit
+  '
+done
+ip netns exec r2 nft -f - <<END
+table inet t {
+  chain f {
+    type filter hook forward priority 0
+    tcp dport 81 reject with icmpx admin-prohibited
+    tcp dport 82 drop
+  }
+}
+END
+ip netns exec t python3 -c '
+import os, socket, time
+s = socket.socket(socket.AF_INET6)
+s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+s.bind(("::", 8080))
+s.listen(1000)
+parent = os.getppid()
+open("/run/ready", "w")
+while os.getppid() == parent: time.sleep(0.1)
+' > /dev/null 2>&1 &
+while [ ! -e /run/ready ]; do sleep 0.01; done
+`;

@@ -226,7 +226,7 @@ const SYNONYMS: ReadonlyMap<string, string> = new Map([
 ]);
 
 /** The key that was most likely meant, `null` if none is near. */
-function nearest(key: string, keys: readonly string[]): string | null {
+export function nearest(key: string, keys: readonly string[]): string | null {
   const synonym = SYNONYMS.get(key);
   if (synonym !== undefined && keys.includes(synonym)) return synonym;
   // A longer key would take its time, and resembles nothing.

@@ -14,7 +14,7 @@ export type Destination = ConnectTarget | Address;
  * The text of a destination: `localhost:80`, `[::1]:80`, `unix:/run/x.sock`,
  * `unix:@name`, `vsock:2:80`. Control characters of names are escaped.
  */
-export function textOf(destination: Destination): string {
+export function destinationText(destination: Destination): string {
   if (isAddress(destination)) return destination.toString();
   switch (destination.transport) {
     case "unix": {
@@ -43,7 +43,7 @@ function plain(text: string): string {
 }
 
 /**
- * Understands the text of a destination, the reverse of {@linkcode textOf}.
+ * Understands the text of a destination, the reverse of {@linkcode destinationText}.
  *
  * @throws {SyntaxError} If it is none; the message says what would be one.
  */

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { nearest } from "../../errors/arguments.ts";
 import { connect } from "../../connect/connect.ts";
 import { ErrnoError, LookupError } from "../../errors/errors.ts";
 import {
@@ -13,7 +14,7 @@ import {
   type Os,
 } from "../../explain/explain.ts";
 import type { ErrnoCode } from "../../errors/errors.ts";
-import { textOf } from "../destination.ts";
+import { destinationText } from "../destination.ts";
 import {
   type Command,
   CONNECT_OPTIONS,
@@ -21,32 +22,39 @@ import {
   destinationOf,
   EXIT,
   interruptedCode,
-  nearest,
   openOutput,
   parseArguments,
   restricted,
   UsageError,
 } from "./frame.ts";
 
-const OPTIONS = { ...CONNECT_OPTIONS, os: { type: "string" } } as const;
+const EXPLAIN_OPTIONS = { ...CONNECT_OPTIONS, os: { type: "string" } } as const;
 
-const COLUMNS = ["target", "code", "errno", "os", "meaning", "retry", "remedy"];
+const EXPLAIN_COLUMNS = [
+  "target",
+  "code",
+  "errno",
+  "os",
+  "meaning",
+  "retry",
+  "remedy",
+];
 
 /** How long a connect may take that is to be explained, in ms. */
-const PATIENCE = 5000;
+const EXPLAIN_PATIENCE = 5000;
 
-const HELP = `\
+const EXPLAIN_HELP = `\
 Says what an errno means and what to do about it, or tries to connect to a
 target and explains why that fails, with what it finds on this machine.
 
-Usage: explain CODE | TARGET [OPTIONS]
+Usage: explain CODE | TARGET [EXPLAIN_OPTIONS]
 
 CODE, TARGET
   ECONNREFUSED           an errno by its name
   111                    an errno by its number, as this system counts
   HOST:PORT, [IPV6]:PORT, unix:PATH, unix:@NAME, vsock:CID:PORT
 
-OPTIONS
+EXPLAIN_OPTIONS
       --os NAME          the system whose word counts: aix, darwin, freebsd,
                          illumos, linux, netbsd, openbsd [this one]
   -4, -6                 IPv4 or IPv6 only
@@ -77,9 +85,9 @@ PERMISSIONS, on Deno
 /** The command `explain`. */
 export const explainCommand: Command = {
   purpose: "what an errno means, or why a target cannot be reached",
-  help: HELP,
+  help: EXPLAIN_HELP,
   async run(args, io) {
-    const { values, positionals } = parseArguments(args, OPTIONS);
+    const { values, positionals } = parseArguments(args, EXPLAIN_OPTIONS);
     const [what, ...more] = positionals;
     if (what === undefined) {
       throw new UsageError("Cannot explain nothing: give a CODE or a TARGET");
@@ -92,17 +100,17 @@ export const explainCommand: Command = {
     const connection = code === null
       ? restricted(destinationOf(what), connectFlags(values))
       : null;
-    using output = openOutput(values, io, COLUMNS);
+    using output = openOutput(values, io, EXPLAIN_COLUMNS);
     if (connection === null) {
       const explanation = explain(code!, os === undefined ? {} : { os });
       if (!values.quiet) write(output, null, explanation);
       return EXIT.yes;
     }
-    const target = textOf(connection);
+    const target = destinationText(connection);
     const start = performance.now();
     try {
       const socket = await connect(
-        { timeout: PATIENCE, ...connection },
+        { timeout: EXPLAIN_PATIENCE, ...connection },
         { signal: io.signal },
       );
       const wall = performance.now() - start;
@@ -162,7 +170,7 @@ function systemOf(text: string | undefined): Os | undefined {
   const guess = nearest(text, names);
   throw new UsageError(
     `Cannot explain for --os "${text}": ` +
-      (guess === undefined
+      (guess === null
         ? `the systems are ${names.join(", ")}`
         : `did you mean ${guess}?`),
   );
@@ -188,7 +196,7 @@ function codeOf(text: string, os: Os | undefined): ErrnoCode | null {
   const guess = nearest(code, names);
   throw new UsageError(
     `Cannot explain "${text}": it is no errno` +
-      (guess === undefined ? "" : `; did you mean ${guess}?`) +
-      (guess === undefined ? ", and a target is HOST:PORT" : ""),
+      (guess === null ? "" : `; did you mean ${guess}?`) +
+      (guess === null ? ", and a target is HOST:PORT" : ""),
   );
 }

@@ -6,6 +6,7 @@
  */
 import { closeSync, openSync, writeSync } from "node:fs";
 import { parseArgs } from "node:util";
+import { nearest } from "../../errors/arguments.ts";
 import type { ConnectTarget } from "../../connect/target.ts";
 import type { LookupFamily } from "../../address/lookup.ts";
 import { parseDestination } from "../destination.ts";
@@ -180,7 +181,7 @@ export function parseArguments<
     } else {
       const { name, rawName, value, inlineValue } = token;
       const spec = Object.hasOwn(specs, name) ? specs[name] : undefined;
-      if (spec === undefined) throw unknownOption(rawName, specs);
+      if (spec === undefined) throw unknownFlag(rawName, specs);
       if (spec.type === "boolean") {
         if (inlineValue) {
           throw new UsageError(`Cannot use ${rawName}=${value}: no value fits`);
@@ -199,57 +200,21 @@ export function parseArguments<
   return { values: values as OptionValues<S>, positionals, rest };
 }
 
-function unknownOption(
+function unknownFlag(
   rawName: string,
   specs: Readonly<Record<string, OptionSpec>>,
 ): UsageError {
-  const names = Object.keys(specs).map((name) => `--${name}`);
-  const guess = rawName.startsWith("--") ? nearest(rawName, names) : undefined;
-  const hint = guess === undefined ? "" : `; did you mean ${guess}?`;
+  const guess = rawName.startsWith("--")
+    ? nearest(rawName.slice(2), Object.keys(specs))
+    : null;
+  const hint = guess === null ? "" : `; did you mean --${guess}?`;
   return new UsageError(
     `Cannot use ${rawName}: there is no such option${hint}`,
   );
 }
 
-/** The word that somebody who wrote `word` may have meant. */
-export function nearest(
-  word: string,
-  words: readonly string[],
-): string | undefined {
-  const most = Math.max(1, Math.floor(word.replace(/^-+/, "").length / 3));
-  let best: string | undefined;
-  let least = most + 1;
-  for (const one of words) {
-    const distance = distanceOf(word, one);
-    if (distance < least) [best, least] = [one, distance];
-  }
-  return best;
-}
-
-/** How many letters have to be changed, added, left out or swapped. */
-function distanceOf(a: string, b: string): number {
-  let before: number[] = [];
-  let last = Array.from({ length: b.length + 1 }, (_, i) => i);
-  for (let i = 1; i <= a.length; i++) {
-    const row = [i];
-    for (let j = 1; j <= b.length; j++) {
-      const isSame = a[i - 1] === b[j - 1];
-      row[j] = Math.min(
-        last[j]! + 1,
-        row[j - 1]! + 1,
-        last[j - 1]! + (isSame ? 0 : 1),
-      );
-      if (i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1]) {
-        row[j] = Math.min(row[j]!, before[j - 2]! + 1);
-      }
-    }
-    [before, last] = [last, row];
-  }
-  return last[b.length]!;
-}
-
 /** The longest time that timers take, in milliseconds. */
-const LONGEST_TIME = 0x7fff_ffff;
+const LONGEST_FLAG_TIME = 0x7fff_ffff;
 
 const UNITS: Readonly<Record<string, number>> = {
   us: 1e-3,
@@ -282,7 +247,7 @@ export function parseTime<F>(
   const [, digits, unit] = /^([0-9]+(?:\.[0-9]+)?)(us|ms|s|m|h|)$/.exec(text) ??
     [];
   const time = Number(digits) * (UNITS[unit ?? ""] ?? NaN);
-  if (time <= LONGEST_TIME) return time;
+  if (time <= LONGEST_FLAG_TIME) return time;
   throw new UsageError(
     `Cannot use ${option} "${text}": it must be a time from 0 to 596 hours, ` +
       "as 200ms, 1.5s or 5m; milliseconds without a unit",
@@ -306,6 +271,24 @@ export function parseCount<F>(
   if (/^[0-9]+$/.test(text) && value >= least && value <= most) return value;
   throw new UsageError(
     `Cannot use ${option} "${text}": it must be an integer, ${least} to ${most}`,
+  );
+}
+
+/**
+ * One of a few words, the first where nothing is given.
+ *
+ * @throws {UsageError} If it is another one.
+ */
+export function parseWord<W extends string>(
+  option: string,
+  text: string | undefined,
+  words: readonly [W, ...W[]],
+): W {
+  if (text === undefined) return words[0];
+  const found = words.find((word) => word === text);
+  if (found !== undefined) return found;
+  throw new UsageError(
+    `Cannot use ${option} "${text}": it must be ${words.join(" or ")}`,
   );
 }
 
@@ -400,7 +383,7 @@ export interface Output extends Disposable {
 }
 
 /** The version of the JSON lines. */
-const VERSION = 1;
+const LINE_VERSION = 1;
 
 /** Colours and weights by the numbers that terminals have for them. */
 const COLORS = {
@@ -443,7 +426,9 @@ export function openOutput(
     write,
     result(type, fields, text) {
       if (json) {
-        write(`${JSON.stringify({ v: VERSION, type, ...fields }, rounded)}\n`);
+        write(
+          `${JSON.stringify({ v: LINE_VERSION, type, ...fields }, rounded)}\n`,
+        );
       } else if (csv) {
         write(`${columns.map((name) => cellOf(fields[name])).join(",")}\n`);
       } else {
@@ -477,7 +462,7 @@ function cellOf(value: unknown): string {
 }
 
 /** Rows as text with their columns aligned: the first to the left, the others to the right. */
-export function tableOf(rows: readonly (readonly string[])[]): string[] {
+export function alignedRows(rows: readonly (readonly string[])[]): string[] {
   const widths = rows[0]!.map((_, column) =>
     Math.max(...rows.map((cells) => cells[column]!.length))
   );

@@ -30,10 +30,10 @@ import {
   UsageError,
 } from "./frame.ts";
 
-const HELP = `\
+const PING_HELP = `\
 Measures how long a connect takes, again and again.
 
-Usage: ping [TARGET] [OPTIONS]
+Usage: ping [TARGET] [PING_OPTIONS]
 
 TARGET
   HOST:PORT            a name or an IPv4 address; of a name's addresses the
@@ -43,7 +43,7 @@ TARGET
   unix:@NAME           an abstract one (Linux)
   Without a target, a listener on the loopback interface that it starts itself.
 
-OPTIONS
+PING_OPTIONS
   -c, --count N        how many probes; 0 goes on until interrupted [10]
   -i, --interval MS    from the start of one to the start of the next [100]
   -t, --timeout MS     how long one probe may take [1000]
@@ -83,7 +83,7 @@ PERMISSIONS, on Deno
   --allow-ffi --allow-net, and --allow-read --allow-write for unix:PATH
 `;
 
-const OPTIONS = {
+const PING_OPTIONS = {
   ...CONNECT_OPTIONS,
   count: { type: "string", short: "c" },
   interval: { type: "string", short: "i" },
@@ -92,9 +92,9 @@ const OPTIONS = {
 /** The command `ping`. */
 export const pingCommand: Command = {
   purpose: "how long a connect takes, again and again",
-  help: HELP,
+  help: PING_HELP,
   async run(args, io) {
-    const { values, positionals } = parseArguments(args, OPTIONS);
+    const { values, positionals } = parseArguments(args, PING_OPTIONS);
     const [target, ...more] = positionals;
     if (more.length > 0) {
       throw new UsageError(`Cannot ping "${more[0]}" as well: give one target`);
@@ -116,7 +116,7 @@ export const pingCommand: Command = {
 };
 
 /** What the arguments come to. */
-interface Plan {
+interface PingPlan {
   /** Written in the summary; `null` stands for a listener of our own. */
   readonly target: string | null;
   readonly options: ConnectTarget & PingOptions;
@@ -124,7 +124,7 @@ interface Plan {
   readonly json: boolean;
 }
 
-async function run(plan: Plan, io: CliIo): Promise<number> {
+async function run(plan: PingPlan, io: CliIo): Promise<number> {
   if (plan.target !== null) return await probeAll(plan, null, io);
   const { family } = plan.options as TcpTarget;
   const listener = await listenLoopback(family);
@@ -134,7 +134,7 @@ async function run(plan: Plan, io: CliIo): Promise<number> {
       ...plan.options,
       hostname,
       port,
-    } as Plan["options"];
+    } as PingPlan["options"];
     return await probeAll({ ...plan, options }, listener, io);
   } finally {
     await listener.close();
@@ -142,7 +142,7 @@ async function run(plan: Plan, io: CliIo): Promise<number> {
 }
 
 async function probeAll(
-  { target, options, quiet, json }: Plan,
+  { target, options, quiet, json }: PingPlan,
   listener: LoopbackListener | null,
   io: CliIo,
 ): Promise<number> {
@@ -206,8 +206,8 @@ function probeJson(probe: Probe): string {
     address,
     localAddress,
     connected: error === null,
-    wall: rounded(wall),
-    kernel: rounded(rtt),
+    wall: roundedTime(wall),
+    kernel: roundedTime(rtt),
     retransmits,
     code: error?.code ?? null,
     message: error?.message ?? null,
@@ -239,11 +239,19 @@ function titleOf(target: string | null, address: string | null): string {
     : `${target} (${address})`;
 }
 
-const COLUMNS = ["min", "p50", "p90", "p99", "max", "mean", "stddev"] as const;
+const PING_COLUMNS = [
+  "min",
+  "p50",
+  "p90",
+  "p99",
+  "max",
+  "mean",
+  "stddev",
+] as const;
 
 function table({ wall, rtt }: PingSummary): string[] {
   if (wall === null) return [];
-  const rows = [["ms", ...COLUMNS], row("wall", wall)];
+  const rows = [["ms", ...PING_COLUMNS], row("wall", wall)];
   if (rtt !== null) rows.push(row("kernel", rtt));
   const widths = rows[0]!.map((_, column) =>
     Math.max(...rows.map((cells) => cells[column]!.length))
@@ -257,7 +265,7 @@ function table({ wall, rtt }: PingSummary): string[] {
 }
 
 function row(name: string, values: Distribution): string[] {
-  return [name, ...COLUMNS.map((column) => milliseconds(values[column]))];
+  return [name, ...PING_COLUMNS.map((column) => milliseconds(values[column]))];
 }
 
 function summaryJson(
@@ -281,7 +289,7 @@ function milliseconds(value: number): string {
 }
 
 /** To the nanosecond: what follows is noise of the arithmetic. */
-function rounded(value: number | null): number | null {
+function roundedTime(value: number | null): number | null {
   return value === null ? null : Number(value.toFixed(6));
 }
 
@@ -289,6 +297,6 @@ function roundedAll(
   values: Distribution | null,
 ): Record<string, number | null> | null {
   return values === null ? null : Object.fromEntries(
-    COLUMNS.map((column) => [column, rounded(values[column])]),
+    PING_COLUMNS.map((column) => [column, roundedTime(values[column])]),
   );
 }

@@ -1,0 +1,276 @@
+/**
+ * The command `wait`: until targets are open, and then on with a command.
+ *
+ * @module
+ */
+import { spawn } from "node:child_process";
+import process from "node:process";
+import { LookupError } from "../../errors/errors.ts";
+import { explain } from "../../explain/explain.ts";
+import { destinationText } from "../destination.ts";
+import {
+  type PendingTarget,
+  WaitError,
+  waitFor,
+  type WaitResult,
+} from "../wait.ts";
+import {
+  type CliIo,
+  type Command,
+  CONNECT_OPTIONS,
+  connectFlags,
+  destinationOf,
+  EXIT,
+  interruptedCode,
+  openOutput,
+  type Output,
+  parseArguments,
+  parseCount,
+  parseTime,
+  parseWord,
+  restricted,
+  UsageError,
+} from "./frame.ts";
+
+const WAIT_OPTIONS = {
+  ...CONNECT_OPTIONS,
+  until: { type: "string" },
+  any: { type: "boolean" },
+  interval: { type: "string", short: "i" },
+  "attempt-timeout": { type: "string" },
+  stable: { type: "string" },
+  names: { type: "string" },
+} as const;
+
+const WAIT_COLUMNS = [
+  "target",
+  "ready",
+  "state",
+  "address",
+  "attempts",
+  "elapsed",
+  "code",
+  "message",
+  "finding",
+];
+
+/** How long is waited unless the command line says otherwise, in ms. */
+const WAIT_PATIENCE = 30_000;
+
+const WAIT_HELP = `\
+Waits until targets are open, and then runs a command, if there is one.
+
+Usage: wait TARGET... [WAIT_OPTIONS] [-- CMD ARGS...]
+
+TARGET
+  HOST:PORT, [IPV6]:PORT, unix:PATH, unix:@NAME, vsock:CID:PORT
+
+WAIT_OPTIONS
+  -t, --timeout TIME     give up after so long; 0 never does [30s]
+      --until STATE      open, or closed: every address refuses, or there is no
+                         such Unix socket [open]
+      --any              one of the targets is enough
+  -i, --interval TIME    the pause after the first try; each further one is half
+                         as long again, up to 50ms or to TIME [10ms]
+      --attempt-timeout TIME
+                         how long one try may take [1s]
+      --stable N         so many tries in a row have to agree [1]
+      --names WHAT       wait, or fail, where a name does not resolve [wait]
+  -4, -6                 IPv4 or IPv6 only
+      --source ADDR      the IP address to connect from
+      --interface IF     the network interface to connect through
+      --json, --csv      a line for each target, for machines
+  -o, --output FILE      write there
+  -q, --quiet            write nothing, not even why it took too long
+  -h, --help             this text
+
+EXAMPLES
+  wait db:5432 unix:/run/app.sock -t 1m -- ./server --port 80
+  wait localhost:8080 --until closed && ./start
+  wait a.test:80 b.test:80 --any -q
+
+SIGNALS
+  While CMD runs they go on to it. Before that, SIGINT and SIGTERM end the wait.
+
+EXIT CODE
+  0   the targets are ready, and there is no CMD
+  N   that of CMD; 128 and the number of the signal that ended it
+  2   wrong usage, or a name that does not resolve with --names fail
+  124 it took too long: each target that is not ready is named, with its tries,
+      its last error and what was found about it
+  126 CMD cannot be run; 127 there is no such command
+  130 interrupted
+
+PERMISSIONS, on Deno
+  --allow-ffi --allow-net; --allow-read --allow-write for unix:PATH;
+  --allow-run --allow-env for CMD.
+`;
+
+/** The command `wait`. */
+export const waitCommand: Command = {
+  purpose: "until targets are open, and then on with a command",
+  help: WAIT_HELP,
+  async run(args, io) {
+    const { values, positionals, rest } = parseArguments(args, WAIT_OPTIONS);
+    if (positionals.length === 0) {
+      throw new UsageError("Cannot wait for nothing: give a target");
+    }
+    if (rest?.length === 0) {
+      throw new UsageError("Cannot run nothing: give a command after --");
+    }
+    const { timeout, ...flags } = connectFlags(values);
+    const targets = positionals.map((text) =>
+      restricted(destinationOf(text), { ...flags, timeout: undefined })
+    );
+    const until = parseWord("--until", values.until, ["open", "closed"]);
+    const options = {
+      until,
+      mode: values.any ? "any" as const : "all" as const,
+      timeout: timeout === 0 ? Infinity : timeout ?? WAIT_PATIENCE,
+      interval: parseTime("--interval", values.interval, undefined),
+      attemptTimeout: parseTime(
+        "--attempt-timeout",
+        values["attempt-timeout"],
+        undefined,
+      ),
+      stable: parseCount("--stable", values.stable, undefined, 1),
+      names: parseWord("--names", values.names, ["wait", "fail"]),
+      signal: io.signal,
+    };
+    const { quiet } = values;
+    {
+      using output = openOutput(values, io, WAIT_COLUMNS);
+      const onReady = (result: WaitResult) => {
+        if (!quiet) writeReady(output, until, result);
+      };
+      try {
+        await waitFor(targets, { ...options, onReady });
+      } catch (error) {
+        if (io.signal?.aborted) return interruptedCode(io);
+        if (!(error instanceof WaitError)) throw error;
+        if (!quiet) writeLate(output, io, until, options.timeout, error);
+        return EXIT.late;
+      }
+    }
+    const [command, ...rest_] = rest ?? [];
+    return command === undefined ? EXIT.yes : await follow(command, rest_, io);
+  },
+};
+
+function writeReady(
+  output: Output,
+  until: string,
+  { target, address, attempts, elapsed }: WaitResult,
+): void {
+  const text = destinationText(target);
+  output.result(
+    "wait",
+    { target: text, ready: true, state: until, address, attempts, elapsed },
+    () => {
+      const name = text === address ? text : `${text} (${address})`;
+      const state = output.paint("green", until);
+      return `${name} is ${state} after ${timeText(elapsed)}, ${
+        triesText(attempts)
+      }\n`;
+    },
+  );
+}
+
+function writeLate(
+  output: Output,
+  io: CliIo,
+  until: string,
+  timeout: number,
+  { pending }: WaitError,
+): void {
+  if (output.format === "text") {
+    io.err(`wait: not ${until} within ${timeText(timeout)}:\n`);
+  }
+  for (const one of pending) {
+    const { target, attempts, last } = one;
+    const text = destinationText(target);
+    const finding = findingOf(one);
+    output.result("wait", {
+      target: text,
+      ready: false,
+      attempts,
+      code: last?.code ?? null,
+      message: last?.message ?? null,
+      finding,
+    }, () => {
+      const why = last === null ? "connected" : last.message;
+      io.err(`  ${text}: ${triesText(attempts)}, the last: ${why}\n`);
+      if (finding !== null) io.err(`    ${finding}\n`);
+      return null;
+    });
+  }
+}
+
+/** What was found about the last failure, or else what it means. */
+function findingOf({ last }: PendingTarget): string | null {
+  if (last === null || last instanceof LookupError) return null;
+  const { evidence, meaning } = explain(last);
+  return evidence[0] ?? meaning;
+}
+
+function triesText(attempts: number): string {
+  return attempts === 1 ? "1 try" : `${attempts} tries`;
+}
+
+function timeText(milliseconds: number): string {
+  return milliseconds < 1000
+    ? `${Math.round(milliseconds)} ms`
+    : `${Number((milliseconds / 1000).toFixed(1))} s`;
+}
+
+/** The numbers that POSIX gives signals; of others only the name is known. */
+const SIGNALS: Readonly<Record<string, number>> = {
+  SIGHUP: 1,
+  SIGINT: 2,
+  SIGQUIT: 3,
+  SIGABRT: 6,
+  SIGKILL: 9,
+  SIGALRM: 14,
+  SIGTERM: 15,
+  // The same on all systems that this runs on.
+  SIGILL: 4,
+  SIGTRAP: 5,
+  SIGFPE: 8,
+  SIGSEGV: 11,
+  SIGPIPE: 13,
+};
+
+/** Runs a command in this one's place, as far as that goes; returns its exit code. */
+async function follow(
+  command: string,
+  args: readonly string[],
+  io: CliIo,
+): Promise<number> {
+  let child: ReturnType<typeof spawn>;
+  try {
+    child = spawn(command, args, { stdio: "inherit" });
+  } catch (error) {
+    return cannotRun(command, error, io);
+  }
+  // The child's own kill() would take the signal for its end on Deno.
+  using _ = io.onSignal?.((name) => {
+    if (child.pid !== undefined) process.kill(child.pid, name);
+  });
+  return await new Promise((resolve) => {
+    child.on("error", (error) => resolve(cannotRun(command, error, io)));
+    child.on("exit", (code, signal) => {
+      resolve(code ?? 128 + (SIGNALS[signal ?? ""] ?? 0));
+    });
+  });
+}
+
+function cannotRun(command: string, error: unknown, io: CliIo): number {
+  const { code, message } = error as NodeJS.ErrnoException;
+  const isMissing = code === "ENOENT";
+  io.err(
+    `wait: Cannot run "${command}": ${
+      isMissing ? "there is no such command" : message
+    }\n`,
+  );
+  return isMissing ? EXIT.notFound : EXIT.cannotRun;
+}

@@ -1,0 +1,126 @@
+/**
+ * The way to a destination: what the tools find out once before they connect to
+ * it again and again.
+ *
+ * @module
+ */
+import type { Libc } from "../../ffi/contract.ts";
+import { type Address, isAddress } from "../address/address.ts";
+import { type LookupQuery, startLookup } from "../address/lookup.ts";
+import { PLAIN, type Recipe } from "../attempt/attempt.ts";
+import { prepare } from "../connect/call.ts";
+import {
+  type HostLookup,
+  permitted,
+  readAddresses,
+} from "../connect/target.ts";
+import { isObject, notA } from "../errors/arguments.ts";
+import type { ErrnoError, LookupError } from "../errors/errors.ts";
+import { demand } from "../socket/permission.ts";
+import { type Destination, destinationText } from "./destination.ts";
+
+/** The way to one destination. */
+export interface Way {
+  /** The destination as text. */
+  readonly text: string;
+  /** Its addresses, `null` if they have to be found. */
+  readonly addresses: readonly Address[] | null;
+  /** The host whose addresses have to be found. */
+  readonly host: LookupQuery | null;
+  /** What finds them, `null` for the system's resolver. */
+  readonly lookup: HostLookup | null;
+  /** How each attempt at it is made. */
+  readonly recipe: Recipe;
+}
+
+/**
+ * Checks a destination, and asks for permission.
+ *
+ * @throws {TypeError} If something of it is of the wrong kind, or not known.
+ * @throws {RangeError} If something of it is out of range.
+ * @throws {SyntaxError} If its text does not parse.
+ * @throws The runtime's own error if the program may not reach it.
+ */
+export function wayTo(c: Libc, destination: Destination): Way {
+  const nothing = { host: null, lookup: null };
+  if (isAddress(destination)) {
+    const { family } = destination;
+    if (family === "raw" || family === "unspec") {
+      throw new TypeError(`Cannot connect to ${destination}: it is no peer`);
+    }
+    const addresses = [demand(c, destination)];
+    const text = destinationText(destination);
+    return { text, addresses, ...nothing, recipe: PLAIN };
+  }
+  const { plan, recipe } = prepare(destination, undefined);
+  const text = destinationText(destination);
+  const { address, host, source } = plan;
+  if (address !== null) {
+    return { text, addresses: [address], ...nothing, recipe };
+  }
+  if (source !== null && typeof source !== "function") {
+    const addresses = permitted(c, source, false);
+    return { text, addresses, ...nothing, recipe };
+  }
+  return { text, addresses: null, host, lookup: source, recipe };
+}
+
+/**
+ * Finds the addresses of a destination.
+ *
+ * @param end When to give up, on the clock of `performance.now()`.
+ * @returns The first addresses that came, to which later ones are added; or
+ * why there are none.
+ */
+export function resolveWay(
+  c: Libc,
+  { addresses, host, lookup }: Way,
+  end: number,
+): Promise<readonly Address[] | LookupError | ErrnoError> {
+  if (addresses !== null) return Promise.resolve(addresses);
+  if (lookup !== null) return askOwn(c, lookup, host!);
+  return new Promise((resolve, reject) => {
+    const all: Address[] = [];
+    startLookup(c, host!, end, {
+      found(addresses) {
+        try {
+          all.push(...permitted(c, addresses, true));
+          resolve(all);
+        } catch (error) {
+          reject(error);
+        }
+      },
+      ended(error) {
+        if (error !== null) resolve(error);
+      },
+    });
+  });
+}
+
+/** Asks the caller's own resolver. */
+async function askOwn(
+  c: Libc,
+  lookup: HostLookup,
+  { hostname, port, family }: LookupQuery,
+): Promise<readonly Address[]> {
+  const { signal } = new AbortController();
+  const found = await lookup(hostname, { family, signal });
+  return permitted(c, readAddresses("lookup()", found, port, family), false);
+}
+
+/**
+ * Destinations as a list, read once.
+ *
+ * @throws {TypeError} If it is neither one nor an iterable.
+ */
+export function listOf(
+  destinations: Destination | Iterable<Destination>,
+): Destination[] {
+  const value: unknown = destinations;
+  if (!isObject(value)) {
+    throw notA("target or a list of them", "targets", value);
+  }
+  return Symbol.iterator in value
+    ? [...value as Iterable<Destination>]
+    : [value as Destination];
+}

@@ -1,0 +1,526 @@
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertRejects,
+  assertStringIncludes,
+} from "@std/assert";
+import { spawn } from "node:child_process";
+import { join } from "node:path";
+import process from "node:process";
+import { fileURLToPath } from "node:url";
+import { libc } from "../ffi/libc.ts";
+import { inet, unix, vsock } from "../src/address/address.ts";
+import { main } from "../src/cli.ts";
+import { WaitError, waitFor } from "../src/tools/wait.ts";
+import { runtime } from "./_emulation.ts";
+import {
+  blackHole,
+  bound,
+  canBlackHole,
+  canIsolate,
+  freePort,
+  inChild,
+  listen,
+  tempFolder,
+  watchLibc,
+} from "./_fixtures.ts";
+import { canIpv6, on, test } from "./_harness.ts";
+import { linesOf } from "./_lines.ts";
+import { FILES_ONLY, FIREWALL } from "./_networks.ts";
+import { hasCommand, needs } from "./_harness.ts";
+
+const real = libc();
+const { abi } = real;
+const root = fileURLToPath(new URL("../", import.meta.url));
+
+const TOOLS = import.meta.resolve("../src/tools.ts");
+
+/** Longer than any of these takes, however busy the machine is. */
+const LONG = 60_000;
+
+function later(milliseconds: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, milliseconds));
+}
+
+test("waitFor() resolves when somebody listens", async () => {
+  using closed = bound();
+  const { address } = closed;
+  const waiting = waitFor(address, { timeout: LONG });
+  await later(60);
+  closed[Symbol.dispose]();
+  using _ = listen({ at: address });
+  const [ready, ...more] = await waiting;
+  assertEquals(more, []);
+  assertEquals([ready!.index, ready!.target], [0, address]);
+  assertEquals(ready!.address, `${address}`);
+  assert(ready!.attempts > 1, `${ready!.attempts}`);
+  assert(ready!.elapsed >= 50, `${ready!.elapsed}`);
+});
+
+test("waitFor() takes all targets, or any of them", async () => {
+  using closed = bound();
+  using first = listen();
+  using second = listen();
+  const targets = [first.address, { port: second.address.port }];
+  const all = await waitFor(targets, { timeout: LONG });
+  assertEquals(all.map(({ target }) => target), targets);
+  const either = [closed.address, first.address];
+  const any = await waitFor(either, { mode: "any", timeout: LONG });
+  assertEquals(any.map(({ index }) => index), [1]);
+  const error = await assertRejects(
+    () => waitFor(either, { timeout: 100 }),
+    WaitError,
+  );
+  assertEquals(error.pending.map(({ target }) => target), [closed.address]);
+  assertEquals(await waitFor([], { timeout: 0 }), []);
+});
+
+test(
+  "waitFor() tells each pending target, its tries and its last error",
+  async () => {
+    using closed = bound();
+    using silent = blackHole();
+    const error = await waitFor([closed.address, silent.address], {
+      timeout: 200,
+    }).catch((error) => error);
+    assert(error instanceof WaitError);
+    const [refused, quiet] = error.pending;
+    assertEquals(refused!.last!.code, "ECONNREFUSED");
+    assert(refused!.attempts > 2);
+    assertEquals([quiet!.last!.code, quiet!.attempts], ["ETIMEDOUT", 1]);
+    assertMatch(
+      error.message,
+      /^Cannot wait any longer than 200 ms: not open: 127\.0\.0\.1:\d+ \(\d+ tries, last: ECONNREFUSED\), 127\.0\.0\.1:\d+ \(1 try, last: ETIMEDOUT\)$/,
+    );
+    assertEquals(error.name, "WaitError");
+    assertStringIncludes(error.stack!.split("\n    at ")[1]!, "wait_test");
+  },
+  { skip: canBlackHole() },
+);
+
+test("waitFor() gives one try no longer than attemptTimeout", async () => {
+  using silent = blackHole();
+  const error = await assertRejects(
+    () => waitFor(silent.address, { timeout: 400, attemptTimeout: 20 }),
+    WaitError,
+  );
+  assert(error.pending[0]!.attempts > 3, `${error.pending[0]!.attempts}`);
+  assertEquals(error.pending[0]!.last!.code, "ETIMEDOUT");
+}, { skip: canBlackHole() });
+
+test("waitFor() waits until nobody listens", async () => {
+  const listener = listen();
+  const { address } = listener;
+  using folder = tempFolder();
+  const path = join(folder.path, "s");
+  const options = { until: "closed", timeout: LONG } as const;
+  const waiting = waitFor([address, unix(path)], options);
+  const open = await assertRejects(
+    () => waitFor(address, { until: "closed", timeout: 60 }),
+    WaitError,
+  );
+  assertEquals(open.pending[0]!.last, null);
+  assertStringIncludes(open.message, "not closed: ");
+  assertStringIncludes(open.message, "last: connected");
+  listener[Symbol.dispose]();
+  const [tcp, none] = await waiting;
+  assertEquals([tcp!.address, none!.attempts], [`${address}`, 1]);
+});
+
+test("waitFor() does not take silence for closed", async () => {
+  using silent = blackHole();
+  const options = {
+    until: "closed",
+    timeout: 100,
+    attemptTimeout: 10,
+  } as const;
+  const error = await assertRejects(
+    () => waitFor(silent.address, options),
+    WaitError,
+  );
+  assertEquals(error.pending[0]!.last!.code, "ETIMEDOUT");
+}, { skip: canBlackHole() });
+
+test("waitFor() reaches Unix sockets that come to be", async () => {
+  using folder = tempFolder();
+  const path = join(folder.path, "s");
+  const target = { transport: "unix", path } as const;
+  const error = await assertRejects(
+    () => waitFor(target, { timeout: 60 }),
+    WaitError,
+  );
+  assertEquals(error.pending[0]!.last!.code, "ENOENT");
+  const waiting = waitFor(target, { timeout: LONG });
+  await later(20);
+  using _ = listen({ at: unix(path) });
+  assertEquals((await waiting)[0]!.address, `unix:${path}`);
+});
+
+test("waitFor() takes vsock targets", async () => {
+  const error = await assertRejects(
+    () => waitFor(vsock(1, 4_000_000_000), { timeout: 60 }),
+    WaitError,
+  );
+  const [{ last, target }] = error.pending as [typeof error.pending[0]];
+  assertEquals(`${target}`, "vsock:1:4000000000");
+  assert(last !== null && last.code !== "UNKNOWN");
+}, { skip: abi.AF_VSOCK === null ? `${abi.os} has no vsock` : null });
+
+test("waitFor() wants as many tries in a row as it is told", async () => {
+  using listener = listen();
+  let connects = 0;
+  // Of three tries, the second fails.
+  using _ = watchLibc({
+    connect: (fd, address, length) =>
+      ++connects === 2
+        ? -abi.errnos.ENETUNREACH!
+        : real.connect(fd, address, length),
+  });
+  const options = { stable: 3, timeout: LONG };
+  const [ready] = await waitFor(listener.address, options);
+  assertEquals(ready!.attempts, 5);
+});
+
+test("waitFor() makes its pauses longer, up to a limit", async () => {
+  using closed = bound();
+  const times: number[] = [];
+  using _ = watchLibc({
+    connect(fd, address, length) {
+      times.push(performance.now());
+      return real.connect(fd, address, length);
+    },
+  });
+  await assertRejects(
+    () => waitFor(closed.address, { timeout: 300 }),
+    WaitError,
+  );
+  const pauses = times.slice(1).map((time, i) => time - times[i]!);
+  // Timers are late, and never early by more than a little.
+  for (const [i, pause] of pauses.entries()) {
+    assert(pause >= Math.min(10 * 1.5 ** i, 50) - 2, `${pauses}`);
+  }
+  assert(times.length >= 4 && times.length <= 10, `${pauses}`);
+});
+
+test("waitFor() tries every address of a name", async () => {
+  const found = await inChild(
+    { namespace: FILES_ONLY },
+    async ({ listen, bound, inet }, tools) => {
+      const { waitFor } = await import(tools);
+      using listener = listen({ at: inet("127.0.0.3", 0) });
+      using closed = bound();
+      const open = await waitFor(
+        { hostname: "two.test", port: listener.address.port },
+        { timeout: 60_000 },
+      );
+      const shut = await waitFor(
+        { hostname: "two.test", port: closed.address.port },
+        { until: "closed", timeout: 60_000 },
+      );
+      const { port } = listener.address;
+      return [open[0].address === `127.0.0.3:${port}`, shut[0].attempts];
+    },
+    TOOLS,
+  );
+  assertEquals(found, [true, 1]);
+}, { skip: canIsolate() });
+
+test("waitFor() waits for a name, or fails by it", async () => {
+  const found = await inChild(
+    { namespace: FILES_ONLY },
+    async ({ listen }, tools) => {
+      const { WaitError, waitFor } = await import(tools);
+      const { appendFileSync } = await import("node:fs");
+      using listener = listen();
+      const target = { hostname: "late.test", port: listener.address.port };
+      const [fails, waits] = await Promise.all([
+        waitFor(target, { names: "fail" }).catch((error: unknown) => error),
+        waitFor(target, { timeout: 60 }).catch((error: unknown) => error),
+      ]);
+      const waiting = waitFor(target, { timeout: 60_000 });
+      await new Promise((resolve) => setTimeout(resolve, 50));
+      appendFileSync("/mnt/hosts", "127.0.0.1 late.test\n");
+      const [ready] = await waiting;
+      return {
+        fails: fails.name,
+        waits: waits instanceof WaitError && waits.pending[0].last.code,
+        isSame: ready.target === target,
+        attempts: ready.attempts > 1,
+      };
+    },
+    TOOLS,
+  );
+  assertEquals(found.fails, "LookupError");
+  assertMatch(String(found.waits), /^EAI_/);
+  assertEquals([found.isSame, found.attempts], [true, true]);
+}, { skip: canIsolate() });
+
+test(
+  "waitFor() ends with the reason of its signal and leaves nothing open",
+  async () => {
+    using closed = bound();
+    using silent = blackHole();
+    const controller = new AbortController();
+    const { signal } = controller;
+    const reason = new Error("enough");
+    const waiting = waitFor([closed.address, silent.address], { signal });
+    await later(30);
+    controller.abort(reason);
+    assertEquals(await waiting.catch((error) => error), reason);
+    const late = waitFor(closed.address, { signal });
+    assertEquals(await late.catch((error) => error), reason);
+  },
+  { skip: canBlackHole() },
+);
+
+test("waitFor() hands out each target when it is ready", async () => {
+  using first = listen();
+  using second = bound();
+  const ready: number[] = [];
+  await assertRejects(
+    () =>
+      waitFor([second.address, first.address], {
+        timeout: 60,
+        onReady: ({ index }) => ready.push(index),
+      }),
+    WaitError,
+  );
+  assertEquals(ready, [1]);
+  const reason = new Error("mine");
+  const error = await waitFor(first.address, {
+    onReady() {
+      throw reason;
+    },
+  }).catch((error) => error);
+  assertEquals(error, reason);
+});
+
+test("waitFor() refuses what makes no sense, before any call", async () => {
+  using watched = watchLibc();
+  const port = 9;
+  const rows: [targets: unknown, options: object, words: string][] = [
+    [{ port: 65536 }, {}, "port"],
+    [{ hostname: "127.1", port }, {}, "127.1"],
+    ["localhost:80", {}, "targets"],
+    [undefined, {}, "targets"],
+    [{ port }, { until: "shut" }, "until"],
+    [{ port }, { mode: "some" }, "mode"],
+    [{ port }, { names: 1 }, "names"],
+    [{ port }, { timeout: -1 }, "timeout"],
+    [{ port }, { interval: NaN }, "interval"],
+    [{ port }, { interval: 100, maxInterval: 99 }, "maxInterval"],
+    [{ port }, { attemptTimeout: "1" }, "attemptTimeout"],
+    [{ port }, { stable: 0 }, "stable"],
+    [{ port }, { stable: 1.5 }, "stable"],
+    [{ port }, { signal: { aborted: false } }, "signal"],
+    [{ port }, { onReady: 1 }, "onReady"],
+  ];
+  for (const [targets, options, words] of rows) {
+    const error = await assertRejects(
+      () => waitFor(targets as { port: number }, options),
+      Error,
+    );
+    assert(!(error instanceof WaitError), error.message);
+    assertStringIncludes(error.message, words);
+  }
+  assertEquals(watched.count("socket"), 0);
+});
+
+test("waitFor() is through 30 ms after listen(2), half of the time", async () => {
+  const times: number[] = [];
+  for (let round = 0; round < 15; round++) {
+    const port = freePort();
+    const waiting = waitFor({ port }, { timeout: LONG });
+    // The pauses have reached their limit by then.
+    await later(150 + Math.random() * 50);
+    const start = performance.now();
+    using _ = listen({ at: inet("127.0.0.1", port) });
+    await waiting;
+    times.push(performance.now() - start);
+  }
+  times.sort((a, b) => a - b);
+  // The half of 50 ms, and a machine that is busy.
+  assert(times[7]! < 60, `${times}`);
+});
+
+interface Ran {
+  code: number | null;
+  out: string;
+  err: string;
+}
+
+async function run(...args: string[]): Promise<Ran> {
+  let out = "";
+  let err = "";
+  const code = await main(["wait", ...args], {
+    out: (text) => out += text,
+    err: (text) => err += text,
+  });
+  return { code, out, err };
+}
+
+/** Runs it as a process of its own; `onOutput` may send it signals. */
+function runChild(
+  args: string[],
+  onOutput: (pid: number, out: string) => void = () => {},
+): Promise<Ran> {
+  const flags = on("deno") === null
+    ? ["run", "--quiet", "--no-prompt", "-A"]
+    : on("node") === null
+    ? ["--no-warnings"]
+    : [];
+  return new Promise((resolve, reject) => {
+    const child = spawn(runtime, [
+      ...flags,
+      join(root, "src/cli.ts"),
+      "wait",
+      ...args,
+    ], {
+      stdio: ["ignore", "pipe", "pipe"],
+      env: { ...process.env, NO_COLOR: "1" },
+    });
+    let out = "";
+    let err = "";
+    child.stdout.setEncoding("utf8").on("data", (text) => {
+      out += text;
+      onOutput(child.pid!, out);
+    });
+    child.stderr.setEncoding("utf8").on("data", (text) => err += text);
+    child.on("error", reject);
+    child.on("close", (code) => resolve({ code, out, err }));
+  });
+}
+
+test("wait says when targets are open", async () => {
+  using listener = listen();
+  const target = `${listener.address}`;
+  const { code, out, err } = await run(target, "-t", "1m");
+  assertEquals([code, err], [0, ""]);
+  assertMatch(out, /^127\.0\.0\.1:\d+ is open after \d+ ms, 1 try\n$/);
+  assertEquals(await run(target, "-q"), { code: 0, out: "", err: "" });
+  const [line] = linesOf((await run(target, "--json")).out);
+  assertEquals([line!.type, line!.ready, line!.state], ["wait", true, "open"]);
+  const any = await run("127.0.0.1:1", target, "--any", "--json");
+  assertEquals([any.code, linesOf(any.out).length], [0, 1]);
+});
+
+test("wait says 124 and why, for each target", async () => {
+  using closed = bound();
+  const target = `${closed.address}`;
+  const { code, out, err } = await run(target, "-t", "50");
+  assertEquals([code, out], [124, ""]);
+  const [head, line, finding] = err.split("\n");
+  assertEquals(head, "wait: not open within 50 ms:");
+  assertMatch(
+    line!,
+    /^ {2}127\.0\.0\.1:\d+: \d+ tr(y|ies), the last: .*ECONNREF/,
+  );
+  assertMatch(finding!, /^ {4}\w/);
+  assertEquals(await run(target, "-t", "50", "-q"), {
+    code: 124,
+    out: "",
+    err: "",
+  });
+  const { out: json } = await run(target, "-t", "50", "--json");
+  const [pending] = linesOf(json);
+  assertEquals([pending!.ready, pending!.code], [false, "ECONNREFUSED"]);
+  assertEquals((await run(target, "--until", "closed")).code, 0);
+});
+
+test("wait refuses what it does not understand", async () => {
+  const rows: [args: string[], words: string][] = [
+    [[], "give a target"],
+    [["a:1", "--"], "give a command"],
+    [["a"], "HOST:PORT"],
+    [["a:1", "--until", "shut"], "open or closed"],
+    [["a:1", "--names", "x"], "wait or fail"],
+    [["a:1", "--stable", "0"], "--stable"],
+    [["a:1", "--unti", "open"], "did you mean --until?"],
+  ];
+  for (const [args, words] of rows) {
+    const { code, out, err } = await run(...args);
+    assertEquals([code, out], [2, ""], args.join(" "));
+    assertStringIncludes(err, words);
+  }
+});
+
+test("wait runs a command, with its exit code", async () => {
+  using listener = listen();
+  const target = `${listener.address}`;
+  const rows: [args: string[], code: number, out: string][] = [
+    [["sh", "-c", 'echo "$1"; exit 7', "sh", "--json -x"], 7, "--json -x\n"],
+    [["true"], 0, ""],
+    [["sh", "-c", "kill -TERM $$"], 143, ""],
+    [["/no/such/command"], 127, ""],
+    [["/"], 126, ""],
+  ];
+  for (const [command, code, out] of rows) {
+    const ran = await runChild([target, "-q", "--", ...command]);
+    assertEquals([ran.code, ran.out], [code, out], command.join(" "));
+  }
+});
+
+test("wait hands signals on to its command", async () => {
+  using listener = listen();
+  const script = `
+    trap 'echo term' TERM
+    trap 'echo usr1' USR1
+    trap 'echo int; exit 5' INT
+    echo ready
+    while :; do sleep 0.05; done
+  `;
+  const steps: [seen: string, signal: NodeJS.Signals][] = [
+    ["ready", "SIGTERM"],
+    ["term", "SIGUSR1"],
+    ["usr1", "SIGINT"],
+  ];
+  const { code, out } = await runChild(
+    [`${listener.address}`, "-q", "--", "sh", "-c", script],
+    (pid, out) => {
+      const next = steps[0];
+      if (next === undefined || !out.includes(`${next[0]}\n`)) return;
+      steps.shift();
+      process.kill(pid, next[1]);
+    },
+  );
+  assertEquals([code, out], [5, "ready\nterm\nusr1\nint\n"]);
+});
+
+test("wait ends by SIGINT and SIGTERM before its command has begun", async () => {
+  using closed = bound();
+  using open = listen();
+  for (
+    const [signal, expected] of [["SIGINT", 130], ["SIGTERM", 143]] as const
+  ) {
+    const args = [`${closed.address}`, `${open.address}`, "--", "echo", "no"];
+    const { code, out } = await runChild(args, (pid) => {
+      process.kill(pid, signal);
+    });
+    assertEquals(code, expected);
+    assertMatch(out, /^\S+ is open after .*\n$/);
+  }
+});
+
+test("waitFor() says that a firewall refuses, and who", async () => {
+  const last = await inChild({ namespace: FIREWALL }, async (_, tools) => {
+    const { waitFor } = await import(tools);
+    const target = { hostname: "127.0.1.7", port: 80 };
+    const error = await waitFor(target, { timeout: 100 })
+      .catch((error: unknown) => error);
+    const [{ last, attempts }] = error.pending;
+    return { code: last.code, icmp: last.icmp ?? null, attempts };
+  }, TOOLS);
+  assertEquals(last.code, "EHOSTUNREACH");
+  assertEquals(last.icmp, { type: 3, code: 13, from: "127.0.1.7" });
+  assert(last.attempts > 1);
+}, { skip: needs(canIsolate(), hasCommand("nft")) });
+
+test("waitFor() finds the one address of localhost that listens", async () => {
+  using listener = listen();
+  const { port } = listener.address;
+  const [ready] = await waitFor({ hostname: "localhost", port }, {
+    timeout: LONG,
+  });
+  assertEquals(ready!.address, `127.0.0.1:${port}`);
+}, { skip: canIpv6() });
