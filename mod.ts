@@ -98,21 +98,25 @@ export type {
   SocketOptionName,
   SocketOptions,
 } from "./src/socket/options.ts";
-export type { TcpInfo } from "./src/socket/tcp_info.ts";
+export type { DenoAddr } from "./src/socket/deno_addr.ts";
+export type { BunSocket, BunSocketHandlers } from "./src/socket/hand_off.ts";
+export type {
+  PollEvent,
+  SocketFamily,
+  SocketProtocol,
+  SocketType,
+  WaitEvents,
+} from "./src/socket/names.ts";
+export { type TcpInfo } from "./src/socket/tcp_info.ts";
+export { UnexpectedEndError } from "./src/socket/transfer.ts";
 export {
   type AttemptOptions,
-  type BunSocket,
-  type BunSocketHandlers,
-  type PollEvent,
   type ReceiveOptions,
+  type ReceiveUntilOptions,
   type SendOptions,
   Socket,
-  type SocketAddr,
-  type SocketFamily,
   type SocketOpenOptions,
-  type SocketProtocol,
-  type SocketType,
-  type WaitEvents,
+  type SocketPairOptions,
   type WaitOptions,
 } from "./src/socket/socket.ts";
 export type {

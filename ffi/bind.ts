@@ -283,6 +283,12 @@ export function bindLibc(
       if (isCopied) memcpyErrno(bytes, location, width);
       return -errno[0]! || -LOST_ERRNO;
     },
+    socketpair(domain, type, protocol, fds) {
+      const result = c.socketpair(domain, type, protocol, fds);
+      if (result >= 0) return result;
+      if (isCopied) memcpyErrno(bytes, location, width);
+      return -errno[0]! || -LOST_ERRNO;
+    },
     write(fd, data, count) {
       const wide = size(count);
       const result = c.write(fd, data, wide);

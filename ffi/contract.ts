@@ -154,6 +154,7 @@ export const SIGNATURES = {
   },
   shutdown: { parameters: ["int", "int"], result: "int" },
   socket: { parameters: ["int", "int", "int"], result: "int" },
+  socketpair: { parameters: ["int", "int", "int", "buffer"], result: "int" },
   write: { parameters: ["int", "buffer", "size"], result: "int" },
 } as const satisfies Record<string, Signature>;
 
@@ -471,5 +472,11 @@ export interface Libc {
   ): number;
   shutdown(fd: number, how: number): number;
   socket(domain: number, type: number, protocol: number): number;
+  socketpair(
+    domain: number,
+    type: number,
+    protocol: number,
+    fds: Uint8Array,
+  ): number;
   write(fd: number, data: Uint8Array, size: number): number;
 }

@@ -23,7 +23,7 @@ import {
 } from "../mod.ts";
 import { AGES } from "./_assertions.ts";
 import { bound, listen, tempFolder } from "./_fixtures.ts";
-import { hasCommand, needs, on, test } from "./_harness.ts";
+import { hasCommand, on, test } from "./_harness.ts";
 
 /** Where streams of `node:net` are made of descriptors. */
 const onBun = on("bun");
@@ -244,7 +244,7 @@ test("Socket#toBunSocket() makes a socket that echoes", async () => {
       socket.toBunSocket(handlers).catch(reject);
     });
     assertEquals([socket.fd, socket.closed], [-1, true]);
-    await assertRejects(() => socket.toBunSocket({}), ErrnoError);
+    await assertRejects(() => socket.toBunSocket({ data() {} }), ErrnoError);
     await over;
     assertEquals(text, "over to you");
   });

@@ -277,7 +277,6 @@ test("what is no memory is refused before anything is called", async () => {
     undefined,
     null,
     5,
-    "abc",
     [1, 2],
     {},
     new ArrayBuffer(4),
@@ -415,8 +414,8 @@ test("Socket keeps its descriptor through failed operations", async () => {
     () => socket.remoteAddr,
     () => socket.tcpInfo().state,
     () => socket.connect(inet("127.0.0.1", 1), { timeout: AGES }),
+    // Both streams together would close it at their end.
     () => socket.readable.getReader().read(),
-    () => socket.writable.getWriter().write(memory),
   ];
   for (const call of calls) {
     await Promise.resolve().then(call).catch((error) => {

@@ -14,6 +14,7 @@ import {
   abstractUnix,
   type Address,
   connect,
+  type DenoAddr,
   Errno,
   ErrnoError,
   inet,
@@ -21,7 +22,6 @@ import {
   type InetAddress,
   NotSupportedError,
   Socket,
-  type SocketAddr,
   type SocketFamily,
   unix,
 } from "../mod.ts";
@@ -419,7 +419,7 @@ test("Socket#closeWrite() throws ENOTCONN without a connection", async () => {
 
 test("Socket#localAddr and remoteAddr are in Deno's words", () => {
   using folder = tempFolder();
-  const rows: [PeerOptions<Address>, SocketAddr][] = [
+  const rows: [PeerOptions<Address>, DenoAddr][] = [
     [{}, { transport: "tcp", hostname: "127.0.0.1", port: 0 }],
     [
       { at: unix(join(folder.path, "s")) },

@@ -61,6 +61,14 @@ export function checkText(
   if (typeof value !== "string") throw notA("string", name, value);
 }
 
+/** Makes sure that an argument is true or false. */
+export function checkBoolean(
+  name: string,
+  value: unknown,
+): asserts value is boolean {
+  if (typeof value !== "boolean") throw notA("boolean", name, value);
+}
+
 /** Makes sure that an argument is a function. */
 export function checkFunction(name: string, value: unknown): void {
   if (typeof value !== "function") throw notA("function", name, value);

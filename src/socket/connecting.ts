@@ -73,6 +73,18 @@ export class Connecting {
   /** Whether the socket has given its descriptor up. */
   #isGone = false;
 
+  /** Those of a socket that came into being with a peer. */
+  static done(): Connecting {
+    const connecting = new Connecting();
+    connecting.#phase = Phase.CONNECTED;
+    return connecting;
+  }
+
+  /** Whether the last attempt has led to a connection, which may be over. */
+  get isConnected(): boolean {
+    return this.#phase === Phase.CONNECTED;
+  }
+
   /** What has happened on the socket before an attempt at an address. */
   phaseFor(address: Address): Phase {
     if (this.#pending === null) return this.#phase;

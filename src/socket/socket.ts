@@ -4,10 +4,10 @@
  * @module
  */
 import type { Socket as NodeSocket } from "node:net";
-import type { Abi } from "../../ffi/abi.ts";
-import type { Libc, Sender } from "../../ffi/contract.ts";
+import type { Libc } from "../../ffi/contract.ts";
 import { doorFor, libc } from "../../ffi/libc.ts";
 import { newMemory } from "../../ffi/memory.ts";
+import { performance } from "../../ffi/timers.ts";
 import {
   type Address,
   bytesOf,
@@ -16,16 +16,16 @@ import {
   unspecified,
 } from "../address/address.ts";
 import {
+  checkBoolean,
   checkBytes,
   checkInteger,
   checkMilliseconds,
   checkSignal,
-  isObject,
+  copyOf,
   readOptions,
   show,
   sizeOf,
 } from "../errors/arguments.ts";
-import { performance, setTimeout } from "../../ffi/timers.ts";
 import {
   closeOnExec,
   flagsOf,
@@ -33,8 +33,13 @@ import {
   setNonblocking,
 } from "../attempt/descriptor.ts";
 import { canceled, errorFor } from "../attempt/failure.ts";
-import { familyOf, pollFd } from "../attempt/outcome.ts";
-import { type Caller, keepCaller, releaseCaller } from "../errors/caller.ts";
+import { familyOf, pollFd, takeErrno } from "../attempt/outcome.ts";
+import {
+  type Caller,
+  keepCaller,
+  type PublicFunction,
+  releaseCaller,
+} from "../errors/caller.ts";
 import {
   type ErrnoError,
   errnoError,
@@ -56,29 +61,49 @@ import {
   getRawOptionBytes,
   setRawOption,
 } from "./raw_options.ts";
-import { readableOf, writableOf } from "./streams.ts";
+import { type DenoAddr, denoAddrOf } from "./deno_addr.ts";
+import { receiveExactly, receiveUntil, sendAll } from "./exchange.ts";
+import {
+  type BunSocket,
+  type BunSocketHandlers,
+  bunSocketOf,
+  checkHandlers,
+  nodeSocketOf,
+} from "./hand_off.ts";
+import {
+  DIRECTIONS,
+  eventsOf,
+  FAMILIES,
+  INT_MAX,
+  isOrdinary,
+  maskOf,
+  nameFor,
+  numberFor,
+  type PollEvent,
+  PROTOCOLS,
+  type SocketFamily,
+  type SocketProtocol,
+  type SocketType,
+  TYPES,
+  type WaitEvents,
+} from "./names.ts";
+import {
+  type Abortable,
+  type Ends,
+  readableOf,
+  writableOf,
+} from "./streams.ts";
 import { readTcpInfo, type TcpInfo } from "./tcp_info.ts";
 import {
-  ABORTED,
-  cancelWaits,
-  CLOSED,
-  countTry,
-  forget,
-  pauseAfter,
-  timeoutTo,
-  waitFor,
-} from "../reactor/reactor.ts";
+  type Limits,
+  LONGEST_ADDRESS,
+  NO_LIMITS,
+  pointingAt,
+  Transfers,
+} from "./transfer.ts";
+import { cancelWaits, forget, timeoutTo } from "../reactor/reactor.ts";
 import { yieldIfDue } from "../reactor/turns.ts";
 import { Witness } from "./leaks.ts";
-
-/** The address families that have a name here. */
-export type SocketFamily = "inet" | "inet6" | "unix" | "vsock";
-
-/** The socket types that have a name here. */
-export type SocketType = "stream" | "dgram" | "seqpacket" | "raw";
-
-/** The protocols that have a name here. */
-export type SocketProtocol = "icmp" | "mptcp" | "sctp" | "tcp" | "udp";
 
 /** What {@linkcode Socket.open} opens. */
 export interface SocketOpenOptions {
@@ -87,26 +112,26 @@ export interface SocketOpenOptions {
    *
    * @default {"inet"}
    */
-  readonly family?: SocketFamily | number;
+  readonly family?: SocketFamily | number | undefined;
   /**
    * The socket type: a name, or the system's own number.
    *
    * @default {"stream"}
    */
-  readonly type?: SocketType | number;
+  readonly type?: SocketType | number | undefined;
   /**
    * The protocol: a name, or the system's own number. 0 is the family's usual
    * one for the type.
    *
    * @default {0}
    */
-  readonly protocol?: SocketProtocol | number;
+  readonly protocol?: SocketProtocol | number | undefined;
   /**
    * Whether calls return at once instead of waiting.
    *
    * @default {false}
    */
-  readonly nonblocking?: boolean;
+  readonly nonblocking?: boolean | undefined;
 }
 
 /** How long one attempt to connect may take, and what ends it. */
@@ -148,13 +173,29 @@ export interface WaitOptions {
 /** How data is sent. */
 export interface SendOptions {
   /** The receiver, where the socket has no peer or another one is meant. */
-  readonly to?: Address;
+  readonly to?: Address | undefined;
   /**
    * The system's own `MSG_...` flags, or-ed together.
    *
    * @default {0}
    */
-  readonly flags?: number;
+  readonly flags?: number | undefined;
+}
+
+/** What {@linkcode Socket.pair} opens. */
+export interface SocketPairOptions {
+  /**
+   * The socket type: a name, or the system's own number.
+   *
+   * @default {"stream"}
+   */
+  readonly type?: SocketType | number | undefined;
+  /**
+   * Whether calls return at once instead of waiting.
+   *
+   * @default {false}
+   */
+  readonly nonblocking?: boolean | undefined;
 }
 
 /** How data is received. */
@@ -164,127 +205,35 @@ export interface ReceiveOptions {
    *
    * @default {0}
    */
-  readonly flags?: number;
+  readonly flags?: number | undefined;
 }
 
-/** An address as `Deno.Conn` tells it. */
-export type SocketAddr =
-  | {
-    /** What the socket speaks. */
-    readonly transport: "tcp" | "udp";
-    /** The address in text form. */
-    readonly hostname: string;
-    /** The port. */
-    readonly port: number;
-  }
-  | {
-    /** `"unixpacket"` stands for datagrams, and for seqpacket. */
-    readonly transport: "unix" | "unixpacket";
-    /** The path, `""` without one; an abstract name begins with a NUL. */
-    readonly path: string;
-  }
-  | {
-    /** Tells it from a port of a host. */
-    readonly transport: "vsock";
-    /** The context identifier. */
-    readonly cid: number;
-    /** The port. */
-    readonly port: number;
-  };
-
-/** What is used of a socket of Bun's: https://bun.sh/docs/api/tcp */
-export interface BunSocket {
-  /** Sends as much as there is room for, and answers how much that was. */
-  write(data: string | Uint8Array): number;
-  /** Ends the connection, after these last bytes. */
-  end(data?: string | Uint8Array): unknown;
+/** How data is received up to a delimiter. */
+export interface ReceiveUntilOptions extends ReceiveOptions, WaitOptions {
+  /**
+   * The most bytes to receive, the delimiter among them.
+   *
+   * @default {65536}
+   */
+  readonly limit?: number | undefined;
 }
-
-/** What Bun calls when something happens on its socket. */
-export interface BunSocketHandlers {
-  /** The socket is Bun's now. */
-  open?(socket: BunSocket): unknown;
-  /** Something has come. */
-  data?(socket: BunSocket, data: Uint8Array): unknown;
-  /** There is room for more to send. */
-  drain?(socket: BunSocket): unknown;
-  /** The peer sends no more. */
-  end?(socket: BunSocket): unknown;
-  /** The connection is over. */
-  close?(socket: BunSocket, error?: Error): unknown;
-  /** A handler has thrown, or the connection has failed. */
-  error?(socket: BunSocket, error: Error): unknown;
-}
-
-/** The events of poll(2), by their C names. */
-export type PollEvent =
-  | "POLLIN"
-  | "POLLOUT"
-  | "POLLERR"
-  | "POLLHUP"
-  | "POLLNVAL";
-
-/** What {@linkcode Socket.poll} and {@linkcode Socket.ready} can wait for. */
-export type WaitEvents =
-  | "POLLIN"
-  | "POLLOUT"
-  | readonly ("POLLIN" | "POLLOUT")[];
-
-const POLL_EVENTS: readonly PollEvent[] = [
-  "POLLIN",
-  "POLLOUT",
-  "POLLERR",
-  "POLLHUP",
-  "POLLNVAL",
-];
-
-const FAMILIES: Readonly<Record<SocketFamily, keyof Abi>> = {
-  inet: "AF_INET",
-  inet6: "AF_INET6",
-  unix: "AF_UNIX",
-  vsock: "AF_VSOCK",
-};
-
-const TYPES: Readonly<Record<SocketType, keyof Abi>> = {
-  stream: "SOCK_STREAM",
-  dgram: "SOCK_DGRAM",
-  seqpacket: "SOCK_SEQPACKET",
-  raw: "SOCK_RAW",
-};
-
-const PROTOCOLS: Readonly<Record<SocketProtocol, keyof Abi>> = {
-  icmp: "IPPROTO_ICMP",
-  mptcp: "IPPROTO_MPTCP",
-  sctp: "IPPROTO_SCTP",
-  tcp: "IPPROTO_TCP",
-  udp: "IPPROTO_UDP",
-};
-
-const DIRECTIONS: Readonly<Record<"read" | "write" | "both", keyof Abi>> = {
-  read: "SHUT_RD",
-  write: "SHUT_WR",
-  both: "SHUT_RDWR",
-};
-
-/** The largest int of C. */
-const INT_MAX = 0x7fff_ffff;
-
-/**
- * How long to sleep between two looks where the process is not to be kept
- * alive, in ms.
- */
-const LOOK_PAUSE = 10;
-
-/** The most that one call is given; its answer has to fit an int. */
-const LARGEST_TRANSFER = 0x7fff_f000;
 
 // Scratch memory for addresses that the kernel writes: no call's use of it
-// outlives the call. AIX has the longest, a path of 1023 bytes behind two.
-const sockaddr = newMemory(1025);
-const sender: Sender = { address: sockaddr, length: 0 };
+// outlives the call.
+const sockaddr = newMemory(LONGEST_ADDRESS);
 
-/** What C is shown where there is no memory: Node refuses what was detached. */
-const NOTHING = newMemory(1);
+const encoder = new TextEncoder();
+
+const SEND_KEYS = ["to", "flags"] as const;
+const RECEIVE_KEYS = ["flags"] as const;
+const WAIT_KEYS = ["timeout", "signal"] as const;
+const ASYNC_SEND_KEYS = [...SEND_KEYS, ...WAIT_KEYS] as const;
+const ASYNC_RECEIVE_KEYS = [...RECEIVE_KEYS, ...WAIT_KEYS] as const;
+const UNTIL_KEYS = ["limit", ...ASYNC_RECEIVE_KEYS] as const;
+const TIMEOUT_KEYS = ["timeout"] as const;
+const OPEN_KEYS = ["family", "type", "protocol", "nonblocking"] as const;
+const PAIR_KEYS = ["type", "nonblocking"] as const;
+const NO_OPTIONS = Object.freeze(Object.create(null));
 
 /** The options of {@linkcode Socket.connectSync}. */
 const SYNC_KEYS = ["timeout", "softErrors"] as const;
@@ -334,7 +283,7 @@ export type Past = (typeof Past)[keyof typeof Past];
  * assertEquals(socket.tryConnect(inet("127.0.0.1", listener.addr.port)), 0);
  * ```
  */
-export class Socket implements Disposable {
+export class Socket implements Disposable, AsyncDisposable {
   readonly #libc: Libc;
   /** -1 once the descriptor is given up. */
   #fd: number;
@@ -350,8 +299,37 @@ export class Socket implements Disposable {
   #isNonblocking = false;
   /** Whether waits keep the process alive. */
   #isRef = true;
+  /** What goes through the descriptor, once something has. */
+  #transfers: Transfers | null = null;
   #readable: ReadableStream<Uint8Array<ArrayBuffer>> | null = null;
   #writable: WritableStream<Uint8Array> | null = null;
+  /** How many of those two have come to their end. */
+  #streamsEnded = 0;
+
+  static {
+    // What a runtime prints for it. These names are not for the type, which
+    // would have to have them as unique symbols.
+    function inspect(
+      this: Socket,
+      first: unknown,
+      options: object,
+      last?: unknown,
+    ): string {
+      // Deno passes its function first, and Node its own last.
+      const print = (typeof last === "function" ? last : first) as (
+        value: unknown,
+        options: object,
+      ) => string;
+      return `Socket ${print(this.#facts(), options)}`;
+    }
+    for (const name of ["nodejs.util.inspect.custom", "Deno.customInspect"]) {
+      Object.defineProperty(this.prototype, Symbol.for(name), {
+        value: inspect,
+        writable: true,
+        configurable: true,
+      });
+    }
+  }
 
   private constructor(
     seal: symbol,
@@ -401,13 +379,14 @@ export class Socket implements Disposable {
    *
    * C: `socket(2)` with `SOCK_CLOEXEC`, and `fcntl(2)` where it takes no flags.
    */
-  static open(options: SocketOpenOptions = {}): Socket {
+  static open(options?: SocketOpenOptions): Socket {
     const {
       family = "inet",
       type = "stream",
       protocol = 0,
       nonblocking = false,
-    } = options;
+    } = read(options, OPEN_KEYS);
+    checkBoolean("nonblocking", nonblocking);
     const c = libc();
     const { abi } = c;
     const domain = numberFor(abi, "family", FAMILIES, family);
@@ -420,6 +399,66 @@ export class Socket implements Disposable {
     if (fd < 0) throw errnoErrorFor(-fd, { syscall: "socket" });
     const past = nonblocking ? Past.NONBLOCKING : Past.BLOCKING;
     return new Socket(SEAL, c, fd, domain, kind, past, new Connecting());
+  }
+
+  /**
+   * Opens two Unix sockets that are connected to each other.
+   *
+   * @param options What kind of sockets.
+   * @returns Both. The caller owns them and closes them.
+   * @throws {ErrnoError} If the system refuses: `EMFILE`, ...
+   *
+   * @example What goes in at one end
+   * ```ts
+   * import { Socket } from "@einprogress/connect";
+   * import { assertEquals } from "@std/assert";
+   *
+   * const [one, other] = Socket.pair();
+   * using _ = one, __ = other;
+   * one.sendSync("hello");
+   * assertEquals(other.recvSync(new Uint8Array(16)), 5);
+   * ```
+   *
+   * C: `socketpair(2)` with `SOCK_CLOEXEC`, and `fcntl(2)` where it takes no
+   * flags.
+   */
+  static pair(options?: SocketPairOptions): [one: Socket, other: Socket] {
+    const { type = "stream", nonblocking = false } = read(options, PAIR_KEYS);
+    checkBoolean("nonblocking", nonblocking);
+    const c = libc();
+    const { AF_UNIX, SOCK_CLOEXEC, SOCK_NONBLOCK, littleEndian } = c.abi;
+    const kind = numberFor(c.abi, "type", TYPES, type);
+    const flags = (SOCK_CLOEXEC ?? 0) | (nonblocking ? SOCK_NONBLOCK ?? 0 : 0);
+    const fds = newMemory(8);
+    const result = c.socketpair(AF_UNIX, kind | flags, 0, fds);
+    if (result < 0) throw errnoErrorFor(-result, { syscall: "socketpair" });
+    const view = new DataView(fds.buffer);
+    const [one, other] = [0, 4].map((at) =>
+      Socket.#connected(c, view.getInt32(at, littleEndian), AF_UNIX, kind)
+    ) as [Socket, Socket];
+    try {
+      for (const socket of [one, other]) {
+        if (SOCK_CLOEXEC === null) closeOnExec(c, socket.fd);
+        if (nonblocking && SOCK_NONBLOCK === null) socket.nonblocking = true;
+        socket.#isNonblocking = nonblocking;
+      }
+    } catch (error) {
+      one.close();
+      other.close();
+      throw error;
+    }
+    return [one, other];
+  }
+
+  /** A descriptor of this package's own that is connected. */
+  static #connected(
+    c: Libc,
+    fd: number,
+    family: number,
+    type: number,
+  ): Socket {
+    const connecting = Connecting.done();
+    return new Socket(SEAL, c, fd, family, type, Past.BLOCKING, connecting);
   }
 
   /**
@@ -719,17 +758,13 @@ export class Socket implements Disposable {
    */
   async ready(
     events: WaitEvents,
-    options: WaitOptions = {},
+    options?: WaitOptions,
   ): Promise<PollEvent[]> {
-    const mask = this.#mask(events);
-    const end = performance.now() + checkTimeout(options.timeout);
-    const signal = checkSignal("signal", options.signal);
+    const { abi } = this.#libc;
+    const limits = limitsOf(read(options, WAIT_KEYS));
+    const mask = maskOf(abi, events);
     this.#use("poll");
-    signal?.throwIfAborted();
-    const answer = await this.#wait(mask, end, signal);
-    if (answer === ABORTED) throw signal!.reason;
-    if (answer === CLOSED) throw canceled("poll");
-    return this.#names(answer);
+    return eventsOf(abi, await this.#io.ready(mask, limits, READY));
   }
 
   /**
@@ -786,19 +821,23 @@ export class Socket implements Disposable {
   }
 
   /**
-   * The address on this side, as `Deno.Conn` tells it.
+   * The address on this side in Deno's words, as a plain object: what
+   * {@linkcode Socket.localAddress} is to C, this is to code that takes a
+   * `Deno.Conn`.
    *
    * @throws {NotSupportedError} If that has no form for addresses of this
    * family.
    *
    * C: `getsockname(2)`.
    */
-  get localAddr(): SocketAddr {
+  get localAddr(): DenoAddr {
     return this.#addrOf("localAddr", this.localAddress);
   }
 
   /**
-   * The address on the other side, as `Deno.Conn` tells it.
+   * The address on the other side in Deno's words, as a plain object: what
+   * {@linkcode Socket.remoteAddress} is to C, this is to code that takes a
+   * `Deno.Conn`.
    *
    * @throws {ErrnoError} `ENOTCONN` if there is none.
    * @throws {NotSupportedError} If that has no form for addresses of this
@@ -818,7 +857,7 @@ export class Socket implements Disposable {
    *
    * C: `getpeername(2)`.
    */
-  get remoteAddr(): SocketAddr {
+  get remoteAddr(): DenoAddr {
     const address = this.remoteAddress;
     if (address === null) {
       throw errnoError("ENOTCONN", { syscall: "getpeername" });
@@ -864,15 +903,15 @@ export class Socket implements Disposable {
    * C: `poll(2)`.
    */
   poll(events: WaitEvents, timeout: number = Infinity): PollEvent[] {
-    const mask = this.#mask(events);
+    const { abi } = this.#libc;
+    const mask = maskOf(abi, events);
     const end = performance.now() + checkTimeout(timeout);
     this.#use("poll");
-    const { abi } = this.#libc;
     for (;;) {
       const result = pollFd(this.#libc, this.#fd, mask, timeoutTo(end));
       if (result === 0 && performance.now() < end) continue;
       if (result === -abi.errnos.EINTR!) continue;
-      return this.#names(this.#check("poll", result));
+      return eventsOf(abi, this.#check("poll", result));
     }
   }
 
@@ -1032,7 +1071,8 @@ export class Socket implements Disposable {
    * On a blocking socket it waits for room. A peer that is gone is an EPIPE
    * error, never a signal.
    *
-   * @param data What to send; one datagram on a socket of that kind.
+   * @param data What to send; one datagram on a socket of that kind. Text goes
+   * in UTF-8.
    * @param options The receiver, and flags.
    * @returns How many bytes were taken.
    * @throws {ErrnoError} If the system refuses, `EAGAIN` if a non-blocking
@@ -1047,20 +1087,24 @@ export class Socket implements Disposable {
    * receiver.bind(inet("127.0.0.1", 0));
    * using sender = Socket.open({ type: "dgram" });
    * sender.connectSync(receiver.localAddress);
-   * assertEquals(sender.sendSync(new Uint8Array([1, 2, 3])), 3);
+   * assertEquals(sender.sendSync("abc"), 3);
    * assertEquals(receiver.recvSync(new Uint8Array(16)), 3);
    * ```
    *
    * C: `send(2)`, `sendto(2)`, with `MSG_NOSIGNAL`.
    */
-  sendSync(data: Uint8Array, options: SendOptions = {}): number {
-    const { to = null, flags = 0 } = options;
-    const target = this.#demandSend(data, to, flags);
-    for (;;) {
-      const result = this.#send(data, target, flags);
-      if (result === -this.#libc.abi.errnos.EINTR!) continue;
-      return this.#check("sendto", result, to);
-    }
+  sendSync(data: Uint8Array | string, options?: SendOptions): number {
+    const { to, flags } = read(options, SEND_KEYS);
+    const bits = bitsOf(flags);
+    const bytes = bytesFor("data", data);
+    const target = this.#demandSend(to);
+    const result = this.#io.sendOnce(
+      bytes,
+      sizeOf(bytes),
+      bits,
+      target === null ? null : bytesOf(target),
+    );
+    return result >= 0 ? result : this.#transferred("sendto", result, target);
   }
 
   /**
@@ -1070,10 +1114,11 @@ export class Socket implements Disposable {
    * A peer that is gone is an EPIPE error, never a signal. To close the socket
    * meanwhile rejects with ECANCELED. The data must stay as they are until then.
    *
-   * @param data What to send; one datagram on a socket of that kind.
+   * @param data What to send; one datagram on a socket of that kind. Text goes
+   * in UTF-8.
    * @param options The receiver, flags, and limits for the wait.
    * @returns How many bytes were taken, which may be fewer than there are on a
-   * stream; {@linkcode Socket.writable} sends all.
+   * stream; {@linkcode Socket.sendAll} and {@linkcode Socket.writable} send all.
    * @throws {ErrnoError} If the system refuses; `ETIMEDOUT` with `timeoutKind`
    * `"deadline"` if there was no room within `options.timeout`.
    * @throws {TypeError} If the memory is taken away while the call waits.
@@ -1095,19 +1140,58 @@ export class Socket implements Disposable {
    * `epoll(7)` or `poll(2)`.
    */
   async send(
-    data: Uint8Array,
-    options: SendOptions & WaitOptions = {},
+    data: Uint8Array | string,
+    options?: SendOptions & WaitOptions,
   ): Promise<number> {
-    const { to = null, flags = 0 } = options;
-    const timeout = checkTimeout(options.timeout);
-    const signal = checkSignal("signal", options.signal);
-    const target = this.#demandSend(data, to, flags);
-    const { POLLOUT, MSG_DONTWAIT } = this.#libc.abi;
-    const size = sizeOf(data);
-    return await this.#transfer("sendto", to, POLLOUT, timeout, signal, () => {
-      checkWhole("data", data, size);
-      return this.#send(data, target, flags | MSG_DONTWAIT);
-    });
+    const written = read(options, ASYNC_SEND_KEYS);
+    const limits = limitsOf(written);
+    const bits = bitsOf(written.flags);
+    const bytes = bytesFor("data", data);
+    const target = this.#demandSend(written.to);
+    return await this.#io.send(bytes, bits, target, limits, SEND);
+  }
+
+  /**
+   * Sends all of it, in as many calls as that takes.
+   *
+   * The time counts for the whole. After a failure it is not known how much the
+   * peer has got.
+   *
+   * @param data What to send. Text goes in UTF-8.
+   * @param options Flags, and limits for the wait.
+   * @throws {ErrnoError} As {@linkcode Socket.send}.
+   * @throws {TypeError} If the memory is taken away while the call waits.
+   *
+   * @example A request and its answer, within a second each
+   * ```ts
+   * import { connect } from "@einprogress/connect";
+   * import { assertEquals } from "@std/assert";
+   *
+   * using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+   * using socket = await connect({ port: listener.addr.port });
+   * using peer = await listener.accept();
+   * await socket.sendAll("PING\r\n", { timeout: 1000 });
+   * await peer.read(new Uint8Array(16));
+   * await peer.write(new TextEncoder().encode("+PONG\r\n$"));
+   * const line = await socket.recvUntil("\r\n", { timeout: 1000 });
+   * assertEquals(new TextDecoder().decode(line), "+PONG\r\n");
+   * assertEquals((await socket.recvExactly(1))[0], 0x24);
+   * ```
+   *
+   * C: `send(2)` with `MSG_NOSIGNAL` and `MSG_DONTWAIT`; then `epoll(7)` or
+   * `poll(2)`.
+   */
+  async sendAll(
+    data: Uint8Array | string,
+    options?: ReceiveOptions & WaitOptions,
+  ): Promise<void> {
+    const written = read(options, ASYNC_RECEIVE_KEYS);
+    const limits = limitsOf(written);
+    const bits = bitsOf(written.flags);
+    const bytes = bytesFor("data", data);
+    this.#demandSend(undefined);
+    const io = this.#io;
+    await pointingAt(SEND_ALL, () => sendAll(io, bytes, bits, limits));
   }
 
   /**
@@ -1125,12 +1209,12 @@ export class Socket implements Disposable {
    *
    * C: `recv(2)`.
    */
-  recvSync(buffer: Uint8Array, options: ReceiveOptions = {}): number {
+  recvSync(buffer: Uint8Array, options?: ReceiveOptions): number {
     return this.#receive(buffer, options, null);
   }
 
   /**
-   * Receives as {@linkcode Socket.recvSync} does, and tells from whom.
+   * Receives as {@linkcode Socket.recvSync} does, and returns the sender, too.
    *
    * @param buffer Where to put the bytes.
    * @param options Flags.
@@ -1141,10 +1225,11 @@ export class Socket implements Disposable {
    */
   recvFromSync(
     buffer: Uint8Array,
-    options: ReceiveOptions = {},
+    options?: ReceiveOptions,
   ): [size: number, from: Address] {
-    const size = this.#receive(buffer, options, sender);
-    return [size, senderAddress()];
+    const from: Address[] = [];
+    const size = this.#receive(buffer, options, from);
+    return [size, from[0]!];
   }
 
   /**
@@ -1166,13 +1251,18 @@ export class Socket implements Disposable {
    */
   async recv(
     buffer: Uint8Array,
-    options: ReceiveOptions & WaitOptions = {},
+    options?: ReceiveOptions & WaitOptions,
   ): Promise<number> {
-    return await this.#receiveAsync(buffer, options, null);
+    const written = read(options, ASYNC_RECEIVE_KEYS);
+    const limits = limitsOf(written);
+    const bits = bitsOf(written.flags);
+    checkBytes("buffer", buffer);
+    this.#use("recvfrom");
+    return await this.#io.receive(buffer, bits, null, limits, RECV);
   }
 
   /**
-   * Receives as {@linkcode Socket.recv} does, and tells from whom.
+   * Receives as {@linkcode Socket.recv} does, and returns the sender, too.
    *
    * @param buffer Where to put the bytes.
    * @param options Flags, and limits for the wait.
@@ -1183,11 +1273,83 @@ export class Socket implements Disposable {
    */
   async recvFrom(
     buffer: Uint8Array,
-    options: ReceiveOptions & WaitOptions = {},
+    options?: ReceiveOptions & WaitOptions,
   ): Promise<[size: number, from: Address]> {
+    const written = read(options, ASYNC_RECEIVE_KEYS);
+    const limits = limitsOf(written);
+    const bits = bitsOf(written.flags);
+    checkBytes("buffer", buffer);
+    this.#use("recvfrom");
     const from: Address[] = [];
-    const size = await this.#receiveAsync(buffer, options, from);
+    const size = await this.#io.receive(buffer, bits, from, limits, RECV_FROM);
     return [size, from[0]!];
+  }
+
+  /**
+   * Receives just so many bytes of a stream.
+   *
+   * The time counts for the whole. What had come when it fails is lost.
+   *
+   * @param size How many, 0 to 2147483647.
+   * @param options Flags, and limits for the wait.
+   * @returns The bytes.
+   * @throws {UnexpectedEndError} If the peer ends the connection before.
+   * @throws {ErrnoError} As {@linkcode Socket.recv}.
+   *
+   * C: `recv(2)` with `MSG_DONTWAIT`; then `epoll(7)` or `poll(2)`.
+   */
+  async recvExactly(
+    size: number,
+    options?: ReceiveOptions & WaitOptions,
+  ): Promise<Uint8Array<ArrayBuffer>> {
+    const written = read(options, ASYNC_RECEIVE_KEYS);
+    const limits = limitsOf(written);
+    const bits = bitsOf(written.flags);
+    checkInteger("size", size, INT_MAX);
+    this.#use("recvfrom");
+    const io = this.#io;
+    return await pointingAt(
+      RECV_EXACTLY,
+      () => receiveExactly(io, size, bits, limits),
+    );
+  }
+
+  /**
+   * Receives the bytes of a stream up to a delimiter, and with it. What comes
+   * behind it is left for the next call.
+   *
+   * The time counts for the whole. What had come when it fails is lost.
+   *
+   * @param delimiter What to look for: text, or at least one byte.
+   * @param options How much to receive at most, flags, and limits for the wait.
+   * @returns All of it, the delimiter at its end.
+   * @throws {UnexpectedEndError} If the peer ends the connection before.
+   * @throws {ErrnoError} `EMSGSIZE` if there is no delimiter within the limit;
+   * the rest as {@linkcode Socket.recv}.
+   *
+   * C: `recv(2)` with `MSG_DONTWAIT`, once with `MSG_PEEK` and once without;
+   * then `epoll(7)` or `poll(2)`.
+   */
+  async recvUntil(
+    delimiter: Uint8Array | string,
+    options?: ReceiveUntilOptions,
+  ): Promise<Uint8Array<ArrayBuffer>> {
+    const written = read(options, UNTIL_KEYS);
+    const limits = limitsOf(written);
+    const bits = bitsOf(written.flags);
+    const { limit = 0x1_0000 } = written;
+    const most = checkInteger("limit", limit, INT_MAX);
+    const bytes = copyOf(bytesFor("delimiter", delimiter));
+    if (bytes.length === 0) {
+      throw new RangeError("Cannot use delimiter of 0 bytes: it is everywhere");
+    }
+    this.#use("recvfrom");
+    const io = this.#io;
+    const { abi } = this.#libc;
+    return await pointingAt(
+      RECV_UNTIL,
+      () => receiveUntil(io, abi, bytes, most, bits, limits),
+    );
   }
 
   /**
@@ -1204,7 +1366,7 @@ export class Socket implements Disposable {
     checkBytes("buffer", buffer);
     this.#use("recvfrom");
     if (sizeOf(buffer) === 0) return 0;
-    const size = await this.recv(buffer);
+    const size = await this.#io.receive(buffer, 0, null, NO_LIMITS, READ);
     // A datagram may be empty, and is no end.
     return size === 0 && this.getOption("type") !== "dgram" ? null : size;
   }
@@ -1219,15 +1381,18 @@ export class Socket implements Disposable {
    * C: `send(2)`, `epoll(7)` or `poll(2)`.
    */
   async write(data: Uint8Array): Promise<number> {
-    return await this.send(data);
+    checkBytes("data", data);
+    const target = this.#demandSend(undefined);
+    return await this.#io.send(data, 0, target, NO_LIMITS, WRITE);
   }
 
   /**
    * What comes in, as a stream of bytes; the same one each time.
    *
    * It ends when the peer sends no more, and waits only while somebody reads.
-   * Neither its end nor its cancelling closes the socket: that is for whoever
-   * owns it.
+   * When this stream and {@linkcode Socket.writable} have both ended, been
+   * canceled, aborted or failed, the socket closes, as `Deno.Conn` does; the
+   * end of one alone leaves it open.
    *
    * @example All that the peer sends
    * ```ts
@@ -1247,9 +1412,7 @@ export class Socket implements Disposable {
    */
   get readable(): ReadableStream<Uint8Array<ArrayBuffer>> {
     this.#use("recvfrom");
-    return this.#readable ??= readableOf({
-      receive: (buffer, signal) => this.recv(buffer, { signal }),
-    });
+    return this.#readable ??= readableOf(this.#ends());
   }
 
   /**
@@ -1257,28 +1420,26 @@ export class Socket implements Disposable {
    *
    * Each chunk is sent whole. To close the stream tells the peer that no more
    * will come, as {@linkcode Socket.closeWrite} does; to abort it tells the peer
-   * nothing. Neither closes the socket.
+   * nothing. {@linkcode Socket.readable} says when the socket closes.
    *
    * C: `send(2)`, `epoll(7)` or `poll(2)`, `shutdown(2)`.
    */
   get writable(): WritableStream<Uint8Array> {
     this.#use("sendto");
-    return this.#writable ??= writableOf({
-      send: (data, signal) => this.send(data, { signal }),
-      closeWrite: () => this.shutdown("write"),
-    });
+    return this.#writable ??= writableOf(this.#ends());
   }
 
   /**
-   * Tells the peer that no more will come; what it sends still arrives.
+   * Tells the peer that no more will come; what it sends still arrives. Where
+   * the peer has reset the connection by then, there is nobody to tell.
    *
-   * @throws {ErrnoError} `ENOTCONN` if there is no connection.
+   * @throws {ErrnoError} `ENOTCONN` if there never was a connection.
    *
    * C: `shutdown(2)` with `SHUT_WR`.
    */
   // deno-lint-ignore require-await
   async closeWrite(): Promise<void> {
-    this.shutdown("write");
+    this.#closeWrite();
   }
 
   /**
@@ -1288,6 +1449,7 @@ export class Socket implements Disposable {
    */
   ref(): void {
     this.#isRef = true;
+    if (this.#transfers !== null) this.#transfers.isRef = true;
   }
 
   /**
@@ -1299,10 +1461,130 @@ export class Socket implements Disposable {
    */
   unref(): void {
     this.#isRef = false;
-    if (this.#fd < 0 || !this.#hasWaited || this.#connecting.attempt !== null) {
-      return;
+    if (this.#fd >= 0 && this.#transfers !== null) {
+      this.#transfers.isRef = false;
     }
-    cancelWaits(this.#libc, this.#fd);
+  }
+
+  /**
+   * Lets others connect to the socket, which has to be bound.
+   *
+   * For what the runtime serves, its own servers are the better choice: this is
+   * for seqpacket, vsock, Multipath TCP, and tests.
+   *
+   * @param backlog How many may wait to be accepted, 0 to 2147483647. The
+   * system has a limit of its own.
+   * @throws {ErrnoError} `EADDRINUSE`, `EOPNOTSUPP` for datagrams, `EINVAL` for
+   * a socket that is connected, ...
+   * @throws The runtime's own error, unless the program may reach the address
+   * on this side.
+   *
+   * @example Packets within this machine, which no runtime serves
+   * ```ts
+   * import { Socket, unix } from "@einprogress/connect";
+   * import { assertEquals } from "@std/assert";
+   *
+   * const at = unix(`${await Deno.makeTempDir()}/packets.sock`);
+   * using listener = Socket.open({ family: "unix", type: "seqpacket" });
+   * listener.bind(at);
+   * listener.listen();
+   * using socket = Socket.open({ family: "unix", type: "seqpacket" });
+   * const [accepted] = await Promise.all([
+   *   listener.accept({ timeout: 1000 }),
+   *   socket.connect(at),
+   * ]);
+   * using peer = accepted;
+   * socket.sendSync("one packet");
+   * assertEquals(peer.recvSync(new Uint8Array(64)), 10);
+   * ```
+   *
+   * C: `listen(2)`.
+   */
+  listen(backlog: number = 128): void {
+    checkInteger("backlog", backlog, INT_MAX);
+    this.#use("listen");
+    const { localAddress } = this;
+    demand(this.#libc, localAddress);
+    const result = this.#libc.listen(this.#fd, backlog);
+    this.#check("listen", result, localAddress);
+  }
+
+  /**
+   * Takes the next connection of a socket that listens, and waits for one.
+   *
+   * Blocks the calling thread, on a non-blocking socket too.
+   *
+   * @param options How long to wait.
+   * @returns The connection, as a blocking socket. The caller owns it and closes
+   * it.
+   * @throws {ErrnoError} `EINVAL` if it does not listen; `EMFILE`, ...;
+   * `ETIMEDOUT` with `timeoutKind` `"deadline"` if nobody came in time.
+   *
+   * C: `accept4(2)`, or `accept(2)` and `fcntl(2)`; `poll(2)`.
+   */
+  acceptSync(options?: Pick<WaitOptions, "timeout">): Socket {
+    const timeout = checkTimeout(read(options, TIMEOUT_KEYS).timeout);
+    this.#use("accept");
+    const start = performance.now();
+    const end = start + timeout;
+    const { EAGAIN } = this.#libc.abi.errnos;
+    const switches = !this.#isNonblocking && !this.nonblocking;
+    // A connection that was there may be gone again when it is asked for.
+    if (switches) this.nonblocking = true;
+    try {
+      for (;;) {
+        const fd = this.#acceptOnce();
+        if (fd >= 0) return this.#accepted(fd);
+        if (fd !== -EAGAIN) this.#check("accept", fd);
+        const left = end - performance.now();
+        if (left <= 0 || this.poll("POLLIN", left).length === 0) {
+          throw nobodyCame(this.#localText(), start, timeout);
+        }
+      }
+    } finally {
+      if (switches && this.#fd >= 0) this.nonblocking = false;
+    }
+  }
+
+  /**
+   * Takes the next connection of a socket that listens, and waits for one
+   * without holding the thread. The socket becomes non-blocking, and stays so.
+   *
+   * To close the socket meanwhile rejects with ECANCELED.
+   *
+   * @param options Limits for the wait.
+   * @returns The connection, as a blocking socket. The caller owns it and closes
+   * it.
+   * @throws {ErrnoError} As {@linkcode Socket.acceptSync}.
+   *
+   * C: `accept4(2)`, or `accept(2)` and `fcntl(2)`; `epoll(7)` or `poll(2)`.
+   */
+  async accept(options?: WaitOptions): Promise<Socket> {
+    const limits = limitsOf(read(options, WAIT_KEYS));
+    this.#use("accept");
+    limits.signal?.throwIfAborted();
+    if (!this.#isNonblocking) this.nonblocking = true;
+    const { EAGAIN } = this.#libc.abi.errnos;
+    const io = this.#io;
+    return await pointingAt(ACCEPT, async () => {
+      const start = performance.now();
+      const end = start + limits.timeout;
+      for (;;) {
+        this.#use("accept");
+        const fd = this.#acceptOnce();
+        if (fd >= 0) return this.#accepted(fd);
+        if (fd !== -EAGAIN) this.#check("accept", fd);
+        const timeout = end - performance.now();
+        const { POLLIN } = this.#libc.abi;
+        if (
+          timeout <= 0 ||
+          await io.ready(POLLIN, { ...limits, timeout }, null) === 0 &&
+            performance.now() >= end
+        ) {
+          throw nobodyCame(this.#localText(), start, limits.timeout);
+        }
+      }
+    });
   }
 
   /**
@@ -1330,26 +1612,29 @@ export class Socket implements Disposable {
    */
   detach(): number {
     this.#use("detach");
-    const fd = this.#fd;
-    this.#fd = -1;
-    this.#witness.release(fd);
+    const fd = this.#giveUp();
     this.#connecting.giveUp();
-    if (this.#hasWaited) forget(this.#libc, fd);
+    if (this.#mayBeKnown()) forget(this.#libc, fd);
     return fd;
   }
 
   /**
    * Makes the connection a socket of `node:net`, for everything that takes one:
-   * `node:http`, `node:tls`, ...
+   * `node:http`, `node:tls`, `node:http2`, ...
    *
    * The descriptor belongs to that one from then on, and this object is as
-   * closed. On failure it stays here.
+   * closed. On failure it stays here. Where the peer has reset the connection by
+   * then, the other socket says so by its `"error"` event, as usual.
+   *
+   * TLS goes on top of it: `tls.connect({ socket: socket.toNodeSocket() })`.
+   * `Deno.startTls` takes only connections of Deno's own.
    *
    * @returns The other socket. The caller owns it and ends it.
    * @throws {NotSupportedError} If the runtime cannot make one of a descriptor.
    * @throws {TypeError} If it is no stream.
-   * @throws {ErrnoError} `ENOTCONN` if it is not connected; `EBADF` if it was
-   * given up before.
+   * @throws {ErrnoError} `ENOTCONN` if it never was connected; the connection's
+   * own error, such as `ECONNRESET`, if it is over on a socket that came from
+   * elsewhere, which is closed then; `EBADF` if it was given up before.
    *
    * @example A request over a connection with a deadline
    * ```ts
@@ -1372,13 +1657,10 @@ export class Socket implements Disposable {
    */
   toNodeSocket(): NodeSocket {
     this.#use("detach");
-    const door = doorFor();
-    if (door.nodeSocket === undefined) {
-      throw new NotSupportedError("toNodeSocket()", door.runtime);
-    }
-    this.#checkStream("toNodeSocket()");
-    if (this.#hasWaited) forget(this.#libc, this.#fd);
-    const socket = door.nodeSocket(this.#fd) as NodeSocket;
+    const adopt = nodeSocketOf();
+    this.#checkStream("toNodeSocket()", TO_NODE_SOCKET);
+    if (this.#mayBeKnown()) forget(this.#libc, this.#fd);
+    const socket = adopt(this.#fd);
     this.detach();
     return socket;
   }
@@ -1387,29 +1669,31 @@ export class Socket implements Disposable {
    * Makes the connection a socket of Bun's own.
    *
    * The descriptor belongs to that one from then on, and this object is as
-   * closed, also if Bun then refuses it.
+   * closed. If Bun refuses it, it is closed.
    *
-   * @param handlers What Bun calls when something happens.
+   * @param handlers What Bun calls when something happens; `data` or `drain` has
+   * to be there.
    * @returns The other socket. The caller owns it and ends it.
    * @throws {NotSupportedError} If the runtime cannot: Deno and Node, which have
    * {@linkcode Socket.toNodeSocket}.
-   * @throws {TypeError} If it is no stream, or `handlers` no object.
+   * @throws {TypeError} If it is no stream, or if Bun could not use `handlers`.
    * @throws {ErrnoError} `ENOTCONN` if it is not connected; `EBADF` if it was
    * given up before.
    */
   async toBunSocket(handlers: BunSocketHandlers): Promise<BunSocket> {
-    if (!isObject(handlers)) {
-      throw new TypeError(
-        `Cannot use handlers ${show(handlers)}: it is not an object`,
-      );
-    }
+    const checked = checkHandlers(handlers);
     this.#use("detach");
-    const door = doorFor();
-    if (door.bunSocket === undefined) {
-      throw new NotSupportedError("toBunSocket()", door.runtime);
+    const adopt = bunSocketOf();
+    this.#checkStream("toBunSocket()", TO_BUN_SOCKET);
+    const libc = this.#libc;
+    const fd = this.detach();
+    try {
+      return await adopt(fd, checked);
+    } catch (error) {
+      // Bun refuses before the descriptor is its own.
+      libc.close(fd);
+      throw error;
     }
-    this.#checkStream("toBunSocket()");
-    return await door.bunSocket(this.detach(), handlers) as BunSocket;
   }
 
   /**
@@ -1422,23 +1706,27 @@ export class Socket implements Disposable {
    */
   close(): void {
     if (this.#fd < 0) return;
-    const fd = this.#fd;
     // Before anybody is told, for whoever is told may close the socket again.
-    this.#fd = -1;
-    this.#witness.release(fd);
+    const fd = this.#giveUp();
     this.#connecting.giveUp();
-    if (this.#hasWaited) cancelWaits(this.#libc, fd);
+    if (this.#mayBeKnown()) cancelWaits(this.#libc, fd);
     const result = this.#libc.close(fd);
-    if (result === -this.#libc.abi.errnos.EBADF!) {
+    if (result === -this.#libc.abi.errnos.EBADF) {
       throw errnoErrorFor(-result, {
         syscall: "close",
         subject: `descriptor ${fd}`,
-      });
+      }, CLOSE);
     }
   }
 
   /** Closes the descriptor, as {@linkcode Socket.close} does. */
   [Symbol.dispose](): void {
+    this.close();
+  }
+
+  /** Closes the descriptor, as {@linkcode Socket.close} does, at once. */
+  // deno-lint-ignore require-await
+  async [Symbol.asyncDispose](): Promise<void> {
     this.close();
   }
 
@@ -1480,8 +1768,41 @@ export class Socket implements Disposable {
     return { target, start, timeout, signal, waitsSoft };
   }
 
+  /** What goes through the descriptor. */
+  get #io(): Transfers {
+    if (this.#transfers === null) {
+      this.#transfers = new Transfers(this.#libc, this.#fd, {
+        peer: () => this.#connecting.target?.toString() ?? this.#peerText(),
+        drain: () => {
+          if (this.#fd >= 0) this.#connecting.takeIcmp(this.#libc, this.#fd);
+        },
+      });
+      if (!this.#isRef) this.#transfers.isRef = false;
+    }
+    return this.#transfers;
+  }
+
+  /** Takes the descriptor out of this object. */
+  #giveUp(): number {
+    const fd = this.#fd;
+    this.#fd = -1;
+    this.#transfers?.end();
+    this.#witness.release(fd);
+    return fd;
+  }
+
+  /** Whether the reactor may know the descriptor. */
+  #mayBeKnown(): boolean {
+    return this.#hasWaited || this.#transfers?.hasWaited === true;
+  }
+
+  /** Whether there has been a connection, as far as that is known. */
+  get #wasConnected(): boolean {
+    return this.#connecting.isConnected;
+  }
+
   /** Whether the runtime's streams can take it over, as far as that shows. */
-  #checkStream(method: string): void {
+  #checkStream(method: string, ours: PublicFunction): void {
     const type = this.getOption("type");
     if (type !== "stream") {
       throw new TypeError(
@@ -1490,49 +1811,28 @@ export class Socket implements Disposable {
         }: it takes streams`,
       );
     }
-    if (this.remoteAddress === null) {
-      throw errnoError("ENOTCONN", { syscall: "getpeername" });
+    if (this.remoteAddress !== null || this.#wasConnected) return;
+    const errno = this.#adopted ? takeErrno(this.#libc, this.#fd) : 0;
+    if (errno === 0) {
+      throw errnoError("ENOTCONN", { syscall: "getpeername" }, ours);
     }
+    // Once it has been told, nothing else would show that it was connected.
+    this.close();
+    throw errnoErrorFor(errno, { syscall: "getpeername" }, ours);
   }
 
-  #addrOf(name: string, address: Address): SocketAddr {
-    const isStream = this.getOption("type") === "stream";
-    switch (address.family) {
-      case "inet":
-      case "inet6": {
-        const { hostname, port } = address;
-        const zone = address.family === "inet6" && address.scopeId !== 0 &&
-            !hostname.includes("%")
-          ? `%${address.scopeId}`
-          : "";
-        const transport = isStream ? "tcp" : "udp";
-        return { transport, hostname: hostname + zone, port };
-      }
-      case "unix": {
-        const { path, abstract } = address;
-        const transport = isStream ? "unix" : "unixpacket";
-        return { transport, path: abstract ? `\0${path}` : path };
-      }
-      case "vsock": {
-        const { cid, port } = address;
-        return { transport: "vsock", cid, port };
-      }
-      default:
-        throw new NotSupportedError(`${name} of ${address}`, doorFor().runtime);
-    }
+  #addrOf(name: string, address: Address): DenoAddr {
+    const found = denoAddrOf(address, this.getOption("type") === "stream");
+    if (found !== null) return found;
+    throw new NotSupportedError(`${name} of ${address}`, doorFor().runtime);
   }
 
-  /** Checks what is to be sent, asks for permission, and returns where to. */
-  #demandSend(
-    data: Uint8Array,
-    to: Address | null,
-    flags: number,
-  ): Address | null {
-    checkBytes("data", data);
-    checkInteger("flags", flags, INT_MAX);
-    if (to !== null) demandAddress(to);
-    this.#use("sendto", to);
-    if (to !== null) return demand(this.#libc, to);
+  /** Asks for permission to send, and returns where to. */
+  #demandSend(to: unknown): Address | null {
+    if (to !== undefined && to !== null) demandAddress(to);
+    const address = to as Address | null | undefined ?? null;
+    this.#use("sendto", address);
+    if (address !== null) return demand(this.#libc, address);
     if (this.#adopted && !this.#libc.permissions.net()) {
       const peer = this.remoteAddress;
       if (peer !== null) demand(this.#libc, peer);
@@ -1541,193 +1841,112 @@ export class Socket implements Disposable {
     return null;
   }
 
-  /** Calls sendto(2) once. */
-  #send(data: Uint8Array, to: Address | null, flags: number): number {
-    const { abi } = this.#libc;
-    const bytes = to === null ? null : bytesOf(to);
-    const size = sizeOf(data);
-    return this.#libc.sendto(
-      this.#fd,
-      size === 0 ? NOTHING : data,
-      Math.min(size, LARGEST_TRANSFER),
-      flags | (abi.MSG_NOSIGNAL ?? 0),
-      bytes,
-      bytes === null ? 0 : bytes.length,
-    );
-  }
-
-  /** Receives without holding the thread; `from` takes the sender. */
-  async #receiveAsync(
-    buffer: Uint8Array,
-    options: ReceiveOptions & WaitOptions,
-    from: Address[] | null,
-  ): Promise<number> {
-    const { flags = 0 } = options;
-    const timeout = checkTimeout(options.timeout);
-    const signal = checkSignal("signal", options.signal);
-    checkBytes("buffer", buffer);
-    checkInteger("flags", flags, INT_MAX);
-    const { abi } = this.#libc;
-    const room = sizeOf(buffer);
-    return await this.#transfer(
-      "recvfrom",
-      null,
-      abi.POLLIN,
-      timeout,
-      signal,
-      () => {
-        checkWhole("buffer", buffer, room);
-        const result = this.#libc.recvfrom(
-          this.#fd,
-          room === 0 ? NOTHING : buffer,
-          Math.min(room, LARGEST_TRANSFER),
-          flags | abi.MSG_DONTWAIT,
-          from === null ? null : sender,
-        );
-        if (result >= 0 && from !== null) from[0] = senderAddress();
-        return result;
-      },
-    );
-  }
-
-  /** Makes a call again and again until it need not wait. */
-  async #transfer(
-    syscall: "recvfrom" | "sendto",
-    address: Address | null,
-    events: number,
-    timeout: number,
-    signal: AbortSignal | undefined,
-    call: () => number,
-  ): Promise<number> {
-    const start = performance.now();
-    const end = start + timeout;
-    const libc = this.#libc;
-    const { errnos, POLLERR } = libc.abi;
-    const context = { syscall, address: address?.toString() };
-    this.#use(syscall, address);
-    signal?.throwIfAborted();
-    await yieldIfDue(libc);
-    let tries = 0;
-    for (;;) {
-      // Whoever had a turn meanwhile may have done either.
-      if (this.#fd < 0) throw canceled(syscall, context);
-      signal?.throwIfAborted();
-      const result = call();
-      if (result === -errnos.EINTR!) continue;
-      if (result !== -errnos.EAGAIN!) {
-        return this.#check(syscall, result, address);
-      }
-      const since = performance.now();
-      const answer = await this.#wait(events, end, signal, tries);
-      if (answer === ABORTED) throw signal!.reason;
-      if (answer === CLOSED) throw canceled(syscall, context);
-      if (answer === 0 && performance.now() >= end) {
-        throw errnoError("ETIMEDOUT", {
-          ...context,
-          elapsed: performance.now() - start,
-          timeoutKind: "deadline",
-          detail: `${
-            syscall === "sendto" ? "no room" : "nothing came"
-          } within ${Math.round(timeout)} ms`,
-        });
-      }
-      // The kernel's queue of ICMP errors makes POLLERR come back for ever.
-      if ((answer & POLLERR) !== 0 && this.#fd >= 0) {
-        this.#connecting.takeIcmp(libc, this.#fd);
-      }
-      tries = countTry(tries, since);
-    }
-  }
-
-  /**
-   * Waits for events.
-   *
-   * @param tries How many waits in a row have ended by events that led to
-   * nothing.
-   * @returns Those that came, 0 at the end, `CLOSED` or `ABORTED`.
-   */
-  #wait(
-    events: number,
-    end: number,
-    signal: AbortSignal | undefined,
-    tries = 0,
-  ): Promise<number> {
-    if (!this.#isRef) return this.#lookAgain(events, end, signal, tries);
-    this.#hasWaited = true;
-    return waitFor(this.#libc, this.#fd, events, end, signal, tries)
-      .then((answer) =>
-        // It may have been unref() that called it off.
-        answer === CLOSED && this.#fd >= 0
-          ? this.#wait(events, end, signal, tries)
-          : answer
-      );
-  }
-
-  /** The same, without keeping the process alive. */
-  async #lookAgain(
-    events: number,
-    end: number,
-    signal: AbortSignal | undefined,
-    tries: number,
-  ): Promise<number> {
-    const { EINTR } = this.#libc.abi.errnos;
-    let pause = pauseAfter(tries);
-    for (;;) {
-      if (this.#fd < 0) return CLOSED;
-      if (signal?.aborted) return ABORTED;
-      if (this.#isRef) return await this.#wait(events, end, signal, tries);
-      const answer = pause > 0 ? 0 : pollFd(this.#libc, this.#fd, events, 0);
-      if (answer > 0) return answer;
-      if (answer < 0 && answer !== -EINTR!) this.#check("poll", answer);
-      const left = end - performance.now();
-      if (left <= 0) return 0;
-      const rest = Math.min(pause || LOOK_PAUSE, Math.ceil(left));
-      pause = 0;
-      await new Promise<void>((resolve) => {
-        setTimeout(resolve, rest).unref();
-      });
-    }
-  }
-
-  #mask(events: WaitEvents): number {
-    let mask = 0;
-    for (const event of typeof events === "string" ? [events] : events) {
-      if (event !== "POLLIN" && event !== "POLLOUT") {
-        throw new TypeError(
-          `Cannot wait for ${
-            show(event)
-          }: the events are "POLLIN" and "POLLOUT"`,
-        );
-      }
-      mask |= this.#libc.abi[event];
-    }
-    return mask;
-  }
-
-  #names(mask: number): PollEvent[] {
-    const { abi } = this.#libc;
-    return POLL_EVENTS.filter((event) => (mask & abi[event]) !== 0);
-  }
-
   #receive(
     buffer: Uint8Array,
-    { flags = 0 }: ReceiveOptions,
-    from: Sender | null,
+    options: ReceiveOptions | undefined,
+    from: Address[] | null,
   ): number {
+    const bits = bitsOf(read(options, RECEIVE_KEYS).flags);
     checkBytes("buffer", buffer);
-    checkInteger("flags", flags, INT_MAX);
     this.#use("recvfrom");
-    const size = Math.min(sizeOf(buffer), LARGEST_TRANSFER);
+    const size = sizeOf(buffer);
+    const result = this.#io.receiveOnce(buffer, size, bits, from);
+    return result >= 0 ? result : this.#transferred("recvfrom", result, null);
+  }
+
+  /** Throws what a transfer has failed with. */
+  #transferred(
+    syscall: string,
+    result: number,
+    to: Address | null,
+  ): never {
+    const address = (to ?? this.#connecting.target)?.toString() ??
+      this.#peerText();
+    throw errnoErrorFor(-result, { syscall, address });
+  }
+
+  /** What there is to see of it. */
+  #facts(): object {
+    const { abi } = this.#libc;
+    const fd = this.#fd;
+    const family = nameFor(abi, FAMILIES, this.#family);
+    const type = nameFor(abi, TYPES, this.#type);
+    return fd < 0 ? { fd, family, type } : {
+      fd,
+      family,
+      type,
+      local: this.#localText(),
+      remote: this.#peerText() ?? null,
+    };
+  }
+
+  /** The peer as text, where there is one. */
+  #peerText(): string | undefined {
+    const result = this.#libc.getpeername(this.#fd, sockaddr);
+    return result < 0 ? undefined : decodeAddress(sockaddr, result).toString();
+  }
+
+  /** The address on this side as text. */
+  #localText(): string | undefined {
+    const result = this.#libc.getsockname(this.#fd, sockaddr);
+    return result < 0 ? undefined : decodeAddress(sockaddr, result).toString();
+  }
+
+  /** What this socket does for its streams. */
+  #ends(): Ends {
+    return {
+      receive: (buffer, by) => {
+        if (this.#fd < 0) throw canceled("recvfrom");
+        return this.#io.receive(buffer, 0, null, new Endless(by), null);
+      },
+      send: (data, by) => {
+        if (this.#fd < 0) throw canceled("sendto");
+        this.#demandSend(undefined);
+        return this.#io.send(data, 0, null, new Endless(by), null);
+      },
+      closeWrite: () => {
+        if (this.#fd >= 0) this.#closeWrite();
+      },
+      ended: () => {
+        if (++this.#streamsEnded === 2) this.close();
+      },
+    };
+  }
+
+  #closeWrite(): void {
+    this.#use("shutdown");
+    const { SHUT_WR, errnos } = this.#libc.abi;
+    const result = this.#libc.shutdown(this.#fd, SHUT_WR);
+    // Of a socket that came from elsewhere it is not known.
+    const isOver = result === -errnos.ENOTCONN &&
+      (this.#wasConnected || this.#adopted);
+    if (!isOver) this.#check("shutdown", result);
+  }
+
+  /** Makes a socket of a connection that was taken. */
+  #accepted(fd: number): Socket {
+    const c = this.#libc;
+    const socket = Socket.#connected(c, fd, this.#family, this.#type);
+    try {
+      if (c.abi.SOCK_CLOEXEC === null) closeOnExec(c, fd);
+      // BSD hands the listener's mode down.
+      socket.nonblocking = false;
+    } catch (error) {
+      socket.close();
+      throw error;
+    }
+    return socket;
+  }
+
+  /** Takes a connection that is there: its descriptor, or `-errno`. */
+  #acceptOnce(): number {
+    const { abi } = this.#libc;
+    const { EINTR, ECONNABORTED } = abi.errnos;
     for (;;) {
-      const result = this.#libc.recvfrom(
-        this.#fd,
-        size === 0 ? NOTHING : buffer,
-        size,
-        flags,
-        from,
-      );
-      if (result === -this.#libc.abi.errnos.EINTR!) continue;
-      return this.#check("recvfrom", result);
+      const fd = abi.SOCK_CLOEXEC === null
+        ? this.#libc.accept(this.#fd)
+        : this.#libc.accept4(this.#fd, abi.SOCK_CLOEXEC);
+      if (fd !== -EINTR && fd !== -ECONNABORTED) return fd;
     }
   }
 
@@ -1799,49 +2018,79 @@ function demandAddress(address: unknown): asserts address is Address {
   );
 }
 
-/** Makes sure that memory is as large as it was when a call began to wait. */
-function checkWhole(name: string, bytes: Uint8Array, length: number): void {
-  const left = sizeOf(bytes);
-  if (left >= length) return;
-  throw new TypeError(
-    `Cannot use ${name} of ${length} bytes: its memory was taken away ` +
-      `meanwhile, ${left} are left`,
-  );
+/** What was given, read once; nothing where nothing was. */
+function read<K extends string>(
+  options: unknown,
+  keys: readonly K[],
+): Partial<Record<K, unknown>> {
+  return options === undefined
+    ? NO_OPTIONS
+    : readOptions("options", options, keys);
 }
 
-/** Whether a socket can reach nobody but the peer that it is given. */
-function isOrdinary(abi: Abi, domain: number, type: number): boolean {
-  const { AF_INET, AF_INET6, AF_UNIX, AF_VSOCK } = abi;
-  const { SOCK_STREAM, SOCK_DGRAM, SOCK_SEQPACKET } = abi;
-  return (domain === AF_INET || domain === AF_INET6 || domain === AF_UNIX ||
-    domain === AF_VSOCK) &&
-    (type === SOCK_STREAM || type === SOCK_DGRAM || type === SOCK_SEQPACKET);
+function limitsOf(
+  { timeout, signal }: { timeout?: unknown; signal?: unknown },
+): Limits {
+  return timeout === undefined && signal === undefined ? NO_LIMITS : {
+    timeout: checkTimeout(timeout),
+    signal: checkSignal("signal", signal),
+  };
 }
 
-/** The system's number for a name, or the number that was given. */
-function numberFor<N extends string>(
-  abi: Abi,
-  argument: string,
-  names: Readonly<Record<N, keyof Abi>>,
-  value: N | number,
-): number {
-  if (typeof value === "number") return checkInteger(argument, value, INT_MAX);
-  if (!Object.hasOwn(names, value)) {
-    throw new TypeError(
-      `Cannot use ${argument} ${show(value)}: the names are ` +
-        Object.keys(names).join(", "),
-    );
+function bitsOf(flags: unknown): number {
+  return flags === undefined ? 0 : checkInteger("flags", flags, INT_MAX);
+}
+
+/** What is to be sent, as bytes. */
+function bytesFor(name: string, data: unknown): Uint8Array {
+  if (typeof data === "string") return encoder.encode(data);
+  checkBytes(name, data);
+  return data;
+}
+
+/** The error for a connection that did not come in time. */
+function nobodyCame(
+  localAddress: string | undefined,
+  start: number,
+  timeout: number,
+): ErrnoError {
+  return errnoError("ETIMEDOUT", {
+    syscall: "accept",
+    localAddress,
+    elapsed: performance.now() - start,
+    timeoutKind: "deadline",
+    detail: `nobody connected within ${Math.round(timeout)} ms`,
+  });
+}
+
+/** What ends no sooner than somebody calls it off. */
+class Endless implements Limits {
+  readonly timeout = Infinity;
+  readonly #by: Abortable;
+
+  constructor(by: Abortable) {
+    this.#by = by;
   }
-  const number = abi[names[value]];
-  if (typeof number !== "number") {
-    throw new NotSupportedError(`${argument} "${value}"`, abi.os);
+
+  get signal(): AbortSignal {
+    return this.#by.signal;
   }
-  return number;
 }
 
-/** Who sent what was received last: nobody with a name is unspecified. */
-function senderAddress(): Address {
-  return sender.length === 0
-    ? unspecified()
-    : decodeAddress(sockaddr, sender.length);
-}
+// For errors to point at whoever calls these, whatever a program puts in their
+// places.
+const {
+  accept: ACCEPT,
+  close: CLOSE,
+  read: READ,
+  ready: READY,
+  recv: RECV,
+  recvExactly: RECV_EXACTLY,
+  recvFrom: RECV_FROM,
+  recvUntil: RECV_UNTIL,
+  send: SEND,
+  sendAll: SEND_ALL,
+  toBunSocket: TO_BUN_SOCKET,
+  toNodeSocket: TO_NODE_SOCKET,
+  write: WRITE,
+} = Socket.prototype;

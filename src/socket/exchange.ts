@@ -1,0 +1,126 @@
+/**
+ * Whole messages over a socket, each with one deadline for all of it.
+ *
+ * @module
+ */
+import type { Abi } from "../../ffi/abi.ts";
+import { performance } from "../../ffi/timers.ts";
+import { viewOf } from "../errors/arguments.ts";
+import { errnoError } from "../errors/errors.ts";
+import { type Limits, type Transfers, UnexpectedEndError } from "./transfer.ts";
+
+/** How much is looked at at once for a delimiter. */
+const GLANCE = 0x1000;
+
+/** What is left of a time at the moment. */
+function leftOf({ timeout, signal }: Limits): () => Limits {
+  if (timeout === Infinity) return () => ({ timeout, signal });
+  const end = performance.now() + timeout;
+  return () => ({ timeout: Math.max(end - performance.now(), 0), signal });
+}
+
+/** Sends all of it. */
+export async function sendAll(
+  io: Transfers,
+  data: Uint8Array,
+  flags: number,
+  limits: Limits,
+): Promise<void> {
+  const left = leftOf(limits);
+  let rest = viewOf(data);
+  do {
+    const size = await io.send(rest, flags, null, left(), null);
+    rest = rest.subarray(size);
+  } while (rest.length > 0);
+}
+
+/** Receives so many bytes. */
+export async function receiveExactly(
+  io: Transfers,
+  size: number,
+  flags: number,
+  limits: Limits,
+): Promise<Uint8Array<ArrayBuffer>> {
+  const left = leftOf(limits);
+  const whole = new Uint8Array(size);
+  let filled = 0;
+  while (filled < size) {
+    const rest = whole.subarray(filled);
+    const got = await io.receive(rest, flags, null, left(), null);
+    if (got === 0) {
+      throw new UnexpectedEndError(`${size} bytes`, whole.slice(0, filled));
+    }
+    filled += got;
+  }
+  return whole;
+}
+
+/**
+ * Receives up to a delimiter, and leaves what comes behind it where it is: it
+ * looks before it takes.
+ *
+ * @param limit The most bytes to take, the delimiter among them.
+ */
+export async function receiveUntil(
+  io: Transfers,
+  { MSG_PEEK }: Abi,
+  delimiter: Uint8Array,
+  limit: number,
+  flags: number,
+  limits: Limits,
+): Promise<Uint8Array<ArrayBuffer>> {
+  const left = leftOf(limits);
+  const looking = flags | MSG_PEEK;
+  let whole = new Uint8Array(Math.min(GLANCE, limit));
+  let filled = 0;
+  for (;;) {
+    if (filled === limit) {
+      throw errnoError("EMSGSIZE", {
+        syscall: "recvfrom",
+        detail: `no delimiter within ${limit} bytes`,
+      });
+    }
+    if (filled === whole.length) {
+      const larger = new Uint8Array(Math.min(2 * whole.length, limit));
+      larger.set(whole);
+      whole = larger;
+    }
+    const room = whole.subarray(filled);
+    const seen = await io.receive(room, looking, null, left(), null);
+    if (seen === 0) {
+      throw new UnexpectedEndError("a delimiter", whole.slice(0, filled));
+    }
+    // The delimiter may have begun in what came before.
+    const from = Math.max(filled - delimiter.length + 1, 0);
+    const end = endOf(whole, delimiter, from, filled + seen);
+    const size = end === -1 ? seen : end - filled;
+    // It is there, so that this does not wait, unless somebody else took it.
+    const got = await io.receive(
+      room.subarray(0, size),
+      flags,
+      null,
+      left(),
+      null,
+    );
+    filled += got;
+    if (filled === end) return whole.slice(0, filled);
+  }
+}
+
+/** Where the first delimiter ends, -1 without one. */
+function endOf(
+  bytes: Uint8Array,
+  delimiter: Uint8Array,
+  from: number,
+  to: number,
+): number {
+  const last = to - delimiter.length;
+  for (let at = from; at <= last; at++) {
+    at = bytes.indexOf(delimiter[0]!, at);
+    if (at === -1 || at > last) return -1;
+    let i = 1;
+    while (i < delimiter.length && bytes[at + i] === delimiter[i]) i++;
+    if (i === delimiter.length) return at + i;
+  }
+  return -1;
+}

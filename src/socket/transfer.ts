@@ -1,0 +1,459 @@
+/**
+ * Sending, receiving and waiting, on a descriptor that somebody else owns.
+ *
+ * @module
+ */
+import type { Libc, Sender } from "../../ffi/contract.ts";
+import { newMemory } from "../../ffi/memory.ts";
+import { performance, setTimeout } from "../../ffi/timers.ts";
+import {
+  type Address,
+  bytesOf,
+  decodeAddress,
+  unspecified,
+} from "../address/address.ts";
+import { canceled } from "../attempt/failure.ts";
+import { pollFd } from "../attempt/outcome.ts";
+import { sizeOf } from "../errors/arguments.ts";
+import {
+  type Caller,
+  keepCaller,
+  pointAt,
+  type PublicFunction,
+  releaseCaller,
+} from "../errors/caller.ts";
+import {
+  type ErrnoContext,
+  ErrnoError,
+  errnoError,
+  errnoErrorFor,
+} from "../errors/errors.ts";
+import {
+  ABORTED,
+  cancelWaits,
+  CLOSED,
+  countTry,
+  pauseAfter,
+  waitFor,
+} from "../reactor/reactor.ts";
+import { yieldIfDue } from "../reactor/turns.ts";
+
+/**
+ * How long to sleep between two looks where the process is not to be kept
+ * alive, in ms.
+ */
+const LOOK_PAUSE = 10;
+
+/** The most that one call is given; its result has to fit an int. */
+const LARGEST_TRANSFER = 0x7fff_f000;
+
+/** The longest socket address: AIX has paths of 1023 bytes behind two. */
+export const LONGEST_ADDRESS = 1025;
+
+/** What C is shown where there is no memory: Node refuses what was detached. */
+const NOTHING = newMemory(1);
+
+// No call's use of it outlives the call.
+const sender: Sender = { address: newMemory(LONGEST_ADDRESS), length: 0 };
+
+/** When and by what a wait ends. */
+export interface Limits {
+  readonly timeout: number;
+  readonly signal: AbortSignal | undefined;
+}
+
+/** No end, and nothing that calls it off. */
+export const NO_LIMITS: Limits = { timeout: Infinity, signal: undefined };
+
+/** What only the owner knows. */
+export interface Owner {
+  /** The address on the other side, as text, for errors. */
+  peer(): string | undefined;
+  /** Takes the ICMP errors that the kernel has queued. */
+  drain(): void;
+}
+
+/** What a call of sendto(2) or recvfrom(2) needs to be made again. */
+interface Job {
+  readonly syscall: "recvfrom" | "sendto";
+  readonly events: number;
+  readonly memory: Uint8Array;
+  /** How much of it there was when the call began. */
+  readonly size: number;
+  readonly flags: number;
+  /** The receiver, and how messages call it. */
+  readonly to: Uint8Array<ArrayBuffer> | null;
+  readonly address: Address | null;
+  /** Where the sender's address goes, `null` if nobody asked for it. */
+  readonly from: Address[] | null;
+  readonly limits: Limits;
+}
+
+/** All that goes through one descriptor, until that is given up. */
+export class Transfers {
+  /** Whether the reactor may know the descriptor. */
+  hasWaited = false;
+  readonly #libc: Libc;
+  readonly #fd: number;
+  readonly #owner: Owner;
+  /** Whether waits keep the process alive. */
+  #isRef = true;
+  #isOver = false;
+
+  constructor(libc: Libc, fd: number, owner: Owner) {
+    this.#libc = libc;
+    this.#fd = fd;
+    this.#owner = owner;
+  }
+
+  /** Ends all use of the descriptor, which has another owner or none. */
+  end(): void {
+    this.#isOver = true;
+  }
+
+  set isRef(isRef: boolean) {
+    this.#isRef = isRef;
+    // Those that wait are made to wait in the other way.
+    if (!isRef && this.hasWaited) cancelWaits(this.#libc, this.#fd);
+  }
+
+  /**
+   * Calls sendto(2) until no signal cuts it short.
+   *
+   * @returns What it returns.
+   */
+  sendOnce(
+    data: Uint8Array,
+    size: number,
+    flags: number,
+    to: Uint8Array<ArrayBuffer> | null,
+  ): number {
+    const { abi } = this.#libc;
+    for (;;) {
+      const result = this.#libc.sendto(
+        this.#fd,
+        size === 0 ? NOTHING : data,
+        Math.min(size, LARGEST_TRANSFER),
+        flags | (abi.MSG_NOSIGNAL ?? 0),
+        to,
+        to === null ? 0 : to.length,
+      );
+      if (result !== -abi.errnos.EINTR) return result;
+    }
+  }
+
+  /** Calls recvfrom(2) in the same way; `from` takes the sender. */
+  receiveOnce(
+    buffer: Uint8Array,
+    size: number,
+    flags: number,
+    from: Address[] | null,
+  ): number {
+    const { EINTR } = this.#libc.abi.errnos;
+    for (;;) {
+      const result = this.#libc.recvfrom(
+        this.#fd,
+        size === 0 ? NOTHING : buffer,
+        Math.min(size, LARGEST_TRANSFER),
+        flags,
+        from === null ? null : sender,
+      );
+      if (result === -EINTR) continue;
+      if (result >= 0 && from !== null) {
+        from[0] = sender.length === 0
+          ? unspecified()
+          : decodeAddress(sender.address, sender.length);
+      }
+      return result;
+    }
+  }
+
+  /**
+   * Sends, and returns at once what could be done at once.
+   *
+   * @param to Where to: what a permission was given for.
+   * @param ours The public function that runs, for errors to point at its caller;
+   * `null` for a stream's.
+   */
+  send(
+    data: Uint8Array,
+    flags: number,
+    to: Address | null,
+    limits: Limits,
+    ours: PublicFunction | null,
+  ): number | Promise<number> {
+    if (ours !== null) limits.signal?.throwIfAborted();
+    const { MSG_DONTWAIT, POLLOUT } = this.#libc.abi;
+    return this.#begin({
+      syscall: "sendto",
+      events: POLLOUT,
+      memory: data,
+      size: sizeOf(data),
+      flags: flags | MSG_DONTWAIT,
+      to: to === null ? null : bytesOf(to),
+      address: to,
+      from: null,
+      limits,
+    }, ours);
+  }
+
+  /** Receives in the same way. */
+  receive(
+    buffer: Uint8Array,
+    flags: number,
+    from: Address[] | null,
+    limits: Limits,
+    ours: PublicFunction | null,
+  ): number | Promise<number> {
+    if (ours !== null) limits.signal?.throwIfAborted();
+    const { MSG_DONTWAIT, POLLIN } = this.#libc.abi;
+    return this.#begin({
+      syscall: "recvfrom",
+      events: POLLIN,
+      memory: buffer,
+      size: sizeOf(buffer),
+      flags: flags | MSG_DONTWAIT,
+      to: null,
+      address: null,
+      from,
+      limits,
+    }, ours);
+  }
+
+  /**
+   * Waits for events, for a caller.
+   *
+   * @returns Those that came, 0 at the end.
+   */
+  async ready(
+    events: number,
+    { timeout, signal }: Limits,
+    ours: PublicFunction | null,
+  ): Promise<number> {
+    signal?.throwIfAborted();
+    const caller = ours === null ? null : keepCaller(ours);
+    try {
+      const end = performance.now() + timeout;
+      const answer = await this.wait(events, end, signal);
+      if (answer === ABORTED) throw signal!.reason;
+      if (answer !== CLOSED) return answer;
+      throw canceled("poll", {}, caller ?? undefined);
+    } finally {
+      releaseCaller(caller);
+    }
+  }
+
+  /**
+   * Waits for events.
+   *
+   * @param tries How many waits in a row have ended by events that led to
+   * nothing.
+   * @returns Those that came, 0 at the end, `CLOSED` or `ABORTED`.
+   */
+  async wait(
+    events: number,
+    end: number,
+    signal: AbortSignal | undefined,
+    tries = 0,
+  ): Promise<number> {
+    for (;;) {
+      if (!this.#isRef) {
+        const answer = await this.#lookAgain(events, end, signal, tries);
+        if (answer !== null) return answer;
+      }
+      this.hasWaited = true;
+      const answer = await waitFor(
+        this.#libc,
+        this.#fd,
+        events,
+        end,
+        signal,
+        tries,
+      );
+      // It may have been unref() that called it off.
+      if (answer !== CLOSED || this.#isOver) return answer;
+    }
+  }
+
+  /**
+   * The same without keeping the process alive, by a look now and then.
+   *
+   * @returns As {@linkcode Transfers.wait}; `null` once the process is to be
+   * kept alive again.
+   */
+  async #lookAgain(
+    events: number,
+    end: number,
+    signal: AbortSignal | undefined,
+    tries: number,
+  ): Promise<number | null> {
+    const { EINTR } = this.#libc.abi.errnos;
+    let pause = pauseAfter(tries);
+    for (;;) {
+      if (this.#isOver) return CLOSED;
+      if (signal?.aborted) return ABORTED;
+      if (this.#isRef) return null;
+      const answer = pause > 0 ? 0 : pollFd(this.#libc, this.#fd, events, 0);
+      if (answer > 0) return answer;
+      if (answer < 0 && answer !== -EINTR) {
+        throw errnoErrorFor(-answer, { syscall: "poll" });
+      }
+      const left = end - performance.now();
+      if (left <= 0) return 0;
+      const rest = Math.min(pause || LOOK_PAUSE, Math.ceil(left));
+      pause = 0;
+      await new Promise<void>((resolve) => {
+        setTimeout(resolve, rest).unref();
+      });
+    }
+  }
+
+  /** Does a job at once, or begins to wait for when it can be done. */
+  #begin(job: Job, ours: PublicFunction | null): number | Promise<number> {
+    const turn = yieldIfDue(this.#libc);
+    if (turn === null) {
+      const result = this.#call(job);
+      if (result >= 0) return result;
+      if (result !== -this.#libc.abi.errnos.EAGAIN) {
+        throw errnoErrorFor(-result, this.#contextOf(job), ours ?? undefined);
+      }
+    }
+    const caller = ours === null ? null : keepCaller(ours);
+    return this.#goOn(job, turn, caller);
+  }
+
+  /** Makes a call again and again until it need not wait. */
+  async #goOn(
+    job: Job,
+    turn: Promise<unknown> | null,
+    caller: Caller | null,
+  ): Promise<number> {
+    const { syscall, events, limits: { timeout, signal } } = job;
+    const { EAGAIN } = this.#libc.abi.errnos;
+    const start = performance.now();
+    const end = start + timeout;
+    const at = caller ?? undefined;
+    let mustWait = turn === null;
+    let tries = 0;
+    try {
+      await turn;
+      for (;; mustWait = false) {
+        // Whoever had a turn meanwhile may have done either.
+        if (this.#isOver) throw canceled(syscall, this.#contextOf(job), at);
+        signal?.throwIfAborted();
+        const result = mustWait ? -EAGAIN : this.#call(job, caller);
+        if (result >= 0) return result;
+        if (result !== -EAGAIN) {
+          throw errnoErrorFor(-result, this.#contextOf(job), at);
+        }
+        const since = performance.now();
+        const answer = await this.wait(events, end, signal, tries);
+        if (answer === ABORTED) throw signal!.reason;
+        if (answer === CLOSED) {
+          throw canceled(syscall, this.#contextOf(job), at);
+        }
+        if (answer === 0 && performance.now() >= end) {
+          throw errnoError("ETIMEDOUT", {
+            ...this.#contextOf(job),
+            elapsed: performance.now() - start,
+            timeoutKind: "deadline",
+            detail: `${
+              syscall === "sendto" ? "no room" : "nothing came"
+            } within ${Math.round(timeout)} ms`,
+          }, at);
+        }
+        // The kernel's queue of ICMP errors makes POLLERR come back for ever.
+        if ((answer & this.#libc.abi.POLLERR) !== 0) this.#owner.drain();
+        tries = countTry(tries, since);
+      }
+    } finally {
+      releaseCaller(caller);
+    }
+  }
+
+  #call(job: Job, caller: Caller | null = null): number {
+    const { syscall, memory, size, flags, to, from } = job;
+    const left = sizeOf(memory);
+    if (left < size) {
+      const name = syscall === "sendto" ? "data" : "buffer";
+      const error = new TypeError(
+        `Cannot use ${name} of ${size} bytes: its memory was taken away ` +
+          `meanwhile, ${left} are left`,
+      );
+      throw caller === null ? error : pointAt(error, caller);
+    }
+    return syscall === "sendto"
+      ? this.sendOnce(memory, size, flags, to)
+      : this.receiveOnce(memory, size, flags, from);
+  }
+
+  #contextOf({ syscall, address }: Job): ErrnoContext {
+    return { syscall, address: address?.toString() ?? this.#owner.peer() };
+  }
+}
+
+/**
+ * The peer has ended the connection before all had come that was asked for.
+ *
+ * @example What had come by then
+ * ```ts
+ * import { connect, UnexpectedEndError } from "@einprogress/connect";
+ * import { assertEquals, assertRejects } from "@std/assert";
+ *
+ * using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+ * using socket = await connect({ port: listener.addr.port });
+ * {
+ *   using peer = await listener.accept();
+ *   await peer.write(new TextEncoder().encode("abc"));
+ * }
+ * const error = await assertRejects(
+ *   () => socket.recvExactly(8),
+ *   UnexpectedEndError,
+ * );
+ * assertEquals(error.received.length, 3);
+ * ```
+ */
+export class UnexpectedEndError extends Error {
+  /** What had come by then. */
+  readonly received: Uint8Array<ArrayBuffer>;
+
+  /**
+   * Made where the end comes too early.
+   *
+   * @param expected What was waited for, in words.
+   * @param received What had come by then.
+   */
+  constructor(expected: string, received: Uint8Array<ArrayBuffer>) {
+    super(
+      `Cannot receive ${expected}: the peer ended the connection after ` +
+        `${received.length} bytes`,
+    );
+    this.received = received;
+  }
+
+  static {
+    this.prototype.name = "UnexpectedEndError";
+  }
+}
+
+/**
+ * Has the errors of some work point at the caller of a public function.
+ *
+ * @param ours The function, which runs.
+ * @param work Begins at once.
+ */
+export async function pointingAt<T>(
+  ours: PublicFunction,
+  work: () => Promise<T>,
+): Promise<T> {
+  const caller = keepCaller(ours);
+  try {
+    return await work();
+  } catch (error) {
+    const isOurs = error instanceof ErrnoError ||
+      error instanceof UnexpectedEndError;
+    throw isOurs && caller !== null ? pointAt(error, caller) : error;
+  } finally {
+    releaseCaller(caller);
+  }
+}
