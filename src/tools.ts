@@ -28,3 +28,14 @@ export {
   type WaitResult,
 } from "./tools/wait.ts";
 export { type Hop, trace, type TraceOptions } from "./tools/trace.ts";
+export {
+  probe,
+  type Probeable,
+  type ProbeOptions,
+  type ProbeProgress,
+  type ProbeReason,
+  type ProbeResult,
+  type ProbeState,
+  type ProbeTarget,
+  type Probing,
+} from "./tools/probe.ts";

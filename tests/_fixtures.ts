@@ -27,6 +27,7 @@ import {
 } from "../ffi/libc.ts";
 import { newMemory } from "../ffi/memory.ts";
 import type * as package_ from "../mod.ts";
+import type * as tools_ from "../src/tools.ts";
 import {
   type Address,
   bytesOf,
@@ -405,7 +406,10 @@ export function verdict(error: unknown): string {
 }
 
 /** The package and these fixtures, as a child sees them. */
-export type ChildApi = typeof package_ & typeof import("./_fixtures.ts");
+export type ChildApi =
+  & typeof package_
+  & typeof tools_
+  & typeof import("./_fixtures.ts");
 
 /** What goes through JSON unharmed. */
 export type Json =
@@ -457,6 +461,9 @@ export async function inChild<A extends readonly Json[], R>(
   const script = `
     const api = {
       ...await import(${JSON.stringify(import.meta.resolve("../mod.ts"))}),
+      ...await import(${
+    JSON.stringify(import.meta.resolve("../src/tools.ts"))
+  }),
       ...await import(${JSON.stringify(import.meta.url)}),
     };
     const body = ${body};

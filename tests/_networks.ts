@@ -212,3 +212,86 @@ while os.getppid() == parent: time.sleep(0.1)
 ' > /dev/null 2>&1 &
 while [ ! -e /run/ready ]; do sleep 0.01; done
 `;
+
+/**
+ * A router, and behind it the hosts of 10.8.0.0/16, each of them with ports of every kind, as {@linkcode stateInField} has them.
+ *
+ * The router is 10.7.0.254, it rejects and drops by its own rules, and sends as many ICMP errors as there are to send.
+ *
+ * @param rules More rules of the router, before its own.
+ */
+export function field(rules = ""): string {
+  return `
+setpriv --pdeathsig KILL unshare --net sleep 1d >/dev/null 2>&1 & R=$!
+setpriv --pdeathsig KILL unshare --net sleep 1d >/dev/null 2>&1 & T=$!
+here=$(readlink /proc/self/ns/net)
+for p in $R $T; do
+  until [ "$(readlink /proc/$p/ns/net)" != "$here" ]; do sleep 0.01; done
+done
+ip link add c0 type veth peer name r0
+ip link add r1 type veth peer name t0
+ip link set r0 netns $R
+ip link set r1 netns $R
+ip link set t0 netns $T
+ip addr add 10.7.0.1/24 dev c0
+ip link set c0 up
+ip route add default via 10.7.0.254
+nsenter -t $R -n sh -ec '
+ip link set lo up
+ip addr add 10.7.0.254/24 dev r0
+ip link set r0 up
+ip addr add 10.9.0.1/24 dev r1
+ip link set r1 up
+ip route add 10.8.0.0/16 via 10.9.0.2
+echo 1 > /proc/sys/net/ipv4/ip_forward
+echo 0 > /proc/sys/net/ipv4/icmp_ratelimit
+echo 0 > /proc/sys/net/ipv4/icmp_ratemask
+nft -f - <<END
+table ip r {
+  chain f {
+    type filter hook forward priority 0
+    ${rules}
+    tcp dport 1005 reject with tcp reset
+    tcp dport 1006 reject with icmp type host-unreachable
+    tcp dport 1007 reject with icmp type admin-prohibited
+    tcp dport 1008 reject with icmp type port-unreachable
+    tcp dport 1009 reject with icmp type net-unreachable
+    tcp dport 1010-1012 drop
+  }
+}
+END'
+nsenter -t $T -n sh -ec '
+ip link set lo up
+ip addr add 10.9.0.2/24 dev t0
+ip link set t0 up
+ip route add default via 10.9.0.1
+ip route add local 10.8.0.0/16 dev lo
+nft -f - <<END
+table ip t {
+  chain p {
+    type nat hook prerouting priority -100
+    tcp dport 1001-1002 redirect to :7
+  }
+}
+END'
+setpriv --pdeathsig KILL nsenter -t $T -n python3 -c '
+import socket
+listener = socket.create_server(("", 7), backlog=4096)
+while True: listener.accept()[0].close()
+' >/dev/null 2>&1 &
+until nsenter -t $T -n ss -Hltn | grep -q :7; do sleep 0.01; done
+`;
+}
+
+/** What a host of {@linkcode field} has at a port from 1001 to 1012. */
+export function stateInField(port: number): "open" | "closed" | "filtered" {
+  return port <= 1002 ? "open" : port <= 1005 ? "closed" : "filtered";
+}
+
+/** Who rejects at which port there, by ICMP's type 3 and these codes. */
+export const CODES_IN_FIELD: Readonly<Record<number, number>> = {
+  1006: 1,
+  1007: 13,
+  1008: 3,
+  1009: 0,
+};

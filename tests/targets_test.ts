@@ -315,7 +315,7 @@ test("a grid refuses what it cannot use", () => {
     [{ from: -1 }, RangeError, "from -1"],
     [{ from: { next: 3 } }, TypeError, "from.pending"],
     [{ from: { next: 3, pending: [3] } }, RangeError, "from.pending 3"],
-    [{ sead: 1 }, TypeError, 'option "sead"'],
+    [{ sead: 1 }, TypeError, "did you mean seed?"],
     [{ exclude: 1 }, TypeError, "exclude 1"],
   ];
   for (const [options, kind, message] of rows) {

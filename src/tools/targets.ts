@@ -10,6 +10,7 @@ import {
   checkInteger,
   checkText,
   isObject,
+  readOptions,
   show,
 } from "../errors/arguments.ts";
 
@@ -209,23 +210,20 @@ export function grid(
   ports: string | Iterable<number>,
   options: GridOptions = {},
 ): Grid {
-  if (!isObject(options)) throw notGrid("options", options);
-  const { seed, from, exclude, shard, ...rest } = options;
-  for (const key of Object.keys(rest)) {
-    throw new TypeError(
-      `Cannot use option ${show(key)}: there is none so named`,
-    );
-  }
+  const { seed, from, exclude, shard } = readOptions("options", options, [
+    "seed",
+    "from",
+    "exclude",
+    "shard",
+  ]);
   return new OrderedGrid(
     exclude === undefined
       ? hostsOf("hosts", hosts)
       : hostsOf("hosts", hosts).without(hostsOf("exclude", exclude)),
     portsOf(ports),
-    seed === null ? null : checkInteger(
-      "seed",
-      seed === undefined ? 0 : seed,
-      Number.MAX_SAFE_INTEGER,
-    ),
+    seed === null
+      ? null
+      : checkInteger("seed", seed ?? 0, Number.MAX_SAFE_INTEGER),
     from,
     checkShard(shard),
   );
@@ -251,7 +249,7 @@ class OrderedGrid implements Grid {
     hosts: HostList,
     ports: readonly number[],
     seed: number | null,
-    from: number | Position | undefined,
+    from: unknown,
     [share, shares]: readonly [number, number],
   ) {
     const total = hosts.size * ports.length;
@@ -710,7 +708,6 @@ function isIterable(value: unknown): value is Iterable<unknown> {
 
 function notGrid(name: string, value: unknown): TypeError {
   const kinds: Readonly<Record<string, string>> = {
-    options: "an object",
     ports: "a text or a list of numbers",
   };
   return new TypeError(

@@ -1,0 +1,50 @@
+/**
+ * How many descriptors this process may open.
+ *
+ * @module
+ */
+import type { Libc } from "../../ffi/contract.ts";
+import { newMemory } from "../../ffi/memory.ts";
+
+/**
+ * How many descriptors stay free. The runtime needs some for itself at any
+ * time; Deno panics when it gets none.
+ */
+export const FREE_DESCRIPTORS = 64;
+
+/**
+ * How many descriptors are looked at when the open ones are counted. A process
+ * whose limit is higher is not short of them.
+ */
+const MOST_COUNTED = 0x1_0000;
+
+/** The limit of descriptors of this process that is in force, `Infinity` for none. */
+export function descriptorLimit(libc: Libc): number {
+  const { abi } = libc;
+  const limits = newMemory(16);
+  if (libc.getrlimit(abi.RLIMIT_NOFILE, limits) < 0) return Infinity;
+  const limit = new DataView(limits.buffer).getBigUint64(0, abi.littleEndian);
+  // RLIM_INFINITY is the largest number, signed on some systems.
+  return limit > 0x7fff_ffffn ? Infinity : Number(limit);
+}
+
+/**
+ * How many of this process's descriptors are open, by one call: poll(2) marks
+ * those that are not.
+ */
+export function countDescriptors(libc: Libc, limit: number): number {
+  const { littleEndian, pollfd, POLLNVAL } = libc.abi;
+  const count = Math.min(limit, MOST_COUNTED);
+  const array = newMemory(count * pollfd.size);
+  const view = new DataView(array.buffer);
+  for (let fd = 0; fd < count; fd++) {
+    view.setInt32(fd * pollfd.size + pollfd.fd, fd, littleEndian);
+  }
+  if (libc.poll(array, count, 0) < 0) return 0;
+  let open = 0;
+  for (let fd = 0; fd < count; fd++) {
+    const at = fd * pollfd.size + pollfd.revents;
+    if ((view.getUint16(at, littleEndian) & POLLNVAL) === 0) open++;
+  }
+  return open;
+}

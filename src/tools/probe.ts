@@ -1,0 +1,792 @@
+/**
+ * Which of many ports are open.
+ *
+ * @module
+ */
+import type { Libc } from "../../ffi/contract.ts";
+import { libc } from "../../ffi/libc.ts";
+import { performance } from "../../ffi/timers.ts";
+import {
+  type Inet6Address,
+  type InetAddress,
+  parseIp,
+} from "../address/address.ts";
+import type { LookupFamily } from "../address/lookup.ts";
+import { DEADLINE } from "../attempt/outcome.ts";
+import type { Recipe } from "../attempt/attempt.ts";
+import {
+  checkFunction,
+  checkInteger,
+  checkMilliseconds,
+  checkSignal,
+  checkText,
+  isObject,
+  notA,
+  readOptions,
+  show,
+} from "../errors/arguments.ts";
+import {
+  type EaiCode,
+  type ErrnoCode,
+  ErrnoError,
+  errnoError,
+  errnoErrorFor,
+  errnoName,
+  type Icmp,
+  LookupError,
+} from "../errors/errors.ts";
+import { recipeOf } from "../connect/recipe.ts";
+import { setOption, type SocketOptions } from "../socket/options.ts";
+import { Socket } from "../socket/socket.ts";
+import { Fifo } from "./fifo.ts";
+import { type Finding, type Pacing, Run, type Sink } from "./probe_run.ts";
+import {
+  type Office,
+  type Probeable,
+  type ProbeJob,
+  Source,
+  type Ticket,
+} from "./probe_source.ts";
+import type { Position } from "./targets.ts";
+import {
+  type ProbeReason,
+  type ProbeState,
+  UNNAMED,
+  UNSENT,
+} from "./verdict.ts";
+
+export type { Probeable, ProbeTarget } from "./probe_source.ts";
+export type { ProbeReason, ProbeState } from "./verdict.ts";
+
+/** How ports are probed. */
+export interface ProbeOptions<T extends Probeable = Probeable> {
+  /**
+   * Milliseconds for all attempts at one target together.
+   *
+   * @default {1500}
+   */
+  readonly timeout?: number | undefined;
+  /**
+   * How many more attempts are made, each of them from another port, while
+   * nothing answers. Earlier ones stay open, so that a late answer counts.
+   *
+   * @default {2}
+   */
+  readonly retries?: number | undefined;
+  /**
+   * Milliseconds from one attempt to the next.
+   *
+   * @default {undefined} Three times what the slowest answer of the target's
+   * /24 or /64 has taken, within 100 and 1000; before there is one, 500. Never
+   * more than an even share of `timeout`.
+   */
+  readonly retryAfter?: number | undefined;
+  /**
+   * How many targets are probed at the same time, at most. Where descriptors
+   * or ports run out it becomes less, and more again later.
+   *
+   * @default {undefined} 4096, or as many as there are descriptors to spare
+   * beyond 64.
+   */
+  readonly concurrency?: number | undefined;
+  /**
+   * How many of them may go to one address.
+   *
+   * @default {256}
+   */
+  readonly hostConcurrency?: number | undefined;
+  /**
+   * How many attempts begin in a second, at most. No more is made up for than
+   * ten milliseconds' worth.
+   *
+   * @default {Infinity}
+   */
+  readonly rate?: number | undefined;
+  /**
+   * Which results are yielded.
+   *
+   * @default {undefined} All of them.
+   */
+  readonly states?: readonly ProbeState[] | undefined;
+  /**
+   * Takes each connected socket, as soon as it is one, and owns it from then
+   * on. Without it connections end by a reset. What it throws ends the run.
+   */
+  readonly onOpen?:
+    | ((socket: Socket, result: ProbeResult<T>) => void)
+    | undefined;
+  /**
+   * Whether every address of a name is probed, each with a result of its own.
+   *
+   * @default {false} The first one alone.
+   */
+  readonly allAddresses?: boolean | undefined;
+  /** The address to connect from, in text form. */
+  readonly localAddress?: string | undefined;
+  /** The network interface that connections are bound to, by name. */
+  readonly interface?: string | undefined;
+  /**
+   * Which addresses of a name are probed.
+   *
+   * @default {undefined} Both families, in the order that the system prefers.
+   */
+  readonly family?: LookupFamily | undefined;
+  /**
+   * The protocol of the connections.
+   *
+   * @default {"tcp"}
+   */
+  readonly protocol?: "tcp" | "mptcp" | undefined;
+  /** Options that are set before connect(2), by name. */
+  readonly socketOptions?: Partial<SocketOptions> | undefined;
+  /** Ends the run: the iteration then rejects with `signal.reason`. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** What the probe of one address came to. */
+export interface ProbeResult<T extends Probeable = Probeable> {
+  /** The number of the target. */
+  readonly index: number;
+  /** The target, as it was given. */
+  readonly target: T;
+  /** The address that was probed, as text; `null` for a name that has none. */
+  readonly address: string | null;
+  /** The address on this side, as text, where one is known. */
+  readonly localAddress: string | null;
+  /** What is known of the port. */
+  readonly state: ProbeState;
+  /** What that was concluded from. */
+  readonly reason: ProbeReason;
+  /**
+   * The name of the errno, or of the failure of the name; `null` for an open
+   * port. `"ETIMEDOUT"` for a silent one, `"EACCES"` for a host that the
+   * runtime's permissions deny.
+   */
+  readonly code: ErrnoCode | EaiCode | "UNKNOWN" | null;
+  /** The ICMP error that came, and from where, if one did. */
+  readonly icmp: Icmp | null;
+  /**
+   * Whether that error was a soft one, which does not end an attempt by
+   * itself.
+   */
+  readonly soft: boolean;
+  /** How many attempts were made. */
+  readonly attempts: number;
+  /**
+   * How many SYNs the system has repeated in the attempt that was answered, or
+   * in the first one; `null` where it does not tell.
+   */
+  readonly retransmits: number | null;
+  /**
+   * Milliseconds from connect(2) until the outcome was known, by the wall
+   * clock: of the attempt that was answered, or of all if none was. `null` if
+   * it was never called.
+   */
+  readonly wall: number | null;
+  /**
+   * The round trip of the handshake in milliseconds, as the kernel measured it;
+   * `null` if it has no sample, as after a repeated SYN.
+   */
+  readonly rtt: number | null;
+  /**
+   * The failure as an error for {@linkcode explain}, made when it is asked for;
+   * `null` for an open port.
+   */
+  readonly error: Error | null;
+}
+
+/** How far a run has come. */
+export interface ProbeProgress {
+  /** How many targets were taken. */
+  readonly begun: number;
+  /** How many have all of their results, yielded or not. */
+  readonly done: number;
+  /** How many there are in all, `null` where that is not known. */
+  readonly total: number | null;
+  /** How many addresses are being probed. */
+  readonly inFlight: number;
+  /** How many attempts were made that were not a target's first. */
+  readonly retries: number;
+  /** How many may be probed at the same time, as of now. */
+  readonly concurrency: number;
+  /** How many attempts were made in a second, lately. */
+  readonly rate: number;
+  /** How many results each state has. */
+  readonly perState: Readonly<Record<ProbeState, number>>;
+}
+
+/** A run, which begins when the first result is asked for. */
+export interface Probing<T extends Probeable = Probeable>
+  extends AsyncIterableIterator<ProbeResult<T>, undefined, undefined> {
+  /** How far it has come. */
+  readonly progress: ProbeProgress;
+  /**
+   * Where another run can go on from: the targets that were never taken, and
+   * those that were taken and have not had all of their results yielded.
+   */
+  readonly position: Position;
+  /** Ends the run and closes its descriptors. */
+  return(): Promise<IteratorReturnResult<undefined>>;
+}
+
+/**
+ * Finds out which of many ports are open.
+ *
+ * A failure is a result. A SYN/ACK means open, unless the socket has met
+ * itself, which is tried again; a reset means closed; an ICMP error, soft or
+ * hard, means filtered, by whoever sent it; silence means filtered, too; and
+ * what never left this machine is unsent: without a route, by its own firewall,
+ * or because a name has no address. That descriptors, memory or ports have run
+ * out is never a result: the target waits, and fewer are probed at a time; 64
+ * descriptors stay free. Connections end by a reset.
+ *
+ * A name is looked up once in a run, however long that takes. No more results
+ * are made than a slow reader takes. Whoever breaks out of the loop ends the
+ * run, and no descriptor is left.
+ *
+ * On Deno it needs `net` for each host and port, as `Deno.connect` does. A
+ * target that is denied is unsent, with the code `"EACCES"`; if all are, the
+ * runtime's own error is thrown.
+ *
+ * @param targets The ports, as a list or as they come. A target with a numeric
+ * host needs no lookup.
+ * @param options How to probe them.
+ * @returns The results, each as soon as it is known.
+ * @throws {TypeError} If an argument is of the wrong kind.
+ * @throws {RangeError} If a number is out of range.
+ * @throws {SyntaxError} If a text does not parse.
+ * @throws {NotSupportedError} If this system does not have what an option asks
+ * for.
+ *
+ * @example The open ports of this machine
+ * ```ts
+ * import { grid, probe } from "@einprogress/connect/tools";
+ * import { assert } from "@std/assert";
+ *
+ * using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+ * const { port } = listener.addr;
+ * const open: number[] = [];
+ * const targets = grid("127.0.0.1", [port, 1]);
+ * for await (const { target } of probe(targets, { states: ["open"] })) {
+ *   open.push(target.port);
+ * }
+ * assert(open.includes(port));
+ * ```
+ *
+ * C: `socket(2)`, `connect(2)`, `epoll(7)` or `poll(2)`, `getsockopt(2)` with
+ * `SO_ERROR` and `TCP_INFO`, `recvmsg(2)` with `MSG_ERRQUEUE`, `getrlimit(2)`.
+ */
+export function probe<T extends Probeable>(
+  targets: Iterable<T> | AsyncIterable<T>,
+  options: ProbeOptions<T> = {},
+): Probing<T> {
+  return new Probes(targets, options);
+}
+
+const STATES: readonly ProbeState[] = ["open", "closed", "filtered", "unsent"];
+
+/** How long the rate of attempts is averaged over, in ms. */
+const RATE_SPAN = 1000;
+
+class Probes<T extends Probeable>
+  implements Probing<T>, Sink<ProbeJob<T>>, Office<T> {
+  readonly #options: Checked<T>;
+  readonly #source: Source<T>;
+  readonly #run: Run<ProbeJob<T>>;
+  readonly #results = new Fifo<Result<T>>();
+  /** Results of targets that may not be reached, while no other one is known. */
+  #denied: Result<T>[] | null = [];
+  #denial: unknown;
+  readonly #readers = new Fifo<Reader<T>>();
+  /** The indexes of targets that were taken and have results to come. */
+  readonly #pending = new Set<number>();
+  readonly #perState: Record<ProbeState, number> = {
+    open: 0,
+    closed: 0,
+    filtered: 0,
+    unsent: 0,
+  };
+  #begun = 0;
+  #done = 0;
+  #hasBegun = false;
+  #isOver = false;
+  /** What the next reader gets instead of a result. */
+  #failure: { readonly reason: unknown } | null = null;
+  #rate = 0;
+  #rateSince = 0;
+  #rateFrom = 0;
+
+  constructor(
+    targets: Iterable<T> | AsyncIterable<T>,
+    options: ProbeOptions<T>,
+  ) {
+    checkTargets(targets);
+    const c = libc();
+    this.#options = checkOptions(c, options);
+    const { recipe, pacing } = this.#options;
+    this.#source = new Source(c, targets, this.#options, this);
+    this.#run = new Run(c, recipe, pacing, this.#source, this);
+  }
+
+  get progress(): ProbeProgress {
+    const { inFlight, retries, attempts, concurrency } = this.#run.state;
+    const now = performance.now();
+    if (this.#hasBegun && now - this.#rateSince >= RATE_SPAN) {
+      const seconds = (now - this.#rateSince) / 1000;
+      this.#rate = (attempts - this.#rateFrom) / seconds;
+      this.#rateSince = now;
+      this.#rateFrom = attempts;
+    }
+    return {
+      begun: this.#begun,
+      done: this.#done,
+      total: this.#source.total,
+      inFlight,
+      retries,
+      concurrency,
+      rate: this.#rate,
+      perState: { ...this.#perState },
+    };
+  }
+
+  get position(): Position {
+    const { next, pending } = this.#source.position;
+    return {
+      next,
+      pending: [...pending, ...this.#pending].sort((a, b) => a - b),
+    };
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
+
+  next(): Promise<IteratorResult<ProbeResult<T>, undefined>> {
+    if (!this.#hasBegun) this.#begin();
+    const result = this.#results.shift();
+    if (result !== undefined) {
+      this.#yielded(result);
+      // Readers do not wait while there are results, so nobody else asks.
+      if (this.#results.length === 0) queueMicrotask(this.#pump);
+      return Promise.resolve({ done: false, value: result });
+    }
+    if (this.#failure !== null) {
+      const { reason } = this.#failure;
+      this.#failure = null;
+      return Promise.reject(reason);
+    }
+    if (this.#isOver) return Promise.resolve({ done: true, value: undefined });
+    return new Promise((resolve, reject) => {
+      this.#readers.push({ resolve, reject });
+    });
+  }
+
+  return(): Promise<IteratorReturnResult<undefined>> {
+    this.#hasBegun = true;
+    this.#end();
+    return Promise.resolve({ done: true, value: undefined });
+  }
+
+  get held(): number {
+    return this.#results.length;
+  }
+
+  taken({ index }: Ticket<T>): void {
+    this.#begun++;
+    this.#pending.add(index);
+  }
+
+  allowed(): void {
+    const denied = this.#denied;
+    this.#denied = null;
+    for (const result of denied ?? []) this.#give(result);
+  }
+
+  refused(ticket: Ticket<T>, error: Error, isDenied: boolean): void {
+    const result = new Result(ticket, null, refusal(error, isDenied));
+    if (isDenied && this.#denied !== null) {
+      if (this.#denied.length === 0) this.#denial = error;
+      this.#denied.push(result);
+      this.#finish(ticket, result);
+    } else {
+      this.#finish(ticket, result);
+      this.#give(result);
+    }
+  }
+
+  found({ ticket, address }: ProbeJob<T>, finding: Finding): void {
+    const result = new Result(ticket, address, finding);
+    this.#finish(ticket, result);
+    if (finding.fd >= 0) {
+      this.#options.onOpen!(Socket.fromFd(finding.fd), result);
+    }
+    this.#give(result);
+  }
+
+  wake(): void {
+    this.#run.pump();
+  }
+
+  done(): void {
+    const denied = this.#denied;
+    if (denied !== null && denied.length > 0) {
+      return this.failed(this.#denial);
+    }
+    this.#end();
+  }
+
+  failed(reason: unknown): void {
+    if (this.#isOver) return;
+    this.#failure = { reason };
+    this.#end();
+  }
+
+  #begin(): void {
+    this.#hasBegun = true;
+    this.#rateSince = performance.now();
+    const { signal } = this.#options;
+    if (signal?.aborted) return this.failed(signal.reason);
+    signal?.addEventListener("abort", this.#onAbort);
+    this.#run.pump();
+  }
+
+  readonly #onAbort = (): void => {
+    // What nobody has seen yet is done again by whoever goes on from here.
+    this.#results.clear();
+    this.failed(this.#options.signal!.reason);
+  };
+
+  readonly #pump = (): void => this.#run.pump();
+
+  #finish(ticket: Ticket<T>, { state }: Result<T>): void {
+    this.#perState[state]++;
+    ticket.unseen++;
+    if (--ticket.left === 0) this.#done++;
+  }
+
+  /** Gives a result to the reader that has waited longest, or keeps it. */
+  #give(result: Result<T>): void {
+    if (this.#isOver) return;
+    if (!this.#options.states.has(result.state)) {
+      return this.#yielded(result);
+    }
+    const reader = this.#readers.shift();
+    if (reader === undefined) this.#results.push(result);
+    else {
+      this.#yielded(result);
+      reader.resolve({ done: false, value: result });
+    }
+  }
+
+  #yielded(result: Result<T>): void {
+    const ticket = ticketOf(result);
+    if (--ticket.unseen === 0 && ticket.left === 0) {
+      this.#pending.delete(ticket.index);
+    }
+  }
+
+  #end(): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    this.#options.signal?.removeEventListener("abort", this.#onAbort);
+    this.#run.stop();
+    this.#source.stop();
+    for (;;) {
+      const reader = this.#readers.shift();
+      if (reader === undefined) return;
+      if (this.#failure === null) {
+        reader.resolve({ done: true, value: undefined });
+      } else {
+        const { reason } = this.#failure;
+        this.#failure = null;
+        reader.reject(reason);
+      }
+    }
+  }
+}
+
+interface Reader<T extends Probeable> {
+  resolve(step: IteratorResult<ProbeResult<T>, undefined>): void;
+  reject(reason: unknown): void;
+}
+
+/** What a result is one of. */
+let ticketOf: <T extends Probeable>(result: Result<T>) => Ticket<T>;
+
+class Result<T extends Probeable> implements ProbeResult<T> {
+  readonly index: number;
+  readonly target: T;
+  readonly address: string | null;
+  readonly localAddress: string | null;
+  readonly state: ProbeState;
+  readonly reason: ProbeReason;
+  readonly code: ErrnoCode | EaiCode | "UNKNOWN" | null;
+  readonly icmp: Icmp | null;
+  readonly soft: boolean;
+  readonly attempts: number;
+  readonly retransmits: number | null;
+  readonly wall: number | null;
+  readonly rtt: number | null;
+  readonly #errno: number;
+  readonly #syscall: string;
+  #error: Error | null;
+  readonly #ticket: Ticket<T>;
+
+  static {
+    ticketOf = (result) => result.#ticket;
+  }
+
+  constructor(
+    ticket: Ticket<T>,
+    address: InetAddress | Inet6Address | null,
+    finding: Finding,
+  ) {
+    const { verdict, errno, syscall, cause } = finding;
+    this.index = ticket.index;
+    this.target = ticket.target;
+    this.address = address === null ? null : address.toString();
+    this.localAddress = finding.localAddress;
+    [this.state, this.reason] = verdict;
+    this.code = errno === 0
+      ? codeOf(cause)
+      : errno === DEADLINE
+      ? "ETIMEDOUT"
+      : errnoName(errno);
+    this.icmp = finding.icmp;
+    this.soft = finding.soft;
+    this.attempts = finding.attempts;
+    this.retransmits = finding.retransmits;
+    this.wall = finding.wall;
+    this.rtt = finding.rtt;
+    this.#errno = errno;
+    this.#syscall = syscall;
+    this.#error = cause;
+    this.#ticket = ticket;
+  }
+
+  get error(): Error | null {
+    return this.#error ??= this.#errno === 0 ? null : this.#makeError();
+  }
+
+  #makeError(): ErrnoError {
+    const context = {
+      syscall: this.#syscall,
+      address: this.address ?? undefined,
+      localAddress: this.localAddress ?? undefined,
+      elapsed: this.wall ?? undefined,
+      icmp: this.icmp ?? undefined,
+    };
+    if (this.#errno !== DEADLINE) return errnoErrorFor(this.#errno, context);
+    const { attempts } = this;
+    return errnoError("ETIMEDOUT", {
+      ...context,
+      timeoutKind: "deadline",
+      detail: `no answer to ${attempts} ` +
+        `${attempts === 1 ? "attempt" : "attempts"} ` +
+        `within ${Math.round(this.wall ?? 0)} ms`,
+    });
+  }
+}
+
+/** The name of a failure that no attempt has led to. */
+function codeOf(cause: Error | null): Result<Probeable>["code"] {
+  if (cause === null) return null;
+  return cause instanceof ErrnoError || cause instanceof LookupError
+    ? cause.code
+    : "EACCES";
+}
+
+/** What a target comes to that is never tried. */
+function refusal(cause: Error, isDenied: boolean): Finding {
+  const isNamed = isDenied || cause instanceof ErrnoError &&
+      cause.syscall === "connect";
+  return {
+    verdict: isNamed ? UNSENT : UNNAMED,
+    errno: 0,
+    syscall: "connect",
+    cause,
+    icmp: null,
+    soft: false,
+    localAddress: null,
+    attempts: 0,
+    retransmits: null,
+    wall: null,
+    rtt: null,
+    fd: -1,
+  };
+}
+
+/** Options that were looked at, and what follows from them. */
+interface Checked<T extends Probeable> {
+  readonly recipe: Recipe;
+  readonly pacing: Pacing;
+  readonly family: LookupFamily | undefined;
+  readonly allAddresses: boolean;
+  readonly states: ReadonlySet<ProbeState>;
+  readonly onOpen: ProbeOptions<T>["onOpen"];
+  readonly signal: AbortSignal | undefined;
+}
+
+const KEYS = [
+  "timeout",
+  "retries",
+  "retryAfter",
+  "concurrency",
+  "hostConcurrency",
+  "rate",
+  "states",
+  "onOpen",
+  "allAddresses",
+  "localAddress",
+  "interface",
+  "family",
+  "protocol",
+  "socketOptions",
+  "signal",
+] as const;
+
+function checkOptions<T extends Probeable>(
+  c: Libc,
+  options: unknown,
+): Checked<T> {
+  const given = readOptions("options", options, KEYS);
+  const { retryAfter, concurrency, localAddress, onOpen } = given;
+  if (onOpen !== undefined) checkFunction("onOpen", onOpen);
+  const from = localAddress === undefined ? null : checkLocal(localAddress);
+  const local = from === null ? null : { address: from, port: 0, range: null };
+  return {
+    recipe: asksWhoRefused(c, recipeOf(c, given, local)),
+    pacing: {
+      timeout: checkMilliseconds("timeout", given.timeout, 1500),
+      retries: checkCount("retries", given.retries, 2, 0),
+      retryAfter: retryAfter === undefined
+        ? null
+        : checkMilliseconds("retryAfter", retryAfter, 0),
+      concurrency: concurrency === undefined
+        ? null
+        : checkCount("concurrency", concurrency, 0, 1),
+      hostConcurrency: checkCount(
+        "hostConcurrency",
+        given.hostConcurrency,
+        256,
+        1,
+      ),
+      rate: checkRate(given.rate),
+      keepsSockets: onOpen !== undefined,
+    },
+    family: checkFamily(given.family, from),
+    allAddresses: checkFlag("allAddresses", given.allAddresses),
+    states: checkStates(given.states),
+    onOpen: onOpen as ProbeOptions<T>["onOpen"],
+    signal: checkSignal("signal", given.signal),
+  };
+}
+
+/**
+ * The same recipe for sockets that keep who refused: over IPv6 Linux keeps it
+ * only for those who ask.
+ */
+function asksWhoRefused(c: Libc, recipe: Recipe): Recipe {
+  const { AF_INET6, errorQueue } = c.abi;
+  if (errorQueue === null) return recipe;
+  const { prepare } = recipe;
+  return {
+    ...recipe,
+    prepare(fd, family) {
+      if (family === AF_INET6) {
+        setOption(c, fd, family, "readErrorQueue", true);
+      }
+      prepare?.(fd, family);
+    },
+  };
+}
+
+function checkLocal(text: unknown): InetAddress | Inet6Address {
+  checkText("localAddress", text);
+  let cause: unknown;
+  try {
+    const address = parseIp(text, 0);
+    if (address !== null) return address;
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error;
+    cause = error;
+  }
+  throw new SyntaxError(
+    `Cannot parse localAddress ${show(text)}: it is no IP address`,
+    { cause },
+  );
+}
+
+function checkFamily(
+  family: unknown,
+  local: InetAddress | Inet6Address | null,
+): LookupFamily | undefined {
+  if (family === undefined) return local?.family;
+  if (family !== "inet" && family !== "inet6") {
+    throw new TypeError(
+      `Cannot use family ${show(family)}: the families are "inet" and "inet6"`,
+    );
+  }
+  if (local !== null && local.family !== family) {
+    throw new TypeError(
+      `Cannot use localAddress "${local.hostname}": family asks for ${family}`,
+    );
+  }
+  return family;
+}
+
+function checkFlag(name: string, value: unknown): boolean {
+  if (value === undefined) return false;
+  if (typeof value === "boolean") return value;
+  throw notA("boolean", name, value);
+}
+
+function checkStates(states: unknown): ReadonlySet<ProbeState> {
+  if (states === undefined) return new Set(STATES);
+  if (!Array.isArray(states)) {
+    throw notA("list", "states", states);
+  }
+  for (const state of states) {
+    if (!STATES.includes(state)) {
+      throw new TypeError(
+        `Cannot use state ${show(state)}: the states are ${STATES.join(", ")}`,
+      );
+    }
+  }
+  return new Set(states);
+}
+
+function checkCount(
+  name: string,
+  value: unknown,
+  fallback: number,
+  least: number,
+): number {
+  if (value === undefined) return fallback;
+  const count = checkInteger(name, value, Number.MAX_SAFE_INTEGER);
+  if (count >= least) return count;
+  throw new RangeError(
+    `Cannot use ${name} ${count}: it must be ${least} or more`,
+  );
+}
+
+function checkRate(rate: unknown): number {
+  if (rate === undefined) return Infinity;
+  if (typeof rate !== "number") {
+    throw notA("number", "rate", rate);
+  }
+  if (rate > 0) return rate;
+  throw new RangeError(
+    `Cannot use rate ${rate}: it must be more than 0 attempts a second`,
+  );
+}
+
+function checkTargets(targets: unknown): void {
+  if (
+    isObject(targets) &&
+    (Symbol.iterator in targets || Symbol.asyncIterator in targets)
+  ) return;
+  throw new TypeError(
+    `Cannot probe ${show(targets)}: it is no list of targets`,
+  );
+}

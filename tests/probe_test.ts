@@ -1,0 +1,1057 @@
+import {
+  assert,
+  assertEquals,
+  assertRejects,
+  assertStrictEquals,
+  assertThrows,
+} from "@std/assert";
+import { existsSync } from "node:fs";
+import { libc } from "../ffi/libc.ts";
+import type { Libc } from "../ffi/contract.ts";
+import {
+  connect,
+  Errno,
+  type ErrnoError,
+  explain,
+  inet,
+  inet6,
+  LookupError,
+  type Socket,
+  unix,
+} from "../mod.ts";
+import {
+  grid,
+  probe,
+  type Probeable,
+  type ProbeOptions,
+  type ProbeResult,
+  type ProbeTarget,
+  type Probing,
+} from "../src/tools.ts";
+import {
+  blackHole,
+  bound,
+  canBlackHole,
+  canIsolate,
+  fakeResolver,
+  inChild,
+  listen,
+  watchLibc,
+} from "./_fixtures.ts";
+import { canIpv6, hasCommand, needs, onLinux, test } from "./_harness.ts";
+import {
+  CODES_IN_FIELD,
+  field,
+  FILES_ONLY,
+  FIREWALL,
+  FIREWALL6,
+  ROUTES,
+  stateInField,
+} from "./_networks.ts";
+
+// Opened before the first test, which would otherwise seem to leak it.
+libc();
+
+const onField = needs(
+  onLinux,
+  canIsolate(),
+  ...["nft", "python3", "setpriv", "nsenter", "ss"].map(hasCommand),
+);
+
+async function all<T extends Probeable>(
+  run: Probing<T>,
+): Promise<ProbeResult<T>[]> {
+  const results: ProbeResult<T>[] = [];
+  for await (const result of run) results.push(result);
+  return results;
+}
+
+async function one(
+  target: Probeable,
+  options: ProbeOptions = {},
+): Promise<ProbeResult> {
+  const results = await all(probe([target], options));
+  assertEquals(results.length, 1);
+  return results[0]!;
+}
+
+// What a result says -----------------------------------------------------------
+
+test("an open port", async () => {
+  using listener = listen();
+  const { port } = listener.address;
+  const target = { port };
+  const result = await one(target);
+  const { localAddress, wall, rtt, ...rest } = result;
+  assertStrictEquals(result.target, target);
+  assertEquals(rest as object, {
+    index: 0,
+    target,
+    address: `127.0.0.1:${port}`,
+    state: "open",
+    reason: "syn-ack",
+    code: null,
+    icmp: null,
+    soft: false,
+    attempts: 1,
+    retransmits: libc().abi.tcpInfo === null ? null : 0,
+  });
+  assert(/^127\.0\.0\.1:[0-9]+$/.test(localAddress!), `${localAddress}`);
+  assert(wall! > 0);
+  if (libc().abi.tcpInfo !== null) assert(rtt! > 0 && rtt! <= wall!);
+  assertEquals(result.error, null);
+});
+
+test("a closed port", async () => {
+  using peer = bound();
+  const { port } = peer.address;
+  const result = await one(peer.address);
+  const { state, reason, code, icmp, soft, attempts, rtt, localAddress } =
+    result;
+  assertEquals(
+    { state, reason, code, icmp, soft, attempts, rtt, localAddress },
+    {
+      state: "closed",
+      reason: "reset",
+      code: "ECONNREFUSED",
+      icmp: null,
+      soft: false,
+      attempts: 1,
+      rtt: null,
+      localAddress: null,
+    },
+  );
+  const { error } = result;
+  assert(error instanceof Errno.ECONNREFUSED);
+  assertStrictEquals(result.error, error);
+  assertEquals(error.address, `127.0.0.1:${port}`);
+  assertEquals(error.syscall, "connect");
+  assertEquals(error.elapsed, result.wall!);
+  assertEquals(explain(error).code, "ECONNREFUSED");
+});
+
+test("a silent port", async () => {
+  using hole = blackHole();
+  const options = { timeout: 120, retries: 2 };
+  const result = await one(hole.address, options);
+  const { state, reason, code, attempts, wall, rtt, icmp } = result;
+  assertEquals({ state, reason, code, attempts, rtt, icmp }, {
+    state: "filtered",
+    reason: "no-answer",
+    code: "ETIMEDOUT",
+    attempts: 3,
+    rtt: null,
+    icmp: null,
+  });
+  assert(wall! >= 119, `${wall}`);
+  const { error } = result;
+  assert(error instanceof Errno.ETIMEDOUT);
+  assertEquals(error.timeoutKind, "deadline");
+  assert(error.message.includes("no answer to 3 attempts within"));
+}, { skip: canBlackHole() });
+
+test("an error is made when it is asked for", async () => {
+  using peer = bound();
+  const { port } = peer.address;
+  const { stackTraceLimit } = Error;
+  let made = 0;
+  // V8 asks for the limit whenever it makes an error.
+  Object.defineProperty(Error, "stackTraceLimit", {
+    configurable: true,
+    get() {
+      made++;
+      return stackTraceLimit;
+    },
+  });
+  try {
+    const results = await all(probe(Array(100).fill({ port })));
+    assertEquals(made, 0);
+    assertEquals(results.length, 100);
+  } finally {
+    Object.defineProperty(Error, "stackTraceLimit", {
+      configurable: true,
+      writable: true,
+      value: stackTraceLimit,
+    });
+  }
+});
+
+test("a late answer to an earlier attempt counts", async () => {
+  // The backlog is full until the third attempt is under way.
+  using hole = blackHole();
+  let socket: Socket | undefined;
+  const begun: number[] = [];
+  const { libc: c } = { libc: libc() };
+  using _ = watchLibc({
+    connect(fd, address, length) {
+      begun.push(fd);
+      if (begun.length === 2) socket = hole.accept();
+      return c.connect(fd, address, length);
+    },
+  });
+  const result = await one(hole.address, { timeout: 10_000, retryAfter: 100 });
+  socket?.close();
+  assertEquals(result.state, "open");
+  assertEquals(new Set(begun).size, begun.length, "sockets of their own");
+  hole.accept().close();
+}, { skip: canBlackHole() });
+
+test("an address, a host by name, and IPv6", async () => {
+  using peer = bound();
+  const { port } = peer.address;
+  const targets: Probeable[] = [
+    { hostname: "127.0.0.1", port },
+    { hostname: "localhost", port },
+    inet("127.0.0.1", port),
+  ];
+  const results = await all(probe(targets, { family: "inet" }));
+  assertEquals(
+    results.map(({ address, state }) => [address, state]),
+    targets.map(() => [`127.0.0.1:${port}`, "closed"]),
+  );
+  if (canIpv6() !== null) return;
+  using peer6 = bound({ at: inet6("::1", 0) });
+  const { port: port6 } = peer6.address;
+  for (const target of [peer6.address, { hostname: "[::1]", port: port6 }]) {
+    const { address, state } = await one(target);
+    assertEquals([address, state], [`[::1]:${port6}`, "closed"]);
+  }
+});
+
+test("a target of another family than the one asked for is unsent", async () => {
+  const result = await one({ hostname: "::1", port: 1 }, { family: "inet" });
+  assertEquals([result.state, result.reason, result.code], [
+    "unsent",
+    "errno",
+    "EAFNOSUPPORT",
+  ]);
+  assert(result.error!.message.includes("family asks for inet"));
+});
+
+test("a name that does not resolve is unsent", async () => {
+  const code = libc().abi.eais.EAI_NONAME!;
+  using _ = watchLibc({
+    getaddrinfo: () => [code, 0],
+    getaddrinfoAsync: () => Promise.resolve(code),
+  });
+  const result = await one({ hostname: "nobody.invalid", port: 80 });
+  const { state, reason, address, attempts, wall } = result;
+  assertEquals({ state, reason, code: result.code, address, attempts, wall }, {
+    state: "unsent",
+    reason: "name",
+    code: "EAI_NONAME",
+    address: null,
+    attempts: 0,
+    wall: null,
+  });
+  assert(result.error instanceof LookupError);
+}, { skip: "Deno" in globalThis ? null : "the resolver is node:dns" });
+
+test("a name is looked up once in a run", async () => {
+  using peer = bound();
+  const { port } = peer.address;
+  const resolver = fakeResolver([peer.address, inet("127.0.0.2", 0)]);
+  using watched = watchLibc({
+    ...resolver,
+    getaddrinfoAsync(node, hints, list) {
+      resolver.getaddrinfo(node, hints, list);
+      return Promise.resolve(0);
+    },
+  });
+  const targets = Array.from({ length: 50 }, () => ({
+    hostname: "two.test",
+    port,
+  }));
+  const first = await all(probe(targets, { allAddresses: false }));
+  assertEquals(watched.count("getaddrinfoAsync"), 1);
+  assertEquals(first.length, 50);
+  assert(first.every(({ address }) => address === `127.0.0.1:${port}`));
+  const run = probe(targets, { allAddresses: true });
+  const both = await all(run);
+  assertEquals(both.length, 100);
+  assertEquals(new Set(both.map(({ address }) => address)).size, 2);
+  assertEquals(new Set(both.map(({ index }) => index)).size, 50);
+  assertEquals([run.progress.begun, run.progress.done], [50, 50]);
+}, { skip: "Deno" in globalThis ? null : "the resolver is node:dns" });
+
+test("names that a hosts file knows", async () => {
+  const found = await inChild({ namespace: FILES_ONLY }, async (api) => {
+    const targets = ["two.test", "one.test", "no.test"].map((hostname) => ({
+      hostname,
+      port: 80,
+    }));
+    const found = [];
+    for await (const result of api.probe(targets, { allAddresses: true })) {
+      const { index, address, state, code } = result;
+      found.push(`${index} ${address} ${state} ${code}`);
+    }
+    return found.sort();
+  });
+  assertEquals(found.slice(0, 3), [
+    "0 127.0.0.2:80 closed ECONNREFUSED",
+    "0 127.0.0.3:80 closed ECONNREFUSED",
+    "1 127.0.0.1:80 closed ECONNREFUSED",
+  ]);
+  assert(/^2 null unsent EAI_/.test(found[3]!), found[3]);
+}, { skip: needs(onLinux, canIsolate()) });
+
+// Verdicts ---------------------------------------------------------------------
+
+/** What a child reports of a run over a field. */
+type Field = [port: number, state: string, reason: string, from: string][];
+
+function probeField(rules: string, options: ProbeOptions): Promise<Field> {
+  return inChild(
+    { namespace: field(rules) },
+    async ({ becomeNobody, grid, probe }, json) => {
+      becomeNobody();
+      const found: Field = [];
+      const targets = grid("10.8.0.1-40", "1001-1012");
+      for await (const result of probe(targets, JSON.parse(json))) {
+        const { target, state, reason, icmp } = result;
+        const from = icmp === null
+          ? ""
+          : `${icmp.type}/${icmp.code} ${icmp.from}`;
+        found.push([target.port, state, reason, from]);
+      }
+      return found;
+    },
+    JSON.stringify(options),
+  );
+}
+
+test("every kind of port, behind a router, to anybody", async () => {
+  const found = await probeField("", { timeout: 3000 });
+  assertEquals(found.length, 40 * 12);
+  for (const [port, state, reason, from] of found) {
+    const code = CODES_IN_FIELD[port];
+    assertEquals([port, state], [port, stateInField(port)]);
+    assertEquals(from, code === undefined ? "" : `3/${code} 10.7.0.254`);
+    const reasons = {
+      open: "syn-ack",
+      closed: "reset",
+      filtered: code === undefined ? "no-answer" : "icmp",
+    };
+    assertEquals(reason, reasons[stateInField(port)]);
+  }
+}, { skip: onField });
+
+test("lost packets hide no open port", async () => {
+  // Of 480 ports none may lose all of 8 attempts: once in 2 billion runs.
+  const loss = "tcp flags & (syn|ack) == syn numgen random mod 100 < 5 drop";
+  const found = await probeField(loss, { timeout: 8000, retries: 7 });
+  for (const [port, state] of found) {
+    assertEquals([port, state], [port, stateInField(port)]);
+  }
+}, { skip: onField });
+
+test("a filter is told from what has not left this machine", async () => {
+  const found = await inChild(
+    { namespace: FIREWALL + FIREWALL6 + ROUTES + OUTPUT },
+    async ({ probe }, hosts) => {
+      const found: string[] = [];
+      const targets = hosts.map((hostname) => ({ hostname, port: 80 }));
+      for await (const result of probe(targets, { timeout: 300 })) {
+        const { index, state, reason, code, icmp } = result;
+        found[index] = `${state} ${reason} ${code} ` +
+          (icmp === null ? "" : `${icmp.type}/${icmp.code} ${icmp.from}`);
+      }
+      return found;
+    },
+    VERDICTS.map(([host]) => host),
+  );
+  assertEquals(
+    VERDICTS.map(([host], i) => [host, found[i]!.trim()]),
+    VERDICTS.map(([host, verdict]) => [host, verdict]),
+  );
+}, { skip: needs(onLinux, canIsolate(), hasCommand("nft")) });
+
+/** An interface with a firewall of this machine's own, and no neighbour. */
+const OUTPUT = `
+ip link add d0 type veth peer name d1
+ip addr add 10.6.0.1/24 dev d0
+ip link set d0 up
+ip link set d1 up
+nft -f - <<END
+table ip o {
+  chain o {
+    type filter hook output priority 0
+    ip daddr 10.6.0.7 reject with icmp type admin-prohibited
+    ip daddr 10.6.0.8 reject with tcp reset
+  }
+}
+END
+`;
+
+const VERDICTS: readonly (readonly [host: string, verdict: string])[] = [
+  ["127.0.1.1", "filtered icmp ENETUNREACH 3/0 127.0.1.1"],
+  ["127.0.1.2", "filtered icmp EHOSTUNREACH 3/1 127.0.1.2"],
+  ["127.0.1.4", "filtered icmp ECONNREFUSED 3/3 127.0.1.4"],
+  ["127.0.1.7", "filtered icmp EHOSTUNREACH 3/13 127.0.1.7"],
+  ["127.0.1.8", "closed reset ECONNREFUSED"],
+  ["127.0.4.1", "filtered no-answer ETIMEDOUT"],
+  ["127.0.5.1", "filtered no-answer ETIMEDOUT"],
+  ["10.1.0.1", "unsent errno EHOSTUNREACH"],
+  ["10.2.0.1", "unsent errno EINVAL"],
+  ["10.3.0.1", "unsent errno EACCES"],
+  ["10.4.0.1", "unsent errno ENETUNREACH"],
+  ["10.6.0.7", "unsent errno EHOSTUNREACH 3/13 10.6.0.1"],
+  ["10.6.0.8", "closed reset ECONNREFUSED"],
+  ["fd00::1", "filtered icmp ENETUNREACH 1/0 fd00::1"],
+  ["fd00::2", "filtered icmp EACCES 1/1 fd00::2"],
+  ["fd00::4", "filtered icmp ECONNREFUSED 1/4 fd00::4"],
+  ["fd00::7", "closed reset ECONNREFUSED"],
+  ["2001:db8::1", "unsent errno ENETUNREACH"],
+];
+
+test("nothing is open because a socket has met itself", async () => {
+  const counts = await inChild(
+    {
+      // So few ports that the kernel often chooses the very one.
+      namespace: "echo 40000 40007 > /proc/sys/net/ipv4/ip_local_port_range\n",
+    },
+    async ({ probe, grid }) => {
+      const counts: Record<string, number> = {};
+      for (let round = 0; round < 100; round++) {
+        for await (const { state } of probe(grid("127.0.0.1", "40000-40007"))) {
+          counts[state] = (counts[state] ?? 0) + 1;
+        }
+      }
+      return counts;
+    },
+  );
+  assertEquals(counts, { closed: 800 });
+}, { skip: needs(onLinux, canIsolate()) });
+
+test("no port of loopback is open that nobody listens at", async () => {
+  using listener = listen();
+  const { port } = listener.address;
+  const targets = grid("127.0.0.1", "32768-60999");
+  for (let round = 0; round < 3; round++) {
+    const options: ProbeOptions<
+      typeof targets extends Iterable<infer T> ? T : never
+    > = {
+      states: ["open"],
+      hostConcurrency: 1000,
+    };
+    for await (const { target } of probe(targets, options)) {
+      if (target.port === port) continue;
+      // Somebody else's, then, who takes connections still.
+      (await connect({ port: target.port, timeout: 5000 })).close();
+    }
+  }
+});
+
+// What runs out ------------------------------------------------------------------
+
+const { errnos } = libc().abi;
+
+/** Fakes of calls that fail now and then because something has run out. */
+function shortages(): [name: string, Partial<Libc>][] {
+  const c = libc();
+  let calls = 0;
+  const fails = () => ++calls % 3 === 0;
+  const socket = (errno: number): Partial<Libc> => ({
+    socket: (...args) => fails() ? -errno : c.socket(...args),
+  });
+  const connect = (errno: number): Partial<Libc> => ({
+    connect: (fd, address, length) =>
+      fails() ? -errno : c.connect(fd, address, length),
+  });
+  return [
+    ["EMFILE", socket(errnos.EMFILE!)],
+    ["ENFILE", socket(errnos.ENFILE!)],
+    ["ENOBUFS", socket(errnos.ENOBUFS!)],
+    ["ENOMEM", connect(errnos.ENOMEM!)],
+    ["EAGAIN", connect(errnos.EAGAIN!)],
+    ["ENOBUFS of connect", connect(errnos.ENOBUFS!)],
+    ["EADDRNOTAVAIL", connect(errnos.EADDRNOTAVAIL!)],
+  ];
+}
+
+for (const [name, fakes] of shortages()) {
+  test(`a shortage is no result: ${name}`, async () => {
+    using peer = bound();
+    using listener = listen();
+    const ports = [peer.address.port, listener.address.port];
+    const targets = Array.from({ length: 60 }, (_, i) => ({
+      port: ports[i % 2]!,
+    }));
+    using _ = watchLibc(fakes);
+    const results = await all(probe(targets, { concurrency: 16 }));
+    assertEquals(results.length, targets.length);
+    for (const { target, state, attempts } of results) {
+      assertEquals(state, target.port === ports[0] ? "closed" : "open");
+      assertEquals(attempts, 1);
+    }
+  });
+}
+
+test(
+  "an address without a source is told from ports that have run out",
+  async () => {
+    const found = await inChild({
+      namespace: `
+ip link add d0 type veth peer name d1
+ip link set d0 addrgenmode none
+ip link set d0 up
+ip link set d1 up
+ip -6 route add 2001:db8::/32 dev d0
+ip addr del ::1/128 dev lo
+`,
+    }, async ({ probe }) => {
+      const found = [];
+      for await (
+        const result of probe([{ hostname: "2001:db8::1", port: 80 }])
+      ) {
+        found.push(`${result.state} ${result.code}`);
+      }
+      return found;
+    });
+    assertEquals(found, ["unsent EADDRNOTAVAIL"]);
+  },
+  { skip: needs(onLinux, canIsolate(), canIpv6()) },
+);
+
+test("source ports run out, and it is no result", async () => {
+  const found = await inChild({
+    // A retry needs another port for the same peer, and there is one for two.
+    namespace: `${FIREWALL}
+echo 40000 40000 > /proc/sys/net/ipv4/ip_local_port_range
+`,
+  }, async ({ probe, grid }) => {
+    const counts: Record<string, number> = {};
+    const targets = grid("127.0.5.1", "1-50");
+    const options = { timeout: 400, retryAfter: 20 };
+    for await (const { state, code, reason } of probe(targets, options)) {
+      const key = `${state} ${reason} ${code}`;
+      counts[key] = (counts[key] ?? 0) + 1;
+    }
+    return counts;
+  });
+  assertEquals(found, { "filtered no-answer ETIMEDOUT": 50 });
+}, { skip: needs(onLinux, canIsolate(), hasCommand("nft")) });
+
+test("few descriptors slow a run down, and 64 stay free", async () => {
+  const script = 'ulimit -n 256 && exec "$0" "$@"';
+  const [counts, most] = await inChild(
+    { command: ["sh", "-c", script], namespace: FIREWALL },
+    async ({ probe, grid }) => {
+      const { readdirSync } = await import("node:fs");
+      const { setTimeout } = await import("node:timers/promises");
+      const counts: Record<string, number> = {};
+      // Half of them silent, half of them closed.
+      const targets = grid("127.0.5.1,127.0.0.1", "1-600");
+      const run = probe(targets, {
+        concurrency: 1000,
+        hostConcurrency: 1000,
+        timeout: 300,
+      });
+      let most = 0;
+      let isOver = false;
+      const watching = (async () => {
+        while (!isOver) {
+          most = Math.max(most, readdirSync("/proc/self/fd").length - 1);
+          await setTimeout(1);
+        }
+      })();
+      for await (const { state, code } of run) {
+        const key = `${state} ${code}`;
+        counts[key] = (counts[key] ?? 0) + 1;
+      }
+      isOver = true;
+      await watching;
+      return [counts, most] as const;
+    },
+  );
+  assertEquals(counts, {
+    "closed ECONNREFUSED": 600,
+    "filtered ETIMEDOUT": 600,
+  });
+  assert(most > 100 && most <= 256 - 64, `${most} were open`);
+}, { skip: needs(onLinux, canIsolate(), hasCommand("nft")) });
+
+// Pace -------------------------------------------------------------------------
+
+/** Counts what is open at once, and when each attempt began. */
+function watchAttempts(): { begun: number[]; most: number } & Disposable {
+  const c = libc();
+  const connecting = new Set<number>();
+  const state = { begun: [] as number[], most: 0 };
+  const watched = watchLibc({
+    connect(fd, address, length) {
+      state.begun.push(performance.now());
+      connecting.add(fd);
+      state.most = Math.max(state.most, connecting.size);
+      return c.connect(fd, address, length);
+    },
+    close(fd) {
+      connecting.delete(fd);
+      return c.close(fd);
+    },
+  });
+  return Object.assign(state, {
+    [Symbol.dispose]: () => watched[Symbol.dispose](),
+  });
+}
+
+test("concurrency holds for a run and for each host", async () => {
+  using hole = blackHole();
+  const { port } = hole.address;
+  const rows: [ProbeOptions, number][] = [
+    [{ concurrency: 7 }, 7],
+    [{ hostConcurrency: 5 }, 5],
+    [{ concurrency: 3, hostConcurrency: 5 }, 3],
+  ];
+  for (const [options, most] of rows) {
+    using watched = watchAttempts();
+    const targets = Array.from({ length: 40 }, () => ({ port }));
+    const common = { timeout: 20, retries: 0 };
+    const results = await all(probe(targets, { ...common, ...options }));
+    assertEquals(results.length, 40);
+    assertEquals(watched.most, most);
+  }
+}, { skip: canBlackHole() });
+
+test("busy hosts do not hold up others", async () => {
+  using hole = blackHole();
+  const { port } = hole.address;
+  const targets = [
+    ...Array.from({ length: 100 }, () => ({ hostname: "127.0.0.1", port })),
+    { hostname: "127.0.0.2", port },
+  ];
+  const run = probe(targets, {
+    hostConcurrency: 4,
+    timeout: 5000,
+    retries: 0,
+  });
+  const { value } = await run.next();
+  assertEquals(value!.address, `127.0.0.2:${port}`);
+  await run.return();
+}, { skip: canBlackHole() });
+
+test("a rate is kept, and little made up for", async () => {
+  using peer = bound();
+  const { port } = peer.address;
+  using watched = watchAttempts();
+  const targets = Array.from({ length: 400 }, () => ({ port }));
+  const results = await all(probe(targets, { rate: 1000 }));
+  assertEquals(results.length, 400);
+  const { begun } = watched;
+  for (let i = 0; i < begun.length; i++) {
+    const within = begun.filter((at) => at >= begun[i]! && at < begun[i]! + 10);
+    assert(within.length <= 21, `${within.length} within 10 ms`);
+  }
+  const span = begun.at(-1)! - begun[0]!;
+  assert(span >= 389, `400 attempts in ${span} ms`);
+});
+
+test("a retry comes sooner where a network has answered", async () => {
+  using listener = listen();
+  using hole = blackHole();
+  using watched = watchAttempts();
+  const targets = [listener.address, hole.address];
+  const results = await all(
+    probe(targets, { concurrency: 1, timeout: 3000, retries: 1 }),
+  );
+  assertEquals(results.map(({ state }) => state), ["open", "filtered"]);
+  const [, first, second] = watched.begun;
+  // 100 ms, or three times what loopback took on a busy machine.
+  const wait = second! - first!;
+  assert(wait >= 99 && wait < 1400, `${wait} ms`);
+}, { skip: canBlackHole() });
+
+test("the event loop goes on while ports answer at once", async () => {
+  using peer = bound();
+  const { port } = peer.address;
+  let turns = 0;
+  const timer = setInterval(() => turns++, 1);
+  const targets = Array.from({ length: 5000 }, () => ({ port }));
+  const start = performance.now();
+  await all(probe(targets));
+  clearInterval(timer);
+  const time = performance.now() - start;
+  assert(turns >= Math.min(5, time / 20), `${turns} in ${time} ms`);
+});
+
+// Reading ----------------------------------------------------------------------
+
+test("no more is held than a slow reader leaves", async () => {
+  using peer = bound();
+  const { port } = peer.address;
+  using watched = watchAttempts();
+  const targets = Array.from({ length: 500 }, () => ({ port }));
+  const run = probe(targets, { concurrency: 20 });
+  await run.next();
+  for (let i = 0; i < 20; i++) {
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+  assert(watched.begun.length <= 42, `${watched.begun.length} were begun`);
+  const { begun, done, total } = run.progress;
+  assertEquals(total, 500);
+  assert(done >= 20 && done <= 42 && begun >= done, `${done} of ${begun}`);
+  let rest = 0;
+  for await (const { state } of run) {
+    assertEquals(state, "closed");
+    rest++;
+  }
+  assertEquals(rest, 499);
+  assertEquals(run.progress.done, 500);
+  assertEquals(run.progress.perState.closed, 500);
+});
+
+test("results can be asked for in advance", async () => {
+  using peer = bound();
+  const { port } = peer.address;
+  const run = probe(Array.from({ length: 3 }, () => ({ port })));
+  const steps = await Promise.all([1, 2, 3, 4].map(() => run.next()));
+  assertEquals(steps.map(({ done }) => done), [false, false, false, true]);
+  assertEquals((await run.next()).done, true);
+});
+
+test("nothing happens before the first result is asked for", async () => {
+  using watched = watchAttempts();
+  let taken = 0;
+  function* targets(): Generator<ProbeTarget> {
+    taken++;
+    yield { port: 1 };
+  }
+  const run = probe(targets());
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  assertEquals([taken, watched.begun.length], [0, 0]);
+  await run.return();
+  assertEquals((await run.next()).done, true);
+  assertEquals([taken, watched.begun.length], [0, 0]);
+});
+
+test("targets may come one by one, at any time", async () => {
+  using peer = bound();
+  const { port } = peer.address;
+  let isClosed = false;
+  async function* targets(): AsyncGenerator<ProbeTarget> {
+    try {
+      for (let i = 0;; i++) {
+        if (i % 3 === 0) await new Promise((r) => setTimeout(r, 1));
+        yield { port };
+      }
+    } finally {
+      isClosed = true;
+    }
+  }
+  let count = 0;
+  for await (const { index, state } of probe(targets())) {
+    assertEquals([index, state], [count, "closed"]);
+    if (++count === 10) break;
+  }
+  await new Promise((resolve) => setTimeout(resolve, 5));
+  assert(isClosed);
+});
+
+test("states leave results out, and count them", async () => {
+  using peer = bound();
+  using listener = listen();
+  const targets = [peer.address, listener.address, peer.address];
+  const run = probe(targets, { states: ["open"] });
+  const results = await all(run);
+  assertEquals(results.map(({ index }) => index), [1]);
+  assertEquals(run.progress.perState, {
+    open: 1,
+    closed: 2,
+    filtered: 0,
+    unsent: 0,
+  });
+  assertEquals(run.position, { next: 3, pending: [] });
+});
+
+test("onOpen() takes each connected socket", async () => {
+  using listener = listen();
+  const sockets: Socket[] = [];
+  const seen: ProbeResult[] = [];
+  const results = await all(probe([listener.address], {
+    onOpen(socket, result) {
+      sockets.push(socket);
+      seen.push(result);
+    },
+  }));
+  using socket = sockets[0]!;
+  assertStrictEquals(seen[0], results[0]);
+  using peer = listener.accept();
+  peer.sendSync(new TextEncoder().encode("SSH-2.0"));
+  const bytes = new Uint8Array(16);
+  const size = await socket.recv(bytes, { timeout: 5000 });
+  assertEquals(new TextDecoder().decode(bytes.subarray(0, size)), "SSH-2.0");
+  assertEquals(`${socket.localAddress}`, results[0]!.localAddress);
+});
+
+test("connections end by a reset", async () => {
+  using listener = listen();
+  await one(listener.address);
+  using peer = listener.accept();
+  const error = assertThrows(() => peer.recvSync(new Uint8Array(1)));
+  assert(error instanceof Errno.ECONNRESET, `${error}`);
+});
+
+test("what onOpen() throws ends the run", async () => {
+  using listener = listen();
+  const reason = new Error("enough");
+  const targets = Array.from({ length: 9 }, () => listener.address);
+  const run = probe(targets, {
+    concurrency: 1,
+    onOpen(socket) {
+      socket.close();
+      throw reason;
+    },
+  });
+  assertStrictEquals(await assertRejects(() => all(run)), reason);
+});
+
+test("what the targets throw ends the run", async () => {
+  using peer = bound();
+  const reason = new Error("no more");
+  function* targets(): Generator<Probeable> {
+    yield peer.address;
+    throw reason;
+  }
+  assertStrictEquals(await assertRejects(() => all(probe(targets()))), reason);
+  async function* late(): AsyncGenerator<Probeable> {
+    yield peer.address;
+    await null;
+    throw reason;
+  }
+  assertStrictEquals(await assertRejects(() => all(probe(late()))), reason);
+});
+
+// The end ----------------------------------------------------------------------
+
+test("an aborted signal ends a run, and no descriptor is left", async () => {
+  using hole = blackHole();
+  const { port } = hole.address;
+  const controller = new AbortController();
+  const { signal } = controller;
+  const targets = Array.from({ length: 300 }, () => ({ port }));
+  const run = probe(targets, { signal, timeout: 60_000, retryAfter: 10 });
+  const reason = new Error("changed my mind");
+  setTimeout(() => controller.abort(reason), 50);
+  assertStrictEquals(await assertRejects(() => all(run)), reason);
+  assertEquals((await run.next()).done, true);
+  const { next, pending } = run.position;
+  assertEquals(pending, Array.from({ length: next }, (_, i) => i));
+  // What is aborted from the start sends nothing.
+  using watched = watchAttempts();
+  const late = probe(targets, { signal });
+  assertStrictEquals(await assertRejects(() => late.next()), reason);
+  assertEquals(watched.begun.length, 0);
+}, { skip: canBlackHole() });
+
+test(
+  "whoever leaves the loop ends the run, and no descriptor is left",
+  async () => {
+    using hole = blackHole();
+    using peer = bound();
+    const { port } = hole.address;
+    const targets: Probeable[] = [
+      ...Array.from({ length: 99 }, () => ({ port })),
+      peer.address,
+    ];
+    const run = probe(targets, { timeout: 60_000 });
+    for await (const { state } of run) {
+      assertEquals(state, "closed");
+      break;
+    }
+    assertEquals(run.progress.inFlight, 0);
+    assertEquals(run.position.pending.length, 99);
+  },
+  { skip: canBlackHole() },
+);
+
+test("a run goes on where another one was aborted", async () => {
+  const at = inet("0.0.0.0", 0);
+  using peer = bound({ at });
+  using listener = listen({ at, backlog: 4096 });
+  const ports = [peer.address.port, listener.address.port];
+  const hosts = "127.0.0.1-127.0.1.100";
+  const whole = grid(hosts, ports, { seed: 4 });
+  for (let round = 0; round < 10; round++) {
+    const counts = new Map<number, number>();
+    let from: Parameters<typeof grid>[2] = { seed: 4 };
+    for (let stop = 1;; stop++) {
+      const targets = grid(hosts, ports, from);
+      if (targets.size === 0) break;
+      const controller = new AbortController();
+      const { signal } = controller;
+      const run = probe(targets, { signal, concurrency: 50 });
+      const most = Math.ceil(Math.random() * 200);
+      let seen = 0;
+      try {
+        for await (const { index, target, state } of run) {
+          counts.set(index, (counts.get(index) ?? 0) + 1);
+          assertEquals(whole.at(index), target);
+          assertEquals(state, target.port === ports[0] ? "closed" : "open");
+          if (++seen === most) controller.abort();
+        }
+      } catch (error) {
+        if (!signal.aborted) throw error;
+      }
+      // As a file keeps it.
+      from = { seed: 4, from: JSON.parse(JSON.stringify(run.position)) };
+      assert(stop < 1000);
+      while (takePending(listener.fd));
+    }
+    assertEquals(counts.size, whole.size);
+    assert([...counts.values()].every((count) => count === 1));
+  }
+
+  function takePending(fd: number): boolean {
+    const c = libc();
+    const pollfd = new Uint8Array(new ArrayBuffer(8));
+    const view = new DataView(pollfd.buffer);
+    view.setInt32(0, fd, c.abi.littleEndian);
+    view.setInt16(4, c.abi.POLLIN, c.abi.littleEndian);
+    if (c.poll(pollfd, 1, 0) !== 1) return false;
+    listener.accept().close();
+    return true;
+  }
+}, { skip: onLinux });
+
+test("progress", async () => {
+  using hole = blackHole();
+  using peer = bound();
+  const { port } = hole.address;
+  const targets: Probeable[] = [{ port }, { port }, peer.address];
+  const run = probe(targets, {
+    timeout: 60_000,
+    retryAfter: 20,
+    retries: 1,
+    concurrency: 10,
+  });
+  assertEquals(run.progress, {
+    begun: 0,
+    done: 0,
+    total: 3,
+    inFlight: 0,
+    retries: 0,
+    concurrency: 10,
+    rate: 0,
+    perState: { open: 0, closed: 0, filtered: 0, unsent: 0 },
+  });
+  await run.next();
+  while (run.progress.retries < 2) {
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+  const { rate: _, ...rest } = run.progress;
+  assertEquals(rest, {
+    begun: 3,
+    done: 1,
+    total: 3,
+    inFlight: 2,
+    retries: 2,
+    concurrency: 10,
+    perState: { open: 0, closed: 1, filtered: 0, unsent: 0 },
+  });
+  await run.return();
+  assertEquals(probe(grid("10.0.0.0/24", "1-10")).progress.total, 2560);
+  assertEquals(probe(new Set([peer.address])).progress.total, null);
+}, { skip: canBlackHole() });
+
+test("memory stays flat", async () => {
+  using peer = bound();
+  const { port } = peer.address;
+  function* targets(): Generator<ProbeTarget> {
+    for (let i = 0; i < 20_000; i++) {
+      yield { hostname: `127.${1 + i % 200}.${i >> 8 & 255}.1`, port };
+    }
+  }
+  const { gc } = globalThis as { gc?: () => void };
+  const { memoryUsage } = (await import("node:process")).default;
+  const used: number[] = [];
+  for (let round = 0; round < 4; round++) {
+    for await (const { state } of probe(targets())) {
+      assertEquals(state, "closed");
+    }
+    gc?.();
+    used.push(memoryUsage().heapUsed);
+  }
+  // The first rounds compile, and fill what is kept.
+  const grown = used[3]! - used[1]!;
+  assert(grown < 4e6, `${used.map((bytes) => Math.round(bytes / 1e6))} MB`);
+});
+
+// Options ----------------------------------------------------------------------
+
+test("sockets are made as the options say", async () => {
+  using listener = listen();
+  const { port } = listener.address;
+  const results = await all(probe([{ port }], {
+    localAddress: "127.0.0.9",
+    socketOptions: { ttl: 33 },
+    onOpen(socket) {
+      assertEquals(socket.getOption("ttl"), 33);
+      socket.close();
+    },
+  }));
+  assert(results[0]!.localAddress!.startsWith("127.0.0.9:"));
+  const { abi } = libc();
+  if (abi.IPPROTO_MPTCP !== null && existsSync("/proc/sys/net/mptcp/enabled")) {
+    const states = await all(probe([{ port }], { protocol: "mptcp" }));
+    assertEquals(states[0]!.state, "open");
+  }
+  const { state, code, error } = await one({ port }, { interface: "nosuch0" });
+  assertEquals([state, code], ["unsent", "ENODEV"]);
+  assertEquals((error as ErrnoError).syscall, "setsockopt");
+}, { skip: onLinux });
+
+test("what cannot be used is refused before any call", () => {
+  using watched = watchLibc();
+  const rows: [options: object, error: new () => Error, message: string][] = [
+    [{ timeout: -1 }, RangeError, "timeout -1"],
+    [{ timeout: "1" }, TypeError, 'timeout "1"'],
+    [{ retries: 1.5 }, RangeError, "retries 1.5"],
+    [{ retryAfter: -1 }, RangeError, "retryAfter -1"],
+    [{ concurrency: 0 }, RangeError, "concurrency 0"],
+    [{ hostConcurrency: 0 }, RangeError, "hostConcurrency 0"],
+    [{ rate: 0 }, RangeError, "rate 0"],
+    [{ rate: NaN }, RangeError, "rate NaN"],
+    [{ states: "open" }, TypeError, 'states "open"'],
+    [{ states: ["shut"] }, TypeError, 'state "shut"'],
+    [{ onOpen: 1 }, TypeError, "onOpen 1"],
+    [{ allAddresses: 1 }, TypeError, "allAddresses 1"],
+    [{ localAddress: "here" }, SyntaxError, 'localAddress "here"'],
+    [{ localAddress: "::1", family: "inet" }, TypeError, 'localAddress "::1"'],
+    [{ family: 4 }, TypeError, "family 4"],
+    [{ protocol: "udp" }, TypeError, 'protocol "udp"'],
+    [{ socketOptions: { tttl: 1 } }, TypeError, '"tttl"'],
+    [{ signal: {} }, TypeError, "signal"],
+    [{ concurency: 1 }, TypeError, "did you mean concurrency?"],
+  ];
+  for (const [options, kind, message] of rows) {
+    assertThrows(() => probe([], options), kind, message);
+  }
+  assertThrows(() => probe(7 as unknown as []), TypeError, "probe 7");
+  assertEquals(watched.count("socket"), 0);
+});
+
+test("a target that is none ends the run", async () => {
+  const rows: [target: unknown, error: new () => Error, message: string][] = [
+    [7, TypeError, "probe 7"],
+    [{ port: 65536 }, RangeError, "port 65536"],
+    [{ hostname: "a" }, TypeError, "port undefined"],
+    [{ host: "a", port: 1 }, TypeError, "did you mean hostname?"],
+    [{ hostname: 1, port: 1 }, TypeError, "hostname 1"],
+    [{ hostname: "", port: 1 }, SyntaxError, "empty"],
+    [{ hostname: "10.0.0.256", port: 1 }, SyntaxError, "10.0.0.256"],
+    [{ transport: "unix", path: "/x" }, TypeError, "path"],
+    [unix("/x"), TypeError, "unix:/x"],
+  ];
+  for (const [target, kind, message] of rows) {
+    await assertRejects(
+      () => all(probe([target as Probeable])),
+      kind,
+      message,
+    );
+  }
+});
+
+test("a run of nothing ends at once", async () => {
+  assertEquals(await all(probe([])), []);
+  assertEquals(await all(probe(grid("10.0.0.1", []))), []);
+});
