@@ -22,7 +22,12 @@ import {
   readOptions,
   show,
 } from "../errors/arguments.ts";
-import { callerOf, pointAt } from "../errors/caller.ts";
+import {
+  keepCaller,
+  pointAt,
+  rejectAt,
+  releaseCaller,
+} from "../errors/caller.ts";
 import { demand } from "../socket/permission.ts";
 import { permitted } from "./target.ts";
 
@@ -64,6 +69,10 @@ export interface LookupOptions {
  * Calls for the same name that overlap share one lookup. A name server that
  * never answers for one family holds up the other for 50 ms (RFC 8305, section
  * 3): the addresses are those that are known by then.
+ *
+ * Few names are looked up at a time: a name that no server replies for takes a
+ * thread for as long as the resolver tries, ten seconds by default, and others
+ * may have to wait for it. What the hosts file has does not wait.
  *
  * A name with letters beyond ASCII is looked up in its form `xn--...`. An
  * address in text form resolves to itself.
@@ -110,10 +119,11 @@ export function lookup(
     const c = libc();
     const literal = permit(c, query);
     if (literal !== null) return Promise.resolve([literal]);
-    const caller = callerOf(lookup);
+    const caller = keepCaller(lookup);
     return new Promise((resolve, reject) => {
       function settle(): void {
         leave();
+        releaseCaller(caller);
         signal?.removeEventListener("abort", abort);
       }
       function abort(): void {
@@ -131,8 +141,7 @@ export function lookup(
         },
         ended(error) {
           settle();
-          // Whatever was found has settled the promise.
-          if (error !== null) reject(pointAt(error, caller));
+          rejectAt(resolve, caller, (at) => pointAt(error!, at));
         },
       });
       signal?.addEventListener("abort", abort);
