@@ -14,7 +14,12 @@
  */
 import type { Libc } from "../../ffi/contract.ts";
 import { newMemory } from "../../ffi/memory.ts";
-import { performance, setTimeout } from "../../ffi/timers.ts";
+import {
+  clearTimeout,
+  performance,
+  setTimeout,
+  type Timer,
+} from "../../ffi/timers.ts";
 import { type Address, bytesOf } from "../address/address.ts";
 import { ErrnoError, type Icmp } from "../errors/errors.ts";
 import {
@@ -73,6 +78,9 @@ const BACKLOG_PAUSE = 5;
  * wait for the reactor's first look, in the next turn.
  */
 const LOOK_EVERY = 64;
+
+/** The timers of those that wait for room in a backlog, who are few. */
+const knocks = new WeakMap<Attempt, Timer>();
 
 /** What has happened on a socket before an attempt. */
 export const Phase = {
@@ -272,7 +280,7 @@ export abstract class Attempt implements Waiter, Outcome {
    */
   wait(): void {
     if (this.errno === FULL) {
-      setTimeout(() => this.#knock(), BACKLOG_PAUSE);
+      knocks.set(this, setTimeout(() => this.#knock(), BACKLOG_PAUSE));
       return;
     }
     try {
@@ -353,8 +361,11 @@ export abstract class Attempt implements Waiter, Outcome {
 
   /** Ends a wait by `CLOSED`; the descriptor stays open. */
   cancel(): void {
-    if (this.errno === FULL) this.#conclude(CLOSED);
-    else if (this.fd >= 0) cancelWaits(this.libc, this.fd);
+    if (this.errno === FULL) {
+      const timer = knocks.get(this);
+      if (timer !== undefined) clearTimeout(timer);
+      this.#conclude(CLOSED);
+    } else if (this.fd >= 0) cancelWaits(this.libc, this.fd);
   }
 
   /**
@@ -393,8 +404,6 @@ export abstract class Attempt implements Waiter, Outcome {
 
   /** Tries once more whether there is room in a Unix-domain backlog. */
   #knock(): void {
-    // Cancelled meanwhile.
-    if (this.errno !== FULL) return;
     if (this.signal?.aborted === true) return this.#conclude(ABORTED);
     if (performance.now() >= this.end) return this.tell(0);
     if (this.begin(Phase.BEGUN) === PENDING) this.wait();

@@ -45,7 +45,10 @@ export abstract class Dial extends Attempt {
     if (onSocket !== null && !this.#show(onSocket)) {
       return this.errno = this.libc.abi.errnos.EBADF!;
     }
-    return this.begin(Phase.FRESH, pace);
+    // Whoever was shown the socket may have begun to connect it.
+    const held = this.#held as Held | null;
+    const phase = held?.connecting.phaseFor(this.address);
+    return this.begin(phase ?? Phase.FRESH, pace);
   }
 
   /**
@@ -104,10 +107,10 @@ export abstract class Dial extends Attempt {
     this.#held = { socket, connecting };
     connecting.isBound = this.recipe.local !== null;
     connecting.port = this.recipe.local?.port ?? 0;
-    connecting.attempt = this;
     try {
       onSocket(socket);
       if (socket.closed) return this.fd = -1, false;
+      connecting.attempt = this;
       if (this.recipe.isNonblocking) socket.nonblocking = true;
       return true;
     } catch (error) {

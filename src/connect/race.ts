@@ -264,7 +264,12 @@ export class Race implements LookupListener {
   ended(error: Error | null): void {
     this.#isLooking = false;
     if (this.#isOver) return;
-    if (error !== null) return this.#failAt((at) => pointAt(error, at));
+    if (error !== null) {
+      // What a caller's own resolver throws stays as it is.
+      return this.#call.plan.source === null
+        ? this.#failAt((at) => pointAt(error, at))
+        : this.#fail(error);
+    }
     this.#guard(() => this.#advance());
   }
 
