@@ -2,12 +2,25 @@
 import {
   assert,
   assertEquals,
+  assertGreaterOrEqual,
   assertInstanceOf,
   assertMatch,
+  assertNotEquals,
   assertStrictEquals,
   assertStringIncludes,
 } from "@std/assert";
-import { Errno, type ErrnoError, LookupError } from "../mod.ts";
+import { spawnSync } from "node:child_process";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import {
+  connect,
+  connectSync,
+  Errno,
+  ErrnoError,
+  inet,
+  LookupError,
+  Socket,
+} from "../mod.ts";
 import {
   type Caller,
   callerOf,
@@ -16,7 +29,18 @@ import {
   rejectAt,
 } from "../src/errors/caller.ts";
 import { errnoError } from "../src/errors/errors.ts";
+import {
+  blackHole,
+  canBlackHole,
+  freePort,
+  interpreter,
+  listen,
+  PATIENCE,
+  tempFolder,
+} from "./_fixtures.ts";
 import { test } from "./_harness.ts";
+
+const MODULE = import.meta.resolve("../mod.ts");
 
 const CONTEXT = { syscall: "connect", address: "127.0.0.1:9" } as const;
 
@@ -226,3 +250,228 @@ test("a caller outlasts the function that called, and the collector", async () =
   assertStringIncludes(error.stack!, error.message);
   assert(framesOf(error).length > 0, error.stack);
 });
+
+// The package's own calls ------------------------------------------------------------------
+
+interface Peers {
+  readonly refused: number;
+  readonly silent: number;
+  readonly connected: Socket;
+}
+
+/** Calls that fail, at once or later. */
+const CALLS: Readonly<
+  Record<string, (peers: Peers) => Promise<unknown> | unknown>
+> = {
+  connectSyncRefused({ refused }) {
+    return connectSync({ port: refused }).close();
+  },
+  connectSyncLate({ silent }) {
+    return connectSync({ port: silent, timeout: 5 }).close();
+  },
+  connectSyncByName({ refused }) {
+    return connectSync({ hostname: "localhost", port: refused }).close();
+  },
+  connectSyncToNobody({ refused }) {
+    return connectSync({
+      hostname: "name.test",
+      port: refused,
+      addresses: ["127.0.0.1", "127.0.0.2"],
+    }).close();
+  },
+  async connectRefused({ refused }) {
+    return await connect({ port: refused });
+  },
+  async connectLate({ silent }) {
+    return await connect({ port: silent, timeout: 5 });
+  },
+  async connectByName({ refused }) {
+    return await connect({ hostname: "localhost", port: refused });
+  },
+  async connectByNameLate({ silent }) {
+    return await connect({ hostname: "localhost", port: silent, timeout: 5 });
+  },
+  async connectToNobody({ refused }) {
+    return await connect({
+      hostname: "name.test",
+      port: refused,
+      addresses: ["127.0.0.1", "127.0.0.2"],
+    });
+  },
+  connectAndCatch({ silent }) {
+    return connect({ port: silent, timeout: 5 }).catch((error) => {
+      throw error;
+    });
+  },
+  async connectUnresolved() {
+    return await connect({ hostname: "no such name.invalid", port: 1 });
+  },
+  async socketConnectRefused({ refused }) {
+    using socket = Socket.open();
+    await socket.connect(inet("127.0.0.1", refused));
+  },
+  async socketConnectLate({ silent }) {
+    using socket = Socket.open();
+    await socket.connect(inet("127.0.0.1", silent), { timeout: 5 });
+  },
+  socketConnectSyncRefused({ refused }) {
+    using socket = Socket.open();
+    socket.connectSync(inet("127.0.0.1", refused));
+  },
+  socketConnectSyncLate({ silent }) {
+    using socket = Socket.open();
+    socket.connectSync(inet("127.0.0.1", silent), { timeout: 5 });
+  },
+  async recvLate({ connected }) {
+    await connected.recv(new Uint8Array(1), { timeout: 5 });
+  },
+  async recvFromLate({ connected }) {
+    await connected.recvFrom(new Uint8Array(1), { timeout: 5 });
+  },
+  async recvClosed({ connected }) {
+    setTimeout(() => connected.close(), 5);
+    await connected.recv(new Uint8Array(1));
+  },
+  async recvUnconnected() {
+    using socket = Socket.open();
+    await socket.recv(new Uint8Array(1));
+  },
+  async sendUnconnected() {
+    using socket = Socket.open();
+    await socket.send(new Uint8Array(1));
+  },
+  async readyClosed({ connected }) {
+    setTimeout(() => connected.close(), 5);
+    await connected.ready("POLLIN");
+  },
+};
+
+for (const [name, call] of Object.entries(CALLS)) {
+  test(`an error points at its caller: ${name}`, async () => {
+    using hole = blackHole();
+    using listener = listen();
+    using connected = connectSync({ port: listener.address.port });
+    const peers = {
+      refused: freePort(),
+      silent: hole.address.port,
+      connected,
+    };
+    const error = await Promise.resolve().then(() => call(peers)).then(
+      () => null,
+      (error: unknown) => error,
+    );
+    assert(
+      error instanceof ErrnoError || error instanceof LookupError,
+      `${error}`,
+    );
+    assertPointsAt(error, name);
+  }, { skip: canBlackHole() });
+}
+
+test(
+  "a thousand attempts at once all have errors of their own, and find their callers",
+  async () => {
+    using hole = blackHole();
+    const { port } = hole.address;
+    async function userCode(): Promise<unknown> {
+      try {
+        return await connect({ port, timeout: 50 });
+      } catch (error) {
+        return error;
+      }
+    }
+    for (let round = 0; round < 2; round++) {
+      const errors = await Promise.all(Array.from({ length: 500 }, userCode));
+      assertEquals(new Set(errors).size, 500);
+      for (const error of errors) {
+        assertInstanceOf(error, Errno.ETIMEDOUT);
+        // Only so many stacks are kept, and JavaScriptCore has no other way.
+        if ("Bun" in globalThis && framesOf(error).length === 0) continue;
+        assertPointsAt(error, "userCode");
+      }
+      const kept = errors.filter((error) =>
+        framesOf(error as Error)[0]?.includes("userCode")
+      );
+      assertGreaterOrEqual(kept.length, 256);
+    }
+  },
+  { skip: canBlackHole() },
+);
+
+test("what a program throws into a call keeps its own stack", async () => {
+  const mine = new Errno.EPERM({ syscall: "mine" });
+  const { stack } = mine;
+  function onSocket(): never {
+    throw mine;
+  }
+  const port = freePort();
+  assertStrictEquals(caught(() => connectSync({ port, onSocket })), mine);
+  const error = await connect({ port, onSocket }).catch((error) => error);
+  assertStrictEquals(error, mine);
+  function lookup(): never {
+    throw mine;
+  }
+  const named = { hostname: "name.test", port, lookup };
+  assertStrictEquals(caught(() => connectSync(named)), mine);
+  assertStrictEquals(await connect(named).catch((error) => error), mine);
+  const reason = new Error("enough");
+  const signal = AbortSignal.abort(reason);
+  assertStrictEquals(
+    await connect({ port, signal }).catch((error) => error),
+    reason,
+  );
+  assertEquals(mine.stack, stack);
+});
+
+test("a call inside a call points at the program's own function", () => {
+  const error = caught(() =>
+    connectSync({
+      port: freePort(),
+      onSocket: function userCode(socket) {
+        socket.connectSync(inet("127.0.0.1", freePort()));
+      },
+    })
+  );
+  assertPointsAt(error, "userCode");
+});
+
+// What a reader sees first -----------------------------------------------------------------
+
+for (
+  const [name, line] of [
+    ["connectSync", "connectSync({ port: PORT }); // the reader's own line"],
+    ["connect", "await connect({ port: PORT }); // the reader's own line"],
+    [
+      "Socket.connect",
+      "await Socket.open().connect(inet('127.0.0.1', PORT)); // the reader's own line",
+    ],
+  ] as const
+) {
+  test(`an uncaught error of ${name} shows the reader's own line`, () => {
+    using folder = tempFolder();
+    const file = join(folder.path, "program.mjs");
+    const names = "connect, connectSync, inet, Socket";
+    writeFileSync(
+      file,
+      `import { ${names} } from ${JSON.stringify(MODULE)};\n` +
+        "async function main() {\n" +
+        `  ${line.replace("PORT", `${freePort()}`)}\n` +
+        "}\nawait main();\n",
+    );
+    const [command, ...args] = interpreter();
+    const { stderr, status } = spawnSync(
+      command!,
+      [
+        ...args.filter((arg) => arg !== "-" && !arg.startsWith("--input")),
+        file,
+      ],
+      { encoding: "utf8", timeout: PATIENCE },
+    );
+    assertNotEquals(status, 0);
+    const [before] = stderr.split("the reader's own line");
+    assertNotEquals(before, stderr, stderr);
+    // Nothing of the package comes before it.
+    assert(!/\/(?:src|ffi)\/[\w/]+\.ts/.test(before!), stderr);
+    assertStringIncludes(stderr, "ECONNREFUSED");
+  });
+}

@@ -15,6 +15,7 @@ import {
   setTimeout,
   type Timer,
 } from "../../ffi/timers.ts";
+import { own } from "../errors/caller.ts";
 import {
   type ErrnoError,
   errnoError,
@@ -570,7 +571,7 @@ function failureOf(
   const reason = behind === 0
     ? cause
     : errnoErrorFor(behind, { syscall: "getaddrinfo", subject: hostname });
-  return new LookupError(hostname, code, eai, reason);
+  return own(new LookupError(hostname, code, eai, reason));
 }
 
 const ROOT = new TextEncoder().encode("/\0");

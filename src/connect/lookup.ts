@@ -22,12 +22,8 @@ import {
   readOptions,
   show,
 } from "../errors/arguments.ts";
-import {
-  keepCaller,
-  pointAt,
-  rejectAt,
-  releaseCaller,
-} from "../errors/caller.ts";
+import { keepCaller, rejectAt, releaseCaller } from "../errors/caller.ts";
+import { pointed } from "../errors/errors.ts";
 import { demand } from "../socket/permission.ts";
 import { permitted } from "./target.ts";
 
@@ -141,7 +137,7 @@ export function lookup(
         },
         ended(error) {
           settle();
-          rejectAt(resolve, caller, (at) => pointAt(error!, at));
+          rejectAt(resolve, caller, (at) => pointed(error!, at));
         },
       });
       signal?.addEventListener("abort", abort);
@@ -196,7 +192,7 @@ export function lookupSync(
     const found = runLookup(c, query, end);
     return [...permitted(c, found, true)];
   } catch (error) {
-    throw error instanceof Error ? pointAt(error, lookupSync) : error;
+    throw pointed(error, lookupSync);
   }
 }
 

@@ -19,18 +19,17 @@ import {
   runLookup,
   startLookup,
 } from "../address/lookup.ts";
-import { DEADLINE, PENDING } from "../attempt/attempt.ts";
+import { PENDING } from "../attempt/attempt.ts";
 import { errorFor, Failure } from "../attempt/failure.ts";
 import { isObject } from "../errors/arguments.ts";
 import {
   type Caller,
   keepCaller,
-  pointAt,
   type PublicFunction,
   rejectAt,
   releaseCaller,
 } from "../errors/caller.ts";
-import { ErrnoError, errnoError, LookupError } from "../errors/errors.ts";
+import { errnoError, pointed } from "../errors/errors.ts";
 import { timeoutTo } from "../reactor/reactor.ts";
 import type { Socket } from "../socket/socket.ts";
 import type { Call } from "./call.ts";
@@ -113,9 +112,7 @@ function resolve(
   try {
     return runLookup(c, host, end);
   } catch (error) {
-    throw error instanceof LookupError || error instanceof ErrnoError
-      ? pointAt(error, at)
-      : error;
+    throw pointed(error, at);
   }
 }
 
@@ -264,12 +261,8 @@ export class Race implements LookupListener {
   ended(error: Error | null): void {
     this.#isLooking = false;
     if (this.#isOver) return;
-    if (error !== null) {
-      // What a caller's own resolver throws stays as it is.
-      return this.#call.plan.source === null
-        ? this.#failAt((at) => pointAt(error, at))
-        : this.#fail(error);
-    }
+    // What a resolver of the caller\'s own throws stays as it is.
+    if (error !== null) return this.#failAt((at) => pointed(error, at));
     this.#guard(() => this.#advance());
   }
 
@@ -360,7 +353,7 @@ export class Race implements LookupListener {
   }
 
   /** Ends the race by an error that points at the caller. */
-  #failAt(make: (at: Caller | PublicFunction) => Error): void {
+  #failAt(make: (at: Caller | PublicFunction) => unknown): void {
     if (this.#isOver) return;
     this.#finish();
     rejectAt(this.#resolve, this.#caller, make);

@@ -15,7 +15,8 @@
  * own, are this package's.
  *
  * It must not leave by `return other()` where `other` may fail: JavaScriptCore
- * takes its frame away then, and a stack without it has no frames at all.
+ * takes its frame away then, and a stack without it has no frames at all. What it
+ * calls must not have its name: Bun looks for that (1.4).
  */
 // deno-lint-ignore ban-types -- it is looked for among the frames, never called
 export type PublicFunction = Function;
@@ -70,6 +71,20 @@ export function releaseCaller(caller: Caller | null): void {
   if (caller !== null) kept--;
 }
 
+/** The errors of this package that do not point at a caller yet. */
+const unpointed = new WeakSet<object>();
+
+/** Marks an error as one of this package, which may be made to point at a caller. */
+export function own<E extends Error>(error: E): E {
+  unpointed.add(error);
+  return error;
+}
+
+/** Whether an error is of this package and does not point at a caller yet. */
+export function isUnpointed(error: unknown): error is Error {
+  return unpointed.has(error as object);
+}
+
 /**
  * Makes an error point at a caller.
  *
@@ -81,6 +96,7 @@ export function pointAt<E extends Error>(
   error: E,
   at: Caller | PublicFunction,
 ): E {
+  unpointed.delete(error);
   if (typeof at === "function") {
     captureStackTrace(error, at);
     return error;

@@ -13,6 +13,9 @@ import {
   becomes,
   type Caller,
   callerOf,
+  isUnpointed,
+  own,
+  pointAt,
   type PublicFunction,
   setHidden,
 } from "./caller.ts";
@@ -456,16 +459,41 @@ function newError(
   code: ErrnoCode | "UNKNOWN",
   errno: number,
   context: ErrnoContext,
-  at: Caller | PublicFunction = newError,
+  at?: Caller | PublicFunction,
 ): ErrnoError {
   const error = becomes(
-    typeof at === "function" ? callerOf(at) : at,
+    at === undefined
+      ? own(callerOf(newError))
+      : typeof at === "function"
+      ? callerOf(at)
+      : at,
     prototype,
   );
   setHidden(error, "message", messageOf(code, errno, context));
   describe(error, code, errno, context);
   ofCalls.add(error);
   return error;
+}
+
+/**
+ * The error that a public function throws for one that came from inside it.
+ *
+ * One of this package is made to point at the function's caller, unless it does
+ * point at one already: at the caller of a public function that was called from
+ * a function of the program, for example. All others are left alone.
+ *
+ * @param error What was caught.
+ * @param at The caller that was kept, or the public function that is running.
+ */
+export function pointed(
+  error: unknown,
+  at: Caller | PublicFunction,
+): unknown {
+  if (!isUnpointed(error)) return error;
+  const isCalls = isOfCall(error);
+  const thrown = pointAt(error, at);
+  if (isCalls) ofCalls.add(thrown);
+  return thrown;
 }
 
 /**

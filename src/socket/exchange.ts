@@ -29,7 +29,7 @@ export async function sendAll(
   const left = leftOf(limits);
   let rest = viewOf(data);
   do {
-    const size = await io.send(rest, flags, null, left(), null);
+    const size = await io.sendOut(rest, flags, null, left(), null);
     rest = rest.subarray(size);
   } while (rest.length > 0);
 }

@@ -764,7 +764,7 @@ export class Socket implements Disposable, AsyncDisposable {
     const limits = limitsOf(read(options, WAIT_KEYS));
     const mask = maskOf(abi, events);
     this.#use("poll");
-    return eventsOf(abi, await this.#io.ready(mask, limits, READY));
+    return eventsOf(abi, await this.#io.untilReady(mask, limits, READY));
   }
 
   /**
@@ -1148,7 +1148,7 @@ export class Socket implements Disposable, AsyncDisposable {
     const bits = bitsOf(written.flags);
     const bytes = bytesFor("data", data);
     const target = this.#demandSend(written.to);
-    return await this.#io.send(bytes, bits, target, limits, SEND);
+    return await this.#io.sendOut(bytes, bits, target, limits, SEND);
   }
 
   /**
@@ -1383,7 +1383,7 @@ export class Socket implements Disposable, AsyncDisposable {
   async write(data: Uint8Array): Promise<number> {
     checkBytes("data", data);
     const target = this.#demandSend(undefined);
-    return await this.#io.send(data, 0, target, NO_LIMITS, WRITE);
+    return await this.#io.sendOut(data, 0, target, NO_LIMITS, WRITE);
   }
 
   /**
@@ -1578,7 +1578,7 @@ export class Socket implements Disposable, AsyncDisposable {
         const { POLLIN } = this.#libc.abi;
         if (
           timeout <= 0 ||
-          await io.ready(POLLIN, { ...limits, timeout }, null) === 0 &&
+          await io.untilReady(POLLIN, { ...limits, timeout }, null) === 0 &&
             performance.now() >= end
         ) {
           throw nobodyCame(this.#localText(), start, limits.timeout);
@@ -1902,7 +1902,7 @@ export class Socket implements Disposable, AsyncDisposable {
       send: (data, by) => {
         if (this.#fd < 0) throw canceled("sendto");
         this.#demandSend(undefined);
-        return this.#io.send(data, 0, null, new Endless(by), null);
+        return this.#io.sendOut(data, 0, null, new Endless(by), null);
       },
       closeWrite: () => {
         if (this.#fd >= 0) this.#closeWrite();

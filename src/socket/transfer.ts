@@ -175,7 +175,7 @@ export class Transfers {
    * @param ours The public function that runs, for errors to point at its caller;
    * `null` for a stream's.
    */
-  send(
+  sendOut(
     data: Uint8Array,
     flags: number,
     to: Address | null,
@@ -225,7 +225,7 @@ export class Transfers {
    *
    * @returns Those that came, 0 at the end.
    */
-  async ready(
+  async untilReady(
     events: number,
     { timeout, signal }: Limits,
     ours: PublicFunction | null,
