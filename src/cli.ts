@@ -1,5 +1,5 @@
 /**
- * The command line: `ping`, `wait`, `trace`, `explain`.
+ * The command line: `ping`, `scan`, `wait`, `trace`, `explain`.
  *
  * ```sh
  * deno run --allow-ffi --allow-net jsr:@einprogress/connect/cli ping localhost:8080
@@ -35,6 +35,7 @@ import {
 } from "./tools/commands/frame.ts";
 import { pingCommand } from "./tools/commands/ping.ts";
 import { processIo } from "./tools/commands/process.ts";
+import { scanCommand } from "./tools/commands/scan.ts";
 import { traceCommand } from "./tools/commands/trace.ts";
 import { waitCommand } from "./tools/commands/wait.ts";
 
@@ -45,6 +46,7 @@ const PACKAGE_VERSION = "0.1.0";
 /** All commands by their names, in the order of the help. */
 const COMMANDS: Readonly<Record<string, Command>> = {
   ping: pingCommand,
+  scan: scanCommand,
   wait: waitCommand,
   trace: traceCommand,
   explain: explainCommand,

@@ -409,7 +409,8 @@ export function verdict(error: unknown): string {
 export type ChildApi =
   & typeof package_
   & typeof tools_
-  & typeof import("./_fixtures.ts");
+  & typeof import("./_fixtures.ts")
+  & { readonly cli: typeof import("../src/cli.ts").main };
 
 /** What goes through JSON unharmed. */
 export type Json =
@@ -465,6 +466,9 @@ export async function inChild<A extends readonly Json[], R>(
     JSON.stringify(import.meta.resolve("../src/tools.ts"))
   }),
       ...await import(${JSON.stringify(import.meta.url)}),
+      cli: (await import(${
+    JSON.stringify(import.meta.resolve("../src/cli.ts"))
+  })).main,
     };
     const body = ${body};
     const result = await body(api, ...${JSON.stringify(args)});

@@ -1,0 +1,525 @@
+/**
+ * The command `scan`: which of many ports are open.
+ *
+ * @module
+ */
+import { readFileSync, renameSync, writeFileSync } from "node:fs";
+import { isObject, show } from "../../errors/arguments.ts";
+import { destinationText } from "../destination.ts";
+import {
+  probe,
+  type ProbeOptions,
+  type ProbeProgress,
+  type ProbeResult,
+  type ProbeTarget,
+  type Probing,
+} from "../probe.ts";
+import {
+  grid,
+  type Hosts,
+  parseHosts,
+  parsePorts,
+  type Position,
+} from "../targets.ts";
+import {
+  type CliIo,
+  type Command,
+  CONNECT_OPTIONS,
+  connectFlags,
+  EXIT,
+  interruptedCode,
+  openOutput,
+  type OptionValues,
+  type Output,
+  parseArguments,
+  parseCount,
+  UsageError,
+} from "./frame.ts";
+import { counted, ScanTally, shareOf } from "./tally.ts";
+
+const SCAN_HELP = `\
+Finds out which of many ports are open, without any privilege.
+
+Usage: scan HOSTS... [-p PORTS] [SCAN_OPTIONS]
+
+HOSTS
+  10.0.0.0/24, 10.0.0.1-50, 2001:db8::/120, an address, or a name; several are
+  separated by commas or blanks
+  @FILE                a file of such lists, one on a line; # begins a comment
+  -                    the same from the standard input, as the lines come
+
+SCAN_OPTIONS
+  -p, --ports PORTS    22,80,8000-8100; "all"; "common", about a hundred [common]
+      --exclude HOSTS  hosts to leave out
+      --exclude-ports PORTS
+  -t, --timeout TIME   for all attempts at one port together [1.5s]
+      --retries N      more attempts while nothing answers [2]
+      --concurrency N  how many ports at the same time [4096, or as many as
+                       there are descriptors to spare]
+      --host-concurrency N
+                       how many of one address [256]
+      --rate N         how many attempts in a second, at most
+      --seed N         the order: another permutation for each number [0]
+      --in-order       host after host, port after port
+      --shard I/N      the I-th of N shares of the run: all N of them, with the
+                       same arguments, make the whole
+      --save FILE      keeps in a file how far it has come, for --resume
+      --resume FILE    goes on from there, with the hosts, ports and order that
+                       stand in it, and keeps on saving to it
+      --open           only open ports, in JSON and CSV too
+      --reason         with each port what its state was concluded from
+      --max-open N     ends when so many are open
+      --source ADDR    the IP address to connect from
+      --interface IF   the network interface to connect through
+  -4, -6               IPv4 or IPv6 only
+  -o, --output FILE    writes to a file
+  -q, --quiet          only the summary
+      --json           a JSON object on each line, the summary last
+      --csv            a line of CSV for each port
+      --live           progress also where standard error is no terminal
+  -h, --help           this text
+
+STATES
+  open       a SYN/ACK came
+  closed     a reset came
+  filtered   an ICMP error came, from whom is said; or nothing
+  unsent     nothing could be sent: no route, no name, no permission
+  As text, open ports alone have a line each; the summary counts the others.
+  Routers send a limited number of ICMP errors, so that of what one rejects,
+  some ports look as if nothing had answered; the summary says where.
+
+  Enter or SIGQUIT shows the summary so far. ^C ends with the summary.
+
+EXAMPLES
+  scan 192.168.1.0/24 -p 22,80,443
+  scan db.example -p all --reason
+  scan @hosts.txt -p common --json --save scan.state -o ports.jsonl
+  scan --resume scan.state --json -o more.jsonl
+  scan 10.0.0.0/16 -p 443 --rate 1000 --shard 1/3
+
+EXIT CODE
+  0   a port is open
+  1   none is
+  2   wrong usage, or nothing could be sent
+  3   incomplete: none is open, and some could not be asked
+  130 interrupted (SIGINT), after the summary
+
+PERMISSIONS, on Deno
+  --allow-ffi --allow-net; --allow-read for @FILE and --resume, --allow-write
+  for --save and -o. Hosts that --allow-net leaves out are unsent.
+`;
+
+const SCAN_OPTIONS = {
+  ...CONNECT_OPTIONS,
+  ports: { type: "string", short: "p" },
+  exclude: { type: "string", multiple: true },
+  "exclude-ports": { type: "string" },
+  concurrency: { type: "string" },
+  "host-concurrency": { type: "string" },
+  retries: { type: "string" },
+  rate: { type: "string" },
+  seed: { type: "string" },
+  "in-order": { type: "boolean" },
+  shard: { type: "string" },
+  save: { type: "string" },
+  resume: { type: "string" },
+  open: { type: "boolean" },
+  reason: { type: "boolean" },
+  "max-open": { type: "string" },
+  live: { type: "boolean" },
+} as const;
+
+type ScanValues = OptionValues<typeof SCAN_OPTIONS>;
+
+/** The fields of a port in JSON and CSV. */
+const PORT_COLUMNS = [
+  "index",
+  "target",
+  "address",
+  "localAddress",
+  "state",
+  "reason",
+  "code",
+  "icmp",
+  "soft",
+  "attempts",
+  "retransmits",
+  "wall",
+  "rtt",
+] as const satisfies (keyof ProbeResult)[];
+
+/** How often progress is drawn, and written where it is not drawn over, in ms. */
+const DRAW_EVERY = 200;
+const LINE_EVERY = 1000;
+
+/** How often it is saved how far a run has come, in ms. */
+const SAVE_EVERY = 2000;
+
+/** The command `scan`. */
+export const scanCommand: Command = {
+  purpose: "which of many ports are open",
+  help: SCAN_HELP,
+  async run(args, io) {
+    const { values, positionals } = parseArguments(args, SCAN_OPTIONS);
+    const plan = planOf(values, positionals, io);
+    const options = probeOptions(values, io);
+    const max = parseCount("--max-open", values["max-open"], Infinity, 1);
+    using output = openOutput(values, io, PORT_COLUMNS);
+    const run = probe<ProbeTarget>(plan.targets, options);
+    return await new Scan(values, plan, run, output, io).run(max);
+  },
+};
+
+/** What is saved of a run: what was asked for, and how far it has come. */
+interface Saved {
+  readonly v: 1;
+  readonly type: "scan-position";
+  readonly hosts: readonly string[];
+  readonly ports: string;
+  readonly exclude: readonly string[];
+  readonly excludePorts: string | null;
+  readonly seed: number | null;
+  readonly shard: readonly [number, number];
+  readonly next: number;
+  readonly pending: readonly number[];
+}
+
+/** What the arguments come to. */
+interface ScanPlan {
+  readonly targets: Iterable<ProbeTarget> | AsyncIterable<ProbeTarget>;
+  /** What was asked for, `null` where a run cannot be gone on with. */
+  readonly asked: Omit<Saved, "next" | "pending"> | null;
+  /** The file that says how far it has come. */
+  readonly file: string | null;
+}
+
+function planOf(
+  values: ScanValues,
+  positionals: readonly string[],
+  io: CliIo,
+): ScanPlan {
+  const { save, resume } = values;
+  if (resume !== undefined) return resumed(values, positionals, resume);
+  if (positionals.length === 0) {
+    throw new UsageError("Cannot scan nothing: give HOSTS");
+  }
+  if (values.seed !== undefined && values["in-order"]) {
+    throw new UsageError("Cannot use --seed and --in-order together");
+  }
+  if (positionals.includes("-")) return streamed(values, positionals, io);
+  const asked: ScanPlan["asked"] = {
+    v: 1,
+    type: "scan-position",
+    hosts: positionals.flatMap(readHostTexts),
+    ports: values.ports ?? "common",
+    exclude: values.exclude.flatMap(readHostTexts),
+    excludePorts: values["exclude-ports"] ?? null,
+    seed: values["in-order"] ? null : parseCount("--seed", values.seed, 0),
+    shard: parseShard(values.shard),
+  };
+  return { targets: gridOf(asked, 0), asked, file: save ?? null };
+}
+
+function gridOf(
+  { hosts, ports, exclude, excludePorts, seed, shard }: NonNullable<
+    ScanPlan["asked"]
+  >,
+  from: number | Position,
+): Iterable<ProbeTarget> {
+  return understood(() =>
+    grid(hosts, portsBut(ports, excludePorts), { exclude, seed, shard, from })
+  );
+}
+
+/** Goes on from what a file says. */
+function resumed(
+  values: ScanValues,
+  positionals: readonly string[],
+  file: string,
+): ScanPlan {
+  const [other] = [
+    positionals.length > 0 ? ["HOSTS"] : [],
+    (["ports", "exclude-ports", "seed", "shard", "save"] as const)
+      .filter((name) => values[name] !== undefined)
+      .map((name) => `--${name}`),
+    values.exclude.length > 0 ? ["--exclude"] : [],
+    values["in-order"] ? ["--in-order"] : [],
+  ].flat();
+  if (other !== undefined) {
+    throw new UsageError(
+      `Cannot use ${other} with --resume: the file says what is scanned`,
+    );
+  }
+  const saved = parseSaved(file, readFileSync(file, "utf8"));
+  const { next, pending, ...asked } = saved;
+  return { targets: gridOf(asked, { next, pending }), asked, file };
+}
+
+function parseSaved(file: string, text: string): Saved {
+  let saved: unknown;
+  try {
+    saved = JSON.parse(text);
+  } catch {
+    saved = null;
+  }
+  const { v, type } = (isObject(saved) ? saved : {}) as Partial<Saved>;
+  if (v === 1 && type === "scan-position") return saved as Saved;
+  throw new UsageError(`Cannot resume from ${show(file)}: no --save wrote it`);
+}
+
+/** Hosts as they come, in that order. */
+function streamed(
+  values: ScanValues,
+  positionals: readonly string[],
+  io: CliIo,
+): ScanPlan {
+  const [other] = (["seed", "shard", "save"] as const)
+    .filter((name) => values[name] !== undefined);
+  if (other !== undefined) {
+    throw new UsageError(
+      `Cannot use --${other} with hosts from the standard input`,
+    );
+  }
+  const { lines } = io;
+  if (lines === undefined) {
+    throw new UsageError("Cannot read hosts: there is no standard input");
+  }
+  const ports = understood(() =>
+    portsBut(values.ports ?? "common", values["exclude-ports"] ?? null)
+  );
+  const exclude = understood(() =>
+    values.exclude.flatMap(readHostTexts).map(parseHosts)
+  );
+  const texts = positionals.filter((text) => text !== "-");
+  const first = understood(() => texts.flatMap(readHostTexts).map(parseHosts));
+  async function* targets(): AsyncGenerator<ProbeTarget, void, void> {
+    for (const hosts of first) yield* targetsOf(hosts, ports, exclude);
+    for await (const line of lines!()) {
+      for (const text of hostTexts(line)) {
+        yield* targetsOf(parseHosts(text), ports, exclude);
+      }
+    }
+  }
+  return { targets: targets(), asked: null, file: null };
+}
+
+function* targetsOf(
+  hosts: Hosts,
+  ports: readonly number[],
+  exclude: readonly Hosts[],
+): Generator<ProbeTarget, void, void> {
+  for (const hostname of hosts) {
+    if (exclude.some((others) => others.has(hostname))) continue;
+    for (const port of ports) yield { hostname, port };
+  }
+}
+
+/** The lists of hosts that an argument stands for. */
+function readHostTexts(text: string): string[] {
+  if (!text.startsWith("@")) return [text];
+  return readFileSync(text.slice(1), "utf8").split("\n").flatMap(hostTexts);
+}
+
+/** The lists of hosts that stand in a line. */
+function hostTexts(line: string): string[] {
+  return line.replace(/#.*/, "").split(/\s+/).filter((text) => text !== "");
+}
+
+function portsBut(ports: string, exclude: string | null): number[] {
+  const all = parsePorts(ports);
+  if (exclude === null) return all;
+  const out = new Set(parsePorts(exclude));
+  return all.filter((port) => !out.has(port));
+}
+
+/** What a caller's text comes to; what is wrong with it is wrong usage. */
+function understood<T>(read: () => T): T {
+  try {
+    return read();
+  } catch (error) {
+    if (error instanceof SyntaxError || error instanceof RangeError) {
+      throw new UsageError(error.message);
+    }
+    throw error;
+  }
+}
+
+function parseShard(text: string | undefined): readonly [number, number] {
+  if (text === undefined) return [1, 1];
+  const [, share, shares] = /^([0-9]+)\/([0-9]+)$/.exec(text) ?? [];
+  const shard = [Number(share), Number(shares)] as const;
+  if (shard[0] >= 1 && shard[0] <= shard[1]) return shard;
+  throw new UsageError(
+    `Cannot use --shard "${text}": it must be I/N, as 1/3 for the first of three`,
+  );
+}
+
+function probeOptions(
+  values: ScanValues,
+  io: CliIo,
+): ProbeOptions<ProbeTarget> {
+  return {
+    ...connectFlags(values),
+    retries: parseCount("--retries", values.retries, undefined),
+    concurrency: parseCount("--concurrency", values.concurrency, undefined, 1),
+    hostConcurrency: parseCount(
+      "--host-concurrency",
+      values["host-concurrency"],
+      undefined,
+      1,
+    ),
+    rate: parseCount("--rate", values.rate, undefined, 1),
+    signal: io.signal,
+  };
+}
+
+/** One run of the command. */
+class Scan {
+  readonly #values: ScanValues;
+  readonly #plan: ScanPlan;
+  readonly #run: Probing<ProbeTarget>;
+  readonly #output: Output;
+  readonly #io: CliIo;
+  readonly #tally = new ScanTally();
+  readonly #start = performance.now();
+  #saved = -Infinity;
+  #drawn = -Infinity;
+  #isDrawn = false;
+
+  constructor(
+    values: ScanValues,
+    plan: ScanPlan,
+    run: Probing<ProbeTarget>,
+    output: Output,
+    io: CliIo,
+  ) {
+    this.#values = values;
+    this.#plan = plan;
+    this.#run = run;
+    this.#output = output;
+    this.#io = io;
+  }
+
+  /** Runs until the end, or until so many ports are open. */
+  async run(mostOpen: number): Promise<number> {
+    const { signal } = this.#io;
+    using _request = this.#io.onRequest?.(() => this.#summarize(false));
+    const timer = setInterval(() => this.#tick(), DRAW_EVERY);
+    let failure: unknown;
+    try {
+      for await (const result of this.#run) {
+        this.#tally.add(result);
+        this.#write(result);
+        if (this.#tally.states.open >= mostOpen) break;
+      }
+    } catch (error) {
+      if (!signal?.aborted) {
+        if (this.#tally.total === 0) throw error;
+        failure = error;
+      }
+    } finally {
+      clearInterval(timer);
+      this.#erase();
+      this.#save();
+    }
+    this.#summarize(true);
+    if (signal?.aborted) return interruptedCode(this.#io);
+    const { states, total } = this.#tally;
+    if (failure !== undefined) {
+      const why = failure instanceof Error ? failure.message : failure;
+      this.#io.err(`scan: ${why}\n`);
+      return EXIT.incomplete;
+    }
+    if (states.open > 0) return EXIT.yes;
+    if (states.unsent === 0) return EXIT.no;
+    return states.unsent === total ? EXIT.usage : EXIT.incomplete;
+  }
+
+  #write(result: ProbeResult<ProbeTarget>): void {
+    const { quiet, open, reason } = this.#values;
+    const output = this.#output;
+    const isOpen = result.state === "open";
+    if (quiet || !isOpen && (open || output.format === "text")) return;
+    const target = destinationText(result.target);
+    if (output.isTerminal) this.#erase();
+    output.result("port", { ...result, target }, () => {
+      const { address, wall, rtt, attempts, retransmits } = result;
+      const name = address === null || address === target
+        ? target
+        : `${target} (${address})`;
+      const words = [name, output.paint("green", result.state)];
+      if (reason) words.push(result.reason);
+      const time = rtt ?? wall;
+      if (time !== null) words.push(`${time.toFixed(3)} ms`);
+      if (attempts > 1) words.push(`attempts=${attempts}`);
+      if (retransmits !== null && retransmits > 0) {
+        words.push(`retransmits=${retransmits}`);
+      }
+      return `${words.join(" ")}\n`;
+    });
+  }
+
+  #tick(): void {
+    const now = performance.now();
+    if (now - this.#saved >= SAVE_EVERY) this.#save();
+    const { showsProgress, err, width = 80 } = this.#io;
+    if (this.#values.quiet) return;
+    const line = progressLine(this.#run.progress, now - this.#start);
+    if (showsProgress) {
+      this.#isDrawn = true;
+      err(`\r\x1b[K${line.slice(0, width - 1)}`);
+    } else if (this.#values.live && now - this.#drawn >= LINE_EVERY) {
+      this.#drawn = now;
+      err(`${line}\n`);
+    }
+  }
+
+  #erase(): void {
+    if (!this.#isDrawn) return;
+    this.#isDrawn = false;
+    this.#io.err("\r\x1b[K");
+  }
+
+  /** Writes how far the run has come, to be there as a whole or not at all. */
+  #save(): void {
+    const { asked, file } = this.#plan;
+    if (file === null || asked === null) return;
+    this.#saved = performance.now();
+    const saved: Saved = { ...asked, ...this.#run.position };
+    writeFileSync(`${file}.new`, `${JSON.stringify(saved)}\n`);
+    renameSync(`${file}.new`, file);
+  }
+
+  #summarize(isEnd: boolean): void {
+    const { format } = this.#output;
+    const elapsed = performance.now() - this.#start;
+    const { progress } = this.#run;
+    const text = () => this.#tally.text(progress, elapsed, this.#values.reason);
+    if (!isEnd) {
+      this.#erase();
+      this.#io.err(text());
+    } else if (format === "csv") {
+      if (!this.#values.quiet) this.#io.err(text());
+    } else {
+      const fields = this.#tally.fields(progress, elapsed);
+      this.#output.result("scan", fields, text);
+    }
+  }
+}
+
+/** How far a run has come, in a line. */
+function progressLine(progress: ProbeProgress, elapsed: number): string {
+  const { done, total, inFlight, retries, rate, perState } = progress;
+  const words = [
+    total === null ? counted(done, "port") : shareOf(done, total),
+    `${counted(perState.open)} open`,
+    `${counted(Math.round(rate))} attempts/s`,
+    `${counted(inFlight)} in flight`,
+    `${counted(retries)} repeated`,
+  ];
+  if (total !== null && done > 0 && done < total) {
+    const left = elapsed / done * (total - done) / 1000;
+    words.push(`${left < 10 ? left.toFixed(1) : Math.round(left)} s left`);
+  }
+  return words.join(", ");
+}

@@ -1,0 +1,234 @@
+/**
+ * What a scan comes to: counts, and who has filtered.
+ *
+ * @module
+ */
+import type { Icmp } from "../../errors/errors.ts";
+import type {
+  Probeable,
+  ProbeProgress,
+  ProbeResult,
+  ProbeState,
+} from "../probe.ts";
+
+/** How many networks are told apart. */
+const MOST_NETWORKS = 0x1_0000;
+
+/** How many of a list the summary names. */
+const MOST_NAMED = 10;
+
+/** What one router, or one firewall, has rejected. */
+interface Router {
+  readonly from: string;
+  rejected: number;
+  /** How often by each type and code. */
+  readonly kinds: Map<string, number>;
+}
+
+/** What is known of a /24 or a /64. */
+interface Network {
+  silent: number;
+  /** Who has rejected something in it. */
+  readonly routers: Set<string>;
+}
+
+/** Collects results. */
+export class ScanTally {
+  /** How many there are of each state. */
+  readonly states: Record<ProbeState, number> = {
+    open: 0,
+    closed: 0,
+    filtered: 0,
+    unsent: 0,
+  };
+  /** How many there are in all. */
+  total = 0;
+  readonly #reasons = new Map<string, number>();
+  readonly #routers = new Map<string, Router>();
+  readonly #networks = new Map<string, Network>();
+  readonly #unsent = new Map<string, number>();
+
+  /** Counts one more result. */
+  add(result: ProbeResult<Probeable>): void {
+    const { state, reason, code, icmp, address } = result;
+    this.total++;
+    this.states[state]++;
+    count(this.#reasons, `${state} ${reason}`);
+    if (state === "unsent") count(this.#unsent, code ?? "UNKNOWN");
+    if (state !== "filtered" || address === null) return;
+    const network = this.#networkOf(address);
+    if (reason === "no-answer") {
+      if (network !== null) network.silent++;
+    } else if (icmp !== null) {
+      const { from } = icmp;
+      network?.routers.add(from);
+      let router = this.#routers.get(from);
+      if (router === undefined) {
+        router = { from, rejected: 0, kinds: new Map() };
+        this.#routers.set(from, router);
+      }
+      router.rejected++;
+      count(router.kinds, kindOf(icmp, address.startsWith("[")));
+    }
+  }
+
+  /** The fields of the last line in JSON. */
+  fields(
+    { retries, total }: ProbeProgress,
+    elapsed: number,
+  ): Readonly<Record<string, unknown>> {
+    return {
+      ...this.states,
+      probed: this.total,
+      total,
+      retries,
+      elapsed,
+      routers: this.#byCount().map(({ from, rejected, kinds }) => ({
+        from,
+        rejected,
+        kinds: Object.fromEntries(kinds),
+        unanswered: this.#silentNear(from),
+      })),
+      unsentCodes: Object.fromEntries(this.#unsent),
+    };
+  }
+
+  /** The summary as text. */
+  text(
+    { retries, total }: ProbeProgress,
+    elapsed: number,
+    withReasons: boolean,
+  ): string {
+    const { open, closed, filtered, unsent } = this.states;
+    const seconds = (elapsed / 1000).toFixed(2);
+    const whole = total !== null && this.total < total
+      ? ` of ${counted(total)}`
+      : "";
+    const lines = [
+      `--- ${counted(this.total, "port")}${whole} in ${seconds} s ---`,
+      `${counted(open)} open, ${counted(closed)} closed, ` +
+      `${counted(filtered)} filtered, ${counted(unsent)} unsent` +
+      (retries > 0 ? `; ${counted(retries, "repeated attempt")}` : ""),
+    ];
+    if (withReasons) {
+      for (const [reason, n] of sorted(this.#reasons)) {
+        lines.push(`  ${reason}: ${counted(n)}`);
+      }
+    }
+    for (const [code, n] of sorted(this.#unsent)) {
+      lines.push(`unsent: ${counted(n)} ${code}`);
+    }
+    const routers = this.#byCount();
+    for (const { from, rejected, kinds } of routers.slice(0, MOST_NAMED)) {
+      const each = sorted(kinds).map(([kind, n]) => `${counted(n)} ${kind}`);
+      lines.push(
+        `filtered by ${from}: ${counted(rejected)} (${each.join(", ")})`,
+      );
+      const silent = this.#silentNear(from);
+      if (silent > 0) {
+        lines.push(
+          `  routers limit their ICMP errors: ${
+            counted(silent)
+          } more without ` +
+            "an answer in the same networks may be its doing",
+        );
+      }
+    }
+    if (routers.length > MOST_NAMED) {
+      const rest = routers.length - MOST_NAMED;
+      lines.push(`and by ${counted(rest, "other")}`);
+    }
+    const silent = this.#reasons.get("filtered no-answer") ?? 0;
+    if (silent > 0) {
+      lines.push(`filtered, without an answer: ${counted(silent)}`);
+    }
+    return `${lines.join("\n")}\n`;
+  }
+
+  #byCount(): Router[] {
+    return [...this.#routers.values()].sort((a, b) => b.rejected - a.rejected);
+  }
+
+  /** How many ports did not answer in networks where somebody has rejected others. */
+  #silentNear(from: string): number {
+    let silent = 0;
+    for (const network of this.#networks.values()) {
+      if (network.routers.has(from)) silent += network.silent;
+    }
+    return silent;
+  }
+
+  #networkOf(address: string): Network | null {
+    const key = address.startsWith("[")
+      ? expandedHalf(address.slice(1, address.indexOf("]")))
+      : address.slice(0, address.lastIndexOf("."));
+    let network = this.#networks.get(key);
+    if (network === undefined) {
+      if (this.#networks.size === MOST_NETWORKS) return null;
+      network = { silent: 0, routers: new Set() };
+      this.#networks.set(key, network);
+    }
+    return network;
+  }
+}
+
+/** The first four groups of an IPv6 address. */
+function expandedHalf(text: string): string {
+  const [head = "", tail] = text.replace(/%.*/, "").split("::");
+  const groups = head.split(":").filter((group) => group !== "");
+  const rest = tail === undefined ? [] : tail.split(":").filter(Boolean);
+  while (groups.length + rest.length < 8) groups.push("0");
+  return [...groups, ...rest].slice(0, 4).join(":");
+}
+
+/** What an ICMP error means, after its numbers. */
+const ICMP_WORDS: Readonly<Record<string, string>> = {
+  "3/0": "network unreachable",
+  "3/1": "host unreachable",
+  "3/2": "protocol unreachable",
+  "3/3": "port unreachable",
+  "3/9": "network prohibited",
+  "3/10": "host prohibited",
+  "3/13": "prohibited",
+  "11/0": "too many hops",
+};
+
+const ICMP6_WORDS: Readonly<Record<string, string>> = {
+  "1/0": "no route",
+  "1/1": "prohibited",
+  "1/3": "address unreachable",
+  "1/4": "port unreachable",
+  "1/5": "policy",
+  "1/6": "route rejected",
+  "3/0": "too many hops",
+};
+
+function kindOf({ type, code }: Icmp, isV6: boolean): string {
+  const key = `${type}/${code}`;
+  const words = (isV6 ? ICMP6_WORDS : ICMP_WORDS)[key];
+  return words === undefined ? `ICMP ${key}` : words;
+}
+
+function count(counts: Map<string, number>, key: string): void {
+  counts.set(key, (counts.get(key) ?? 0) + 1);
+}
+
+function sorted(counts: ReadonlyMap<string, number>): [string, number][] {
+  return [...counts].sort(([, a], [, b]) => b - a);
+}
+
+/** A number with its thousands told apart, and what it counts. */
+export function counted(n: number, noun?: string): string {
+  const digits = String(n).replace(/\B(?=(?:[0-9]{3})+$)/g, ",");
+  if (noun === undefined) return digits;
+  return `${digits} ${noun}${n === 1 ? "" : "s"}`;
+}
+
+/** How much of a whole is done, as a bar and a percentage. */
+export function shareOf(done: number, total: number): string {
+  const WIDTH = 20;
+  const share = total === 0 ? 1 : done / total;
+  const full = Math.floor(share * WIDTH);
+  const bar = "#".repeat(full) + "-".repeat(WIDTH - full);
+  return `[${bar}] ${(share * 100).toFixed(1)} %`;
+}
