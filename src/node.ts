@@ -36,6 +36,7 @@ import https from "node:https";
 import tls from "node:tls";
 import { connectingSocket } from "../ffi/connecting.ts";
 import { libc } from "../ffi/libc.ts";
+import { clearTimeout, setTimeout } from "../ffi/timers.ts";
 import {
   connect,
   type ConnectDefaults,
@@ -49,6 +50,13 @@ import {
   isObject,
   show,
 } from "./errors/arguments.ts";
+import {
+  type Caller,
+  keepCaller,
+  pointAt,
+  releaseCaller,
+  setHidden,
+} from "./errors/caller.ts";
 import {
   Errno,
   ErrnoError,
@@ -276,6 +284,7 @@ export function createConnection(
   });
   if (silence > 0) socket.setTimeout(silence);
   if ("hostname" in target) rememberHost(socket, target.hostname ?? "");
+  const caller = keepCaller(createConnection);
   const over = new AbortController();
   socket.once("close", () => over.abort());
   const { signal } = special;
@@ -285,7 +294,8 @@ export function createConnection(
     special,
   )
     .then((connected) => adopt(connected, socket, connecting.adopt))
-    .catch((error) => socket.destroy(nodeErrorOf(error)));
+    .catch((error) => socket.destroy(nodeErrorOf(error, caller)))
+    .finally(() => releaseCaller(caller));
   return socket;
 }
 
@@ -405,36 +415,41 @@ function socketOptionsOf(options: NodeConnectOptions): object {
 }
 
 /** An error with the fields that Node's have, the error itself behind it. */
-function nodeErrorOf(error: unknown): Error {
+function nodeErrorOf(error: unknown, caller: Caller | null): Error {
   if (error instanceof LookupError) {
     const { hostname, code, errno } = error;
-    const shown = new LookupError(hostname, code, errno, error);
-    return code === "EAI_NONAME" || code === "EAI_NODATA"
-      ? dress(shown, error, { code: "ENOTFOUND", errno: UV_ENOTFOUND })
-      : dress(shown, error, {});
+    const shown = new LookupError(hostname, code, errno);
+    const isKnown = code !== "EAI_NONAME" && code !== "EAI_NODATA";
+    return dress(
+      shown,
+      isKnown ? {} : { code: "ENOTFOUND", errno: UV_ENOTFOUND },
+      error,
+      caller,
+    );
   }
   if (error instanceof ErrnoError) {
     const { code, errno, syscall, address } = error;
     const shown = code === "UNKNOWN"
       ? new ErrnoError(code, errno, { syscall })
       : new Errno[code]({ syscall });
-    return dress(shown, error, {
-      ...error,
-      errno: -errno,
-      ...splitAddress(address),
-    });
+    const fields = { ...error, errno: -errno, ...splitAddress(address) };
+    return dress(shown, fields, error, caller);
   }
   return error as Error;
 }
 
-function dress(shown: Error, error: Error, fields: object): Error {
+function dress(
+  shown: Error,
+  fields: object,
+  cause: Error,
+  caller: Caller | null,
+): Error {
   Object.assign(shown, fields);
-  const hidden = { enumerable: false, configurable: true, writable: true };
-  return Object.defineProperties(shown, {
-    message: { value: error.message, ...hidden },
-    stack: { value: error.stack, ...hidden },
-    cause: { value: error, ...hidden },
-  });
+  setHidden(shown, "message", cause.message);
+  setHidden(shown, "cause", cause);
+  if (caller !== null) return pointAt(shown, caller);
+  setHidden(shown, "stack", cause.stack);
+  return shown;
 }
 
 /** An address and a port, as Node tells them apart. */
@@ -600,10 +615,10 @@ export function undiciConnector(
     const socket = isSecure ? encrypt(plain, target) : plain;
     const timer = isSecure && timeout < LONGEST_TIMER
       ? setTimeout(() => socket.destroy(handshakeTimeout(target)), timeout)
-      : undefined;
+      : null;
     let isOver = false;
     function settle(error: Error | null): void {
-      clearTimeout(timer);
+      if (timer !== null) clearTimeout(timer);
       if (isOver) return;
       isOver = true;
       if (error === null) callback(null, socket);
@@ -640,10 +655,11 @@ export function undiciConnector(
 
 /** What ends a handshake that takes too long. */
 function handshakeTimeout({ hostname, port }: UndiciTarget): Error {
-  return nodeErrorOf(errnoError("ETIMEDOUT", {
+  const error = errnoError("ETIMEDOUT", {
     syscall: "connect",
     address: `${hostname}:${port || 443}`,
     timeoutKind: "deadline",
     detail: "no TLS connection within the timeout",
-  }));
+  });
+  return nodeErrorOf(error, null);
 }

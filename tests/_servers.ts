@@ -249,7 +249,7 @@ interface Files {
 }
 
 /** A folder with a key and a certificate for localhost in it, and whose it is. */
-export function newFolder(owner: number | null): Files {
+export function newFolder(owner: number | null): Files & Disposable {
   const folder = mkdtempSync(join(tmpdir(), "einprogress-"));
   const keyFile = join(folder, "key.pem");
   const certFile = join(folder, "cert.pem");
@@ -279,7 +279,10 @@ export function newFolder(owner: number | null): Files {
       chownSync(path, owner, owner);
     }
   }
-  return { folder, keyFile, certFile, key, cert };
+  function remove(): void {
+    rmSync(folder, { recursive: true, force: true });
+  }
+  return { folder, keyFile, certFile, key, cert, [Symbol.dispose]: remove };
 }
 
 type Command = [command: string, ...args: string[]];

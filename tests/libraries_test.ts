@@ -7,7 +7,7 @@ import http from "node:http";
 import http2 from "node:http2";
 import https from "node:https";
 import type net from "node:net";
-import { readFileSync, rmSync, writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import tls from "node:tls";
 import { agent, createConnection, undiciConnector } from "../src/node.ts";
@@ -330,8 +330,8 @@ interface Ws {
 const ws = await library<Ws>("ws", "index.js");
 
 test("ws keeps the source address, with TLS and MBs", async () => {
-  const { key, cert, folder } = newFolder(null);
-  rmSync(folder, { recursive: true });
+  using files = newFolder(null);
+  const { key, cert } = files;
   for (const isSecure of [false, true]) {
     const web = isSecure
       ? https.createServer({ key, cert })

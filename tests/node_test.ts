@@ -1,0 +1,725 @@
+import {
+  assert,
+  assertEquals,
+  assertInstanceOf,
+  assertNotStrictEquals,
+  assertThrows,
+} from "@std/assert";
+import { Buffer } from "node:buffer";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import http from "node:http";
+import https from "node:https";
+import net from "node:net";
+import { join } from "node:path";
+import process from "node:process";
+import { setTimeout as pauseFor } from "node:timers/promises";
+import tls from "node:tls";
+import { Errno, explain, LookupError } from "../mod.ts";
+import {
+  agent,
+  createConnection,
+  type NodeConnectOptions,
+  type SpecialOptions,
+  undiciConnector,
+} from "../src/node.ts";
+import { AGES, SHORT } from "./_assertions.ts";
+import { blackHole, canBlackHole, freePort, tempFolder } from "./_fixtures.ts";
+import { hasCommand, test } from "./_harness.ts";
+import { newFolder } from "./_servers.ts";
+
+const HERE = "127.0.0.1";
+const SOURCE = "127.0.0.9";
+
+/** A server while a body runs. */
+async function serve<S extends net.Server>(
+  server: S,
+  body: (port: number) => Promise<void>,
+): Promise<void> {
+  await new Promise<void>((resolve) =>
+    server.listen(0, HERE, 4096, () => resolve())
+  );
+  try {
+    await body((server.address() as net.AddressInfo).port);
+  } finally {
+    await new Promise<void>((resolve) => server.close(() => resolve()));
+  }
+}
+
+/** A server that sends back what it gets. */
+function echo(): net.Server {
+  return net.createServer({ allowHalfOpen: true }, (peer) => {
+    peer.on("error", () => {});
+    peer.pipe(peer);
+  });
+}
+
+/** What a socket emits until it is closed, errors by their codes. */
+async function storyOf(socket: net.Socket): Promise<string[]> {
+  const story: string[] = [];
+  for (const event of ["connect", "ready", "timeout", "end", "finish"]) {
+    socket.on(event, () => story.push(event));
+  }
+  socket.on("error", (error: NodeJS.ErrnoException) => {
+    story.push(`error ${error.code ?? error.name}`);
+  });
+  await new Promise<void>((resolve) => {
+    socket.on("close", (hadError) => {
+      story.push(`close ${hadError}`);
+      resolve();
+    });
+  });
+  return story;
+}
+
+/** The error of a connection that fails. */
+async function failureOf(socket: net.Socket): Promise<Error & Fields> {
+  const closed = new Promise((resolve) => socket.on("close", resolve));
+  const error = await new Promise<Error>((resolve, reject) => {
+    socket.on("error", resolve);
+    socket.on("connect", () => reject(new Error("it has connected")));
+  });
+  await closed;
+  return error as Error & Fields;
+}
+
+interface Fields {
+  code?: unknown;
+  errno?: unknown;
+  syscall?: unknown;
+  address?: unknown;
+  port?: unknown;
+  hostname?: unknown;
+  cause?: unknown;
+}
+
+function fieldsOf(error: Error & Fields): unknown[] {
+  const { code, errno, syscall, address, port, hostname } = error;
+  return [code, errno, syscall, address, port, hostname];
+}
+
+test("createConnection() returns a net.Socket that is connecting", async () => {
+  await serve(echo(), async (port) => {
+    const socket = createConnection(
+      { host: HERE, port: `${port}` },
+      { localAddress: SOURCE, timeout: AGES },
+    );
+    assertInstanceOf(socket, net.Socket);
+    assertEquals(socket.connecting, true);
+    assertEquals(socket.readyState, "opening");
+    assertEquals(socket.remoteAddress, undefined);
+    socket.resume();
+    const story = storyOf(socket);
+    await once(socket, "connect");
+    assertEquals(socket.connecting, false);
+    assertEquals(socket.readyState, "open");
+    assertEquals([socket.remoteAddress, socket.remotePort], [HERE, port]);
+    assertEquals(socket.localAddress, SOURCE);
+    socket.end();
+    assertEquals(await story, [
+      "connect",
+      "ready",
+      "finish",
+      "end",
+      "close false",
+    ]);
+  });
+});
+
+test("createConnection() sends what was written before it connected", async () => {
+  await serve(echo(), async (port) => {
+    const socket = createConnection({ host: HERE, port });
+    const sent = Buffer.alloc(5_000_000, "0123456789");
+    assertEquals(socket.write(sent.subarray(0, 1_000_000)), false);
+    socket.write(sent.subarray(1_000_000, 2_000_000));
+    socket.end(sent.subarray(2_000_000));
+    const received: Uint8Array[] = [];
+    for await (const part of socket) received.push(part);
+    assert(sent.equals(Buffer.concat(received)));
+    assertEquals([socket.bytesRead, socket.bytesWritten], [5e6, 5e6]);
+  });
+});
+
+test("createConnection() keeps to what it is set to before it connects", async () => {
+  await serve(echo(), async (port) => {
+    let silences = 0;
+    const socket = createConnection({ host: HERE, port, timeout: 30 });
+    socket.on("timeout", () => silences++);
+    assertEquals(socket.timeout, 30);
+    socket.setNoDelay().setKeepAlive(true, 5000).unref().ref();
+    socket.pause();
+    socket.write("hi");
+    await once(socket, "timeout");
+    assert(silences > 0);
+    assertEquals(socket.isPaused(), true);
+    assertEquals(socket.bytesRead <= 2, true);
+    const part = once(socket, "data");
+    socket.resume();
+    assertEquals(`${(await part)[0]}`, "hi");
+    socket.destroy();
+    await once(socket, "close");
+  });
+});
+
+test("createConnection() reads no faster than it is read from", async () => {
+  const server = net.createServer((peer) => {
+    peer.on("error", () => {});
+    const chunk = Buffer.alloc(1_000_000);
+    function more(): void {
+      while (!peer.destroyed && peer.write(chunk));
+      if (!peer.destroyed) peer.once("drain", more);
+    }
+    more();
+  });
+  await serve(server, async (port) => {
+    const socket = createConnection({ host: HERE, port });
+    await once(socket, "connect");
+    await pauseFor(100);
+    assert(socket.bytesRead < 1_000_000, `${socket.bytesRead}`);
+    socket.destroy();
+    await once(socket, "close");
+  });
+});
+
+test("createConnection() keeps its side open if it is told so", async () => {
+  const server = net.createServer((peer) => {
+    peer.end("all of mine");
+    peer.setEncoding("utf8").on("data", (text) => received.push(`${text}`));
+  });
+  const received: string[] = [];
+  await serve(server, async (port) => {
+    const socket = createConnection({ host: HERE, port, allowHalfOpen: true });
+    socket.resume();
+    await once(socket, "end");
+    assertEquals(socket.writable, true);
+    socket.end("more of mine");
+    await once(socket, "close");
+  });
+  assertEquals(received.join(""), "more of mine");
+});
+
+test("createConnection() connects to a path", async () => {
+  using folder = tempFolder();
+  const path = join(folder.path, "s");
+  const server = echo();
+  await new Promise<void>((resolve) => server.listen(path, () => resolve()));
+  const socket = createConnection({ path, host: "ignored", port: 1 });
+  // Clients set these whatever they have been given.
+  socket.setNoDelay(true).setKeepAlive(true, 1000);
+  socket.end("hello");
+  const parts: unknown[] = [];
+  for await (const part of socket) parts.push(`${part}`);
+  assertEquals(parts, ["hello"]);
+  await new Promise((resolve) => server.close(resolve));
+  const error = await failureOf(createConnection({ path }));
+  assertEquals([error.code, error.address], ["ENOENT", path]);
+});
+
+test("connect() of such a socket does nothing but take a listener", async () => {
+  await serve(echo(), async (port) => {
+    const socket = createConnection({ host: HERE, port }, {
+      localAddress: SOURCE,
+    });
+    const other = freePort();
+    const heard = new Promise<void>((resolve) => {
+      assertEquals(socket.connect(other, HERE, resolve), socket);
+    });
+    await heard;
+    assertEquals([socket.remotePort, socket.localAddress], [port, SOURCE]);
+    socket.destroy();
+    await once(socket, "close");
+    assertThrows(
+      () => socket.connect(port, HERE),
+      Error,
+      "Cannot connect again",
+    );
+  });
+});
+
+test("createConnection() is called off by destroy(), whenever that is", async () => {
+  await serve(echo(), async (port) => {
+    const moments: ((destroy: () => void) => void)[] = [
+      (destroy) => destroy(),
+      queueMicrotask,
+      (destroy) => process.nextTick(destroy),
+      (destroy) => setImmediate(destroy),
+      (destroy) => setTimeout(destroy, 1),
+      (destroy) => setTimeout(destroy, 5),
+    ];
+    const stories = await Promise.all(
+      Array.from({ length: 120 }, (_, i) => {
+        const socket = createConnection({ host: HERE, port });
+        moments[i % moments.length]!(() => socket.destroy());
+        return storyOf(socket);
+      }),
+    );
+    for (const [i, story] of stories.entries()) {
+      assertEquals(story.at(-1), "close false", `${i}: ${story}`);
+      assert(!story.some((event) => event.startsWith("error")), `${story}`);
+    }
+    const mine = createConnection({ host: HERE, port });
+    mine.destroy(new Error("mine"));
+    assertEquals(await storyOf(mine), ["error Error", "close true"]);
+  });
+});
+
+test("createConnection() is called off by either signal", async () => {
+  using hole = blackHole();
+  const { port } = hole.address;
+  const reason = new Error("mine");
+  for (
+    const connectWith of [
+      (signal: AbortSignal) => createConnection({ host: HERE, port, signal }),
+      (signal: AbortSignal) =>
+        createConnection({ host: HERE, port }, { signal }),
+    ]
+  ) {
+    for (const early of [true, false]) {
+      const controller = new AbortController();
+      if (early) controller.abort(reason);
+      const socket = connectWith(controller.signal);
+      const failure = failureOf(socket);
+      if (!early) setTimeout(() => controller.abort(reason), 10);
+      const error = await failure;
+      // Node's word for it, or the reason itself.
+      assert(error === reason || error.name === "AbortError", `${error}`);
+      if (error !== reason) assertEquals(error.code, "ABORT_ERR");
+    }
+  }
+}, { skip: canBlackHole() });
+
+test("createConnection() has a deadline", async () => {
+  using hole = blackHole();
+  const { port } = hole.address;
+  const socket = createConnection({ host: HERE, port }, { timeout: SHORT });
+  const error = await failureOf(socket);
+  assertInstanceOf(error, Errno.ETIMEDOUT);
+  assertEquals(error.timeoutKind, "deadline");
+  assertEquals(fieldsOf(error).slice(2), ["connect", HERE, port, undefined]);
+}, { skip: canBlackHole() });
+
+test("errors have the fields that Node gives to its own", async () => {
+  const port = freePort();
+  const own = await failureOf(net.connect({ host: HERE, port }));
+  const error = await failureOf(createConnection({ host: HERE, port }));
+  assertEquals(fieldsOf(error), fieldsOf(own));
+  assertInstanceOf(error, Errno.ECONNREFUSED);
+  assert(Object.hasOwn(error, "stack"));
+  const [first] = error.stack!.split("\n").filter((line) =>
+    /:\d+:\d+/.test(line)
+  );
+  assert(first!.includes("node_test.ts"), error.stack);
+  // What connect() rejects with is behind it.
+  const { cause } = error;
+  assertInstanceOf(cause, Errno.ECONNREFUSED);
+  assertNotStrictEquals(cause, error);
+  assertEquals([cause.errno, cause.address], [
+    -(own.errno as number),
+    `${HERE}:${port}`,
+  ]);
+  assert(`${explain(cause)}`.includes("ECONNREFUSED"));
+});
+
+test("errors of several addresses are one, with each of them in it", async () => {
+  const port = freePort();
+  const error = await failureOf(
+    createConnection({ host: "two.test", port }, {
+      addresses: ["127.0.0.1", "127.0.0.2"],
+    }),
+  );
+  assertInstanceOf(error, Errno.ECONNREFUSED);
+  assertEquals([error.address, error.port], ["two.test", port]);
+  assertEquals(error.errors.length, 2);
+});
+
+test("a name that does not resolve is an error of the lookup, never loopback", async () => {
+  await serve(echo(), async (port) => {
+    // Not even where a name server takes its time to say so.
+    const error = await failureOf(
+      createConnection({ host: "no.such.invalid", port }, { timeout: AGES }),
+    );
+    assertInstanceOf(error, LookupError);
+    assertEquals([error.syscall, error.hostname], [
+      "getaddrinfo",
+      "no.such.invalid",
+    ]);
+    const own = await failureOf(net.connect({ host: "no.such.invalid", port }));
+    assertEquals(error.code, own.code);
+    assertInstanceOf(error.cause, LookupError);
+    assert(`${error.cause.code}`.startsWith("EAI_"));
+    for (const host of ["", "a\0b"]) {
+      const error = await failureOf(createConnection({ host, port }));
+      assertInstanceOf(error, SyntaxError);
+    }
+  });
+});
+
+test("a failed lookup says ENOTFOUND to those who test for it", async () => {
+  const nothing = new LookupError("x.test", "EAI_NONAME", -2);
+  const socket = createConnection({ host: "x.test", port: 1 }, {
+    lookup: () => Promise.reject(nothing),
+  });
+  const error = await failureOf(socket);
+  assertEquals(fieldsOf(error), [
+    "ENOTFOUND",
+    -3008,
+    "getaddrinfo",
+    undefined,
+    undefined,
+    "x.test",
+  ]);
+  assertEquals(error.cause, nothing);
+});
+
+test("createConnection() takes a resolver of Node's kind", async () => {
+  await serve(echo(), async (port) => {
+    const asked: unknown[] = [];
+    const all: NonNullable<NodeConnectOptions["lookup"]> = (
+      name,
+      options,
+      done,
+    ) => {
+      asked.push([name, options.family, options.all]);
+      done(null, [{ address: HERE, family: 4 }]);
+    };
+    const one: typeof all = (_name, _options, done) => done(null, HERE, 4);
+    for (const lookup of [all, one]) {
+      const socket = createConnection({
+        host: "x.test",
+        port,
+        family: 4,
+        lookup,
+      });
+      await once(socket, "connect");
+      assertEquals(socket.remoteAddress, HERE);
+      socket.destroy();
+      await once(socket, "close");
+    }
+    assertEquals(asked, [["x.test", 4, true]]);
+    // Addresses are not looked up.
+    const literal = createConnection({ host: HERE, port, lookup: all });
+    await once(literal, "connect");
+    literal.destroy();
+    await once(literal, "close");
+    assertEquals(asked.length, 1);
+    const mine = new Error("mine");
+    const failing: typeof all = (_name, _options, done) => done(mine, []);
+    const error = await failureOf(
+      createConnection({ host: "x.test", port, lookup: failing }),
+    );
+    assertEquals(error, mine);
+  });
+});
+
+test("createConnection() throws for what cannot be meant", () => {
+  const rows: [unknown, unknown, ErrorConstructor, string][] = [
+    [null, {}, TypeError, "options"],
+    [{ port: 1 }, null, TypeError, "special"],
+    [{ host: HERE }, {}, TypeError, "port"],
+    [{ host: HERE, port: "" }, {}, TypeError, "port"],
+    [{ host: HERE, port: "http" }, {}, RangeError, "port"],
+    [{ host: HERE, port: 65536 }, {}, RangeError, "port"],
+    [{ host: HERE, port: 1, timeout: -1 }, {}, RangeError, "timeout"],
+    [{ host: "x", port: 1, lookup: 5 }, {}, TypeError, "lookup"],
+    [{ host: HERE, port: 1, blockList: {} }, {}, TypeError, "blockList"],
+  ];
+  for (const [options, special, errorClass, word] of rows) {
+    assertThrows(
+      () =>
+        createConnection(
+          options as NodeConnectOptions,
+          special as SpecialOptions,
+        ),
+      errorClass,
+      word,
+    );
+  }
+});
+
+test("what connect() refuses is an error event", async () => {
+  const rows: [object, string][] = [
+    [{ tiemout: 5 }, "tiemout"],
+    [{ localAddress: "nowhere" }, "localAddress"],
+    [{ socketOptions: { mark: -1 } }, "mark"],
+  ];
+  for (const [special, word] of rows) {
+    const socket = createConnection({ host: HERE, port: 1 }, special);
+    const error = await failureOf(socket);
+    assert(error.message.includes(word), error.message);
+  }
+});
+
+test("what a listener throws is not caught", async () => {
+  await serve(echo(), async (port) => {
+    const socket = createConnection({ host: HERE, port });
+    const thrown = new Promise<unknown>((resolve) => {
+      if ("Deno" in globalThis) {
+        globalThis.addEventListener("error", (event) => {
+          event.preventDefault();
+          resolve(event.error);
+        }, { once: true });
+      } else process.once("uncaughtException", resolve);
+    });
+    const mine = new Error("mine");
+    if ("Bun" in globalThis || !("Deno" in globalThis)) {
+      // These test runners take every uncaught exception for their own.
+      socket.on("connect", () => queueMicrotask(() => socket.emit("mine")));
+      await once(socket, "mine");
+    } else {
+      socket.on("connect", () => {
+        throw mine;
+      });
+      assertEquals(await thrown, mine);
+    }
+    socket.destroy();
+    await once(socket, "close");
+  });
+});
+
+/** Resets each connection as soon as it has accepted it; says where. */
+const REJECTER = `
+import socket, struct
+s = socket.socket()
+s.bind(("127.0.0.1", 0))
+s.listen(4096)
+print(s.getsockname()[1], flush=True)
+while True:
+    c, _ = s.accept()
+    c.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    c.close()
+`;
+
+test(
+  "a peer that resets at once is an ECONNRESET each of 1,000 times",
+  async () => {
+    const child = spawn("python3", ["-c", REJECTER], {
+      stdio: ["ignore", "pipe", "ignore"],
+    });
+    const gone = once(child, "close");
+    const [line] = await once(child.stdout!, "data");
+    const port = Number(`${line}`);
+    const stories = new Map<string, number>();
+    async function connectAll(count: number): Promise<void> {
+      for (let i = 0; i < count; i++) {
+        const socket = createConnection({ host: HERE, port });
+        socket.resume();
+        const story = (await storyOf(socket)).filter((event) =>
+          event !== "connect" && event !== "ready"
+        ).join();
+        stories.set(story, (stories.get(story) ?? 0) + 1);
+      }
+    }
+    await Promise.all(Array.from({ length: 20 }, () => connectAll(50)));
+    child.kill();
+    await gone;
+    assertEquals([...stories], [["error ECONNRESET,close true", 1000]]);
+  },
+  { skip: hasCommand("python3") },
+);
+
+test("1,000 connections stand at a time", async () => {
+  await serve(echo(), async (port) => {
+    const sockets = await Promise.all(
+      Array.from({ length: 1000 }, async (_, i) => {
+        const socket = createConnection({ host: HERE, port }, {
+          timeout: AGES,
+        });
+        socket.write(`${i}`);
+        const [part] = await once(socket, "data");
+        assertEquals(`${part}`, `${i}`);
+        return socket;
+      }),
+    );
+    const ends = sockets.map((socket) => once(socket, "close"));
+    for (const socket of sockets) socket.end();
+    await Promise.all(ends);
+  });
+});
+
+/** All that a response holds. */
+function bodyOf(request: http.ClientRequest): Promise<string> {
+  return new Promise((resolve, reject) => {
+    request.on("error", reject);
+    request.on("response", async (response) => {
+      let text = "";
+      for await (const part of response) text += part;
+      resolve(text);
+    });
+  });
+}
+
+test("an agent opens as many connections as it may, and uses them again", async () => {
+  const peers = new Set<string>();
+  const server = http.createServer((request, response) => {
+    peers.add(`${request.socket.remoteAddress}:${request.socket.remotePort}`);
+    setTimeout(() => response.end("hello"), 5);
+  });
+  await serve(server, async (port) => {
+    const pool = agent({ localAddress: SOURCE }, {
+      keepAlive: true,
+      maxSockets: 50,
+    });
+    for (let round = 0; round < 3; round++) {
+      const texts = await Promise.all(
+        Array.from(
+          { length: 200 },
+          () => bodyOf(http.get({ host: HERE, port, path: "/x", agent: pool })),
+        ),
+      );
+      assertEquals(new Set(texts), new Set(["hello"]));
+    }
+    assertEquals(peers.size, 50);
+    assert([...peers].every((peer) => peer.startsWith(`${SOURCE}:`)));
+    const kept = Object.values(pool.freeSockets).flat();
+    assertEquals(kept.length, 50);
+    const ends = kept.map((socket) => once(socket!, "close"));
+    pool.destroy();
+    await Promise.all(ends);
+  });
+});
+
+test("idle connections of an agent do not keep the process alive", async () => {
+  const server = http.createServer((_request, response) =>
+    response.end("hello")
+  );
+  server.keepAliveTimeout = 0;
+  await serve(server, async (port) => {
+    const script = `
+      const { agent } = await import(${
+      JSON.stringify(import.meta.resolve("../src/node.ts"))
+    });
+      const { default: http } = await import("node:http");
+      const pool = agent({}, { keepAlive: true });
+      await Promise.all(Array.from({ length: 50 }, () =>
+        new Promise((resolve, reject) => {
+          const to = { host: "${HERE}", port: ${port}, agent: pool };
+          http.get(to, (response) => response.resume().on("end", resolve))
+            .on("error", reject);
+        })));
+      console.log(50);
+    `;
+    const [command, ...args] = evaluator(script);
+    const child = spawn(command!, args, {
+      stdio: ["ignore", "pipe", "inherit"],
+    });
+    let text = "";
+    child.stdout!.on("data", (part) => text += part);
+    const [code] = await once(child, "close");
+    assertEquals([text.trim(), code], ["50", 0]);
+    // A server waits for those whom it keeps.
+    server.closeAllConnections();
+  });
+});
+
+/** The runtime, to run a program by its text. */
+function evaluator(script: string): string[] {
+  const runtime = process.execPath;
+  if ("Deno" in globalThis) {
+    const url = `data:text/javascript,${encodeURIComponent(script)}`;
+    return [runtime, "run", "-A", "--no-config", "--no-check", url];
+  }
+  return "Bun" in globalThis
+    ? [runtime, "--eval", script]
+    : [runtime, "--no-warnings", "--input-type=module", "--eval", script];
+}
+
+test("one agent has the port and the protocol of whoever asks", async () => {
+  const names: string[] = [];
+  const mine = new Error("mine");
+  const both = agent({
+    lookup(name) {
+      names.push(name);
+      return Promise.reject(mine);
+    },
+  });
+  for (const { get } of [http, https]) {
+    const protocol = get === http.get ? "http" : "https";
+    for (const host of ["x.test", "x.test:1234"]) {
+      const request = get(`${protocol}://${host}/`, { agent: both });
+      assertEquals(request.getHeader("host"), host);
+      const [error] = await once(request, "error");
+      assertEquals(error, mine);
+    }
+  }
+  assertEquals(names, ["x.test", "x.test", "x.test", "x.test"]);
+  assertThrows(() => agent(null!), TypeError, "special");
+  assertThrows(
+    () => agent({}, { proxyEnv: {} as unknown as undefined }),
+    TypeError,
+    "proxyEnv",
+  );
+});
+
+test(
+  "TLS goes over such a socket, and refuses a stranger's certificate",
+  async () => {
+    using files = newFolder(null);
+    const { key, cert } = files;
+    const server = tls.createServer({ key, cert }, (peer) => {
+      peer.on("error", () => {});
+      peer.pipe(peer);
+    });
+    server.on("tlsClientError", () => {});
+    await serve(server, async (port) => {
+      for (const ca of [cert, undefined]) {
+        const socket = tls.connect({
+          socket: createConnection({ host: HERE, port }, {
+            localAddress: SOURCE,
+          }),
+          servername: "localhost",
+          ...(ca === undefined ? {} : { ca }),
+        });
+        if (ca === undefined) {
+          const [error] = await once(socket, "error");
+          assert(error instanceof Error);
+        } else {
+          await once(socket, "secureConnect");
+          assertEquals([socket.authorized, socket.localAddress], [
+            true,
+            SOURCE,
+          ]);
+          const sent = Buffer.alloc(3_000_000, "0123456789");
+          socket.end(sent);
+          const parts: Uint8Array[] = [];
+          for await (const part of socket) parts.push(part as Uint8Array);
+          assert(sent.equals(Buffer.concat(parts)));
+        }
+        socket.destroy();
+      }
+    });
+  },
+  { skip: hasCommand("openssl") },
+);
+
+test("a failed connection is the error of the TLS that was to go over it", async () => {
+  const port = freePort();
+  const socket = tls.connect({
+    socket: createConnection({ host: HERE, port }),
+    servername: "localhost",
+  });
+  const [error] = await once(socket, "error");
+  assertInstanceOf(error, Errno.ECONNREFUSED);
+});
+
+test("the deadline of a connector covers the handshake of TLS", async () => {
+  const silent = net.createServer((peer) => peer.resume());
+  await serve(silent, async (port) => {
+    const connector = undiciConnector({ timeout: SHORT });
+    const target = { hostname: HERE, protocol: "https:", port: `${port}` };
+    const [error, socket] = await new Promise<unknown[]>((resolve) =>
+      connector(target, (...result) => resolve(result))
+    );
+    assertEquals(socket, null);
+    assertInstanceOf(error, Errno.ETIMEDOUT);
+    assertEquals(error.port, port);
+  });
+  const connector = undiciConnector();
+  for (const protocol of ["http:", "https:"]) {
+    const target = { hostname: HERE, protocol, port: `${freePort()}` };
+    const [error, socket] = await new Promise<unknown[]>((resolve) =>
+      connector(target, (...result) => resolve(result))
+    );
+    assertEquals(socket, null);
+    assertInstanceOf(error, Errno.ECONNREFUSED);
+  }
+});
