@@ -34,9 +34,15 @@ export interface Signature {
   readonly offThread?: true;
   /** The field of the table that is `null` where there is no such function. */
   readonly needs?: keyof Abi;
-  /** Not every C library of such a system has it. */
-  readonly mayLack?: true;
+  /**
+   * Another library, which has it where the C library does not. Not every
+   * system of that table has either.
+   */
+  readonly elsewhere?: string;
 }
+
+/** Where glibc before 2.34 has getaddrinfo_a(3). */
+const LIBANL = "libanl.so.1";
 
 /**
  * Every C function that the package calls.
@@ -79,19 +85,19 @@ export const SIGNATURES = {
     parameters: ["address"],
     result: "int",
     needs: "gaicb",
-    mayLack: true,
+    elsewhere: LIBANL,
   },
   gai_error: {
     parameters: ["address"],
     result: "int",
     needs: "gaicb",
-    mayLack: true,
+    elsewhere: LIBANL,
   },
   getaddrinfo_a: {
     parameters: ["int", "buffer", "int", "buffer"],
     result: "int",
     needs: "gaicb",
-    mayLack: true,
+    elsewhere: LIBANL,
   },
   getaddrinfo: {
     parameters: ["buffer", "buffer", "buffer", "buffer"],

@@ -150,15 +150,7 @@ function openAll(abi: Abi, door: Door, library: string): CFunctions {
     openPoll === undefined || !("offThread" in SIGNATURES[entry]);
   const c = lazily(
     entriesOf(abi).filter(isOwn),
-    (entry) => {
-      try {
-        return door.open(library, declarationFor(abi, entry), nfdsSize);
-      } catch (error) {
-        const { mayLack }: Signature = SIGNATURES[entry];
-        if (mayLack) return undefined;
-        throw error;
-      }
-    },
+    (entry) => openOne(abi, door, library, entry),
   ) as unknown as CFunctions;
   if (openPoll === undefined) return c;
   const poller = new Poller({
@@ -172,6 +164,26 @@ function openAll(abi: Abi, door: Door, library: string): CFunctions {
     pollOffThread: (fds: Uint8Array, count: number | bigint, timeout: number) =>
       poller.poll(fds, count, timeout),
   });
+}
+
+/** Opens a function of the table; `undefined` if it is one that may be missing. */
+function openOne(
+  abi: Abi,
+  door: Door,
+  library: string,
+  entry: Entry,
+): unknown {
+  const { elsewhere }: Signature = SIGNATURES[entry];
+  // What is granted for one path is granted for no other.
+  const isFree = elsewhere !== undefined && !library.includes("/");
+  for (const name of isFree ? [library, elsewhere] : [library]) {
+    try {
+      return door.open(name, declarationFor(abi, entry), abi.nfdsSize);
+    } catch (error) {
+      if (elsewhere === undefined) throw error;
+    }
+  }
+  return undefined;
 }
 
 /** Functions of any library, by the names of their declarations. For tests and benches. */

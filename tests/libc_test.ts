@@ -445,6 +445,38 @@ test("openLibc() goes on when errno cannot be read through a library", () => {
   assertEquals(door.asked, ["first.so", "/second.so"]);
 });
 
+test(
+  "openLibc() seeks what the C library lacks where it may be, and else does without",
+  () => {
+    const { functions } = fake();
+    for (const library of ["libc.so.6", "/lib/libc.so.6"]) {
+      for (const has of [true, false]) {
+        const door = fakeDoor((name) => {
+          const { getaddrinfo_a, ...others } = functions;
+          return name === library
+            ? new Proxy(others, {
+              get: (target, entry) =>
+                Reflect.get(target, entry) ?? fails(`${String(entry)}`),
+            }) as CFunctions
+            : has
+            ? { ...others, getaddrinfo_a }
+            : fails(name);
+        });
+        const c = openLibc({ ...abi, libraries: [library] }, door);
+        const isThere = has && library === "libc.so.6";
+        const result = c.getaddrinfo_a(1, new Uint8Array(8), 0, null);
+        assertEquals(result, isThere ? 0 : -abi.errnos.ENOSYS);
+        // A path stands for a permission, and another one may lack it.
+        const asked = library === "libc.so.6"
+          ? [library, "libanl.so.1"]
+          : [library];
+        assertEquals(door.asked, asked);
+      }
+    }
+  },
+  { skip: abi.gaicb === null ? "is for systems with getaddrinfo_a(3)" : null },
+);
+
 test("openLibc() throws an error that names every library when none opens", () => {
   const door = fakeDoor(fails);
   const error = assertThrows(() => openLibc(LIBRARIES, door), AggregateError);

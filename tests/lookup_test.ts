@@ -19,7 +19,7 @@ import {
   lookupSync,
 } from "../mod.ts";
 import { canIsolate, inChild, PLAIN_RESOLVER, watchLibc } from "./_fixtures.ts";
-import { hasCommand, needs, onLinux, test } from "./_harness.ts";
+import { hasCommand, needs, on, onLinux, test } from "./_harness.ts";
 import { NAME_SERVER } from "./_networks.ts";
 
 // Opened before the first test, which would otherwise seem to leak it.
@@ -471,6 +471,35 @@ test("lookupSync() notices the end afterwards where it cannot be interrupted", (
   assertThrows(() => lookupSync("x.test", { timeout: 20 }), Errno.ETIMEDOUT);
   assertThrows(() => lookupSync("x.test", { timeout: 2000 }), LookupError);
 });
+
+test(
+  "a lookup ends though the permission for FFI is revoked meanwhile",
+  async () => {
+    const ends = await inChild(
+      { namespace },
+      async ({ connect, lookup, verdict }) => {
+        const ends = [
+          lookup("x.slow.test", { family: "inet" }),
+          lookup("x.none.test"),
+          lookup("x.dead.test", { timeout: 300 }),
+          lookup("file.test"),
+        ].map((end) => end.then(String, verdict));
+        const { permissions } = (globalThis as unknown as {
+          Deno: { permissions: { revokeSync(descriptor: object): unknown } };
+        }).Deno;
+        permissions.revokeSync({ name: "ffi" });
+        return await Promise.all(ends);
+      },
+    );
+    assertEquals(ends, [
+      "127.0.0.1:0",
+      'LookupError: Cannot resolve "x.none.test": name does not resolve (EAI_NONAME)',
+      "ETIMEDOUT",
+      "127.0.0.1:0",
+    ]);
+  },
+  { skip: needs(NAMED.skip, on("deno")) },
+);
 
 test("a worker can be terminated while it looks a name up", async () => {
   const message = await inChild({ namespace }, async (api, url) => {

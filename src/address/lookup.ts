@@ -187,9 +187,10 @@ interface Name {
  */
 class Resolver {
   readonly #libc: Libc;
-  readonly #inquiry: Inquiry;
+  /** There as soon as somebody asks for what the hosts file does not have. */
+  #opened: Inquiry | null = null;
   /** How many more questions may be asked. */
-  readonly #free: Record<Lane, number>;
+  readonly #free: Record<Lane, number> = { whole: 0, inet: 0, inet6: 0 };
   /** Names whose lookup is not over, the oldest first. */
   readonly #names = new Map<string, Name>();
   readonly #asked = new Set<Asked>();
@@ -202,8 +203,14 @@ class Resolver {
 
   constructor(libc: Libc) {
     this.#libc = libc;
-    this.#inquiry = inquiryFor(libc);
-    this.#free = { ...this.#inquiry.places };
+  }
+
+  get #inquiry(): Inquiry {
+    if (this.#opened === null) {
+      this.#opened = inquiryFor(this.#libc);
+      Object.assign(this.#free, this.#opened.places);
+    }
+    return this.#opened;
   }
 
   start(
@@ -237,7 +244,7 @@ class Resolver {
 
   /** Blocks until something is known. */
   run(query: LookupQuery, end: number): IpAddress[] {
-    if (!this.#inquiry.isSilent || this.#isLocal(query)) {
+    if (this.#isLocal(query) || !this.#inquiry.isSilent) {
       return this.#runHere(query, end);
     }
     let addresses: IpAddress[] | null = null;
@@ -296,6 +303,7 @@ class Resolver {
     end: number,
     listener: LookupListener,
   ): Party {
+    const { places } = this.#inquiry;
     const { hostname, family } = query;
     const key = `${family ?? ""} ${hostname}`;
     let name = this.#names.get(key);
@@ -303,7 +311,7 @@ class Resolver {
     // way. A new one finds out, as long as there is room for those of others.
     const isStale = name !== undefined && name.parties.size === 0 &&
       start - name.since > FRESH &&
-      2 * this.#free.whole > this.#inquiry.places.whole;
+      2 * this.#free.whole > places.whole;
     if (name === undefined || isStale) {
       name = {
         key,
@@ -483,7 +491,7 @@ class Resolver {
   #schedule(now: number): void {
     if (!this.#isWanted()) return this.#stop();
     const age = this.#age(now);
-    const { isSilent } = this.#inquiry;
+    const isSilent = this.#opened?.isSilent ?? false;
     if (this.#reports.length > 0 || isSilent && age < SPIN) {
       if (this.#isImmediate) return;
       this.#isImmediate = true;
@@ -500,7 +508,8 @@ class Resolver {
 
   readonly #onImmediate = (): void => {
     this.#isImmediate = false;
-    this.#libc.sched_yield();
+    // The threads that this one waits for may have no processor of their own.
+    if (this.#asked.size > 0) this.#libc.sched_yield();
     this.#turn();
   };
 

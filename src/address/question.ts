@@ -86,6 +86,20 @@ class GaiInquiry implements Inquiry {
   /** Returns `null` where the C library has none of it. */
   static open(libc: Libc): Inquiry | null {
     if (libc.abi.gaicb === null) return null;
+    libc.prepare(
+      "close",
+      "free",
+      "freeaddrinfo",
+      "gai_cancel",
+      "gai_error",
+      "getaddrinfo_a",
+      "malloc",
+      "memcpyFrom",
+      "memcpyTo",
+      "open",
+      "poll",
+      "sched_yield",
+    );
     // Nothing is asked.
     const result = libc.getaddrinfo_a(
       libc.abi.gaicb.GAI_NOWAIT,
@@ -162,6 +176,7 @@ class PoolInquiry implements Inquiry {
 
   constructor(libc: Libc) {
     this.#libc = libc;
+    libc.prepare("close", "freeaddrinfo", "memcpyFrom", "open");
   }
 
   ask(hostname: string, family: number, onAnswer: () => void): Question {
