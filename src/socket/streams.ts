@@ -77,8 +77,7 @@ class Source implements UnderlyingByteSource, Abortable {
     try {
       size = this.#ends.receive(view, this);
     } catch (error) {
-      this.#end();
-      throw error;
+      return this.#fail(controller, error);
     }
     return typeof size === "number"
       ? this.#deliver(controller, request, view, size)
@@ -100,10 +99,7 @@ class Source implements UnderlyingByteSource, Abortable {
     try {
       size = await pending;
     } catch (error) {
-      // Whoever canceled has been told, and the stream is closed.
-      if (this.#isOver) return;
-      this.#end();
-      throw error;
+      return this.#fail(controller, error);
     }
     this.#deliver(controller, request, view, size);
   }
@@ -130,6 +126,13 @@ class Source implements UnderlyingByteSource, Abortable {
         controller.enqueue(view.subarray(0, size));
       }
     }
+  }
+
+  #fail(controller: ReadableByteStreamController, error: unknown): void {
+    // Whoever canceled has been told, and the stream is closed.
+    if (this.#isOver) return;
+    controller.error(error);
+    this.#end();
   }
 
   #end(): void {
