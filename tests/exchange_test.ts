@@ -1,0 +1,303 @@
+import {
+  assert,
+  assertEquals,
+  assertInstanceOf,
+  assertRejects,
+  assertStringIncludes,
+  assertThrows,
+} from "@std/assert";
+import { inspect } from "node:util";
+import { currentAbi } from "../ffi/libc.ts";
+import {
+  abstractUnix,
+  connect,
+  Errno,
+  inet,
+  Socket,
+  UnexpectedEndError,
+  unix,
+} from "../mod.ts";
+import { AGES, assertFails, turns } from "./_assertions.ts";
+import { listen, pair, tempFolder } from "./_fixtures.ts";
+import { on, onLinux, test } from "./_harness.ts";
+
+const abi = currentAbi();
+const decoder = new TextDecoder();
+
+function textOf(bytes: Uint8Array): string {
+  return decoder.decode(bytes);
+}
+
+test("Socket#sendSync() and send() send text in UTF-8", async () => {
+  using ends = pair();
+  const { near, far } = ends;
+  assertEquals(near.sendSync("h\u00e9"), 3);
+  assertEquals(await near.send("llo"), 3);
+  assertEquals(
+    textOf(await far.recvExactly(6, { timeout: AGES })),
+    "h\u00e9llo",
+  );
+});
+
+test("Socket#sendAll() sends more than there is room for", async () => {
+  using ends = pair();
+  const { near, far } = ends;
+  const size = 20 << 20;
+  const data = new Uint8Array(size).fill(7);
+  const [, got] = await Promise.all([
+    near.sendAll(data, { timeout: AGES }),
+    far.recvExactly(size, { timeout: AGES }),
+  ]);
+  assertEquals(got.length, size);
+  assert(got.every((byte) => byte === 7));
+});
+
+test("Socket#sendAll() has one deadline for all of it", async () => {
+  using ends = pair();
+  const { near, far } = ends;
+  // Some of it goes at a time, so that no single call waits for long.
+  const drain = setInterval(() => {
+    try {
+      far.recvSync(new Uint8Array(4096), { flags: abi.MSG_DONTWAIT });
+    } catch (error) {
+      assertInstanceOf(error, Errno.EAGAIN);
+    }
+  }, 5);
+  try {
+    const error = await assertFails(
+      near.sendAll(new Uint8Array(64 << 20), { timeout: 150 }),
+      "ETIMEDOUT",
+    );
+    assertEquals(error.timeoutKind, "deadline");
+    assertEquals(error.address, `${near.remoteAddress}`);
+  } finally {
+    clearInterval(drain);
+  }
+});
+
+test("Socket#recvExactly() waits for all, and for no more", async () => {
+  using ends = pair();
+  const { near, far } = ends;
+  const work = near.recvExactly(6, { timeout: AGES });
+  far.sendSync("abc");
+  await turns();
+  far.sendSync("defgh");
+  assertEquals(textOf(await work), "abcdef");
+  assertEquals(textOf(await near.recvExactly(2)), "gh");
+  assertEquals((await near.recvExactly(0)).length, 0);
+  await assertRejects(() => near.recvExactly(-1), RangeError, "size -1");
+  await assertFails(near.recvExactly(1, { timeout: 20 }), "ETIMEDOUT");
+});
+
+test("Socket#recvExactly() and recvUntil() report an end that comes too early", async () => {
+  for (
+    const receive of [
+      (socket: Socket) => socket.recvExactly(5, { timeout: AGES }),
+      (socket: Socket) => socket.recvUntil("\n", { timeout: AGES }),
+    ]
+  ) {
+    using ends = pair();
+    ends.far.sendSync("abc");
+    ends.far.close();
+    const error = await assertRejects(
+      () => receive(ends.near),
+      UnexpectedEndError,
+      "after 3 bytes",
+    );
+    assertEquals(textOf(error.received), "abc");
+    assertEquals(error.name, "UnexpectedEndError");
+  }
+});
+
+test("Socket#recvUntil() takes a line and leaves the next", async () => {
+  using ends = pair();
+  const { near, far } = ends;
+  far.sendSync("one\r\ntwo\r\nthr");
+  assertEquals(textOf(await near.recvUntil("\r\n")), "one\r\n");
+  assertEquals(textOf(await near.recvUntil("\r\n")), "two\r\n");
+  const third = near.recvUntil("\r\n", { timeout: AGES });
+  // The delimiter itself comes in two parts.
+  for (const part of ["ee\r", "\r", "\nfour"]) {
+    far.sendSync(part);
+    await turns();
+  }
+  assertEquals(textOf(await third), "three\r\r\n");
+  assertEquals(textOf(await near.recvExactly(4)), "four");
+});
+
+test("Socket#recvUntil() finds a delimiter far away, and none past its limit", async () => {
+  using ends = pair();
+  const { near, far } = ends;
+  const long = "x".repeat(50_000);
+  await far.sendAll(`${long}--end--rest`);
+  const bytes = new TextEncoder().encode("--end--");
+  assertEquals(textOf(await near.recvUntil(bytes)), `${long}--end--`);
+  const error = await assertFails(
+    near.recvUntil("\n", { limit: 4 }),
+    "EMSGSIZE",
+  );
+  assertStringIncludes(error.message, "no delimiter within 4 bytes");
+  await assertRejects(() => near.recvUntil(""), RangeError, "delimiter");
+});
+
+test("Socket#recvUntil() is not misled by a part of the delimiter", async () => {
+  using ends = pair();
+  const { near, far } = ends;
+  const text = "aaab-aab-aaaab";
+  far.sendSync(text);
+  assertEquals(textOf(await near.recvUntil("aaaab")), text);
+});
+
+test("Socket.pair() makes two ends", async () => {
+  for (const type of ["stream", "dgram", "seqpacket"] as const) {
+    const [one, other] = Socket.pair({ type, nonblocking: true });
+    using _ = one;
+    using __ = other;
+    assert(one.nonblocking && other.nonblocking);
+    assertEquals(one.getOption("type"), type);
+    one.sendSync("ping");
+    assertEquals(await other.recv(new Uint8Array(8)), 4);
+    assertEquals(one.localAddress.family, "unix");
+  }
+  assertThrows(
+    () => Socket.pair({ type: "stream", family: "unix" } as object),
+    TypeError,
+    "family",
+  );
+}, { skip: onLinux });
+
+test(
+  "Socket#listen() and accept() take what comes, and acceptSync() too",
+  async () => {
+    using folder = tempFolder();
+    const places = [
+      ["inet", "stream", inet("127.0.0.1", 0)],
+      ["unix", "stream", unix(`${folder.path}/s`)],
+      ["unix", "seqpacket", unix(`${folder.path}/p`)],
+      ["unix", "seqpacket", abstractUnix(`accept-${crypto.randomUUID()}`)],
+    ] as const;
+    for (const [family, type, at] of places) {
+      using listener = Socket.open({ family, type });
+      listener.bind(at);
+      listener.listen();
+      assert(listener.getOption("acceptsConnections"));
+      const { localAddress } = listener;
+      const accepting = listener.accept({ timeout: AGES });
+      using near = Socket.open({ family, type });
+      near.connectSync(localAddress);
+      using far = await accepting;
+      assert(!far.nonblocking);
+      near.sendSync("packet");
+      assertEquals(far.recvSync(new Uint8Array(16)), 6);
+
+      using next = Socket.open({ family, type });
+      next.connectSync(localAddress);
+      using other = listener.acceptSync({ timeout: AGES });
+      next.sendSync("x");
+      assertEquals(other.recvSync(new Uint8Array(16)), 1);
+      assertEquals(`${other.localAddress}`, `${localAddress}`);
+    }
+  },
+  { skip: onLinux },
+);
+
+test(
+  "Socket#accept() ends at its deadline, by its signal and by close()",
+  async () => {
+    using listener = Socket.open();
+    listener.bind(inet("127.0.0.1", 0));
+    listener.listen(1);
+    const error = await assertFails(
+      listener.accept({ timeout: 20 }),
+      "ETIMEDOUT",
+    );
+    assertEquals([error.syscall, error.timeoutKind], ["accept", "deadline"]);
+    assertFails(() => listener.acceptSync({ timeout: 20 }), "ETIMEDOUT");
+    assertFails(() => listener.acceptSync({ timeout: 0 }), "ETIMEDOUT");
+    const controller = new AbortController();
+    const reason = new Error("enough");
+    const { signal } = controller;
+  const called = assertRejects(() => listener.accept({ signal }));
+    await turns();
+    controller.abort(reason);
+    await called;
+    await assertRejects(
+      () => listener.accept({ signal: AbortSignal.abort(reason) }),
+      Error,
+      "enough",
+    );
+    const waiting = assertFails(listener.accept(), "ECANCELED");
+    await turns();
+    listener.close();
+    await waiting;
+    using bare = Socket.open();
+    assertFails(() => bare.acceptSync({ timeout: 0 }), "EINVAL");
+    await assertFails(bare.accept({ timeout: AGES }), "EINVAL");
+  },
+  { skip: onLinux },
+);
+
+test("options that nothing understands are refused, with the key that is near", async () => {
+  using ends = pair();
+  const { near } = ends;
+  const bytes = new Uint8Array(1);
+  const calls: readonly (readonly [() => unknown, string])[] = [
+    [() => near.sendSync(bytes, { flag: 1 } as object), "did you mean flags"],
+    [() => near.send(bytes, { tiemout: 1 } as object), "did you mean timeout"],
+    [() => near.recvSync(bytes, { timeout: 1 } as object), "flags"],
+    [() => near.recv(bytes, { abortSignal: 1 } as object), "mean signal"],
+    [() => near.recvFrom(bytes, { x: 1 } as object), "the options are"],
+    [() => near.ready("POLLIN", { Timeout: 1 } as object), "mean timeout"],
+    [() => near.sendAll(bytes, { to: 1 } as object), "the options are"],
+    [() => near.recvUntil("x", { limt: 1 } as object), "did you mean limit"],
+    [() => near.recvExactly(1, { timeuot: 1 } as object), "mean timeout"],
+    [() => near.accept({ timeout: 1, flags: 1 } as object), "flags"],
+    [() => Socket.open({ famly: "inet" } as object), "did you mean family"],
+    [() => Socket.open({ nonblocking: 1 } as object), "nonblocking"],
+  ];
+  for (const [call, text] of calls) {
+    await assertRejects(async () => await call(), TypeError, text, `${call}`);
+  }
+  // What is not given is not there, whatever all objects inherit.
+  Object.defineProperty(Object.prototype, "flags", {
+    value: -1,
+    configurable: true,
+  });
+  try {
+    assertEquals(near.sendSync(bytes, {}), 1);
+    assertEquals(await near.send(bytes, { timeout: undefined }), 1);
+  } finally {
+    delete (Object.prototype as { flags?: number }).flags;
+  }
+});
+
+test("a Socket shows what it is", async () => {
+  using listener = listen();
+  using socket = await connect({ port: listener.address.port });
+  const printed = inspect(socket);
+  assertStringIncludes(printed, "Socket {");
+  assertStringIncludes(printed, `fd: ${socket.fd}`);
+  assertStringIncludes(printed, `remote: `);
+  assertStringIncludes(printed, `${listener.address}`);
+  assertStringIncludes(inspect({ socket }), `${socket.localAddress}`);
+  socket.close();
+  assertStringIncludes(inspect(socket), "fd: -1");
+});
+
+test("a Socket shows what it is to Deno, too", () => {
+  using socket = Socket.open();
+  assertEquals(
+    Deno.inspect(socket, { breakLength: Infinity }),
+    `Socket { fd: ${socket.fd}, family: "inet", type: "stream", ` +
+      `local: "0.0.0.0:0", remote: null }`,
+  );
+}, { skip: on("deno") });
+
+test("Socket closes at the end of an await using", async () => {
+  let socket;
+  {
+    await using own = Socket.open();
+    socket = own;
+  }
+  assert(socket.closed);
+});
