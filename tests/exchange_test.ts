@@ -217,7 +217,7 @@ test(
     const controller = new AbortController();
     const reason = new Error("enough");
     const { signal } = controller;
-  const called = assertRejects(() => listener.accept({ signal }));
+    const called = assertRejects(() => listener.accept({ signal }));
     await turns();
     controller.abort(reason);
     await called;

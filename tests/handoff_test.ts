@@ -11,6 +11,7 @@ import http from "node:http";
 import https from "node:https";
 import net from "node:net";
 import { join } from "node:path";
+import { Duplex } from "node:stream";
 import tls from "node:tls";
 import {
   type BunSocketHandlers,
@@ -21,7 +22,7 @@ import {
   Socket,
   unix,
 } from "../mod.ts";
-import { AGES } from "./_assertions.ts";
+import { AGES, pause } from "./_assertions.ts";
 import { bound, listen, tempFolder } from "./_fixtures.ts";
 import { hasCommand, on, test } from "./_harness.ts";
 
@@ -303,6 +304,231 @@ test("an HTTP/1.1 request goes over a socket of Bun's", async () => {
     assert(answer.includes("GET /here"), answer);
   });
 }, { skip: onBun });
+
+test("handlers that Bun would refuse leave the socket as it is", async () => {
+  using listener = listen();
+  const rows: readonly (readonly [unknown, string])[] = [
+    [{}, "one of data and drain"],
+    [{ open() {} }, "one of data and drain"],
+    [{ data: 5 }, "handlers.data 5"],
+    [{ data() {}, drian() {} }, "did you mean drain"],
+    [{
+      get data() {
+        throw new TypeError("handlers.data throws");
+      },
+    }, "throws"],
+  ];
+  for (const [handlers, text] of rows) {
+    using socket = await connect({ port: listener.address.port });
+    await assertRejects(
+      () => socket.toBunSocket(handlers as BunSocketHandlers),
+      TypeError,
+      text,
+    );
+    assertEquals(socket.closed, false);
+  }
+});
+
+/** A connection that its peer has reset, which the kernel knows by now. */
+async function resetConnection(): Promise<Socket> {
+  using listener = listen();
+  const socket = await connect({ port: listener.address.port });
+  listener.reset();
+  await socket.ready("POLLIN", { timeout: AGES });
+  return socket;
+}
+
+test("Socket#toNodeSocket() hands over what its peer has reset", async () => {
+  for (let i = 0; i < 20; i++) {
+    using socket = await resetConnection();
+    const stream = socket.toNodeSocket();
+    const error = new Promise<Error & { code?: string }>((resolve) =>
+      stream.on("error", resolve)
+    );
+    stream.resume();
+    assertEquals((await error).code, "ECONNRESET");
+    await closed(stream);
+  }
+});
+
+test("Socket#toNodeSocket() throws why a connection from elsewhere is over", async () => {
+  using socket = Socket.fromFd((await resetConnection()).detach());
+  assertThrows(() => socket.toNodeSocket(), Errno.ECONNRESET);
+  assertEquals(socket.closed, true);
+});
+
+test("a thousand resets right after accept are errors of streams alone", async () => {
+  const server = net.createServer((peer) => {
+    peer.on("error", () => {});
+    peer.resetAndDestroy();
+  });
+  await serve(server, async (port) => {
+    const codes = new Map<string, number>();
+    for (let round = 0; round < 10; round++) {
+      await Promise.all(Array.from({ length: 100 }, async () => {
+        let code: string;
+        try {
+          const socket = await connect({ port, timeout: AGES });
+          const stream = socket.toNodeSocket();
+          code = await new Promise((resolve) => {
+            stream.on(
+              "error",
+              (error: { code?: string }) => resolve(`${error.code}`),
+            );
+            stream.on("end", () => resolve("end"));
+            stream.resume();
+          });
+          await closed(stream);
+        } catch (error) {
+          assertInstanceOf(error, ErrnoError);
+          code = error.code;
+        }
+        codes.set(code, (codes.get(code) ?? 0) + 1);
+      }));
+    }
+    assertEquals([...codes.keys()], ["ECONNRESET"]);
+  });
+});
+
+test("Socket#closeWrite() and writable.close() have nobody to tell after a reset", async () => {
+  {
+    using socket = await resetConnection();
+    await socket.closeWrite();
+    assertThrows(() => socket.shutdown("write"), Errno.ENOTCONN);
+  }
+  {
+    using socket = await resetConnection();
+    await socket.writable.close();
+  }
+  {
+    using socket = Socket.fromFd((await resetConnection()).detach());
+    await socket.closeWrite();
+  }
+});
+
+test("requests through Duplex.fromWeb() leave no descriptor", async () => {
+  const server = http.createServer((_request, response) => {
+    response.end("hello");
+  });
+  await serve(server, async (port) => {
+    const sockets: Socket[] = [];
+    for (let i = 0; i < 50; i++) {
+      const socket = await connect({ port, timeout: AGES });
+      sockets.push(socket);
+      const duplex = Duplex.fromWeb(
+        socket as unknown as Parameters<typeof Duplex.fromWeb>[0],
+      ) as net.Socket;
+      const request = http.request({
+        createConnection: () => duplex,
+        headers: { connection: "close" },
+      });
+      assertEquals(await bodyOf(request), "200 hello");
+      request.destroy();
+    }
+    await until(() => sockets.every((socket) => socket.closed));
+  });
+});
+
+/** Waits until something is so. */
+async function until(isSo: () => boolean): Promise<void> {
+  for (const end = performance.now() + AGES; !isSo(); await pause(2)) {
+    assert(performance.now() < end, `${isSo}`);
+  }
+}
+
+/** Ways in which both streams of a socket come to their ends. */
+const BOTH: Readonly<Record<string, (socket: Socket) => Promise<unknown>>> = {
+  "read to its end and closed": async (socket) => {
+    await new Response(socket.readable).bytes();
+    await socket.writable.close();
+  },
+  "closed and read to its end": async (socket) => {
+    await socket.writable.close();
+    await new Response(socket.readable).bytes();
+  },
+  "canceled and aborted": async (socket) => {
+    await socket.readable.cancel();
+    await socket.writable.abort();
+  },
+  "aborted and canceled": async (socket) => {
+    await socket.writable.abort();
+    await socket.readable.cancel();
+  },
+  "piped out and in": async (socket) => {
+    await new Response(["x"].join()).body!.pipeTo(socket.writable);
+    await socket.readable.pipeTo(new WritableStream());
+  },
+};
+
+for (const [title, end] of Object.entries(BOTH)) {
+  test(`a socket closes when its streams are ${title}`, async () => {
+    using listener = listen();
+    const socket = await connect({ port: listener.address.port });
+    {
+      using peer = listener.accept();
+      peer.sendSync(new Uint8Array(100_000));
+      peer.shutdown("write");
+      await end(socket);
+    }
+    await until(() => socket.closed);
+  });
+}
+
+test("a socket stays open when one of its streams has ended", async () => {
+  using listener = listen();
+  using socket = await connect({ port: listener.address.port });
+  using peer = listener.accept();
+  peer.shutdown("write");
+  assertEquals((await new Response(socket.readable).bytes()).length, 0);
+  assertEquals(socket.closed, false);
+  assertEquals(await socket.send("still here"), 10);
+});
+
+test("closing a socket cancels what its streams wait for", async () => {
+  using listener = listen();
+  const socket = await connect({ port: listener.address.port });
+  const reading = assertRejects(
+    () => socket.readable.getReader().read(),
+    Errno.ECANCELED,
+  );
+  socket.close();
+  await reading;
+  const other = await connect({ port: listener.address.port });
+  const writer = other.writable.getWriter();
+  writer.closed.catch(() => {});
+  const writing = assertRejects(
+    () => writer.write(new Uint8Array(1 << 26)),
+    Errno.ECANCELED,
+  );
+  await pause(5);
+  other.close();
+  await writing;
+});
+
+test(
+  "the options of a Socket reach a socket of Node's own that is bound",
+  async () => {
+    const { BoundSocket } = net as unknown as {
+      BoundSocket: new (options: object) => { fd(): number; close(): void };
+    };
+    const server = net.createServer((peer) => peer.end());
+    await serve(server, async (port) => {
+      const bound = new BoundSocket({ host: "127.0.0.1", port: 0 });
+      const borrowed = Socket.fromFd(bound.fd());
+      borrowed.setOption("ttl", 7);
+      borrowed.detach();
+      const stream = new net.Socket(
+        { handle: bound } as unknown as net.SocketConstructorOpts,
+      );
+      await new Promise((resolve) =>
+        stream.connect(port, "127.0.0.1", resolve as () => void)
+      );
+      stream.resume().end();
+      await closed(stream);
+    });
+  },
+  { skip: on("node") },
+);
 
 test("an HTTP/1.1 request goes over the web streams", async () => {
   const server = http.createServer((_request, response) => {
