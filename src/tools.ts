@@ -39,3 +39,10 @@ export {
   type ProbeTarget,
   type Probing,
 } from "./tools/probe.ts";
+export {
+  type Ping,
+  ping,
+  type Pinging,
+  type PingOptions,
+} from "./tools/ping.ts";
+export { PingStats, type PingSummary } from "./tools/ping_stats.ts";

@@ -22,6 +22,7 @@ import {
   watchLibc,
 } from "./_fixtures.ts";
 import { canIpv6, on, test } from "./_harness.ts";
+import { linesOf } from "./_lines.ts";
 
 const root = fileURLToPath(new URL("../", import.meta.url));
 const real = libc();
@@ -98,9 +99,9 @@ test("ping without a target connects to a listener of its own", async () => {
   assertEquals(lines[5], "3 probes, 3 connected, 0 failed");
   assertMatch(
     lines[6]!,
-    /^ms +min +p50 +p90 +p99 +max +mean +stddev$/,
+    /^ms +min +p50 +p90 +p99 +p99\.9 +max +mean +stddev$/,
   );
-  assertMatch(lines[7]!, new RegExp(`^wall( +${NUMBER}){7}$`));
+  assertMatch(lines[7]!, new RegExp(`^wall( +${NUMBER}){8}$`));
 });
 
 test(
@@ -116,7 +117,7 @@ test(
 test("ping shows the kernel's round trip beside the wall clock", async () => {
   const { out } = await run(["ping", "-c", "2", "-i", "0"]);
   assertEquals(out.match(/ kernel=/g)?.length, 2);
-  assertMatch(out, new RegExp(`\nkernel( +${NUMBER}){7}\n$`));
+  assertMatch(out, new RegExp(`\nkernel( +${NUMBER}){8}\n`));
 }, {
   skip: real.abi.tcpInfo === null ? `${real.abi.os} has no TCP_INFO` : null,
 });
@@ -167,8 +168,10 @@ test("ping answers 1 when every probe is refused, and says why", async () => {
     "",
     `--- ${target} ---`,
     "2 probes, 0 connected, 2 failed: 2 ECONNREFUSED",
+    rest[3]!,
     "",
   ]);
+  assertMatch(rest[3]!, new RegExp(`^longest outage ${NUMBER} ms$`));
 });
 
 test("ping answers 0 when one probe connected", async () => {
@@ -215,7 +218,10 @@ test("ping flags a probe in which a SYN was repeated", async () => {
   });
   const { out } = await run(["ping", `${listener.address}`, "-c1"]);
   assertMatch(out, /^seq=1 .* retransmits=1\n/);
-  assertStringIncludes(out, "\n1 with retransmitted SYNs\n");
+  assertStringIncludes(
+    out,
+    "\n1 with retransmitted SYNs: loss 50 % of 2 SYNs\n",
+  );
 }, {
   skip: real.abi.os === "linux"
     ? null
@@ -260,41 +266,173 @@ test("ping --json writes an object on each line, the summary last", async () => 
   for (const [target, connected] of rows) {
     const args = ["ping", target, "-c", "2", "-i", "0", "--json"];
     const { out } = await run(args);
-    assert(out.endsWith("}\n"));
-    const [first, second, summary, ...rest] = out.trimEnd().split("\n")
-      .map((line) => JSON.parse(line));
+    const [first, second, summary, ...rest] = linesOf(out);
     assertEquals(rest, []);
-    assertEquals([first.type, first.seq, second.seq], ["probe", 1, 2]);
-    assertEquals(first.address, target);
-    assertEquals(first.connected, connected);
-    assertEquals(new Date(first.time).toISOString(), first.time);
-    assertEquals(typeof first.wall, "number");
-    const { wall, kernel, ...counts } = summary;
-    assertEquals(counts, {
-      type: "summary",
-      target,
-      address: target,
-      probes: 2,
-      connected: connected ? 2 : 0,
-      failed: connected ? 0 : 2,
-      failures: connected ? {} : { ECONNREFUSED: 2 },
-      retransmitted: 0,
-    });
+    assertEquals([first!.type, first!.seq, second!.seq], ["ping", 1, 2]);
+    assertEquals([first!.target, first!.address], [target, target]);
+    assertEquals(first!.state, connected ? "open" : "closed");
+    assertEquals(first!.reason, connected ? "syn-ack" : "reset");
+    assertEquals(new Date(first!.time as string).toISOString(), first!.time);
+    const { wall, rtt, latency, jitter: _j, outage: _o, syns: _s, loss: _l } =
+      summary!;
+    assertEquals([summary!.type, summary!.command], ["summary", "ping"]);
+    assertEquals([summary!.probes, summary!.connected, summary!.failures], [
+      2,
+      connected ? 2 : 0,
+      connected ? {} : { ECONNREFUSED: 2 },
+    ]);
     if (connected) {
-      assertEquals([first.code, first.message], [null, null]);
-      const { min, p50, p90, p99, max } = wall;
-      assert(min <= p50 && p50 <= p90 && p90 <= p99 && p99 <= max);
-      assertEquals([min, max], [first.wall, second.wall].sort((a, b) => a - b));
+      assertEquals([first!.code, first!.message], [null, null]);
+      const { min, max } = wall as Record<string, number>;
+      const walls = [first!.wall, second!.wall] as number[];
+      assertEquals([min, max], walls.sort((a, b) => a - b));
     } else {
-      assertEquals(first.code, "ECONNREFUSED");
+      assertEquals(first!.code, "ECONNREFUSED");
       assertEquals(
-        first.message,
+        first!.message,
         `Cannot connect to ${target}: connection refused (ECONNREFUSED)`,
       );
-      assertEquals([wall, kernel], [null, null]);
+      assertEquals([wall, rtt, latency], [null, null, null]);
     }
   }
 });
+
+test("ping --csv writes a line for each probe under their names", async () => {
+  const { out } = await run(["ping", "-c2", "-i0", "--csv"]);
+  const [head, ...rows] = out.trimEnd().split("\n");
+  const names = head!.split(",");
+  assertEquals(names.slice(0, 3), ["target", "seq", "time"]);
+  assertEquals(rows.length, 2);
+  for (const row of rows) assertEquals(row.split(",").length, names.length);
+});
+
+test("ping goes to several targets, and says which line is whose", async () => {
+  using listener = listen();
+  using closed = bound();
+  const [open, shut] = [`${listener.address}`, `${closed.address}`];
+  const { code, out } = await run(["ping", open, shut, "-c2", "-i1"]);
+  assertEquals(code, 0);
+  assertEquals(out.split(`${open} seq=`).length, 3);
+  assertEquals(out.split(`${shut} seq=`).length, 3);
+  assertStringIncludes(
+    out,
+    `--- ${open} ---\n2 probes, 2 connected, 0 failed\n`,
+  );
+  assertStringIncludes(out, `--- ${shut} ---\n2 probes, 0 connected, 2 failed`);
+});
+
+test("ping keeps to a rate and to a deadline, and writes percentiles", async () => {
+  using folder = tempFolder();
+  const path = join(folder.path, "x.hgrm");
+  const { code, out } = await run([
+    "ping",
+    "--rate",
+    "200",
+    "-w",
+    "300ms",
+    "--hdr",
+    path,
+    "-q",
+  ]);
+  assertEquals(code, 0);
+  const probes = Number(/^(\d+) probes/m.exec(out)?.[1]);
+  assert(probes > 10 && probes <= 62, out);
+  assertMatch(out, new RegExp(`^latency( +${NUMBER}){8}$`, "m"));
+  const text = readFileSync(path, "utf8");
+  assertMatch(text, /^ +Value +Percentile/);
+  assert(Number(/Total count += +(\d+)/.exec(text)![1]) <= probes);
+});
+
+test("ping answers monitors by --warn and --crit", async () => {
+  using listener = listen();
+  using closed = bound();
+  const rows: [args: string[], code: number][] = [
+    [["--warn", "1h", "--crit", "1h"], 0],
+    [["--warn", "0"], 1],
+    [["--warn", "0", "--crit", "0"], 2],
+  ];
+  for (const [args, expected] of rows) {
+    const common = ["ping", `${listener.address}`, "-c1", "-q"];
+    const { code } = await run([...common, ...args]);
+    assertEquals(code, expected, args.join(" "));
+  }
+  const gone = await run(["ping", `${closed.address}`, "-c1", "--crit", "1s"]);
+  assertEquals(gone.code, 2);
+});
+
+test("ping takes a refusal for an answer where it is told so", async () => {
+  using closed = bound();
+  const args = ["ping", `${closed.address}`, "-c1", "--refused", "answer"];
+  const { code, out } = await run(args);
+  assertEquals(code, 0);
+  assertStringIncludes(
+    out,
+    "1 probe, 0 connected, 1 refused, 0 failed: 1 ECONN",
+  );
+});
+
+test("ping -D begins each line with the time", async () => {
+  const { out } = await run(["ping", "-c1", "-D"]);
+  assertMatch(out, /^\[\d{10}\.\d{3}\] seq=1 /);
+});
+
+test("ping --live draws rows of shades, and lines over one another", async () => {
+  using listener = listen();
+  let out = "";
+  const code = await main(
+    ["ping", `${listener.address}`, "-w", "1.4s", "--live"],
+    { out: (text) => out += text, err() {}, isTerminal: true, width: 100 },
+  );
+  assertEquals(code, 0);
+  assertMatch(out, /\|10us +\|100us/);
+  assertMatch(out, /\d\d:\d\d:\d\d [ \u2591-\u2593\u2588]+\n/);
+  assertMatch(out, /127\.0\.0\.1:\d+ [\u2581-\u2588x]+ p50 /);
+  assertStringIncludes(out, "\x1b[1A\x1b[J");
+  let plain = "";
+  await main(["ping", `${listener.address}`, "-c1", "--live"], {
+    out: (text) => plain += text,
+    err() {},
+  });
+  assert(!plain.includes("\x1b"), plain);
+});
+
+test("ping writes the summary so far when it is asked for", async () => {
+  let ask = () => {};
+  let err = "";
+  let isDisposed = false;
+  const controller = new AbortController();
+  await main(["ping", "-c0", "-i1"], {
+    out: () => ask(),
+    err(text) {
+      err += text;
+      controller.abort();
+    },
+    signal: controller.signal,
+    onRequest(listener) {
+      ask = listener;
+      return { [Symbol.dispose]: () => isDisposed = true };
+    },
+  });
+  assertMatch(err, /^--- .* ---\n\d+ probes?, \d+ connected, 0 failed\n/);
+  assert(isDisposed);
+});
+
+test("ping counts a probe that is interrupted", async () => {
+  using silent = blackHole();
+  const controller = new AbortController();
+  setTimeout(() => controller.abort(), 50);
+  let out = "";
+  const code = await main(["ping", `${silent.address}`], {
+    out: (text) => out += text,
+    err() {},
+    signal: controller.signal,
+  });
+  assertEquals(code, 130);
+  assertStringIncludes(
+    out,
+    "1 probe, 0 connected, 0 failed, 1 without an answer so far\n",
+  );
+}, { skip: canBlackHole() });
 
 test("ping --quiet writes the summary alone", async () => {
   const { out } = await run(["ping", "-qc2", "-i0"]);
@@ -406,7 +544,7 @@ test("what cannot be probed is answered 2, without a stack trace", async () => {
   const { eais } = real.abi;
   using _ = watchLibc({ getaddrinfo: () => [eais.EAI_NONAME!, 0] });
   const rows: [args: string[], words: string][] = [
-    [["name.invalid:80"], "EAI_NONAME"],
+    [["name.invalid:80"], "EAI_"],
     [["127.1:80"], '"127.1"'],
     [["127.0.0.1:80", "-6"], "127.0.0.1:80"],
     [["127.0.0.1:80", "--source", "::1"], "inet6"],
@@ -425,18 +563,27 @@ test("what cannot be probed is answered 2, without a stack trace", async () => {
   }
 });
 
-test("the task needs no permissions but ffi and net", async () => {
-  const { tasks } = JSON.parse(readFileSync(join(root, "deno.json"), "utf8"));
-  assertEquals(
-    tasks.ping.command,
-    "deno run --allow-ffi --allow-net src/cli.ts ping",
-  );
+test("ping needs no permissions but ffi and net", async () => {
   const { code, out, err } = await runChild(["ping", "-c", "2", "-i", "0"]);
   assertEquals([code, err], [0, ""]);
   assertStringIncludes(out, "2 probes, 2 connected, 0 failed");
   const path = await runChild(["ping", "unix:/no/such"]);
   assertEquals([path.code, path.out], [2, ""]);
   assertMatch(path.err, /^ping: .*--allow-read.*\n$/);
+}, { skip: on("deno") });
+
+test("the task reaches Unix sockets, too", () => {
+  using folder = tempFolder();
+  const path = join(folder.path, "x.sock");
+  using _ = listen({ at: unix(path) });
+  const args = ["task", "ping", `unix:${path}`, "-c1"];
+  const { status, stdout } = spawnSync(runtime, args, {
+    cwd: root,
+    encoding: "utf8",
+    env: { ...process.env, NO_COLOR: "1" },
+  });
+  assertEquals(status, 0);
+  assertStringIncludes(stdout, "1 probe, 1 connected");
 }, { skip: on("deno") });
 
 test("the task downloads nothing", () => {
@@ -468,12 +615,28 @@ test("the exit code of the process is that of the command", async () => {
   assertEquals([usage.code, usage.out], [2, ""]);
 });
 
-test("SIGINT brings the summary", async () => {
-  let sent = false;
-  const { code, out, err } = await runChild(["ping", "-c0", "-i1"], (pid) => {
-    if (!sent) process.kill(pid, "SIGINT");
-    sent = true;
+test("SIGINT and SIGTERM bring the summary", async () => {
+  for (
+    const [signal, expected] of [["SIGINT", 130], ["SIGTERM", 143]] as const
+  ) {
+    let sent = false;
+    const { code, out, err } = await runChild(["ping", "-c0", "-i1"], (pid) => {
+      if (!sent) process.kill(pid, signal);
+      sent = true;
+    });
+    assertEquals([code, err], [expected, ""]);
+    assertMatch(out, /\n--- .* ---\n\d+ probes?, \d+ connected, 0 failed\n/);
+  }
+});
+
+test("SIGQUIT brings the summary so far, and the ping goes on", async () => {
+  let sent = 0;
+  const { code, out, err } = await runChild(["ping", "-c0", "-i5"], (pid) => {
+    sent++;
+    if (sent === 1) process.kill(pid, "SIGQUIT");
+    if (sent === 30) process.kill(pid, "SIGINT");
   });
-  assertEquals([code, err], [130, ""]);
-  assertMatch(out, /\n--- .* ---\n\d+ probes?, \d+ connected, 0 failed\n/);
+  assertEquals(code, 130);
+  assertMatch(err, /^--- .* ---\n\d+ probes?, /);
+  assertMatch(out, /\n--- .* ---\n\d+ probes, /);
 });

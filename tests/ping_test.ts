@@ -1,311 +1,431 @@
-import { assert, assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertThrows } from "@std/assert";
 import { libc } from "../ffi/libc.ts";
-import { inet6 } from "../src/address/address.ts";
-import {
-  Errno,
-  type ErrnoCode,
-  ErrnoError,
-  LookupError,
-} from "../src/errors/errors.ts";
-import {
-  distribution,
-  listenLoopback,
-  ping,
-  PingStats,
-  type Probe,
-  quantile,
-} from "../src/tools/ping.ts";
+import { inet, rawAddress } from "../src/address/address.ts";
+import { Errno } from "../src/errors/errors.ts";
+import { listenLoopback } from "../src/tools/loopback.ts";
+import { type Ping, ping, type PingOptions } from "../src/tools/ping.ts";
+import { PingStats } from "../src/tools/ping_stats.ts";
 import {
   blackHole,
   bound,
   canBlackHole,
-  fakeResolver,
+  canIsolate,
+  inChild,
   listen,
   watchLibc,
 } from "./_fixtures.ts";
-import { canIpv6, test } from "./_harness.ts";
+import { canIpv6, hasCommand, needs, onLinux, test } from "./_harness.ts";
+import { FILES_ONLY, FIREWALL } from "./_networks.ts";
 
 /** The system's C library, also while a fake is in force. */
 const real = libc();
 const { errnos } = real.abi;
+const TOOLS = import.meta.resolve("../src/tools.ts");
 
-async function collect(probes: AsyncIterable<Probe>): Promise<Probe[]> {
-  const all: Probe[] = [];
+async function collect(probes: AsyncIterable<Ping>): Promise<Ping[]> {
+  const all: Ping[] = [];
   for await (const probe of probes) all.push(probe);
   return all;
 }
 
-function newProbe(fields: Partial<Probe>): Probe {
+function newPing(fields: Partial<Ping>): Ping {
   return {
+    index: 0,
+    target: { port: 80 },
     seq: 1,
     time: new Date(0),
     address: "127.0.0.1:80",
     localAddress: null,
+    state: "open",
+    reason: "syn-ack",
+    answered: fields.code === undefined,
+    code: null,
+    icmp: null,
+    soft: false,
+    retransmits: null,
     wall: 1,
     rtt: null,
-    retransmits: null,
+    latency: fields.wall ?? 1,
     error: null,
     ...fields,
   };
 }
-
-test("quantile() takes the value at the nearest rank", () => {
-  const ten = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10];
-  const hundred = Array.from({ length: 100 }, (_, i) => i + 1);
-  const rows: [values: number[], q: number, expected: number][] = [
-    [[7], 0, 7],
-    [[7], 0.5, 7],
-    [[7], 1, 7],
-    [[1, 2], 0.5, 1],
-    [[1, 2], 0.51, 2],
-    [[1, 2, 3], 0.5, 2],
-    [[15, 20, 35, 40, 50], 0.05, 15],
-    [[15, 20, 35, 40, 50], 0.3, 20],
-    [[15, 20, 35, 40, 50], 0.4, 20],
-    [[15, 20, 35, 40, 50], 0.5, 35],
-    [[15, 20, 35, 40, 50], 1, 50],
-    [ten, 0, 1],
-    [ten, 0.5, 5],
-    [ten, 0.9, 9],
-    [ten, 0.99, 10],
-    [hundred, 0.07, 7],
-    [hundred, 0.29, 29],
-    [hundred, 0.9, 90],
-    [hundred, 0.99, 99],
-    [hundred, 0.999, 100],
-  ];
-  for (const [values, q, expected] of rows) {
-    assertEquals(quantile(values, q), expected, `${q} of ${values}`);
-  }
-});
-
-test("distribution() tells how values spread, in whatever order", () => {
-  assertEquals(distribution([]), null);
-  const values = [9, 2, 5, 4, 4, 7, 4, 5];
-  assertEquals(distribution(values), {
-    min: 2,
-    p50: 4,
-    p90: 9,
-    p99: 9,
-    p999: 9,
-    max: 9,
-    mean: 5,
-    stddev: 2,
-  });
-  assertEquals(values[0], 9);
-});
 
 test("PingStats counts failures by errno and leaves them out of the durations", () => {
   const stats = new PingStats();
   assertEquals(stats.summary(), {
     probes: 0,
     connected: 0,
+    answered: 0,
     failed: 0,
     failures: {},
+    routers: {},
     retransmitted: 0,
+    syns: 0,
+    loss: null,
+    outage: 0,
     wall: null,
     rtt: null,
+    latency: null,
+    jitter: null,
   });
-  const refused = new Errno.ECONNREFUSED({ syscall: "connect" });
-  const late = new Errno.ETIMEDOUT({ syscall: "connect" });
-  stats.add(newProbe({ wall: 1000, error: late, retransmits: 1 }));
-  stats.add(newProbe({ wall: 3, rtt: 2, retransmits: 0 }));
-  stats.add(newProbe({ wall: 500, error: refused }));
-  stats.add(newProbe({ wall: 1, rtt: null, retransmits: 2 }));
-  stats.add(newProbe({ wall: 500, error: refused }));
-  const { wall, rtt, ...counts } = stats.summary();
+  const refused = { code: "ECONNREFUSED", state: "closed" } as const;
+  const icmp = { type: 3, code: 13, from: "10.0.0.1" };
+  stats.add(newPing({ code: "ETIMEDOUT", wall: 1000, retransmits: 1 }));
+  stats.add(newPing({ wall: 3, rtt: 2, retransmits: 0 }));
+  stats.add(newPing({ ...refused, wall: 500 }));
+  stats.add(newPing({ wall: 1, rtt: null, retransmits: 2 }));
+  stats.add(newPing({ ...refused, wall: 500, icmp }));
+  const { wall, rtt, latency, jitter, outage: _, ...counts } = stats.summary();
   assertEquals(counts, {
     probes: 5,
     connected: 2,
+    answered: 2,
     failed: 3,
     failures: { ECONNREFUSED: 2, ETIMEDOUT: 1 },
+    routers: { "10.0.0.1": 1 },
     retransmitted: 2,
+    syns: 6,
+    loss: 0.5,
   });
   assertEquals(Object.keys(counts.failures), ["ECONNREFUSED", "ETIMEDOUT"]);
   assertEquals([wall?.min, wall?.max], [1, 3]);
   assertEquals([rtt?.min, rtt?.max], [2, 2]);
+  assertEquals([latency?.min, latency?.max], [1, 3]);
+  // From the kernel's 2 to the 1 of the wall clock.
+  assertEquals(jitter, 1);
+});
+
+test("PingStats knows the longest time without an answer", () => {
+  const stats = new PingStats();
+  const at = (seconds: number, code?: string) =>
+    stats.add(newPing({
+      time: new Date(seconds * 1000),
+      ...code === undefined ? {} : { code },
+    }));
+  at(0);
+  at(1, "ETIMEDOUT");
+  at(2, "ETIMEDOUT");
+  at(3);
+  at(4, "ECONNREFUSED");
+  at(5);
+  assertEquals(stats.summary().outage, 2000);
 });
 
 test("ping() connects as often as it is told and measures each time", async () => {
   using listener = listen();
-  const { hostname, port } = listener.address;
-  const options = { hostname, port, count: 3, interval: 0 };
-  const probes = await collect(ping(options));
+  const target = { port: listener.address.port };
+  const probes = await collect(ping(target, { count: 3, interval: 0 }));
   assertEquals(probes.map(({ seq }) => seq), [1, 2, 3]);
-  for (const { error, address, localAddress, wall, rtt } of probes) {
-    assertEquals(error, null);
-    assertEquals(address, `127.0.0.1:${port}`);
+  for (const probe of probes) {
+    const { error, code, address, localAddress, wall, rtt, latency } = probe;
+    assertEquals([error, code, probe.index], [null, null, 0]);
+    assertEquals([probe.target, address], [target, `${listener.address}`]);
+    assertEquals([probe.state, probe.reason], ["open", "syn-ack"]);
     assert(localAddress?.startsWith("127.0.0.1:"));
     assert(wall !== null && wall > 0);
+    assertEquals(latency, wall);
     assert(rtt === null || rtt > 0);
+  }
+});
+
+test("ping() goes to several targets, each in a loop of its own", async () => {
+  using listener = listen();
+  using closed = bound();
+  const targets = [listener.address, closed.address];
+  const probes = await collect(ping(targets, { count: 3, interval: 1 }));
+  for (const [index, state] of ["open", "closed"].entries()) {
+    const own = probes.filter((probe) => probe.index === index);
+    assertEquals(own.map(({ seq }) => seq), [1, 2, 3]);
+    assert(own.every((probe) => probe.state === state));
+    assert(own.every(({ target }) => target === targets[index]));
   }
 });
 
 test("ping() yields a refusal and goes on", async () => {
   using closed = bound();
-  const { port } = closed.address;
-  const probes = await collect(ping({ port, count: 2, interval: 0 }));
+  const { address } = closed;
+  const probes = await collect(ping(address, { count: 2, interval: 0 }));
   assertEquals(probes.length, 2);
-  for (const { error, rtt, wall } of probes) {
+  for (const { error, rtt, wall, answered, reason } of probes) {
     assert(error instanceof Errno.ECONNREFUSED);
-    assertEquals(error.address, `127.0.0.1:${port}`);
-    assertEquals(rtt, null);
+    assertEquals(error.address, `${address}`);
+    assertEquals([rtt, answered, reason], [null, false, "reset"]);
     assert(wall !== null && wall > 0);
   }
+  const options = { count: 1, refused: "answer" } as const;
+  const [probe] = await collect(ping(address, options));
+  assertEquals([probe!.answered, probe!.state], [true, "closed"]);
 });
 
 test("ping() sends nothing before the first probe", async () => {
   using closed = bound();
-  const { port } = closed.address;
   using watched = watchLibc();
-  await collect(ping({ port, count: 2, interval: 0 }));
+  await collect(ping(closed.address, { count: 2, interval: 0 }));
   const fds = watched.calls
     .filter(({ name }) => name === "connect")
     .map(({ args }) => args[0] as number);
   assertEquals(fds.filter((fd) => fd >= 0).length, 2);
 });
 
-test("ping() calls nothing between connect(2) and the outcome but what tells it", async () => {
-  using listener = listen();
-  const { port } = listener.address;
-  using watched = watchLibc();
-  await collect(ping({ port, count: 1 }));
-  const { calls } = watched;
-  const from = calls.findIndex(({ name, args }) =>
-    name === "connect" && args[0] !== -1
-  );
-  // On loopback, there is a peer by the time that connect(2) returns.
-  assertEquals(calls.slice(from - 1, from + 2).map(({ name }) => name), [
-    "socket",
-    "connect",
-    "getpeername",
-  ]);
-});
+test(
+  "ping() calls nothing between connect(2) and the outcome but what tells it",
+  async () => {
+    using listener = listen();
+    using watched = watchLibc();
+    await collect(ping(listener.address, { count: 1 }));
+    const { calls } = watched;
+    const from = calls.findIndex(({ name, args }) =>
+      name === "connect" && args[0] !== -1
+    );
+    // On loopback, there is a peer by the time that connect(2) returns.
+    assertEquals(calls.slice(from - 1, from + 2).map(({ name }) => name), [
+      "socket",
+      "connect",
+      "getpeername",
+    ]);
+  },
+  { skip: onLinux },
+);
 
 test("ping() gives a probe up at its deadline", async () => {
   using silent = blackHole();
-  const { port } = silent.address;
-  const [probe] = await collect(ping({ port, count: 1, timeout: 20 }));
+  const options = { count: 1, timeout: 20 };
+  const [probe] = await collect(ping(silent.address, options));
   assert(probe?.error instanceof Errno.ETIMEDOUT);
   assertEquals(probe.error.timeoutKind, "deadline");
+  assertEquals([probe.state, probe.reason], ["filtered", "no-answer"]);
   assert(probe.wall !== null && probe.wall >= 20);
 }, { skip: canBlackHole() });
 
-test("ping() goes on waiting where the answer is slow", async () => {
-  using listener = listen();
-  const { port } = listener.address;
-  let polls = 0;
-  using _ = watchLibc({
-    getpeername(fd, address) {
-      return polls === 0 ? -errnos.ENOTCONN! : real.getpeername(fd, address);
-    },
-    poll(fds, count, timeout) {
-      if (timeout === 0 || polls++ > 0) return real.poll(fds, count, timeout);
-      // Time passes here, and the kernel has not heard of the connection yet.
-      const end = performance.now() + timeout;
-      while (performance.now() < end);
-      return 0;
-    },
-  });
-  const [probe] = await collect(ping({ port, count: 1, timeout: 60_000 }));
-  assertEquals(probe?.error, null);
-  assertEquals(polls, 2);
-});
-
 test(
-  "ping() ends with the reason of its signal in the middle of a probe",
+  "ping() says that a SYN was repeated, and has no round trip then",
   async () => {
     using silent = blackHole();
-    const { port } = silent.address;
+    const options = { count: 1, timeout: 30_000 };
+    const probes = collect(ping(silent.address, options));
+    setTimeout(() => silent.accept().close(), 300);
+    const [probe] = await probes;
+    assertEquals([probe!.state, probe!.rtt], ["open", null]);
+    assert(probe!.retransmits! >= 1);
+    assert(probe!.wall! > 500, `${probe!.wall}`);
+  },
+  { skip: canBlackHole() },
+);
+
+test(
+  "ping() ends with the reason of its signal, and knows what was under way",
+  async () => {
+    using silent = blackHole();
     const controller = new AbortController();
     const { signal } = controller;
     const reason = new Error("enough");
-    setTimeout(() => controller.abort(reason), 1);
-    const probes = ping({ port, timeout: 3_600_000, signal });
+    setTimeout(() => controller.abort(reason), 30);
+    const probes = ping(silent.address, { timeout: 3_600_000, signal });
     assertEquals(await probes.next().catch((error) => error), reason);
+    assertEquals(probes.inFlight, [1]);
+    assertEquals(await probes.next(), { done: true, value: undefined });
   },
   { skip: canBlackHole() },
 );
 
 test("ping() ends with the reason of its signal before a probe and after it", async () => {
   using closed = bound();
-  const { port } = closed.address;
+  const { address } = closed;
   const controller = new AbortController();
   const { signal } = controller;
   const reason = new Error("enough");
-  const probes = ping({ port, interval: 3_600_000, signal });
+  const probes = ping(address, { interval: 3_600_000, signal });
   await probes.next();
   setTimeout(() => controller.abort(reason), 1);
   assertEquals(await probes.next().catch((error) => error), reason);
-  const late = ping({ port, signal });
+  assertEquals(probes.inFlight, [0]);
+  const late = ping(address, { signal });
   assertEquals(await late.next().catch((error) => error), reason);
 });
 
 test("ping() leaves nothing open when nobody asks for more", async () => {
   using listener = listen();
-  const { port } = listener.address;
-  for await (const { seq } of ping({ port, count: 0, interval: 0 })) {
+  using silent = blackHole();
+  const options = { count: 0, interval: 0 };
+  for await (const { seq } of ping(listener.address, options)) {
     if (seq === 3) break;
   }
-});
-
-test("ping() yields a socket that cannot be had as a failure, except at first", async () => {
-  using closed = bound();
-  const { port } = closed.address;
-  // The first socket is for warming up.
-  const rows: [fails: number, codes: ErrnoCode[]][] = [
-    [2, ["EMFILE", "ECONNREFUSED"]],
-    [3, ["ECONNREFUSED", "EMFILE"]],
-  ];
-  for (const [fails, codes] of rows) {
-    using _ = failingSocket(fails);
-    const probes = await collect(ping({ port, count: 2, interval: 0 }));
-    assertEquals(probes.map(({ error }) => error?.code), codes);
-    const broken = probes.find(({ error }) => error?.code === "EMFILE");
-    assertEquals([broken?.wall, broken?.retransmits], [null, null]);
+  const targets = [listener.address, silent.address];
+  for await (const { seq } of ping(targets, { count: 0, rate: 200 })) {
+    if (seq === 10) break;
   }
-  using _ = failingSocket(1);
-  await assertRejects(() => collect(ping({ port })), ErrnoError, "EMFILE");
-});
+}, { skip: canBlackHole() });
 
-/** Lets one call of socket(2) fail, counted from 1. */
-function failingSocket(fails: number): Disposable {
+test("ping() closes by a reset, and spends no port", async () => {
+  const states = await inChild({ namespace: "" }, async (api, tools) => {
+    const { ping } = await import(tools);
+    const { readFileSync } = await import("node:fs");
+    using listener = api.listen();
+    const options = { count: 50, interval: 0 };
+    for await (const _ of ping(listener.address, options));
+    return readFileSync("/proc/net/tcp", "utf8").split("\n").slice(1)
+      .map((line) => line.trim().split(/ +/)[3] ?? "")
+      .filter((state) => state === "06").length;
+  }, TOOLS);
+  assertEquals(states, 0);
+}, { skip: canIsolate() });
+
+test("ping() yields a socket that cannot be had as unsent", async () => {
+  using closed = bound();
+  // The first ten are for warming up.
   let calls = 0;
-  return watchLibc({
+  using _ = watchLibc({
     socket(domain, type, protocol) {
-      return ++calls === fails
+      return ++calls === 12
         ? -errnos.EMFILE!
         : real.socket(domain, type, protocol);
     },
   });
-}
-
-test("ping() resolves a name once and takes the first of its addresses", async () => {
-  using closed = bound();
-  const { address } = closed;
-  using watched = watchLibc(fakeResolver([address, inet6("::1", 1)]));
-  const options = { hostname: "name.invalid", port: 7, count: 3, interval: 0 };
-  const probes = await collect(ping(options));
-  assertEquals(watched.count("getaddrinfo"), 1);
-  assertEquals(probes.map(({ address }) => address), [
-    "127.0.0.1:7",
-    "127.0.0.1:7",
-    "127.0.0.1:7",
+  const probes = await collect(ping(closed.address, { count: 3, interval: 0 }));
+  const broken = probes.find(({ code }) => code === "EMFILE");
+  assertEquals([broken?.wall, broken?.retransmits, broken?.state], [
+    null,
+    null,
+    "unsent",
   ]);
+  assertEquals(probes.length, 3);
+}, { skip: onLinux });
+
+test(
+  "ping() tries each address of a name, and keeps the one that works",
+  async () => {
+    const found = await inChild(
+      { namespace: FILES_ONLY },
+      async ({ inet, listen }, tools) => {
+        const { ping } = await import(tools);
+        using listener = listen({ at: inet("127.0.0.3", 0) });
+        const { port } = listener.address;
+        const target = { hostname: "two.test", port };
+        const all = [];
+        for await (
+          const { address, state } of ping(target, { count: 3, interval: 1 })
+        ) all.push([address === `127.0.0.3:${port}`, state]);
+        const none = { hostname: "two.test", port: 1 };
+        for await (const { address, code } of ping(none, { count: 1 })) {
+          all.push([address, code]);
+        }
+        return all;
+      },
+      TOOLS,
+    );
+    assertEquals(found, [
+      [true, "open"],
+      [true, "open"],
+      [true, "open"],
+      ["127.0.0.2:1", "ECONNREFUSED"],
+    ]);
+  },
+  { skip: canIsolate() },
+);
+
+test("ping() resolves a name again, and goes on where it leads", async () => {
+  const found = await inChild(
+    { namespace: FILES_ONLY },
+    async ({ inet, listen }, tools) => {
+      const { ping } = await import(tools);
+      const { appendFileSync, writeFileSync } = await import("node:fs");
+      using first = listen({ at: inet("127.0.0.1", 0) });
+      const { port } = first.address;
+      using _ = listen({ at: inet("127.0.0.2", port) });
+      const target = { hostname: "moves.test", port };
+      const options = { count: 0, interval: 5, resolveEvery: 2 };
+      const seen: string[] = [];
+      for await (
+        const { seq, state, reason, address } of ping(target, options)
+      ) {
+        const now = address === null ? `${state} ${reason}` : address;
+        const text = now.replace(`:${port}`, "");
+        if (seen.at(-1) !== text) seen.push(text);
+        if (seq === 2) appendFileSync("/mnt/hosts", "127.0.0.1 moves.test\n");
+        if (seq === 6) writeFileSync("/mnt/hosts", "127.0.0.2 moves.test\n");
+        if (seen.length === 3 || seq > 2000) break;
+      }
+      return seen;
+    },
+    TOOLS,
+  );
+  assertEquals(found, ["unsent name", "127.0.0.1", "127.0.0.2"]);
+}, { skip: canIsolate() });
+
+test("ping() tells a firewall from a host, and who it is", async () => {
+  const found = await inChild({ namespace: FIREWALL }, async (_, tools) => {
+    const { ping } = await import(tools);
+    const all = [];
+    for (const hostname of ["127.0.1.7", "127.0.1.8", "127.0.5.1"]) {
+      const target = { hostname, port: 80 };
+      const options = { count: 1, timeout: 200 };
+      for await (const { state, reason, code, icmp } of ping(target, options)) {
+        all.push([state, reason, code, icmp?.from ?? null]);
+      }
+    }
+    return all;
+  }, TOOLS);
+  assertEquals(found, [
+    ["filtered", "icmp", "EHOSTUNREACH", "127.0.1.7"],
+    ["closed", "reset", "ECONNREFUSED", null],
+    ["filtered", "no-answer", "ETIMEDOUT", null],
+  ]);
+}, { skip: needs(canIsolate(), hasCommand("nft")) });
+
+test("ping() counts latency from when a probe was due", async () => {
+  using listener = listen({ backlog: 1000 });
+  const rate = 200;
+  const probes = ping(listener.address, { count: 100, rate });
+  const all: Ping[] = [];
+  for await (const probe of probes) {
+    all.push(probe);
+    if (probe.seq !== 20) continue;
+    // The whole program stands still.
+    const end = performance.now() + 200;
+    while (performance.now() < end);
+  }
+  const late = all.filter(({ latency }) => latency! > 20);
+  // 200 ms without a probe are 40 that were due and late.
+  assert(late.length >= 30, `${late.length}`);
+  assert(late.filter(({ wall }) => wall! < 20).length >= 25);
+  assertEquals(all.length, 100);
 });
 
-test("ping() throws LookupError when the name does not resolve", async () => {
-  using _ = watchLibc({ getaddrinfo: () => [real.abi.eais.EAI_NONAME!, 0] });
-  await assertRejects(
-    () => collect(ping({ hostname: "name.invalid", port: 9 })),
-    LookupError,
-    "name.invalid",
-  );
+test("ping() begins no more than a burst at its rate", async () => {
+  using listener = listen({ backlog: 4000 });
+  const times: number[] = [];
+  using _ = watchLibc({
+    connect(fd, address, length) {
+      if (fd >= 0) times.push(performance.now());
+      return real.connect(fd, address, length);
+    },
+  });
+  const start = performance.now();
+  await collect(ping(listener.address, { count: 1500, rate: 1000 }));
+  assertEquals(times.length, 1500);
+  assert(performance.now() - start >= 1490);
+  let worst = 0;
+  for (let i = 0, j = 0; j < times.length; j++) {
+    while (times[j]! - times[i]! > 10) i++;
+    worst = Math.max(worst, j - i + 1);
+  }
+  assert(worst <= 20, `${worst}`);
 });
+
+test("ping() does not wait for a silent target in an open loop", async () => {
+  using silent = blackHole();
+  const start = performance.now();
+  const options = { count: 20, rate: 200, timeout: 300 };
+  const probes = await collect(ping(silent.address, options));
+  assertEquals(probes.length, 20);
+  assert(probes.every(({ code }) => code === "ETIMEDOUT"));
+  // One after the other they would take 6 s.
+  assert(performance.now() - start < 4000);
+}, { skip: canBlackHole() });
 
 test("ping() does without TCP_INFO where the kernel refuses it", async () => {
   using listener = listen();
-  const { port } = listener.address;
   using _ = watchLibc({
     getsockopt(fd, level, name, value) {
       return level === real.abi.IPPROTO_TCP
@@ -313,30 +433,40 @@ test("ping() does without TCP_INFO where the kernel refuses it", async () => {
         : real.getsockopt(fd, level, name, value);
     },
   });
-  const [probe] = await collect(ping({ port, count: 1 }));
+  const [probe] = await collect(ping(listener.address, { count: 1 }));
   assertEquals(probe?.error, null);
   assertEquals([probe?.rtt, probe?.retransmits], [null, null]);
 });
 
-test("ping() refuses arguments that make no sense", async () => {
+test("ping() refuses arguments that make no sense, before any call", () => {
+  using watched = watchLibc();
   const port = 9;
-  const rows: [options: Parameters<typeof ping>[0], words: string][] = [
-    [{ port, count: -1 }, "count"],
-    [{ port, count: 1.5 }, "count"],
-    [{ port, interval: NaN }, "interval"],
-    [{ port, timeout: -1 }, "timeout"],
-    [{ port: 65536 }, "port"],
-    [{ hostname: "127.1", port }, "127.1"],
-    [{ hostname: "::1", port, family: "inet" }, "inet"],
-    [{ port, localAddress: "localhost" }, "localAddress"],
-    [{ port, localAddress: "::1" }, "inet6"],
-    [{ port, localAddress: "::1", family: "inet" }, "localAddress"],
-    [{ transport: "unix", path: "" }, "path"],
+  const rows: [target: unknown, options: PingOptions, words: string][] = [
+    [{ port }, { count: -1 }, "count"],
+    [{ port }, { count: 1.5 }, "count"],
+    [{ port }, { interval: NaN }, "interval"],
+    [{ port }, { timeout: -1 }, "timeout"],
+    [{ port }, { rate: 0 }, "rate"],
+    [{ port }, { resolveEvery: -1 }, "resolveEvery"],
+    [{ port }, { refused: "no" } as object, "refused"],
+    [{ port }, { intervall: 1 } as object, "did you mean interval"],
+    [{ port: 65536 }, {}, "port"],
+    [{ port, hostname: "127.1" }, {}, "127.1"],
+    [{ port, hostname: "::1", family: "inet" }, {}, "inet"],
+    [{ port, localAddress: "localhost" }, {}, "localAddress"],
+    [{ port, host: "127.0.0.1" }, {}, "hostname"],
+    [{ transport: "unix", path: "" }, {}, "path"],
+    ["localhost:80", {}, "targets"],
+    [rawAddress(new Uint8Array([1])), {}, "no peer"],
   ];
-  for (const [options, words] of rows) {
-    const error = await assertRejects(() => collect(ping(options)), Error);
+  for (const [target, options, words] of rows) {
+    const error = assertThrows(
+      () => ping(target as { port: number }, options),
+      Error,
+    );
     assert(error.message.includes(words), error.message);
   }
+  assertEquals(watched.count("socket"), 0);
 });
 
 for (const family of ["inet", "inet6"] as const) {
@@ -346,8 +476,8 @@ for (const family of ["inet", "inet6"] as const) {
       const listener = await listenLoopback(family);
       try {
         const { hostname, port } = listener;
-        const options = { hostname, port, count: 20, interval: 0 };
-        for await (const { seq, error } of ping(options)) {
+        const options = { count: 20, interval: 0 };
+        for await (const { seq, error } of ping({ hostname, port }, options)) {
           assertEquals(error, null);
           await listener.settled(seq);
         }
@@ -358,3 +488,10 @@ for (const family of ["inet", "inet6"] as const) {
     { skip: family === "inet6" ? canIpv6() : null },
   );
 }
+
+test("ping() goes to an address as to a target", async () => {
+  using listener = listen();
+  const { port } = listener.address;
+  const [probe] = await collect(ping(inet("127.0.0.1", port), { count: 1 }));
+  assertEquals(probe!.state, "open");
+});

@@ -1,425 +1,857 @@
 /**
- * Connects again and again, and tells how long each time took.
+ * Connects again and again, and measures how long each time takes.
  *
  * @module
  */
-import { createServer } from "node:net";
-import { setImmediate, setTimeout } from "node:timers/promises";
 import type { Libc } from "../../ffi/contract.ts";
 import { libc } from "../../ffi/libc.ts";
-import { newMemory } from "../../ffi/memory.ts";
-import { type Address, decodeAddress } from "../address/address.ts";
-import { checkMilliseconds } from "../errors/arguments.ts";
-import { Attempt, PENDING, type Recipe } from "../attempt/attempt.ts";
-import { errorFor, failureOf, selfConnected } from "../attempt/failure.ts";
-import { recipeOf, type WrittenSetup } from "../connect/recipe.ts";
-import { ErrnoError, NotSupportedError } from "../errors/errors.ts";
-import { type LookupFamily, runLookup } from "../address/lookup.ts";
-import { readTcpInfo, type TcpInfo } from "../socket/tcp_info.ts";
-import type { Distribution } from "./histogram.ts";
 import {
-  type ConnectTarget,
-  permitted,
-  planTarget,
-} from "../connect/target.ts";
+  clearTimeout,
+  performance,
+  setImmediate,
+  setTimeout,
+} from "../../ffi/timers.ts";
+import type { Address } from "../address/address.ts";
+import type { IpAddress } from "../address/lookup.ts";
+import {
+  Attempt,
+  BROKEN,
+  DEADLINE,
+  PENDING,
+  type Recipe,
+  thrownAt,
+} from "../attempt/attempt.ts";
+import {
+  errorFor,
+  type Failure,
+  failureOf,
+  selfConnected,
+} from "../attempt/failure.ts";
+import { LEAST_ATTEMPT_DELAY, Schedule } from "../connect/schedule.ts";
+import {
+  checkInteger,
+  checkMilliseconds,
+  checkSignal,
+  readOptions,
+  show,
+} from "../errors/arguments.ts";
+import {
+  type ErrnoError,
+  errnoName,
+  type Icmp,
+  type LookupError,
+} from "../errors/errors.ts";
+import type { Destination } from "./destination.ts";
+import {
+  CLOSED_PORT,
+  localEnd,
+  type ProbeReason,
+  type ProbeState,
+  readHandshake,
+  SILENT,
+  UNNAMED,
+  type Verdict,
+  verdictOf,
+} from "./verdict.ts";
+import { listOf, resolveWay, type Way, wayTo } from "./way.ts";
 
-/** How a target is pinged. */
+/** How targets are pinged. */
 export interface PingOptions {
   /**
-   * How many probes; 0 goes on until `signal` ends it.
+   * How many probes of each target; 0 goes on until `signal` ends it.
    *
    * @default {10}
    */
   readonly count?: number | undefined;
   /**
-   * Milliseconds from the start of one probe to the start of the next, or to
-   * the end of a probe that takes longer.
+   * Milliseconds from the start of one probe of a target to the start of the
+   * next, or to the end of a probe that takes longer. Does not matter where
+   * there is a `rate`.
    *
    * @default {100}
    */
   readonly interval?: number | undefined;
   /**
-   * Milliseconds that one probe may take.
+   * Probes of each target in a second, begun on time whether or not those
+   * before have ended (open loop). The `latency` of each counts from the moment
+   * at which it was due, so that a stall shows in all the probes that it held
+   * up, and not in one alone. While a probe is due soon a processor is kept
+   * busy.
    *
-   * @default {1000}
+   * @default {undefined} None: each waits for the one before.
+   */
+  readonly rate?: number | undefined;
+  /**
+   * Milliseconds that one probe may take. A lost SYN is repeated after one
+   * second; in the default there is room for that.
+   *
+   * @default {3000}
    */
   readonly timeout?: number | undefined;
-  /** Ends it, also in the middle of a probe. */
+  /**
+   * After how many probes a name is resolved again; 0 for never.
+   *
+   * @default {0}
+   */
+  readonly resolveEvery?: number | undefined;
+  /**
+   * What a refusal by the target is: a failure, or an answer like any other,
+   * which shows that the host is there and how far.
+   *
+   * @default {"failure"}
+   */
+  readonly refused?: "failure" | "answer" | undefined;
+  /** Ends it, also in the middle of a probe: the iteration throws the reason. */
   readonly signal?: AbortSignal | undefined;
 }
 
-/** What one attempt to connect came to. */
-export interface Probe {
-  /** Counts from 1. */
+/** What one probe came to. Times are in milliseconds. */
+export interface Ping {
+  /** The place of its target among the targets, from 0. */
+  readonly index: number;
+  /** The target, as it was given. */
+  readonly target: Destination;
+  /** Counts the probes of this target, from 1. */
   readonly seq: number;
   /** When it began. */
   readonly time: Date;
-  /** Where it went, as text. */
-  readonly address: string;
+  /** Where it went, as text; `null` if the name did not resolve. */
+  readonly address: string | null;
   /** Where it came from, as text; `null` where nothing is known of that. */
   readonly localAddress: string | null;
+  /** What the target is by this probe. */
+  readonly state: ProbeState;
+  /** What that follows from. */
+  readonly reason: ProbeReason;
+  /** Whether it was answered; a refusal may count as an answer. */
+  readonly answered: boolean;
+  /** The name of the errno that it failed with, `null` if it connected. */
+  readonly code: string | null;
+  /** The ICMP error that ended it, `null` if none did. */
+  readonly icmp: Icmp | null;
+  /** Whether TCP would have gone on after that error. */
+  readonly soft: boolean;
+  /** How many SYNs were repeated; `null` where the kernel does not tell. */
+  readonly retransmits: number | null;
   /**
-   * Milliseconds from the call of connect(2) until its outcome was known, by
-   * the wall clock; `null` if it was never called.
+   * From the call of connect(2) until its outcome was known, by the wall clock;
+   * `null` if it was never called.
    */
   readonly wall: number | null;
   /**
-   * The round trip of the handshake as the kernel measured it, in
-   * milliseconds; `null` if it has no sample, or does not tell.
+   * The round trip of the handshake as the kernel measured it; `null` if it has
+   * no sample, or a SYN was repeated.
    */
   readonly rtt: number | null;
-  /** How many SYNs were repeated; `null` where the kernel does not tell. */
-  readonly retransmits: number | null;
-  /** Why it failed, `null` if it connected. */
-  readonly error: ErrnoError | null;
+  /**
+   * From the moment at which it was due until its outcome was known; without a
+   * `rate` it is due when it begins.
+   */
+  readonly latency: number | null;
+  /** Why it failed, made when it is asked for; `null` if it connected. */
+  readonly error: ErrnoError | LookupError | null;
 }
 
-/** What many probes came to. */
-export interface PingSummary {
-  /** How many there were. */
-  readonly probes: number;
-  /** How many of them connected. */
-  readonly connected: number;
-  /** How many did not. */
-  readonly failed: number;
-  /** How many failed with each errno, by its name. */
-  readonly failures: Readonly<Record<string, number>>;
-  /** How many had a SYN repeated, connected or not. */
-  readonly retransmitted: number;
-  /** The wall clock of those that connected, `null` if there are none. */
-  readonly wall: Distribution | null;
-  /** The kernel's round trip of those that have one, `null` if there are none. */
-  readonly rtt: Distribution | null;
-}
-
-/** A listener of this process for it to ping. */
-export interface LoopbackListener {
-  /** The address it listens at. */
-  readonly hostname: string;
-  /** The port that the system chose. */
-  readonly port: number;
-  /** Returns when it has taken up, and let go of, as many connections. */
-  settled(connections: number): Promise<void>;
-  /** Stops listening. */
-  close(): Promise<void>;
-}
-
-/** The longest time that timers take, in milliseconds. */
-export const LONGEST_TIME = 0x7fff_ffff;
-
-/**
- * How long a probe may keep the thread to itself, in ms. To wait in poll(2) is
- * to wake up soonest, so it is left only where a probe takes long anyway, for
- * the one or two milliseconds in which a signal of the user gets through.
- */
-const PATIENCE = 200;
+/** How long to wait for an address of a name before the next is tried too, in ms. */
+const ADDRESS_DELAY = 250;
 
 /** How often the way of a probe is gone before the first one counts. */
 const WARM_UP_ROUNDS = 100;
 
-/** Turns of the event loop after which a connection is not waited for. */
-const MOST_TURNS = 10_000;
+/** The longest time that a timer can be given, in ms. */
+const LONGEST_PAUSE = 0x7fff_ffff;
 
-/** Where probes go, and how. */
-interface Route {
-  readonly address: Address;
-  readonly recipe: Recipe;
-}
+/**
+ * Where timers are late by up to 2 ms, the rest of the time to a probe of an
+ * open loop is spent looking at the clock, once a turn.
+ */
+const NEAR = 2;
 
-/** One attempt, for which the thread waits. */
-class Shot extends Attempt {
-  ended(): void {}
+/** How much of what was missed is made up for at once, in ms. */
+const MOST_MADE_UP = 1;
+
+/** How much faster than the rate probes are begun that are late. */
+const CATCH_UP = 1 / 0.6;
+
+/** How long probes may follow on probes without a turn of the event loop, in ms. */
+const LONGEST_BURST = 1;
+
+/** How many results of an open loop wait for who reads them. */
+const MOST_UNREAD = 65_536;
+
+const PING_KEYS = [
+  "count",
+  "interval",
+  "rate",
+  "timeout",
+  "resolveEvery",
+  "refused",
+  "signal",
+] as const;
+
+interface PingPlan {
+  readonly count: number;
+  readonly interval: number;
+  /** Milliseconds from one probe to the next, `null` without a rate. */
+  readonly gap: number | null;
+  readonly timeout: number;
+  readonly resolveEvery: number;
+  readonly countsRefusals: boolean;
+  readonly signal: AbortSignal | undefined;
 }
 
 /**
- * Connects to a target again and again, and closes each connection at once.
+ * Connects to targets again and again, and closes each connection by a reset
+ * at once.
  *
- * A name is resolved once, and the first of its addresses is the one that is
- * pinged. What a first connect in a process costs beyond the others is paid
- * before the first probe: the library is open and the code compiled by then,
- * and nothing has been sent. Each probe has a socket of its own, which is open,
- * has its options and is bound before the clock starts.
+ * Each target has a loop of its own. The addresses of a name are tried as
+ * `connect` tries them; the first that connects is kept for the probes that
+ * follow, and named in each of them. What a first connect in a process costs
+ * beyond the others is paid before the first probe: the library is open and the
+ * code compiled by then, and nothing has been sent. Each probe has a socket of
+ * its own, which is open, has its options and is bound before the clock starts.
+ * A failure is a result and ends nothing.
  *
- * A probe blocks the thread while it waits, for at most a fifth of a second at
- * a time. A failure is a result and ends nothing.
+ * Nothing is begun before the first result is asked for. Without a `rate` no
+ * probe begins before all results are read.
  *
- * @param options Where to, and how.
+ * On Deno the program needs the permissions that `connect` needs for each
+ * target.
+ *
+ * @param targets What to ping: one target, or any number of them.
+ * @param options How often, and how.
  * @returns The probes, each as soon as it is over.
- * @throws {ErrnoError} If no socket can be had for the target, before the first
- * probe; later it is a failure of that probe.
- * @throws {LookupError} If the name does not resolve.
- * @throws {TypeError} If an argument is of the wrong kind; {@linkcode RangeError}
- * if it is out of range; {@linkcode SyntaxError} if its text does not parse.
- * @throws The reason of `options.signal`, once it is aborted.
+ * @throws {TypeError} If an argument is of the wrong kind.
+ * @throws {RangeError} If an argument is out of range.
+ * @throws {SyntaxError} If the text of a target does not parse.
  *
- * C: `socket(2)`, `connect(2)`, `poll(2)`, `getsockopt(2)` with `SO_ERROR` and
- * `TCP_INFO`.
+ * C: `socket(2)`, `connect(2)`, `poll(2)` or `epoll(7)`, `getsockopt(2)` with
+ * `SO_ERROR` and `TCP_INFO`.
+ *
+ * @example How far a server is
+ * ```ts
+ * import { ping } from "@einprogress/connect/tools";
+ * import { assert, assertEquals } from "@std/assert";
+ *
+ * using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+ * const { port } = listener.addr;
+ * const walls: number[] = [];
+ * for await (const probe of ping({ port }, { count: 3, interval: 10 })) {
+ *   assertEquals([probe.state, probe.address], ["open", `127.0.0.1:${port}`]);
+ *   walls.push(probe.wall!);
+ * }
+ * assert(walls.length === 3 && Math.min(...walls) > 0);
+ * ```
  */
-export async function* ping(
-  options: ConnectTarget & PingOptions,
-): AsyncGenerator<Probe, void, void> {
-  const { signal } = options;
-  const count = checkCount(options.count ?? 10);
-  const interval = checkMilliseconds("interval", options.interval, 100);
-  const timeout = checkMilliseconds("timeout", options.timeout, 1000);
-  signal?.throwIfAborted();
+export function ping(
+  targets: Destination | Iterable<Destination>,
+  options: PingOptions = {},
+): Pinging {
+  const plan = pingPlanOf(options);
+  const list = listOf(targets);
   const c = libc();
-  const route = routeTo(c, options);
-  warmUp(c, route);
-  for (let seq = 1; count === 0 || seq <= count; seq++) {
-    const start = performance.now();
-    yield await probe(c, route, seq, timeout, signal);
-    if (seq === count) return;
-    await pause(interval - (performance.now() - start), signal);
+  const ways = list.map((target) => wayTo(c, target));
+  return new PingRun(c, plan, list, ways);
+}
+
+/** Probes under way: {@linkcode ping} returns it. */
+export interface Pinging extends AsyncIterableIterator<Ping, void, void> {
+  /** How many probes of each target have begun and not ended. */
+  readonly inFlight: readonly number[];
+  /** Gives up whatever is under way. */
+  return(): Promise<IteratorResult<Ping, void>>;
+}
+
+class PingRun implements Pinging {
+  readonly #loops: readonly PingLoop[];
+  readonly #plan: PingPlan;
+  readonly #results: Ping[] = [];
+  #isBegun = false;
+  #isOver = false;
+  #running = 0;
+  /** What a loop has thrown, which is no failure of a probe. */
+  #broken: { readonly reason: unknown } | null = null;
+  #wakeReader: (() => void) | null = null;
+  #wakeLoops: (() => void)[] = [];
+
+  constructor(
+    c: Libc,
+    plan: PingPlan,
+    targets: readonly Destination[],
+    ways: readonly Way[],
+  ) {
+    this.#plan = plan;
+    this.#loops = targets.map((target, index) =>
+      new PingLoop(c, plan, this, target, index, targets.length, ways[index]!)
+    );
+  }
+
+  get inFlight(): readonly number[] {
+    return this.#loops.map(({ inFlight }) => inFlight);
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
+
+  async next(): Promise<IteratorResult<Ping, void>> {
+    const { signal } = this.#plan;
+    if (!this.#isBegun) {
+      this.#isBegun = true;
+      if (signal?.aborted) {
+        this.#stop();
+        throw signal.reason;
+      }
+      this.#begin();
+    }
+    for (;;) {
+      const value = this.#results.shift();
+      if (value !== undefined) return { done: false, value };
+      for (const wake of this.#wakeLoops.splice(0)) wake();
+      if (this.#broken !== null) {
+        const { reason } = this.#broken;
+        this.#stop();
+        throw reason;
+      }
+      if (signal?.aborted && !this.#isOver) {
+        this.#stop();
+        throw signal.reason;
+      }
+      if (this.#running === 0 || this.#isOver) {
+        this.#stop();
+        return { done: true, value: undefined };
+      }
+      await new Promise<void>((resolve) => this.#wakeReader = resolve);
+    }
+  }
+
+  return(): Promise<IteratorResult<Ping, void>> {
+    this.#isBegun = true;
+    this.#stop();
+    return Promise.resolve({ done: true, value: undefined });
+  }
+
+  /** Takes a result. */
+  push(result: Ping): void {
+    this.#results.push(result);
+    this.#wakeReader?.();
+  }
+
+  /** Resolves when there is room for more results, `null` if there is now. */
+  room(): Promise<void> | null {
+    const most = this.#plan.gap === null ? 0 : MOST_UNREAD;
+    if (this.#results.length <= most) return null;
+    return new Promise((resolve) => this.#wakeLoops.push(resolve));
+  }
+
+  #begin(): void {
+    this.#plan.signal?.addEventListener("abort", this.#onAbort);
+    for (const loop of this.#loops) {
+      this.#running++;
+      loop.run().catch((reason) => {
+        this.#broken ??= { reason };
+      }).finally(() => {
+        this.#running--;
+        this.#wakeReader?.();
+      });
+    }
+  }
+
+  readonly #onAbort = (): void => {
+    for (const loop of this.#loops) loop.stop();
+    this.#wakeReader?.();
+  };
+
+  #stop(): void {
+    this.#isOver = true;
+    this.#plan.signal?.removeEventListener("abort", this.#onAbort);
+    for (const loop of this.#loops) loop.stop();
+    for (const wake of this.#wakeLoops.splice(0)) wake();
   }
 }
 
-/** Finds the address to ping, and asks for permission. */
-function routeTo(c: Libc, target: ConnectTarget): Route {
-  const plan = planTarget(c, target);
-  const address = plan.address ??
-    permitted(c, runLookup(c, plan.host!, Infinity), true)[0]!;
-  return { address, recipe: recipeOf(c, target as WrittenSetup, plan.local) };
+/** The probes of one target. */
+class PingLoop {
+  readonly #c: Libc;
+  readonly #plan: PingPlan;
+  readonly #run: PingRun;
+  readonly #target: Destination;
+  readonly #index: number;
+  /** Which part of a gap this target's probes come after the first one's. */
+  readonly #phase: number;
+  readonly #way: Way;
+  #addresses: readonly Address[] | null;
+  /** The address that works, `null` while none is known to. */
+  #kept: Address | null = null;
+  readonly #echoes: Set<Echo> = new Set();
+  #isStopped = false;
+  /** Ends the pause that is under way. */
+  #wake: (() => void) | null = null;
+  /** Why the name did not resolve before the first probe. */
+  #early: LookupError | ErrnoError | null = null;
+  inFlight = 0;
+
+  constructor(
+    c: Libc,
+    plan: PingPlan,
+    run: PingRun,
+    target: Destination,
+    index: number,
+    targets: number,
+    way: Way,
+  ) {
+    this.#c = c;
+    this.#plan = plan;
+    this.#run = run;
+    this.#target = target;
+    this.#index = index;
+    this.#phase = index / targets;
+    this.#way = way;
+    this.#addresses = way.addresses;
+    if (way.addresses?.length === 1) this.#kept = way.addresses[0]!;
+  }
+
+  async run(): Promise<void> {
+    const { gap } = this.#plan;
+    this.#early = await this.#resolve();
+    if (this.#addresses !== null) {
+      await warmUp(this.#c, this.#way, this.#addresses);
+    }
+    if (gap === null) await this.#follow();
+    else await this.#keepPace(gap);
+  }
+
+  /** Begins nothing more, and gives up what is under way. */
+  stop(): void {
+    this.#isStopped = true;
+    for (const echo of this.#echoes) echo.abandon();
+    this.#wake?.();
+  }
+
+  /** Each probe waits for the one before. */
+  async #follow(): Promise<void> {
+    const { count, interval } = this.#plan;
+    for (let seq = 1; !this.#isStopped; seq++) {
+      const start = performance.now();
+      await this.#probe(seq, null);
+      if (seq === count) return;
+      await this.#run.room();
+      await this.#pause(interval - (performance.now() - start));
+    }
+  }
+
+  /** Probes begin on time, whatever has become of those before. */
+  async #keepPace(gap: number): Promise<void> {
+    const { count } = this.#plan;
+    const step = gap / CATCH_UP;
+    const start = performance.now() + gap * this.#phase;
+    const probes = new Set<Promise<void>>();
+    let turn = performance.now();
+    // Where it would stand if it had begun a probe in each step.
+    let paced = -Infinity;
+    for (let seq = 1; !this.#isStopped; seq++) {
+      const due = start + (seq - 1) * gap;
+      for (;;) {
+        const now = performance.now();
+        const left = Math.max(due, paced) - now;
+        if (this.#isStopped) break;
+        if (left <= 0 && now - turn < LONGEST_BURST) break;
+        await (left > NEAR ? this.#pause(left - NEAR) : nextTurn());
+        turn = performance.now();
+      }
+      if (this.#isStopped) break;
+      paced = Math.max(paced, performance.now() - MOST_MADE_UP) + step;
+      const probe = this.#probe(seq, due);
+      probes.add(probe);
+      probe.finally(() => probes.delete(probe));
+      if (seq === count) break;
+      await this.#run.room();
+    }
+    await Promise.all(probes);
+  }
+
+  async #probe(seq: number, due: number | null): Promise<void> {
+    const time = new Date();
+    this.inFlight++;
+    try {
+      const { resolveEvery } = this.#plan;
+      if (this.#addresses === null) {
+        const failure = this.#early ?? await this.#resolve();
+        this.#early = null;
+        if (this.#isStopped) return;
+        if (failure !== null) return this.#yield(seq, time, due, failure);
+      } else if (
+        resolveEvery > 0 && seq > 1 && (seq - 1) % resolveEvery === 0
+      ) {
+        // Those that come meanwhile go to the address that is known.
+        this.#resolve().catch(() => {});
+      }
+      const kept = this.#kept;
+      const echo = kept !== null
+        ? await this.#connect(kept)
+        : await this.#race(this.#addresses!);
+      if (this.#isStopped && echo.isAbandoned) return;
+      if (echo.verdict[0] === "open") this.#kept = echo.address;
+      this.#yield(seq, time, due, echo);
+    } finally {
+      // What was given up stays without an outcome.
+      if (!this.#isStopped) this.inFlight--;
+    }
+  }
+
+  /** Finds the addresses; returns why there are none. */
+  async #resolve(): Promise<LookupError | ErrnoError | null> {
+    if (this.#way.addresses !== null) return null;
+    const end = performance.now() + this.#plan.timeout;
+    const found = await Promise.race([
+      resolveWay(this.#c, this.#way, end),
+      new Promise<null>((resolve) => {
+        if (this.#isStopped) resolve(null);
+        this.#wake = () => resolve(null);
+      }),
+    ]);
+    if (found === null) return null;
+    if (found instanceof Error) return found;
+    this.#addresses = found;
+    const kept = this.#kept;
+    if (kept !== null && !found.some((address) => address.equals(kept))) {
+      this.#kept = null;
+    }
+    return null;
+  }
+
+  /** Tries one address. */
+  async #connect(address: Address): Promise<Echo> {
+    const echo = this.#begin(address);
+    await echo.over;
+    this.#echoes.delete(echo);
+    return echo;
+  }
+
+  #begin(address: Address): Echo {
+    const { timeout } = this.#plan;
+    const echo = new Echo(this.#c, this.#way.recipe, address, timeout);
+    this.#echoes.add(echo);
+    echo.start();
+    return echo;
+  }
+
+  /** Tries addresses as `connect` does; returns the one that says most. */
+  async #race(addresses: readonly Address[]): Promise<Echo> {
+    const end = performance.now() + this.#plan.timeout;
+    const schedule = new Schedule(ADDRESS_DELAY, end);
+    schedule.add(addresses as readonly IpAddress[]);
+    const running = new Map<Echo, Promise<Echo>>();
+    const ended: Echo[] = [];
+    while (!this.#isStopped) {
+      const address = schedule.take();
+      if (address !== null) {
+        const echo = this.#begin(address);
+        running.set(echo, echo.over.then(() => echo));
+        continue;
+      }
+      if (running.size === 0) break;
+      const delay = Math.max(schedule.next - performance.now(), 0);
+      const first = await firstOf([...running.values()], delay);
+      if (first === null) continue;
+      running.delete(first);
+      this.#echoes.delete(first);
+      ended.push(first);
+      if (first.verdict[0] === "open") break;
+      schedule.hurry();
+    }
+    for (const echo of running.keys()) {
+      echo.abandon();
+      this.#echoes.delete(echo);
+    }
+    const order: readonly ProbeState[] = ["open", "closed", "filtered"];
+    for (const state of order) {
+      const found = ended.find(({ verdict }) => verdict[0] === state);
+      if (found !== undefined) return found;
+    }
+    return ended[0] ?? [...running.keys()][0]!;
+  }
+
+  #yield(
+    seq: number,
+    time: Date,
+    due: number | null,
+    end: Echo | LookupError | ErrnoError,
+  ): void {
+    const { countsRefusals } = this.#plan;
+    this.#run.push(
+      new PingResult(
+        this.#index,
+        this.#target,
+        seq,
+        time,
+        due,
+        end,
+        countsRefusals,
+      ),
+    );
+  }
+
+  /** Lets the event loop turn, once at least. */
+  #pause(milliseconds: number): Promise<void> {
+    if (milliseconds <= 0) return nextTurn();
+    return new Promise((resolve) => {
+      if (this.#isStopped) return resolve();
+      const timer = setTimeout(resolve, Math.min(milliseconds, LONGEST_PAUSE));
+      this.#wake = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+  }
+}
+
+/** One attempt at one address. */
+class Echo extends Attempt {
+  readonly over: Promise<void>;
+  readonly #timeout: number;
+  #settle!: () => void;
+  #break!: (reason: unknown) => void;
+  #isOver = false;
+  isAbandoned = false;
+  /** Whether connect(2) was called. */
+  isSent = false;
+  wall = 0;
+  /** When it was over, on the clock of `performance.now()`. */
+  endedAt = 0;
+  rtt: number | null = null;
+  retransmits: number | null = null;
+  local: string | null = null;
+  verdict: Verdict = UNNAMED;
+  failure: Failure | null = null;
+
+  constructor(c: Libc, recipe: Recipe, address: Address, timeout: number) {
+    super(c, recipe, address, 0, Infinity, undefined);
+    this.#timeout = timeout;
+    this.over = new Promise((resolve, reject) => {
+      this.#settle = resolve;
+      this.#break = reject;
+    });
+  }
+
+  /** Whether there is no such Unix socket: nobody listens there. */
+  get #isMissing(): boolean {
+    return this.address.family === "unix" && this.syscall === "connect" &&
+      this.errno === this.libc.abi.errnos.ENOENT;
+  }
+
+  /** Opens a socket, and connects it while the clock runs. */
+  start(): void {
+    if (this.open() !== 0) return this.#finish();
+    this.isSent = true;
+    const now = performance.now();
+    this.since = now;
+    this.end = now + this.#timeout;
+    if (this.begin() === PENDING) this.wait();
+    else this.ended();
+  }
+
+  override ended(): void {
+    if (this.#isOver) return;
+    this.#finish();
+  }
+
+  /** Gives it up, if it is still under way. */
+  abandon(): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    this.isAbandoned = true;
+    this.cancel();
+    this.reset();
+    this.#settle();
+  }
+
+  #finish(): void {
+    const now = performance.now();
+    this.#isOver = true;
+    if (this.errno === BROKEN) {
+      this.reset();
+      return this.#break(thrownAt(this));
+    }
+    this.endedAt = now;
+    this.wall = now - this.since;
+    const { libc, fd, address } = this;
+    if (fd >= 0 && "hostname" in address) readHandshake(libc, fd, this);
+    const isSelf = this.errno === 0 && this.isSelfConnected();
+    if (this.errno !== 0 || isSelf) {
+      this.rtt = null;
+      this.failure = isSelf
+        ? selfConnected(this, this.since)
+        : failureOf(this, this.since, this.#timeout);
+    }
+    this.verdict = isSelf
+      ? CLOSED_PORT
+      : this.errno === DEADLINE
+      ? SILENT
+      : this.#isMissing
+      ? ["closed", "errno"]
+      : verdictOf(this, this.isSent);
+    const end = fd < 0 ? null : localEnd(libc, fd);
+    // A Unix socket has no name, and one that was refused no port any more.
+    if (end !== null && !("path" in end && end.path === "")) {
+      this.local = "port" in end && end.port === 0 ? null : end.toString();
+    }
+    this.reset();
+    this.#settle();
+  }
+}
+
+/** One probe, as a caller sees it. */
+class PingResult implements Ping {
+  readonly index: number;
+  readonly target: Destination;
+  readonly seq: number;
+  readonly time: Date;
+  readonly address: string | null;
+  readonly localAddress: string | null;
+  readonly state: ProbeState;
+  readonly reason: ProbeReason;
+  readonly answered: boolean;
+  readonly code: string | null;
+  readonly icmp: Icmp | null;
+  readonly soft: boolean;
+  readonly retransmits: number | null;
+  readonly wall: number | null;
+  readonly rtt: number | null;
+  readonly latency: number | null;
+  readonly #failure: Failure | LookupError | ErrnoError | null;
+
+  constructor(
+    index: number,
+    target: Destination,
+    seq: number,
+    time: Date,
+    due: number | null,
+    end: Echo | LookupError | ErrnoError,
+    countsRefusals: boolean,
+  ) {
+    this.index = index;
+    this.target = target;
+    this.seq = seq;
+    this.time = time;
+    const echo = end instanceof Echo ? end : null;
+    [this.state, this.reason] = echo?.verdict ?? UNNAMED;
+    this.answered = this.state === "open" ||
+      countsRefusals && this.state === "closed";
+    this.#failure = echo === null ? end as LookupError : echo.failure;
+    this.address = echo?.address.toString() ?? null;
+    this.localAddress = echo?.local ?? null;
+    this.icmp = echo?.icmp ?? null;
+    this.soft = echo?.isSoft ?? false;
+    this.retransmits = echo?.retransmits ?? null;
+    this.rtt = echo?.rtt ?? null;
+    this.wall = echo?.isSent ? echo.wall : null;
+    this.latency = !echo?.isSent
+      ? null
+      : due === null
+      ? echo.wall
+      : echo.endedAt - due;
+    const failure = this.#failure;
+    this.code = failure === null
+      ? null
+      : failure instanceof Error
+      ? failure.code
+      : errnoName(failure.errno);
+  }
+
+  get error(): ErrnoError | LookupError | null {
+    const failure = this.#failure;
+    if (failure === null || failure instanceof Error) return failure;
+    return errorFor(failure);
+  }
 }
 
 /**
  * Goes the way of a probe without sending anything: an invalid descriptor is
  * refused before all else, and a socket that was never connected has its
- * outcome ready. That also shows whether such a socket can be had at all.
+ * outcome ready.
  */
-function warmUp(c: Libc, { address, recipe }: Route): void {
-  const shot = new Shot(c, recipe, address, 0, 0, undefined);
-  if (shot.open() !== 0) {
-    throw errorFor(failureOf(shot, performance.now(), 0));
-  }
-  const fd = shot.take();
-  for (let round = 0; round < WARM_UP_ROUNDS; round++) {
-    shot.reuse(address, 0, 0);
-    shot.begin();
-    shot.fd = fd;
-    shot.block();
-  }
-  shot.close();
-}
-
-async function probe(
+async function warmUp(
   c: Libc,
-  { address, recipe }: Route,
-  seq: number,
-  timeout: number,
-  signal: AbortSignal | undefined,
-): Promise<Probe> {
-  const begun = { seq, time: new Date(), address: address.toString() };
-  const shot = new Shot(c, recipe, address, 0, Infinity, undefined);
-  try {
-    if (shot.open() !== 0) {
-      throw errorFor(failureOf(shot, performance.now(), timeout));
-    }
-  } catch (error) {
-    if (!(error instanceof ErrnoError)) throw error;
-    const nothing = { localAddress: null, wall: null, rtt: null };
-    return { ...begun, ...nothing, retransmits: null, error };
-  }
-  try {
-    const start = performance.now();
-    shot.since = start;
-    shot.end = start + timeout;
-    let errno = shot.begin();
-    while (errno === PENDING) {
-      errno = shot.block(Math.min(shot.end, performance.now() + PATIENCE));
-      if (errno !== PENDING) break;
-      // A timer, since an immediate does not make Deno look at signals.
-      await setTimeout(0);
-      signal?.throwIfAborted();
-    }
-    const wall = performance.now() - start;
-    const info = infoOf(c, shot);
-    const error = errno !== 0
-      ? errorFor(failureOf(shot, start, timeout))
-      : shot.isSelfConnected()
-      ? errorFor(selfConnected(shot, start))
-      : null;
-    return {
-      ...begun,
-      localAddress: error === null
-        ? nameOf(c, shot.fd)
-        : error.localAddress ?? null,
-      wall,
-      // After a repeated SYN there may be no sample, which reads as 0.
-      rtt: error === null ? info?.rtt || null : null,
-      retransmits: info?.totalRetransmits ?? null,
-      error,
-    };
-  } finally {
-    shot.close();
-  }
-}
-
-function infoOf(c: Libc, { fd, address: { family } }: Shot): TcpInfo | null {
-  if (family !== "inet" && family !== "inet6") return null;
-  try {
-    return readTcpInfo(c, fd);
-  } catch (error) {
-    if (error instanceof NotSupportedError || error instanceof ErrnoError) {
-      return null;
-    }
-    throw error;
-  }
-}
-
-/** A local address as text, `null` for the one of a Unix socket without a name. */
-function nameOf(c: Libc, fd: number): string | null {
-  const bytes = newMemory(1025);
-  const length = c.getsockname(fd, bytes);
-  if (length < 0) return null;
-  const address = decodeAddress(bytes, length);
-  return address.family === "unix" && address.path === ""
-    ? null
-    : address.toString();
-}
-
-/** Lets the event loop turn, once at least. */
-async function pause(
-  duration: number,
-  signal: AbortSignal | undefined,
+  { recipe }: Way,
+  addresses: readonly Address[],
 ): Promise<void> {
-  if (duration <= 0) {
-    await setImmediate();
-  } else {
-    try {
-      const time = Math.min(duration, LONGEST_TIME);
-      await setTimeout(time, undefined, signal === undefined ? {} : { signal });
-    } catch (error) {
-      signal?.throwIfAborted();
-      throw error;
+  const echo = new Warming(c, recipe, addresses[0]!);
+  for (let round = 0; round < WARM_UP_ROUNDS; round++) {
+    echo.reuse(addresses[0]!, performance.now(), Infinity);
+    echo.begin();
+    if (round % 10 === 0) await echo.wake();
+  }
+}
+
+/** An attempt that never leaves this machine. */
+class Warming extends Attempt {
+  #settle: () => void = () => {};
+
+  constructor(c: Libc, recipe: Recipe, address: Address) {
+    super(c, recipe, address, 0, Infinity, undefined);
+  }
+
+  /** Waits for what there is to be said of a socket at once. */
+  async wake(): Promise<void> {
+    if (!("hostname" in this.address) || this.open() !== 0) return;
+    this.errno = PENDING;
+    await new Promise<void>((resolve) => {
+      this.#settle = resolve;
+      this.wait();
+    });
+    this.close();
+  }
+
+  override ended(): void {
+    this.#settle();
+  }
+}
+
+/** The first of several to end, `null` if none has after a while. */
+function firstOf<T>(
+  promises: readonly Promise<T>[],
+  delay: number,
+): Promise<T | null> {
+  return new Promise((resolve) => {
+    const timer = delay === Infinity
+      ? null
+      : setTimeout(() => resolve(null), Math.max(delay, LEAST_ATTEMPT_DELAY));
+    for (const promise of promises) {
+      promise.then((value) => {
+        if (timer !== null) clearTimeout(timer);
+        resolve(value);
+      });
     }
-  }
-  signal?.throwIfAborted();
+  });
 }
 
-function checkCount(count: number): number {
-  if (Number.isSafeInteger(count) && count >= 0) return count;
-  throw new RangeError(
-    `Cannot use count ${count}: it must be an integer, 0 or more`,
-  );
+function nextTurn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
 }
 
-/** Collects probes. */
-export class PingStats {
-  #probes = 0;
-  #connected = 0;
-  #retransmitted = 0;
-  readonly #failures: Map<string, number> = new Map();
-  readonly #wall: number[] = [];
-  readonly #rtt: number[] = [];
-
-  /** How many probes connected. */
-  get connected(): number {
-    return this.#connected;
+function pingPlanOf(written: PingOptions): PingPlan {
+  const options = readOptions("options", written, PING_KEYS);
+  const most = Number.MAX_SAFE_INTEGER;
+  const { rate } = options;
+  if (rate !== undefined && !(typeof rate === "number" && rate > 0)) {
+    throw new RangeError(
+      `Cannot use rate ${rate}: it must be more than 0 probes a second`,
+    );
   }
-
-  /** Counts one more probe. */
-  add({ error, wall, rtt, retransmits }: Probe): void {
-    this.#probes++;
-    if (retransmits !== null && retransmits > 0) this.#retransmitted++;
-    if (error !== null) {
-      const { code } = error;
-      this.#failures.set(code, (this.#failures.get(code) ?? 0) + 1);
-      return;
-    }
-    this.#connected++;
-    if (wall !== null) this.#wall.push(wall);
-    if (rtt !== null) this.#rtt.push(rtt);
+  const refused = options.refused ?? "failure";
+  if (refused !== "failure" && refused !== "answer") {
+    throw new TypeError(
+      `Cannot use refused ${show(refused)}: it must be "failure" or "answer"`,
+    );
   }
-
-  /** What they come to so far. */
-  summary(): PingSummary {
-    return {
-      probes: this.#probes,
-      connected: this.#connected,
-      failed: this.#probes - this.#connected,
-      failures: Object.fromEntries(
-        [...this.#failures].sort(([, a], [, b]) => b - a),
-      ),
-      retransmitted: this.#retransmitted,
-      wall: distribution(this.#wall),
-      rtt: distribution(this.#rtt),
-    };
-  }
-}
-
-/** How values spread, `null` if there are none. */
-export function distribution(values: readonly number[]): Distribution | null {
-  if (values.length === 0) return null;
-  const sorted = values.toSorted((a, b) => a - b);
-  const mean = sorted.reduce((sum, value) => sum + value, 0) / sorted.length;
-  const squares = sorted.reduce((sum, value) => sum + (value - mean) ** 2, 0);
   return {
-    min: sorted[0]!,
-    p50: quantile(sorted, 0.5),
-    p90: quantile(sorted, 0.9),
-    p99: quantile(sorted, 0.99),
-    p999: quantile(sorted, 0.999),
-    max: sorted.at(-1)!,
-    mean,
-    stddev: Math.sqrt(squares / sorted.length),
+    count: checkInteger("count", options.count ?? 10, most),
+    interval: checkMilliseconds("interval", options.interval, 100),
+    gap: rate === undefined ? null : 1000 / rate,
+    timeout: checkMilliseconds("timeout", options.timeout, 3000),
+    resolveEvery: checkInteger("resolveEvery", options.resolveEvery ?? 0, most),
+    countsRefusals: refused === "answer",
+    signal: checkSignal("signal", options.signal),
   };
 }
-
-/**
- * A quantile by nearest rank: the least of the values that at least the share
- * `q` of them does not exceed. It is always one of the values, and of few
- * values a high quantile is the greatest.
- *
- * @param sorted The values in ascending order, one at least.
- * @param q The share, 0 to 1; 0 is the least value.
- */
-export function quantile(sorted: readonly number[], q: number): number {
-  // The product of, say, 0.07 and 100 is a little above 7.
-  const rank = Math.ceil(Number((q * sorted.length).toPrecision(12)));
-  return sorted[Math.max(rank, 1) - 1]!;
-}
-
-/**
- * Starts a listener on the loopback interface that accepts connections and
- * closes them.
- *
- * On one thread with those who connect to it, it does its work between their
- * probes: the kernel completes a handshake by itself.
- *
- * @throws The runtime's own error if it cannot listen.
- */
-export async function listenLoopback(
-  family: LookupFamily = "inet",
-): Promise<LoopbackListener> {
-  const hostname = family === "inet6" ? "::1" : "127.0.0.1";
-  // Deno's own check throws where nobody can catch it.
-  libc().permissions.demandHost(hostname, 0);
-  let accepted = 0;
-  const server = createServer((connection) => {
-    accepted++;
-    connection.on("error", ignore);
-    connection.destroy();
-  });
-  await new Promise<void>((resolve, reject) => {
-    server.once("error", reject);
-    server.listen({ host: hostname, port: 0 }, resolve);
-  });
-  server.on("error", ignore);
-  const { port } = server.address() as { port: number };
-  return {
-    hostname,
-    port,
-    async settled(connections) {
-      for (let turns = 0; accepted < connections; turns++) {
-        if (turns === MOST_TURNS) return;
-        await setImmediate();
-      }
-    },
-    close() {
-      return new Promise((resolve) => server.close(() => resolve()));
-    },
-  };
-}
-
-function ignore(): void {}

@@ -275,11 +275,31 @@ export function parseCount<F>(
 }
 
 /**
+ * How many in a second.
+ *
+ * @throws {UsageError} If it is no number above 0.
+ */
+export function parseRate<F>(
+  option: string,
+  text: string | undefined,
+  fallback: F,
+): number | F {
+  if (text === undefined) return fallback;
+  const value = Number(text);
+  if (/^[0-9]+(?:\.[0-9]+)?$/.test(text) && value > 0 && value <= 1e6) {
+    return value;
+  }
+  throw new UsageError(
+    `Cannot use ${option} "${text}": it must be a number a second, up to 1000000`,
+  );
+}
+
+/**
  * One of a few words, the first where nothing is given.
  *
  * @throws {UsageError} If it is another one.
  */
-export function parseWord<W extends string>(
+export function parseWord<const W extends string>(
   option: string,
   text: string | undefined,
   words: readonly [W, ...W[]],

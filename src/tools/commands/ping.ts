@@ -3,19 +3,16 @@
  *
  * @module
  */
-import type { ConnectTarget, TcpTarget } from "../../connect/target.ts";
-import type { ErrnoError } from "../../errors/errors.ts";
-import type { Distribution } from "../histogram.ts";
+import { writeFileSync } from "node:fs";
+import { clearInterval, setInterval } from "node:timers";
+import type { ConnectTarget } from "../../connect/target.ts";
+import { destinationText } from "../destination.ts";
+import { type Distribution, Histogram } from "../histogram.ts";
+import { listenLoopback, type LoopbackListener } from "../loopback.ts";
+import { type Ping, ping, type PingOptions } from "../ping.ts";
+import { PingStats, type PingSummary } from "../ping_stats.ts";
 import {
-  listenLoopback,
-  type LoopbackListener,
-  ping,
-  type PingOptions,
-  PingStats,
-  type PingSummary,
-  type Probe,
-} from "../ping.ts";
-import {
+  alignedRows,
   type CliIo,
   type Command,
   CONNECT_OPTIONS,
@@ -23,37 +20,89 @@ import {
   destinationOf,
   EXIT,
   interruptedCode,
+  openOutput,
+  type Output,
   parseArguments,
   parseCount,
+  parseRate,
   parseTime,
+  parseWord,
   restricted,
   UsageError,
 } from "./frame.ts";
+import { heatAxis, heatRow, sparkline } from "./heat.ts";
+
+const PING_OPTIONS = {
+  ...CONNECT_OPTIONS,
+  count: { type: "string", short: "c" },
+  interval: { type: "string", short: "i" },
+  rate: { type: "string", short: "r" },
+  deadline: { type: "string", short: "w" },
+  refused: { type: "string" },
+  "re-resolve": { type: "string" },
+  timestamps: { type: "boolean", short: "D" },
+  hdr: { type: "string" },
+  warn: { type: "string" },
+  crit: { type: "string" },
+  live: { type: "boolean" },
+} as const;
+
+const PING_COLUMNS = [
+  "target",
+  "seq",
+  "time",
+  "address",
+  "localAddress",
+  "state",
+  "reason",
+  "answered",
+  "code",
+  "icmp",
+  "retransmits",
+  "wall",
+  "rtt",
+  "latency",
+];
 
 const PING_HELP = `\
 Measures how long a connect takes, again and again.
 
-Usage: ping [TARGET] [PING_OPTIONS]
+Usage: ping [TARGET...] [OPTIONS]
 
 TARGET
-  HOST:PORT            a name or an IPv4 address; of a name's addresses the
-                       one that the system prefers, resolved once
-  [IPV6]:PORT          an IPv6 address, with its zone: [fe80::1%eth0]:22
-  unix:PATH            a socket in the file system
-  unix:@NAME           an abstract one (Linux)
+  HOST:PORT              a name or an IPv4 address; the addresses of a name are
+                         tried as connect tries them, the first that connects
+                         is kept
+  [IPV6]:PORT            an IPv6 address, with its zone: [fe80::1%eth0]:22
+  unix:PATH, unix:@NAME  a Unix socket, an abstract one (Linux)
+  vsock:CID:PORT         a port of a virtual machine, or of its host
   Without a target, a listener on the loopback interface that it starts itself.
 
-PING_OPTIONS
-  -c, --count N        how many probes; 0 goes on until interrupted [10]
-  -i, --interval MS    from the start of one to the start of the next [100]
-  -t, --timeout MS     how long one probe may take [1000]
-      --source ADDR    the IP address to connect from
-      --interface IF   the network interface to connect through
-  -4, -6               IPv4 or IPv6 only
-  -q, --quiet          no line for each probe, only the summary
-      --json           a JSON object on each line, the summary last
-  -h, --help           this text
-      --version        the version
+OPTIONS
+  -c, --count N          how many probes of each target; 0 goes on until
+                         interrupted [10; with -w, 0]
+  -i, --interval TIME    from the start of one to the start of the next [100ms]
+  -r, --rate N           N probes a second, begun on time whether or not those
+                         before have ended; their latency counts from when they
+                         were due
+  -w, --deadline TIME    end after so long
+  -t, --timeout TIME     how long one probe may take [3s]
+      --refused WHAT     a refusal is a failure, or an answer [failure]
+      --re-resolve N     resolve names again after N probes
+      --source ADDR      the IP address to connect from
+      --interface IF     the network interface to connect through
+  -4, -6                 IPv4 or IPv6 only
+  -D, --timestamps       begin each line with the time: seconds since 1970
+  -q, --quiet            no line for each probe, only the summary
+      --live             a line for each target, and each second a row of shades
+                         by latency
+      --hdr FILE         write the latencies as percentiles (.hgrm)
+      --warn TIME, --crit TIME
+                         exit 1 or 2 if the mean latency is above, as monitors
+                         expect; --crit also if nothing was answered
+      --json, --csv      a line for each probe, for machines
+  -o, --output FILE      write there
+  -h, --help             this text
 
 WHAT IS MEASURED, in milliseconds
   wall     From the call of connect(2) until its outcome is known. Resolving the
@@ -62,32 +111,53 @@ WHAT IS MEASURED, in milliseconds
            costs, as loading the C library. Waking up is: a machine that rested
            between the probes is slower than one under load (--interval 0).
   kernel   The round trip of the handshake as the kernel saw it (TCP_INFO); none
-           for Unix sockets and where the system does not tell. wall less kernel
-           is what the system call, the wake-up and the runtime cost.
-  A probe in which a SYN was lost and repeated has retransmits=N in its line.
-  The summary covers the probes that connected. A quantile is the value at the
-  nearest rank: of ten values, p90 is the ninth and p99 the tenth.
+           for Unix sockets, after a repeated SYN, and where the system does not
+           report it. wall less kernel is what the system call, the wake-up and
+           the runtime cost.
+  latency  With --rate: from when the probe was due until its outcome is known.
+  jitter   How much that differs from one probe to the next, on average.
+  loss     Of all SYNs that were sent, how many were repeats.
+  outage   The longest time without an answer.
+  The summary covers the probes that were answered. A quantile is the value at
+  the nearest rank: of ten values, p90 is the ninth and p99 the tenth.
+
+KEYS AND SIGNALS
+  Enter and SIGQUIT write the summary so far. SIGINT and SIGTERM end the ping
+  with its summary; a probe under way then is one without an answer so far.
 
 EXAMPLES
   ping localhost:8080 -c 0
-  ping [::1]:22 --timeout 1.5s --json
+  ping a.test:443 b.test:443 -i 1s -D
+  ping [::1]:22 --rate 1000 -w 10s --hdr ssh.hgrm
+  ping db.example:5432 -q -c 5 --warn 20ms --crit 100ms
 
 EXIT CODE
-  0   at least one probe connected
-  1   no probe connected
-  2   nothing could be probed: wrong usage, a name that does not resolve, a
-      permission that is missing, a source that this machine does not have
-  130 interrupted (SIGINT), after the summary
+  0   at least one probe was answered
+  1   no probe was answered; the mean is above --warn
+  2   nothing could be sent: wrong usage, a name that does not resolve, a
+      permission that is missing, a source that this machine does not have; or
+      the mean is above --crit
+  130 interrupted (SIGINT), 143 by SIGTERM, after the summary
 
 PERMISSIONS, on Deno
-  --allow-ffi --allow-net, and --allow-read --allow-write for unix:PATH
+  --allow-ffi --allow-net, and --allow-read --allow-write for unix:PATH; alone
+  --allow-write for -o and --hdr
 `;
 
-const PING_OPTIONS = {
-  ...CONNECT_OPTIONS,
-  count: { type: "string", short: "c" },
-  interval: { type: "string", short: "i" },
-} as const;
+/** What the arguments come to. */
+interface PingCall {
+  readonly targets: readonly ConnectTarget[];
+  readonly options: PingOptions;
+  /** When to end, in ms, `null` for never. */
+  readonly deadline: number | null;
+  readonly quiet: boolean;
+  readonly live: boolean;
+  readonly timestamps: boolean;
+  readonly hdr: string | undefined;
+  readonly warn: number;
+  readonly crit: number;
+  readonly listener: LoopbackListener | null;
+}
 
 /** The command `ping`. */
 export const pingCommand: Command = {
@@ -95,192 +165,406 @@ export const pingCommand: Command = {
   help: PING_HELP,
   async run(args, io) {
     const { values, positionals } = parseArguments(args, PING_OPTIONS);
-    const [target, ...more] = positionals;
-    if (more.length > 0) {
-      throw new UsageError(`Cannot ping "${more[0]}" as well: give one target`);
+    const flags = connectFlags(values);
+    const { timeout } = flags;
+    const places = positionals.map((text) =>
+      restricted(destinationOf(text), { ...flags, timeout: undefined })
+    );
+    const deadline = parseTime("--deadline", values.deadline, null);
+    const rate = parseRate("--rate", values.rate, undefined);
+    const interval = parseTime("--interval", values.interval, undefined);
+    if (rate !== undefined && interval !== undefined) {
+      throw new UsageError("Cannot use --rate and --interval together");
     }
-    const { quiet, json } = values;
-    if (json && values.csv) {
-      throw new UsageError("Cannot use --json and --csv together");
-    }
-    const place = target === undefined
-      ? { port: 0 } // Known when the listener is there.
-      : destinationOf(target);
-    const options = {
-      ...restricted(place, connectFlags(values)),
-      count: parseCount("--count", values.count, undefined),
-      interval: parseTime("--interval", values.interval, undefined),
+    const count = parseCount(
+      "--count",
+      values.count,
+      deadline === null ? 10 : 0,
+    );
+    const options: PingOptions = {
+      count,
+      ...interval === undefined ? {} : { interval },
+      ...rate === undefined ? {} : { rate },
+      ...timeout === undefined ? {} : { timeout },
+      refused: parseWord("--refused", values.refused, ["failure", "answer"]),
+      resolveEvery: parseCount("--re-resolve", values["re-resolve"], 0),
     };
-    return await run({ target: target ?? null, options, quiet, json }, io);
+    const call = {
+      options,
+      deadline,
+      quiet: values.quiet,
+      live: values.live,
+      timestamps: values.timestamps,
+      hdr: values.hdr,
+      warn: parseTime("--warn", values.warn, Infinity),
+      crit: parseTime("--crit", values.crit, Infinity),
+    };
+    using output = openOutput(values, io, PING_COLUMNS);
+    if (call.live && output.format !== "text") {
+      throw new UsageError("Cannot use --live with --json or --csv");
+    }
+    if (places.length > 0) {
+      const run = new PingReport(
+        { ...call, targets: places, listener: null },
+        output,
+        io,
+      );
+      return await run.go();
+    }
+    const listener = await listenLoopback(flags.family);
+    try {
+      const { hostname, port } = listener;
+      const target = restricted({ hostname, port }, {
+        ...flags,
+        timeout: undefined,
+      });
+      const run = new PingReport(
+        { ...call, targets: [target], listener },
+        output,
+        io,
+      );
+      return await run.go();
+    } finally {
+      await listener.close();
+    }
   },
 };
 
-/** What the arguments come to. */
-interface PingPlan {
-  /** Written in the summary; `null` stands for a listener of our own. */
-  readonly target: string | null;
-  readonly options: ConnectTarget & PingOptions;
-  readonly quiet: boolean;
-  readonly json: boolean;
+/** One target, and what has become of its probes. */
+interface Pinged {
+  readonly name: string;
+  readonly stats: PingStats;
+  address: string | null;
+  isSent: boolean;
+  /** The latencies of the latest second, and how many probes had none. */
+  second: number[];
+  lost: number;
+  /** The latest latencies, `null` for what was lost. */
+  readonly recent: (number | null)[];
 }
 
-async function run(plan: PingPlan, io: CliIo): Promise<number> {
-  if (plan.target !== null) return await probeAll(plan, null, io);
-  const { family } = plan.options as TcpTarget;
-  const listener = await listenLoopback(family);
-  try {
-    const { hostname, port } = listener;
-    const options = {
-      ...plan.options,
-      hostname,
-      port,
-    } as PingPlan["options"];
-    return await probeAll({ ...plan, options }, listener, io);
-  } finally {
-    await listener.close();
+/** How many of the latest probes a sparkline shows. */
+const RECENT = 24;
+
+/** A ping from its beginning to its exit code. */
+class PingReport {
+  readonly #call: PingCall;
+  readonly #output: Output;
+  readonly #io: CliIo;
+  readonly #pinged: readonly Pinged[];
+  readonly #start = performance.now();
+  /** How many lines of the live view may be drawn over. */
+  #drawn = 0;
+
+  constructor(call: PingCall, output: Output, io: CliIo) {
+    this.#call = call;
+    this.#output = output;
+    this.#io = io;
+    this.#pinged = call.targets.map((target) => ({
+      name: destinationText(target),
+      stats: new PingStats(),
+      address: null,
+      isSent: false,
+      second: [],
+      lost: 0,
+      recent: [],
+    }));
   }
-}
 
-async function probeAll(
-  { target, options, quiet, json }: PingPlan,
-  listener: LoopbackListener | null,
-  io: CliIo,
-): Promise<number> {
-  const { out, signal } = io;
-  const stats = new PingStats();
-  let address: string | null = null;
-  try {
-    for await (const probe of ping({ ...options, signal })) {
-      stats.add(probe);
-      address = probe.address;
-      if (!quiet) out(`${json ? probeJson(probe) : probeText(probe)}\n`);
-      await listener?.settled(stats.connected);
+  async go(): Promise<number> {
+    const { targets, options, deadline, live, hdr, listener } = this.#call;
+    const io = this.#io;
+    const stop = new AbortController();
+    const interrupt = () => stop.abort();
+    io.signal?.addEventListener("abort", interrupt);
+    if (io.signal?.aborted) interrupt();
+    let isLate = false;
+    const timer = deadline === null ? null : setTimeout(() => {
+      isLate = true;
+      stop.abort();
+    }, deadline);
+    const ticker = live ? setInterval(() => this.#tick(), 1000) : null;
+    using _ = io.onRequest?.(() => io.err(this.#summaries([])));
+    const probes = ping(targets, { ...options, signal: stop.signal });
+    let failure: Error | null = null;
+    if (live) this.#output.write(`${" ".repeat(9)}${heatAxis()}\n`);
+    try {
+      for await (const probe of probes) {
+        this.#add(probe);
+        await listener?.settled(this.#pinged[0]!.stats.connected);
+        failure = this.#hopeless(probe);
+        if (failure !== null) break;
+      }
+    } catch (error) {
+      if (!stop.signal.aborted) throw error;
+    } finally {
+      io.signal?.removeEventListener("abort", interrupt);
+      if (timer !== null) clearTimeout(timer);
+      if (ticker !== null) clearInterval(ticker);
     }
-  } catch (error) {
-    if (!signal?.aborted) throw error;
+    if (failure !== null) {
+      io.err(`ping: ${failure.message}\n`);
+      return EXIT.usage;
+    }
+    if (live) this.#tick();
+    this.#finish(probes.inFlight);
+    if (hdr !== undefined) this.#writeHistogram(hdr);
+    if (io.signal?.aborted && !isLate) return interruptedCode(io);
+    return this.#judge();
   }
-  const summary = stats.summary();
-  out(
-    json
-      ? `${summaryJson(target, address, summary)}\n`
-      : `${quiet ? "" : "\n"}${summaryText(target, address, summary)}`,
-  );
-  if (signal?.aborted) return interruptedCode(io);
-  return summary.connected > 0 ? EXIT.yes : EXIT.no;
-}
 
-function probeText(probe: Probe): string {
-  const { seq, address, wall, rtt, retransmits, error } = probe;
-  const words = [`seq=${seq}`, address];
-  if (error === null) {
-    words.push("connected");
-    if (wall !== null) words.push(`wall=${milliseconds(wall)} ms`);
+  #add(probe: Ping): void {
+    const one = this.#pinged[probe.index]!;
+    const { quiet, live } = this.#call;
+    one.stats.add(probe);
+    if (probe.state !== "unsent") one.isSent = true;
+    const before = one.address;
+    if (probe.address !== null) one.address = probe.address;
+    const value = probe.answered ? probe.latency : null;
+    if (value === null) one.lost++;
+    else one.second.push(value);
+    one.recent.push(value);
+    if (one.recent.length > RECENT) one.recent.shift();
+    if (quiet || live) return;
+    this.#output.result(
+      "ping",
+      fieldsOf(one.name, probe),
+      () => {
+        const prefix = this.#prefix(probe);
+        const moved = before === null || probe.address === null ||
+            before === probe.address
+          ? ""
+          : `${prefix}${one.name} is at ${probe.address} now, not at ${before}\n`;
+        return `${moved}${prefix}${this.#line(one, probe)}\n`;
+      },
+    );
+  }
+
+  #prefix({ time }: Ping): string {
+    if (!this.#call.timestamps) return "";
+    return `[${(time.getTime() / 1000).toFixed(3)}] `;
+  }
+
+  #line(one: Pinged, probe: Ping): string {
+    const { seq, address, wall, rtt, latency, retransmits, error, icmp } =
+      probe;
+    const output = this.#output;
+    const words = [`seq=${seq}`];
+    if (this.#pinged.length > 1) words.unshift(one.name);
+    if (address !== null) words.push(address);
+    if (error === null) {
+      words.push(output.paint("green", "connected"));
+    } else {
+      const color = probe.answered ? "yellow" : "red";
+      words.push(output.paint(color, error.code), reasonOf(error.message));
+    }
+    if (wall !== null) {
+      if (error === null) words.push(`wall=${milliseconds(wall)} ms`);
+      else if (probe.reason !== "no-answer") {
+        words.push(`after ${milliseconds(wall)} ms`);
+      }
+    }
     if (rtt !== null) words.push(`kernel=${milliseconds(rtt)} ms`);
-  } else {
-    words.push(error.code, phraseOf(error));
-    if (wall !== null && error.timeoutKind !== "deadline") {
-      words.push(`after ${milliseconds(wall)} ms`);
+    if (this.#call.options.rate !== undefined && latency !== null) {
+      words.push(`latency=${milliseconds(latency)} ms`);
+    }
+    if (icmp !== null) {
+      words.push(`by ${icmp.from} (ICMP ${icmp.type}/${icmp.code})`);
+    }
+    if (retransmits !== null && retransmits > 0) {
+      words.push(`retransmits=${retransmits}`);
+    }
+    return words.join(" ");
+  }
+
+  /** Why nothing can be sent to any target; `null` while something may be. */
+  #hopeless(probe: Ping): Error | null {
+    if (this.#pinged.some(({ isSent }) => isSent)) return null;
+    if (this.#pinged.some(({ stats }) => stats.summary().probes === 0)) {
+      return null;
+    }
+    return probe.error;
+  }
+
+  /** Draws what the last second has brought. */
+  #tick(): void {
+    const output = this.#output;
+    let text = this.#drawn > 0 ? `\x1b[${this.#drawn}A\x1b[J` : "";
+    const clock = new Date().toTimeString().slice(0, 8);
+    const names = this.#pinged.map(({ name }) => name.length);
+    const width = Math.max(...names);
+    for (const one of this.#pinged) {
+      const { name, second, lost } = one;
+      const label = this.#pinged.length > 1 ? ` ${name}` : "";
+      const gone = lost === 0 ? "" : output.paint("red", ` ${lost} lost`);
+      text += `${clock} ${
+        output.paint("cyan", heatRow(second))
+      }${label}${gone}\n`;
+      one.second = [];
+      one.lost = 0;
+    }
+    this.#drawn = 0;
+    if (output.isTerminal) {
+      for (const { name, stats, recent } of this.#pinged) {
+        const { latency, loss, failed } = stats.summary();
+        const figures = latency === null
+          ? "no answer"
+          : `p50 ${milliseconds(latency.p50)} p99 ${
+            milliseconds(latency.p99)
+          } max ${milliseconds(latency.max)} ms`;
+        const lost = loss === null ? "" : `, loss ${percent(loss)}`;
+        const line = `${output.paint("bold", name.padEnd(width))} ${
+          sparkline(recent)
+        } ${figures}${lost}, ${failed} failed`;
+        text += `${line}\n`;
+        // A line that is too long for the terminal takes several rows.
+        const shown = line.replace(ESCAPES, "").length;
+        this.#drawn += Math.max(Math.ceil(shown / (this.#io.width ?? 80)), 1);
+      }
+    }
+    output.write(text);
+  }
+
+  #finish(inFlight: readonly number[]): void {
+    const output = this.#output;
+    if (output.format === "json") {
+      for (const [i, { name, address, stats }] of this.#pinged.entries()) {
+        const { rtt, wall, latency, ...counts } = stats.summary();
+        const fields = { ...counts, wall, rtt, latency };
+        output.result("summary", {
+          command: "ping",
+          target: name,
+          address,
+          unanswered: inFlight[i] ?? 0,
+          ...fields,
+        }, noLine);
+      }
+    } else if (output.format === "text") {
+      const { quiet } = this.#call;
+      output.write(`${quiet ? "" : "\n"}${this.#summaries(inFlight)}`);
     }
   }
-  if (retransmits !== null && retransmits > 0) {
-    words.push(`retransmits=${retransmits}`);
+
+  #summaries(inFlight: readonly number[]): string {
+    const isOpenLoop = this.#call.options.rate !== undefined;
+    return this.#pinged.map((one, i) => {
+      const summary = one.stats.summary();
+      const title = this.#call.listener !== null
+        ? `${one.address ?? one.name}, a listener of its own`
+        : one.address === null || one.address === one.name
+        ? one.name
+        : `${one.name} (${one.address})`;
+      return summaryText(title, summary, inFlight[i] ?? 0, isOpenLoop);
+    }).join("\n");
   }
-  return words.join(" ");
+
+  #writeHistogram(path: string): void {
+    const all = new Histogram();
+    for (const { stats } of this.#pinged) all.merge(stats.latency);
+    writeFileSync(path, all.toHgrm());
+  }
+
+  /** The exit code: what a monitor wants to know, or whether anybody answered. */
+  #judge(): number {
+    const { warn, crit } = this.#call;
+    const means = this.#pinged.map(({ stats }) => {
+      const { latency } = stats.summary();
+      return latency === null ? Infinity : latency.mean;
+    });
+    const answered = means.filter((mean) => mean !== Infinity).length;
+    const worst = Math.max(...means);
+    if (worst > crit) return EXIT.usage;
+    if (worst > warn) return EXIT.no;
+    return answered > 0 ? EXIT.yes : EXIT.no;
+  }
 }
 
-/** What a message says between the address and the code. */
-function phraseOf({ message, address, code }: ErrnoError): string {
-  const head = address === undefined ? ": " : `${address}: `;
-  return message
-    .slice(message.indexOf(head) + head.length)
-    .replace(` (${code})`, "");
+// deno-lint-ignore no-control-regex -- it is these that are looked for
+const ESCAPES = /\x1b\[[0-9;]*m/g;
+
+function noLine(): null {
+  return null;
 }
 
-function probeJson(probe: Probe): string {
-  const { seq, time, address, localAddress, wall, rtt, retransmits, error } =
-    probe;
-  return JSON.stringify({
-    type: "probe",
-    seq,
+function fieldsOf(name: string, probe: Ping): Record<string, unknown> {
+  const { index: _, error, time, ...fields } = probe as Ping & {
+    index: number;
+  };
+  return {
+    ...fields,
+    target: name,
     time: time.toISOString(),
-    address,
-    localAddress,
-    connected: error === null,
-    wall: roundedTime(wall),
-    kernel: roundedTime(rtt),
-    retransmits,
-    code: error?.code ?? null,
     message: error?.message ?? null,
-  });
+  };
+}
+
+/** What a message says behind the address, without the code. */
+function reasonOf(message: string): string {
+  return message.replace(/^Cannot [a-z ]+? \S+: /, "")
+    .replace(/ \((?:E[A-Z0-9_]+|UNKNOWN)\)$/, "");
 }
 
 function summaryText(
-  target: string | null,
-  address: string | null,
+  title: string,
   summary: PingSummary,
+  unanswered: number,
+  isOpenLoop: boolean,
 ): string {
-  const { probes, connected, failed, failures, retransmitted } = summary;
+  const { probes, connected, failed, failures, routers, answered } = summary;
+  const all = probes + unanswered;
   const each = Object.entries(failures).map(([code, n]) => `${n} ${code}`);
-  const lines = [
-    `--- ${titleOf(target, address)} ---`,
-    `${probes} ${probes === 1 ? "probe" : "probes"}, ${connected} connected, ` +
-    `${failed} failed${failed > 0 ? `: ${each.join(", ")}` : ""}`,
+  const counts = [
+    `${all} ${all === 1 ? "probe" : "probes"}`,
+    `${connected} connected`,
+    ...answered > connected ? [`${answered - connected} refused`] : [],
+    `${failed} failed`,
   ];
-  if (retransmitted > 0) {
-    lines.push(`${retransmitted} with retransmitted SYNs`);
+  const why = each.length > 0 ? `: ${each.join(", ")}` : "";
+  const open = unanswered > 0 ? `, ${unanswered} without an answer so far` : "";
+  const lines = [`--- ${title} ---`, `${counts.join(", ")}${why}${open}`];
+  for (const [router, n] of Object.entries(routers)) {
+    lines.push(`${n} turned away by ${router}`);
   }
-  return `${[...lines, ...table(summary)].join("\n")}\n`;
+  const { retransmitted, syns, loss, outage, jitter } = summary;
+  if (retransmitted > 0) {
+    const SYNs = syns === 1 ? "SYN" : "SYNs";
+    lines.push(
+      `${retransmitted} with retransmitted SYNs: loss ${
+        percent(loss!)
+      } of ${syns} ${SYNs}`,
+    );
+  }
+  if (outage > 0) lines.push(`longest outage ${milliseconds(outage)} ms`);
+  lines.push(...distributionRows(summary, isOpenLoop));
+  if (jitter !== null) lines.push(`jitter ${milliseconds(jitter)} ms`);
+  return `${lines.join("\n")}\n`;
 }
 
-function titleOf(target: string | null, address: string | null): string {
-  if (target === null) return `${address ?? "loopback"}, a listener of its own`;
-  return address === null || address === target
-    ? target
-    : `${target} (${address})`;
-}
-
-const PING_COLUMNS = [
+const FIGURES = [
   "min",
   "p50",
   "p90",
   "p99",
+  "p999",
   "max",
   "mean",
   "stddev",
 ] as const;
 
-function table({ wall, rtt }: PingSummary): string[] {
+function distributionRows(
+  { wall, rtt, latency }: PingSummary,
+  isOpenLoop: boolean,
+): string[] {
   if (wall === null) return [];
-  const rows = [["ms", ...PING_COLUMNS], row("wall", wall)];
-  if (rtt !== null) rows.push(row("kernel", rtt));
-  const widths = rows[0]!.map((_, column) =>
-    Math.max(...rows.map((cells) => cells[column]!.length))
-  );
-  return rows.map(([name, ...cells]) =>
-    [
-      name!.padEnd(widths[0]!),
-      ...cells.map((cell, index) => cell.padStart(widths[index + 1]!)),
-    ].join("  ")
-  );
+  const head = FIGURES.map((name) => name === "p999" ? "p99.9" : name);
+  const rows = [["ms", ...head], figuresOf("wall", wall)];
+  if (rtt !== null) rows.push(figuresOf("kernel", rtt));
+  if (isOpenLoop && latency !== null) rows.push(figuresOf("latency", latency));
+  return alignedRows(rows);
 }
 
-function row(name: string, values: Distribution): string[] {
-  return [name, ...PING_COLUMNS.map((column) => milliseconds(values[column]))];
-}
-
-function summaryJson(
-  target: string | null,
-  address: string | null,
-  { wall, rtt, ...counts }: PingSummary,
-): string {
-  return JSON.stringify({
-    type: "summary",
-    target: target ?? address,
-    address,
-    ...counts,
-    wall: roundedAll(wall),
-    kernel: roundedAll(rtt),
-  });
+function figuresOf(name: string, values: Distribution): string[] {
+  return [name, ...FIGURES.map((figure) => milliseconds(values[figure]))];
 }
 
 /** To the microsecond. */
@@ -288,15 +572,6 @@ function milliseconds(value: number): string {
   return value.toFixed(3);
 }
 
-/** To the nanosecond: what follows is noise of the arithmetic. */
-function roundedTime(value: number | null): number | null {
-  return value === null ? null : Number(value.toFixed(6));
-}
-
-function roundedAll(
-  values: Distribution | null,
-): Record<string, number | null> | null {
-  return values === null ? null : Object.fromEntries(
-    PING_COLUMNS.map((column) => [column, roundedTime(values[column])]),
-  );
+function percent(share: number): string {
+  return `${Number((share * 100).toFixed(1))} %`;
 }

@@ -1,0 +1,145 @@
+/**
+ * What the probes of one target come to.
+ *
+ * @module
+ */
+import { type Distribution, Histogram } from "./histogram.ts";
+import type { Ping } from "./ping.ts";
+
+/** What many probes of one target came to. Times are in milliseconds. */
+export interface PingSummary {
+  /** How many there were. */
+  readonly probes: number;
+  /** How many connected. */
+  readonly connected: number;
+  /** How many were answered; a refusal may count as one, see `refused`. */
+  readonly answered: number;
+  /** How many were not. */
+  readonly failed: number;
+  /** How many did not connect, by the name of the errno, most frequent first. */
+  readonly failures: Readonly<Record<string, number>>;
+  /** How many were turned away by each router, as far as that is known. */
+  readonly routers: Readonly<Record<string, number>>;
+  /** How many probes had a SYN repeated. */
+  readonly retransmitted: number;
+  /** How many SYNs were sent, as far as the system counts them. */
+  readonly syns: number;
+  /** How many of those were repeats, 0 to 1; `null` if none was counted. */
+  readonly loss: number | null;
+  /**
+   * The longest time without an answer: from the start of the first probe that
+   * had none to the start of the next that had one, or to the end.
+   */
+  readonly outage: number;
+  /** The wall clock of the answered ones, `null` if there are none. */
+  readonly wall: Distribution | null;
+  /** The kernel's round trip of those that have one, `null` if there are none. */
+  readonly rtt: Distribution | null;
+  /** The time since the answered ones were due, `null` if there are none. */
+  readonly latency: Distribution | null;
+  /**
+   * How much the time differs from one probe to the next, on average: by the
+   * kernel's round trip where there is one, else by the wall clock. `null`
+   * before there are two.
+   */
+  readonly jitter: number | null;
+}
+
+/** Collects the probes of one target, in constant memory. */
+export class PingStats {
+  #probes = 0;
+  #connected = 0;
+  #answered = 0;
+  #retransmitted = 0;
+  #syns = 0;
+  #repeats = 0;
+  readonly #failures: Map<string, number> = new Map();
+  readonly #routers: Map<string, number> = new Map();
+  readonly #wall: Histogram = new Histogram();
+  readonly #rtt: Histogram = new Histogram();
+  readonly #latency: Histogram = new Histogram();
+  #last: number | null = null;
+  #changes = 0;
+  #change = 0;
+  /** When the outage began that is under way, `null` if none is. */
+  #down: number | null = null;
+  #outage = 0;
+
+  /** How many probes connected. */
+  get connected(): number {
+    return this.#connected;
+  }
+
+  /** How long it took since each answered probe was due. */
+  get latency(): Histogram {
+    return this.#latency;
+  }
+
+  /** Counts one more probe. */
+  add(ping: Ping): void {
+    const { wall, rtt, latency, retransmits, icmp, code, state } = ping;
+    this.#probes++;
+    if (retransmits !== null) {
+      if (retransmits > 0) this.#retransmitted++;
+      this.#syns += 1 + retransmits;
+      this.#repeats += retransmits;
+    }
+    if (icmp !== null) count(this.#routers, icmp.from);
+    if (code !== null) count(this.#failures, code);
+    const start = ping.time.getTime();
+    if (!ping.answered) {
+      this.#down ??= start;
+      return;
+    }
+    this.#outage = Math.max(this.#outage, this.#outageUntil(start));
+    this.#down = null;
+    this.#answered++;
+    if (state === "open") this.#connected++;
+    if (wall !== null) this.#wall.record(wall);
+    if (rtt !== null) this.#rtt.record(rtt);
+    if (latency !== null) this.#latency.record(latency);
+    const time = rtt ?? wall;
+    if (time === null) return;
+    if (this.#last !== null) {
+      this.#changes++;
+      this.#change += Math.abs(time - this.#last);
+    }
+    this.#last = time;
+  }
+
+  /** What they come to so far. */
+  summary(): PingSummary {
+    return {
+      probes: this.#probes,
+      connected: this.#connected,
+      answered: this.#answered,
+      failed: this.#probes - this.#answered,
+      failures: ranked(this.#failures),
+      routers: ranked(this.#routers),
+      retransmitted: this.#retransmitted,
+      syns: this.#syns,
+      loss: this.#syns === 0 ? null : this.#repeats / this.#syns,
+      outage: Math.max(this.#outage, this.#outageUntil(Date.now())),
+      wall: spread(this.#wall),
+      rtt: spread(this.#rtt),
+      latency: spread(this.#latency),
+      jitter: this.#changes === 0 ? null : this.#change / this.#changes,
+    };
+  }
+
+  #outageUntil(now: number): number {
+    return this.#down === null ? 0 : Math.max(now - this.#down, 0);
+  }
+}
+
+function count(counts: Map<string, number>, key: string): void {
+  counts.set(key, (counts.get(key) ?? 0) + 1);
+}
+
+function ranked(counts: ReadonlyMap<string, number>): Record<string, number> {
+  return Object.fromEntries([...counts].sort(([, a], [, b]) => b - a));
+}
+
+function spread(histogram: Histogram): Distribution | null {
+  return histogram.count === 0 ? null : histogram.distribution();
+}
