@@ -10,8 +10,9 @@ import { performance } from "../../ffi/timers.ts";
 /** How long what was read is good for, in ms. */
 const FRESH = 1000;
 
-/** How much of a file is read, in bytes. */
+/** How much of a file is read, in bytes, and how much at a time. */
 const LARGEST = 0x10_0000;
+const CHUNK = 0x4000;
 
 /** The hosts file in lower case; empty where the resolver asks others before. */
 let hosts = "";
@@ -64,15 +65,15 @@ function isGap(character: string | undefined): boolean {
 function readText(libc: Libc, path: string): string {
   const fd = libc.open(new TextEncoder().encode(`${path}\0`), 0);
   if (fd < 0) return "";
-  const bytes = newMemory(LARGEST);
-  let length = 0;
-  for (;;) {
-    const rest = bytes.subarray(length);
-    const count = libc.read(fd, rest, rest.length);
+  let text = "";
+  const chunk = newMemory(CHUNK);
+  // A letter for each byte: nobody asks for what is no ASCII.
+  const decoder = new TextDecoder("latin1");
+  while (text.length < LARGEST) {
+    const count = libc.read(fd, chunk, CHUNK);
     if (count <= 0) break;
-    length += count;
+    text += decoder.decode(chunk.subarray(0, count));
   }
   libc.close(fd);
-  // A letter for each byte: nobody asks for what is no ASCII.
-  return new TextDecoder("latin1").decode(bytes.subarray(0, length));
+  return text;
 }
