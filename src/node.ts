@@ -497,7 +497,7 @@ function splitAddress(text: string | undefined): object {
  * ```
  */
 export function agent(
-  special: SpecialOptions,
+  special: SpecialOptions = {},
   options: AgentOptions = {},
 ): https.Agent {
   if (!isObject(special)) {
