@@ -13,12 +13,19 @@ import process from "node:process";
 import { libc } from "../ffi/libc.ts";
 import {
   Errno,
+  inet,
   lookup,
   LookupError,
   type LookupOptions,
   lookupSync,
 } from "../mod.ts";
-import { canIsolate, inChild, PLAIN_RESOLVER, watchLibc } from "./_fixtures.ts";
+import {
+  canIsolate,
+  fakeResolver,
+  inChild,
+  PLAIN_RESOLVER,
+  watchLibc,
+} from "./_fixtures.ts";
 import { hasCommand, needs, on, onLinux, test } from "./_harness.ts";
 import { NAME_SERVER } from "./_networks.ts";
 
@@ -373,6 +380,42 @@ for (const way of ["lookup", "lookupSync"] as const) {
   });
 }
 
+test("few names are asked for at a time, and none that everybody has given up", async () => {
+  const asked: string[] = [];
+  const replies: (() => void)[] = [];
+  const fakes = fakeResolver([inet("127.0.0.1", 0)]);
+  using _ = watchLibc({
+    ...fakes,
+    getaddrinfoAsync(node, hints, list) {
+      asked.push(new TextDecoder().decode(node.subarray(0, -1)));
+      return new Promise((resolve) =>
+        replies.push(() => resolve(fakes.getaddrinfo(node, hints, list)[0]))
+      );
+    },
+  });
+  const controller = new AbortController();
+  const { signal } = controller;
+  const names = Array.from({ length: 40 }, (_, i) => `n${i}.test`);
+  const ends = names.map((name, i) =>
+    lookup(name, { family: "inet", ...i % 2 === 0 ? { signal } : {} })
+      .then(String, String)
+  );
+  const first = asked.length;
+  assert(first > 1 && first < 20, `${first} at a time`);
+  assertEquals(asked, names.slice(0, first));
+  controller.abort("enough");
+  while (replies.length > 0) {
+    replies.shift()!();
+    await new Promise((resolve) => setTimeout(resolve));
+  }
+  const expected = names.filter((_, i) => i < first || i % 2 === 1);
+  assertEquals(asked, expected);
+  assertEquals(
+    await Promise.all(ends),
+    names.map((_, i) => i % 2 === 0 ? "enough" : "127.0.0.1:0"),
+  );
+});
+
 test("lookup() can be given up, and shared lookups go on", async () => {
   const [codes, took] = await inChild(
     { namespace },
@@ -477,7 +520,7 @@ test(
   async () => {
     const ends = await inChild(
       { namespace },
-      async ({ connect, lookup, verdict }) => {
+      async ({ lookup, verdict }) => {
         const ends = [
           lookup("x.slow.test", { family: "inet" }),
           lookup("x.none.test"),

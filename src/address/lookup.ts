@@ -382,6 +382,9 @@ class Resolver {
       this.#asked.delete(asked);
       this.#free[asked.lane]++;
       this.#take(asked, answer);
+      const { parties, answers, asked: all } = asked.name;
+      const isIdle = parties.size === 0 && answers.size === all.size;
+      if (isIdle) this.#forget(asked.name);
     }
     for (const { parties } of this.#names.values()) {
       for (const party of parties) {
@@ -434,36 +437,52 @@ class Resolver {
   #report(only: Party | null): void {
     const reports = this.#reports;
     this.#reports = [];
-    for (const report of reports) {
+    for (const [i, report] of reports.entries()) {
       const { party } = report;
-      const { query, listener } = party;
       if (party.isOver) continue;
       if (only !== null && party !== only) {
         this.#reports.push(report);
-      } else if ("found" in report) {
-        const { found, except } = report;
-        const addresses = addressesOf(found, query.port, except);
-        if (addresses.length > 0) listener.found(addresses);
-      } else {
-        party.isOver = true;
-        const { failure, isLate } = report;
-        listener.ended(
-          isLate
-            ? deadlinePassed(query, party.start, party.end)
-            : failure === null
-            ? null
-            : failureOf(this.#libc, query, failure),
-        );
+        continue;
+      }
+      try {
+        this.#deliver(report);
+      } catch (error) {
+        // Whoever throws takes nothing from the others.
+        this.#reports.push(...reports.slice(i + 1));
+        throw error;
       }
     }
+  }
+
+  #deliver(report: Report): void {
+    const { party } = report;
+    const { query, listener } = party;
+    if ("found" in report) {
+      const { found, except } = report;
+      const addresses = addressesOf(found, query.port, except);
+      if (addresses.length > 0) listener.found(addresses);
+      return;
+    }
+    party.isOver = true;
+    const { failure, isLate } = report;
+    listener.ended(
+      isLate
+        ? deadlinePassed(query, party.start, party.end)
+        : failure === null
+        ? null
+        : failureOf(this.#libc, query, failure),
+    );
   }
 
   readonly #turn = (): void => {
     const now = performance.now();
     this.#look(now);
     this.#ask(now);
-    this.#report(null);
-    this.#schedule(now);
+    try {
+      this.#report(null);
+    } finally {
+      this.#schedule(now);
+    }
   };
 
   /** How long ago the youngest question was asked that somebody waits for. */
