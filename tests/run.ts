@@ -91,6 +91,7 @@ const MUSL = {
 
 /** What is about Deno itself: its permissions, its test runner, its view of the modules. */
 const DENO_ALONE: readonly string[] = [
+  "tests/examples_test.ts",
   "tests/harness_test.ts",
   "tests/layering_test.ts",
   "tests/permissions_test.ts",

@@ -24,6 +24,5 @@ export async function connectMapped(
 if (import.meta.main) {
   const [host = "127.0.0.1", port = "80"] = process.argv.slice(2);
   using socket = await connectMapped(host, Number(port));
-  // deno-lint-ignore no-console
   console.log(`${socket.localAddress} is connected to ${socket.remoteAddress}`);
 }

@@ -20,6 +20,5 @@ export function connectThroughSignals(address: Address): Socket {
 if (import.meta.main) {
   const [host = "127.0.0.1", port = "80"] = process.argv.slice(2);
   using socket = connectThroughSignals(inet(host, Number(port)));
-  // deno-lint-ignore no-console
   console.log(`${socket.localAddress} is connected to ${socket.remoteAddress}`);
 }

@@ -20,6 +20,5 @@ export function* peersInTurn(...peers: Address[]): Generator<string> {
 
 if (import.meta.main) {
   const [host = "127.0.0.1", port = "9"] = process.argv.slice(2);
-  // deno-lint-ignore no-console
   for (const peer of peersInTurn(inet(host, Number(port)))) console.log(peer);
 }

@@ -21,6 +21,5 @@ export function connectToServer(path: string): Socket {
 
 if (import.meta.main) {
   using socket = connectToServer(process.argv[2]!);
-  // deno-lint-ignore no-console
   console.log(`connected to ${socket.remoteAddress}`);
 }
