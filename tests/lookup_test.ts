@@ -380,6 +380,29 @@ for (const way of ["lookup", "lookupSync"] as const) {
   });
 }
 
+test(
+  "a name of the hosts file blocks nobody where DNS comes first",
+  async () => {
+    const [code, took] = await inChild(
+      {
+        namespace: `${namespace}
+        echo "hosts: dns files" > /mnt/nsswitch
+        echo "127.0.0.1 x.dead.test" >> /mnt/hosts`,
+      },
+      async ({ lookup, verdict }) => {
+        const end = lookup("x.dead.test", { timeout: 200 });
+        const start = performance.now();
+        await new Promise((resolve) => setTimeout(resolve, 10));
+        const took = performance.now() - start;
+        return [verdict(await end.catch((error) => error)), took];
+      },
+    );
+    assertEquals(code, "ETIMEDOUT");
+    assertLess(Number(took), 150);
+  },
+  NAMED,
+);
+
 test("few names are asked for at a time, and none that everybody has given up", async () => {
   const asked: string[] = [];
   const replies: (() => void)[] = [];

@@ -1328,3 +1328,46 @@ test("connectSync() throws NotCapable in Deno's own words", async () => {
   }
   assert(refusals.length >= 5);
 });
+
+// Names that are looked up and not connected to ---------------------------------
+
+test("lookup() and lookupSync() want what connect() wants of a name", async () => {
+  const rows: readonly (readonly [flags: string[], passes: boolean[]])[] = [
+    [["--allow-net"], [true, true, true]],
+    [["--allow-net=localhost:80"], [true, false, false]],
+    [["--allow-net=localhost"], [true, true, false]],
+    [["--allow-net=127.0.0.1"], [false, false, true]],
+    [["--allow-net", "--deny-net=localhost:80"], [false, true, true]],
+    [["--allow-net", "--deny-net=127.0.0.1"], [false, false, false]],
+    [[], [false, false, false]],
+  ];
+  for (const [flags, passes] of rows) {
+    const ends = await inChild(
+      ["--allow-ffi", ...flags],
+      async ({ mod: { lookup, lookupSync } }, _) => {
+        const ends: string[][] = [];
+        const targets = [["localhost", 80], ["localhost", 81], [
+          "127.0.0.1",
+          9,
+        ]];
+        for (const [hostname, port] of targets as [string, number][]) {
+          const row: string[] = [];
+          for (const run of [lookup, lookupSync]) {
+            try {
+              row.push(`${await run(hostname, { port, family: "inet" })}`);
+            } catch (error) {
+              row.push((error as Error).name);
+            }
+          }
+          ends.push(row);
+        }
+        return ends;
+      },
+      null,
+    );
+    const expected = [80, 81, 9].map((port, i) =>
+      new Array(2).fill(passes[i] ? `127.0.0.1:${port}` : "NotCapable")
+    );
+    assertEquals(ends, expected, `${flags}`);
+  }
+});

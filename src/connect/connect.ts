@@ -25,9 +25,10 @@ export type { ConnectDefaults, ConnectOptions } from "./call.ts";
 /**
  * Connects to a name or an address, and returns when the connection stands.
  *
- * Blocks the calling thread. A host name is resolved by the C library, and its
- * addresses are tried as {@linkcode connect} tries them. The socket is a blocking
- * one, has close-on-exec set, and on failure no descriptor is left behind.
+ * Blocks the calling thread. A host name is resolved as {@linkcode lookupSync}
+ * does, which on some systems cannot end a lookup in time, and its addresses are
+ * tried as {@linkcode connect} tries them. The socket is a blocking one, has
+ * close-on-exec set, and on failure no descriptor is left behind.
  *
  * On Deno the program needs the `ffi` permission, and besides whatever
  * `Deno.connect` would need: `net` for the host and port, `read` and `write`
@@ -54,8 +55,8 @@ export type { ConnectDefaults, ConnectOptions } from "./call.ts";
  * assertEquals(`${socket.remoteAddress}`, `127.0.0.1:${port}`);
  * ```
  *
- * C: `getaddrinfo(3)`, `socket(2)`, `connect(2)`; if it has to wait, `poll(2)`,
- * `getsockopt(2)` with `SO_ERROR`.
+ * C: `getaddrinfo_a(3)` or `getaddrinfo(3)`, `socket(2)`, `connect(2)`; if it
+ * has to wait, `poll(2)`, `getsockopt(2)` with `SO_ERROR`.
  */
 export function connectSync(
   options: ConnectOptions,
@@ -79,13 +80,13 @@ export function connectSync(
 /**
  * Connects to a name or an address, and resolves when the connection stands.
  *
- * Never blocks the thread: any number of attempts wait together. The addresses
- * of a host name are tried as RFC 8305 has it: the families take turns, the
- * next attempt starts after `attemptDelay` or as soon as one has failed, sooner
- * if `timeout` leaves less time for all, the first to succeed wins and the
- * others are closed. Nothing is sent after the deadline. The socket is non-blocking,
- * has close-on-exec set, and whatever fails, is aborted or comes too late
- * leaves no descriptor behind.
+ * Never blocks the thread: any number of attempts wait together. A host name is
+ * resolved as {@linkcode lookup} does, and its addresses are tried as they come,
+ * as RFC 8305 has it: the families take turns, the next attempt starts after
+ * `attemptDelay` or as soon as one has failed, sooner if `timeout` leaves less
+ * time for all, the first to succeed wins and the others are closed. Nothing is
+ * sent after the deadline. The socket is non-blocking, has close-on-exec set, and
+ * whatever fails, is aborted or comes too late leaves no descriptor behind.
  *
  * On Deno it needs the permissions that {@linkcode connectSync} needs.
  *
@@ -114,8 +115,8 @@ export function connectSync(
  * for (const socket of sockets) socket.close();
  * ```
  *
- * C: `getaddrinfo(3)`, `socket(2)`, `connect(2)`, `poll(2)` or `epoll(7)`,
- * `getsockopt(2)` with `SO_ERROR`, `getpeername(2)`.
+ * C: `getaddrinfo_a(3)` or `getaddrinfo(3)`, `socket(2)`, `connect(2)`,
+ * `poll(2)` or `epoll(7)`, `getsockopt(2)` with `SO_ERROR`, `getpeername(2)`.
  */
 export function connect(
   options: ConnectOptions,
