@@ -1,5 +1,6 @@
 /**
- * The command line: `ping`, `scan`, `wait`, `trace`, `explain`.
+ * The command line: `ping`, `scan`, `wait`, `trace`, `explain`,
+ * `report`.
  *
  * ```sh
  * deno run --allow-ffi --allow-net jsr:@einprogress/connect/cli ping localhost:8080
@@ -36,6 +37,7 @@ import {
 import { pingCommand } from "./tools/commands/ping.ts";
 import { processIo } from "./tools/commands/process.ts";
 import { scanCommand } from "./tools/commands/scan.ts";
+import { reportCommand } from "./tools/commands/report.ts";
 import { traceCommand } from "./tools/commands/trace.ts";
 import { waitCommand } from "./tools/commands/wait.ts";
 
@@ -50,6 +52,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   wait: waitCommand,
   trace: traceCommand,
   explain: explainCommand,
+  report: reportCommand,
 };
 
 /**

@@ -1,0 +1,170 @@
+/**
+ * What a ping or a scan has written as JSON lines, gathered for a report.
+ *
+ * @module
+ */
+import { Histogram } from "./histogram.ts";
+import type { ProbeState } from "./verdict.ts";
+
+/** The probes of one target. Times are in milliseconds, those of day since 1970. */
+export interface PingSeries {
+  readonly name: string;
+  /** Each address that was met, in order. */
+  readonly addresses: string[];
+  /** When each probe began. */
+  readonly times: number[];
+  /** The wall clock of each, `NaN` where there was no answer. */
+  readonly walls: number[];
+  /** The kernel's round trip of each, `NaN` where there is none. */
+  readonly rtts: number[];
+  readonly wall: Histogram;
+  readonly rtt: Histogram;
+  readonly latency: Histogram;
+  /** How many failed, by the name of the errno. */
+  readonly failures: Map<string, number>;
+  /** How many SYNs were sent, and how many of them were repeats. */
+  syns: number;
+  repeats: number;
+}
+
+/** The ports of a scan. */
+export interface ScanGrid {
+  /** The state of each port of each host. */
+  readonly hosts: Map<string, Map<number, ProbeState>>;
+  readonly states: Map<ProbeState, number>;
+  /** How many ports each router has turned away. */
+  readonly routers: Map<string, number>;
+  /** How many were not open, by the name of the errno. */
+  readonly failures: Map<string, number>;
+}
+
+/** Lines of the wrong shape. */
+export class LineError extends SyntaxError {
+  /** The name of the class. */
+  override readonly name = "LineError";
+}
+
+const STATES: readonly string[] = ["open", "closed", "filtered", "unsent"];
+
+/** Gathers lines, in memory that grows with the probes of a ping alone. */
+export class ReportData {
+  readonly pings: Map<string, PingSeries> = new Map();
+  readonly scan: ScanGrid = {
+    hosts: new Map(),
+    states: new Map(),
+    routers: new Map(),
+    failures: new Map(),
+  };
+  #lines = 0;
+
+  /** Whether no line was of use. */
+  get isEmpty(): boolean {
+    return this.pings.size === 0 && this.scan.hosts.size === 0;
+  }
+
+  /**
+   * Takes one line. Types that are not for a report are left out.
+   *
+   * @throws {LineError} If it is no line of a command.
+   */
+  add(text: string): void {
+    this.#lines++;
+    if (text.trim() === "") return;
+    let line: unknown;
+    try {
+      line = JSON.parse(text);
+    } catch {
+      throw this.#bad("it is no JSON");
+    }
+    if (typeof line !== "object" || line === null || Array.isArray(line)) {
+      throw this.#bad("it is no object");
+    }
+    const fields = line as Record<string, unknown>;
+    if (fields.v !== 1) throw this.#bad('it has no "v": 1');
+    if (fields.type === "ping") this.#addPing(fields);
+    else if (fields.type === "port") this.#addPort(fields);
+  }
+
+  #addPing(fields: Record<string, unknown>): void {
+    const name = this.#text(fields, "target");
+    const time = Date.parse(this.#text(fields, "time"));
+    if (Number.isNaN(time)) throw this.#bad("its time is none");
+    let series = this.pings.get(name);
+    if (series === undefined) this.pings.set(name, series = newSeries(name));
+    const { address, code, retransmits } = fields;
+    if (typeof address === "string" && series.addresses.at(-1) !== address) {
+      series.addresses.push(address);
+    }
+    const isAnswer = fields.answered === true;
+    const wall = isAnswer ? this.#time(fields, "wall") : NaN;
+    const rtt = isAnswer ? this.#time(fields, "rtt") : NaN;
+    const latency = isAnswer ? this.#time(fields, "latency") : NaN;
+    series.times.push(time);
+    series.walls.push(wall);
+    series.rtts.push(rtt);
+    if (!Number.isNaN(wall)) series.wall.record(wall);
+    if (!Number.isNaN(rtt)) series.rtt.record(rtt);
+    if (!Number.isNaN(latency)) series.latency.record(latency);
+    if (typeof code === "string") increase(series.failures, code);
+    if (typeof retransmits === "number") {
+      series.syns += 1 + retransmits;
+      series.repeats += retransmits;
+    }
+  }
+
+  #addPort(fields: Record<string, unknown>): void {
+    const target = this.#text(fields, "target");
+    const [, host, port] = /^(.*):([0-9]+)$/.exec(target) ?? [];
+    if (host === undefined) throw this.#bad("its target is none");
+    const { state, code, icmp } = fields;
+    if (typeof state !== "string" || !STATES.includes(state)) {
+      throw this.#bad("its state is none");
+    }
+    const { hosts, states, routers, failures } = this.scan;
+    let ports = hosts.get(host);
+    if (ports === undefined) hosts.set(host, ports = new Map());
+    ports.set(Number(port), state as ProbeState);
+    increase(states, state as ProbeState);
+    if (typeof code === "string") increase(failures, code);
+    if (typeof icmp === "object" && icmp !== null && "from" in icmp) {
+      increase(routers, String(icmp.from));
+    }
+  }
+
+  #text(fields: Record<string, unknown>, name: string): string {
+    const value = fields[name];
+    if (typeof value === "string" && value !== "") return value;
+    throw this.#bad(`it has no ${name}`);
+  }
+
+  #time(fields: Record<string, unknown>, name: string): number {
+    const value = fields[name];
+    if (value === null || value === undefined) return NaN;
+    if (typeof value === "number" && value >= 0) return value;
+    throw this.#bad(`its ${name} is no time`);
+  }
+
+  #bad(why: string): LineError {
+    return new LineError(`Cannot report line ${this.#lines}: ${why}`);
+  }
+}
+
+function newSeries(name: string): PingSeries {
+  return {
+    name,
+    addresses: [],
+    times: [],
+    walls: [],
+    rtts: [],
+    wall: new Histogram(),
+    rtt: new Histogram(),
+    latency: new Histogram(),
+    failures: new Map(),
+    syns: 0,
+    repeats: 0,
+  };
+}
+
+function increase<K>(counts: Map<K, number>, key: K): void {
+  counts.set(key, (counts.get(key) ?? 0) + 1);
+}

@@ -1,0 +1,279 @@
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertNotEquals,
+  assertStringIncludes,
+} from "@std/assert";
+import { spawnSync } from "node:child_process";
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { main } from "../src/cli.ts";
+import { bound, listen, tempFolder } from "./_fixtures.ts";
+import { hasCommand, test } from "./_harness.ts";
+
+interface Ran {
+  code: number;
+  out: string;
+  err: string;
+}
+
+async function run(args: string[], input?: readonly string[]): Promise<Ran> {
+  let out = "";
+  let err = "";
+  const code = await main(args, {
+    out: (text) => out += text,
+    err: (text) => err += text,
+    ...input === undefined ? {} : {
+      async *lines() {
+        yield* input;
+      },
+    },
+  });
+  return { code, out, err };
+}
+
+/** A line of ping for a probe every 100 ms. */
+function pingLine(seq: number, fields: object = {}): string {
+  const wall = 0.3 + seq % 10 / 20 + (seq % 50 === 0 ? 20 : 0);
+  return JSON.stringify({
+    v: 1,
+    type: "ping",
+    target: "db.test:5432",
+    seq,
+    time: new Date(1_700_000_000_000 + seq * 100).toISOString(),
+    address: "192.0.2.7:5432",
+    answered: true,
+    code: null,
+    retransmits: 0,
+    wall,
+    rtt: wall / 2,
+    latency: wall,
+    ...fields,
+  });
+}
+
+const FAILED = { answered: false, code: "ETIMEDOUT", wall: 3000, rtt: null };
+
+const PINGS = [
+  ...Array.from({ length: 300 }, (_, i) => pingLine(i + 1)),
+  ...Array.from({ length: 20 }, (_, i) => pingLine(301 + i, FAILED)),
+  ...Array.from({ length: 100 }, (_, i) => pingLine(321 + i)),
+];
+
+const SCAN = [1, 2, 3, 10].flatMap((host) =>
+  [22, 80, 443, 8080].map((port) => {
+    const state = ["open", "closed", "filtered", "unsent"][
+      (host + port) % 4
+    ];
+    return JSON.stringify({
+      v: 1,
+      type: "port",
+      target: `10.0.0.${host}:${port}`,
+      state,
+      code: state === "open" ? null : "EHOSTUNREACH",
+      icmp: state === "filtered"
+        ? { type: 3, code: 13, from: "10.0.0.254" }
+        : null,
+    });
+  })
+);
+
+test("report makes a page of what ping has written", async () => {
+  using folder = tempFolder();
+  using listener = listen();
+  using closed = bound();
+  const path = join(folder.path, "x.jsonl");
+  await run([
+    "ping",
+    `${listener.address}`,
+    `${closed.address}`,
+    "-c5",
+    "-i1",
+    "--json",
+    "-o",
+    path,
+  ]);
+  const { code, out, err } = await run(["report", path]);
+  assertEquals([code, err], [0, ""]);
+  assertMatch(out, /^<!doctype html>/);
+  for (const target of [`${listener.address}`, `${closed.address}`]) {
+    assertStringIncludes(out, `<h2>${target}</h2>`);
+  }
+  assertStringIncludes(out, "<title>x.jsonl</title>");
+  assertStringIncludes(out, "Percentiles of ");
+  assertStringIncludes(out, "ECONNREFUSED");
+});
+
+test("report needs nothing but itself", async () => {
+  for (const input of [PINGS, SCAN]) {
+    const { out } = await run(["report", "-"], input);
+    // Names of namespaces are never fetched.
+    const links = out.replaceAll("http://www.w3.org/2000/svg", "");
+    assert(!/https?:|src=|@import|url\(|<script/.test(links));
+  }
+});
+
+test("report shows time by latency, percentiles and failures", async () => {
+  const { out } = await run(["report", "-", "--title", "A & <b>"], PINGS);
+  assertStringIncludes(out, "<h1>A &#38; &#60;b&#62;</h1>");
+  assertStringIncludes(out, "Wall clock of db.test:5432");
+  assertStringIncludes(out, "Kernel of db.test:5432");
+  assertStringIncludes(out, "20 without an answer");
+  assertStringIncludes(out, "95.2 %");
+  assertMatch(out, /ETIMEDOUT<\/text><rect class="bar"/);
+  assertMatch(out, /class="curve wall" d="M/);
+  assertMatch(out, /<tr><td>wall<\/td><td>0\.300<\/td>/);
+  // What was due at its own time has a curve of its own.
+  assert(!out.includes('class="curve latency"'));
+  const late = PINGS.map((line) => line.replace(/"latency":/, '"latency":1'));
+  const open = await run(["report", "-"], late);
+  assertStringIncludes(open.out, 'class="curve latency"');
+});
+
+test("report shows hosts by ports", async () => {
+  const { out } = await run(["report", "-"], SCAN);
+  assertEquals(
+    out.match(/<rect class="(open|closed|filtered|unsent)"/g)?.length,
+    16 + 4,
+  );
+  assertStringIncludes(out, "<title>10.0.0.10:443 ");
+  // Hosts by their numbers.
+  const hosts = [...out.matchAll(/text-anchor="end">(10\.0\.0\.\d+)</g)]
+    .map(([, host]) => host);
+  assertEquals(hosts.slice(0, 4), [
+    "10.0.0.1",
+    "10.0.0.2",
+    "10.0.0.3",
+    "10.0.0.10",
+  ]);
+  assertStringIncludes(out, "Turned away by");
+});
+
+test("report shows a part of what is too much", async () => {
+  const lines = Array.from({ length: 20_000 }, (_, i) =>
+    JSON.stringify({
+      v: 1,
+      type: "port",
+      target: `[2001:db8::1]:${i + 1}`,
+      state: i === 9999 ? "open" : "closed",
+    }));
+  const { out } = await run(["report", "-"], lines);
+  assertStringIncludes(out, "1 of 1 hosts, 96 of 20000 ports");
+  assertStringIncludes(out, "[2001:db8::1]:10000 open");
+  assert(out.length < 100_000);
+});
+
+test("report writes SVG and percentiles, by the ending of the file", async () => {
+  using folder = tempFolder();
+  const [svg, hgrm] = ["x.svg", "x.hgrm"].map((name) =>
+    join(folder.path, name)
+  ) as [string, string];
+  assertEquals((await run(["report", "-", "-o", svg], PINGS)).code, 0);
+  assertMatch(readFileSync(svg, "utf8"), /^<svg [^]*<\/svg>\n$/);
+  assertEquals((await run(["report", "-", "-o", hgrm], PINGS)).code, 0);
+  const text = readFileSync(hgrm, "utf8");
+  assertMatch(text, /Total count +=  +400\]/);
+  const named = await run(["report", "-", "--format", "hgrm"], PINGS);
+  assertEquals(named.out, text);
+  const scan = await run(["report", "-", "--format", "svg"], SCAN);
+  assertStringIncludes(scan.out, "10.0.0.10:443 ");
+});
+
+test("report says what it cannot report", async () => {
+  const rows: [args: string[], input: string[], code: number, words: string][] =
+    [
+      [[], [], 2, "give a file"],
+      [["a", "b"], [], 2, '"b" as well'],
+      [["-", "--format", "pdf"], PINGS, 2, "html or svg or hgrm"],
+      [["/no/such/file"], [], 2, "/no/such/file"],
+      [["-"], [], 1, "no line"],
+      [["-"], ['{"v":1,"type":"hop"}'], 1, "no line"],
+      [["-"], ["", "{"], 2, "line 2: it is no JSON"],
+      [["-"], ["[]"], 2, "line 1: it is no object"],
+      [["-"], ['{"v":2,"type":"ping"}'], 2, '"v": 1'],
+      [["-"], ['{"v":1,"type":"ping"}'], 2, "no target"],
+      [["-"], [pingLine(1, { time: "x" })], 2, "time"],
+      [["-"], [pingLine(1, { wall: -1 })], 2, "wall"],
+      [["-"], ['{"v":1,"type":"port","target":"a:1","state":"?"}'], 2, "state"],
+      [["-", "--format", "hgrm"], [pingLine(1, FAILED)], 2, "nothing was"],
+    ];
+  for (const [args, input, expected, words] of rows) {
+    const { code, out, err } = await run(["report", ...args], input);
+    assertEquals([code, out], [expected, ""], words);
+    assertStringIncludes(err, words);
+  }
+});
+
+/** Opens a page in a browser from disk; returns its document, what it logged and a picture of it. */
+function browse(
+  folder: string,
+  page: string,
+  width: number,
+  isDark: boolean,
+): { dom: string; log: string; picture: string } {
+  const picture = join(folder, "picture.png");
+  const flags = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--hide-scrollbars",
+    `--user-data-dir=${join(folder, "profile")}`,
+    `--window-size=${width},1200`,
+    `--blink-settings=preferredColorScheme=${isDark ? 0 : 1}`,
+    "--enable-logging=stderr",
+  ];
+  const open = (...more: string[]) =>
+    spawnSync("chromium", [...flags, ...more, `file://${page}`], {
+      encoding: "utf8",
+      stdio: ["ignore", "pipe", "pipe"],
+      timeout: 60_000,
+    });
+  const { stdout, stderr } = open("--dump-dom");
+  open(`--screenshot=${picture}`);
+  const log = stderr.split("\n").filter((line) => /CONSOLE/.test(line))
+    .join("\n");
+  return { dom: stdout, log, picture: readFileSync(picture, "base64") };
+}
+
+test(
+  "report opens in a browser, wide and narrow, in light and in dark",
+  async () => {
+    using folder = tempFolder();
+    for (const [name, input] of [["ping", PINGS], ["scan", SCAN]] as const) {
+      const { out } = await run(["report", "-"], input);
+      const page = join(folder.path, `${name}.html`);
+      // The page has no script of its own; this one measures it.
+      const measure = `<script>
+      const { scrollWidth, clientWidth } = document.documentElement;
+      const style = (e) => getComputedStyle(e).backgroundColor;
+      document.title = [
+        scrollWidth <= clientWidth,
+        document.querySelectorAll("svg rect").length > 10,
+        style(document.body),
+      ].join("|");
+    </script>`;
+      writeFileSync(page, out.replace("</body>", `${measure}</body>`));
+      const pictures = new Set<string>();
+      for (
+        const [width, isDark] of [
+          [1200, false],
+          [1200, true],
+          [400, false],
+        ] as const
+      ) {
+        const { dom, log, picture } = browse(folder.path, page, width, isDark);
+        assertEquals(log, "");
+        const [fits, isDrawn, color] = /<title>(.*?)<\/title>/.exec(dom)![1]!
+          .split("|");
+        assertEquals([fits, isDrawn], ["true", "true"], `${name} ${width}`);
+        assertEquals(color, isDark ? "rgb(13, 13, 13)" : "rgb(249, 249, 247)");
+        assertNotEquals(picture.length, 0);
+        pictures.add(picture);
+      }
+      assertEquals(pictures.size, 3);
+    }
+  },
+  { skip: hasCommand("chromium") },
+);
