@@ -23,6 +23,8 @@ import process from "node:process";
 export interface TestOptions {
   /** Why the test cannot run here; `null` or nothing lets it run. */
   skip?: string | null;
+  /** Whether timers may outlive it: a library's are not ours to stop. */
+  leavesTimers?: boolean;
 }
 
 /** How long and how a count is taken. */
@@ -36,7 +38,12 @@ export interface BalanceOptions {
 }
 
 type TestFunction = () => void | Promise<void>;
-type Registrar = (name: string, fn: TestFunction, ignore: boolean) => void;
+type Registrar = (
+  name: string,
+  fn: TestFunction,
+  ignore: boolean,
+  leavesTimers?: boolean,
+) => void;
 
 type Runtime = "deno" | "bun" | "node";
 
@@ -64,7 +71,7 @@ export function test(
 ): void {
   const skip = options.skip ?? null;
   if (skip === null) {
-    register(name, () => balanced(fn), false);
+    register(name, () => balanced(fn), false, options.leavesTimers);
   } else if (missing.has(skip) && process.env.CI === "true") {
     register(name, () => {
       throw new Error(`Cannot skip under CI=true, which has it all: ${skip}`);
@@ -152,7 +159,13 @@ function lacks(reason: string): string {
 /** The one place that knows which runtime registers the tests. */
 function registrar(): Registrar {
   if (RUNTIME === "deno") {
-    return (name, fn, ignore) => Deno.test({ name, fn, ignore });
+    return (name, fn, ignore, leavesTimers = false) => {
+      // Only if it has to be: what deno.json says holds otherwise.
+      const lenient = leavesTimers
+        ? { sanitizeOps: false, sanitizeResources: false }
+        : {};
+      Deno.test({ name, fn, ignore, ...lenient });
+    };
   }
   // Bun has a node:test of its own, for what runs under `bun test`.
   const { test } = process.getBuiltinModule("node:test");

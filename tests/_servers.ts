@@ -190,6 +190,35 @@ export async function startRedis(port = freePort()): Promise<Served> {
   }, "TERM");
 }
 
+/** `null` where mosquitto can be started, else a reason to skip. */
+export function hasMosquitto(): string | null {
+  return needs(hasCommand("mosquitto"), hasCommand("openssl"));
+}
+
+/** mosquitto, which says in its file `log` who has come. */
+export async function startMosquitto(): Promise<Served> {
+  const files = newFolder(null);
+  const { folder } = files;
+  const [port, tlsPort] = [freePort(), freePort()];
+  const config = join(folder, "mosquitto.conf");
+  writeFileSync(
+    config,
+    [
+      "allow_anonymous true",
+      "log_type all",
+      `log_dest file ${folder}/log`,
+      // It would become a user of its own who may not read these.
+      ...isRoot() === null ? ["user root"] : [],
+      `listener ${port} 127.0.0.1`,
+      `listener ${tlsPort} 127.0.0.1`,
+      `certfile ${files.certFile}`,
+      `keyfile ${files.keyFile}`,
+    ].join("\n"),
+  );
+  const command: Command = ["mosquitto", "-c", config];
+  return await start(command, { ...files, port, tlsPort }, "TERM");
+}
+
 /** `null` where nginx can be started, else a reason to skip. */
 export function hasNginx(): string | null {
   return needs(hasCommand("nginx"), hasCommand("openssl"));

@@ -6,21 +6,23 @@ import { once } from "node:events";
 import http from "node:http";
 import http2 from "node:http2";
 import https from "node:https";
-import type net from "node:net";
+import net from "node:net";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import tls from "node:tls";
 import { agent, createConnection, undiciConnector } from "../src/node.ts";
 import { AGES, pause } from "./_assertions.ts";
 import { freePort } from "./_fixtures.ts";
-import { hasCommand, needs, on, test } from "./_harness.ts";
+import { hasCommand, needs, on, test as register } from "./_harness.ts";
 import {
   has,
+  hasMosquitto,
   hasNginx,
   hasPostgres,
   hasRedis,
   library,
   newFolder,
+  startMosquitto,
   startNginx,
   startPostgres,
   startRedis,
@@ -35,6 +37,15 @@ const POOL = 50;
 
 /** More than any buffer on the way holds. */
 const PAYLOAD = randomBytes(4_000_000);
+
+/** A test of a library, whose timers are its own. */
+function test(
+  name: string,
+  fn: () => Promise<void>,
+  { skip }: { skip: string | null },
+): void {
+  register(name, fn, { skip, leavesTimers: true });
+}
 
 interface PgClient {
   connect(): Promise<void>;
@@ -517,3 +528,245 @@ test("got takes the agent, with TLS and MBs", async () => {
   }
   special.destroy();
 }, { skip: needs(has("got", got), hasNginx()) });
+
+interface MqttClient {
+  on(event: "error", listener: (error: Error) => void): void;
+  once(event: string, listener: (...values: unknown[]) => void): void;
+  subscribeAsync(topic: string): Promise<unknown>;
+  publishAsync(topic: string, message: Uint8Array): Promise<unknown>;
+  endAsync(): Promise<void>;
+}
+
+interface Mqtt {
+  MqttClient: new (
+    open: () => net.Socket,
+    settings: object,
+  ) => MqttClient;
+}
+
+const mqtt = await library<Mqtt>("mqtt");
+
+test("mqtt keeps the source address, with TLS and MBs", async () => {
+  await using server = await startMosquitto();
+  const { port, tlsPort, cert, folder } = server;
+  const opens = [
+    () => createConnection({ host: "127.0.0.1", port }, special),
+    () =>
+      tls.connect({
+        socket: createConnection({ host: "127.0.0.1", port: tlsPort }, special),
+        servername: "localhost",
+        ca: cert,
+      }),
+  ];
+  for (const open of opens) {
+    const client = new mqtt!.default.MqttClient(open, { reconnectPeriod: 0 });
+    await new Promise<void>((resolve, reject) => {
+      client.on("error", reject);
+      client.once("connect", () => resolve());
+    });
+    await client.subscribeAsync("topic");
+    const message = new Promise<unknown>((resolve) =>
+      client.once("message", (_topic, message) => resolve(message))
+    );
+    await client.publishAsync("topic", PAYLOAD);
+    assert(PAYLOAD.equals(await message as Uint8Array));
+    await client.endAsync();
+  }
+  const log = readFileSync(join(folder, "log"), "utf8");
+  assertEquals(log.split(`New connection from ${SOURCE}`).length - 1, 2);
+}, { skip: needs(has("mqtt", mqtt), hasMosquitto()) });
+
+interface MysqlPeer {
+  stream: net.Socket;
+  sequenceId: number;
+  serverHandshake(settings: object): void;
+  writeOk(result: { affectedRows: number }): void;
+  on(event: string, listener: (query: string) => void): MysqlPeer;
+}
+
+interface Mysql {
+  createServer(): {
+    _server: net.Server;
+    listen(port: number, host: string): void;
+    on(event: "connection", listener: (peer: MysqlPeer) => void): void;
+    close(callback: () => void): void;
+  };
+  createConnection(settings: object): {
+    promise(): {
+      query(text: string): Promise<[{ affectedRows: number }]>;
+      end(): Promise<void>;
+    };
+  };
+}
+
+const mysql = await library<Mysql>("mysql2");
+
+test("mysql2 takes a special connection", async () => {
+  const server = mysql!.createServer();
+  const sources: unknown[] = [];
+  server.on("connection", (peer) => {
+    sources.push(peer.stream.remoteAddress);
+    peer.serverHandshake({
+      protocolVersion: 10,
+      serverVersion: "8.0",
+      connectionId: 1,
+      statusFlags: 2,
+      characterSet: 8,
+      capabilityFlags: 0xff_f7ff,
+      authCallback(_names: unknown, done: (error: null) => void): void {
+        done(null);
+        peer.sequenceId = 0;
+      },
+    });
+    peer.on("query", (query) => {
+      peer.sequenceId = 1;
+      peer.writeOk({ affectedRows: query.length });
+      peer.sequenceId = 0;
+    });
+    peer.on("quit", () => peer.stream.end());
+    peer.on("error", () => {});
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server._server, "listening");
+  const { port } = server._server.address() as net.AddressInfo;
+  const client = mysql!.createConnection({
+    user: "nobody",
+    stream: () => createConnection({ host: "127.0.0.1", port }, special),
+  }).promise();
+  const [result] = await client.query(PAYLOAD.toString("base64"));
+  assertEquals(result.affectedRows, PAYLOAD.toString("base64").length);
+  assertEquals(sources, [SOURCE]);
+  await client.end();
+  await new Promise<void>((resolve) => server.close(() => resolve()));
+}, { skip: has("mysql2", mysql) });
+
+interface Emitting {
+  on(event: string, listener: (...values: never[]) => void): this;
+}
+
+type SshStream = NodeJS.ReadWriteStream;
+
+interface Ssh {
+  Server: new (
+    settings: object,
+    listener: (client: Emitting, info: { ip: string }) => void,
+  ) => Emitting & Pick<net.Server, "listen" | "address" | "close">;
+  Client: new () => Emitting & {
+    connect(settings: object): void;
+    exec(
+      command: string,
+      callback: (error: Error | undefined, stream: SshStream) => void,
+    ): void;
+    end(): void;
+  };
+  utils: { generateKeyPairSync(kind: string): { private: string } };
+}
+
+const ssh = await library<Ssh>("ssh2");
+
+test("ssh2 takes a special connection, with MBs", async () => {
+  const { Server, Client, utils } = ssh!.default;
+  const hostKeys = [utils.generateKeyPairSync("ed25519").private];
+  const sources: string[] = [];
+  const server = new Server({ hostKeys }, (client, { ip }) => {
+    sources.push(ip);
+    client.on("error", () => {});
+    client.on("authentication", (asked: { accept(): void }) => asked.accept());
+    client.on("session", (accept: () => Emitting) => {
+      accept().on("exec", (accept: () => SshStream) => {
+        const stream = accept();
+        stream.pipe(stream);
+      });
+    });
+  });
+  await new Promise<void>((resolve) => {
+    server.listen(0, "127.0.0.1", () => resolve());
+  });
+  const { port } = server.address() as net.AddressInfo;
+  const client = new Client();
+  const received = await new Promise<Uint8Array>((resolve, reject) => {
+    client.on("error", reject as (error: never) => void);
+    client.on("ready", () => {
+      client.exec("cat", (error, stream) => {
+        if (error) return reject(error);
+        const parts: Uint8Array[] = [];
+        let left = PAYLOAD.length;
+        stream.on("data", (part: Uint8Array) => {
+          parts.push(part);
+          left -= part.length;
+          if (left === 0) resolve(Buffer.concat(parts));
+        });
+        stream.write(PAYLOAD);
+      });
+    });
+    client.connect({
+      sock: createConnection({ host: "127.0.0.1", port }, special),
+      username: "nobody",
+      password: "",
+    });
+  });
+  assert(PAYLOAD.equals(received));
+  assertEquals(sources, [SOURCE]);
+  const closed = new Promise<void>((resolve) => client.on("close", resolve));
+  client.end();
+  await closed;
+  await new Promise<void>((resolve) => server.close(() => resolve()));
+}, { skip: has("ssh2", ssh) });
+
+interface Socks {
+  SocksClient: {
+    createConnection(settings: object): Promise<{ socket: net.Socket }>;
+  };
+}
+
+const socks = await library<Socks>("socks");
+
+test("socks takes a special connection to its proxy", async () => {
+  const open = { allowHalfOpen: true };
+  const target = net.createServer(open, (peer) => peer.pipe(peer));
+  const sources: unknown[] = [];
+  // RFC 1928: no authentication, and whatever port of this machine is asked for.
+  const proxy = net.createServer(open, (client) => {
+    sources.push(client.remoteAddress);
+    client.once("data", () => {
+      client.write(Uint8Array.of(5, 0));
+      client.once("data", (request) => {
+        client.write(Uint8Array.of(5, 0, 0, 1, 127, 0, 0, 1, 0, 0));
+        const port = request.readUInt16BE(8);
+        const peer = net.connect({ host: "127.0.0.1", port, ...open });
+        client.pipe(peer).pipe(client);
+      });
+    });
+  });
+  const ports = await Promise.all(
+    [target, proxy].map((server) =>
+      new Promise<number>((resolve) =>
+        server.listen(0, "127.0.0.1", () => {
+          resolve((server.address() as net.AddressInfo).port);
+        })
+      )
+    ),
+  );
+  const existing = createConnection(
+    { host: "127.0.0.1", port: ports[1] },
+    special,
+  );
+  await once(existing, "connect");
+  const { socket } = await socks!.SocksClient.createConnection({
+    proxy: { host: "127.0.0.1", port: ports[1], type: 5 },
+    command: "connect",
+    destination: { host: "127.0.0.1", port: ports[0] },
+    existing_socket: existing,
+  });
+  const parts: Uint8Array[] = [];
+  socket.on("data", (part: Uint8Array) => parts.push(part));
+  socket.end(PAYLOAD);
+  await once(socket, "close");
+  assert(PAYLOAD.equals(Buffer.concat(parts)));
+  assertEquals(sources, [SOURCE]);
+  await Promise.all(
+    [target, proxy].map((server) =>
+      new Promise<void>((resolve) => server.close(() => resolve()))
+    ),
+  );
+}, { skip: has("socks", socks) });
