@@ -400,7 +400,7 @@ test(
     assertEquals(code, "ETIMEDOUT");
     assertLess(Number(took), 150);
   },
-  NAMED,
+  THREADED,
 );
 
 test("few names are asked for at a time, and none that everybody has given up", async () => {

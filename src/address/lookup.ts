@@ -73,8 +73,11 @@ export interface LookupListener {
  */
 const PATIENCE = 50;
 
-/** How long to look for an answer in every turn, in ms. */
-const SPIN = 1;
+/**
+ * How long to look for an answer in every turn, in ms: as long as a resolver on
+ * this machine takes that knows the name.
+ */
+const SPIN = 0.3;
 
 /** The longest pause between two looks, in ms. */
 const LONGEST_PAUSE = 20;
@@ -548,7 +551,7 @@ class Resolver {
 
 /** How long not to look for an answer, in ms: little for who has waited little. */
 function pauseAt(age: number): number {
-  return Math.min(Math.max(age / 16, 1), LONGEST_PAUSE);
+  return Math.min(Math.max(age / 8, 1), LONGEST_PAUSE);
 }
 
 /** A set of descriptors without any. */
