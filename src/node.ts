@@ -10,7 +10,8 @@
  *
  * TLS goes over such a socket as over every other: `tls.connect({ socket })` of
  * `node:tls`, on all three runtimes. `Deno.startTls` cannot take it, for it takes
- * nothing but a `Deno.TcpConn`, and neither can Bun's `upgradeTLS`.
+ * connections of Deno's own alone; on Bun, `upgradeTLS` belongs to sockets that
+ * {@linkcode Socket.toBunSocket} makes.
  *
  * @example TLS over a connection from a chosen address
  * ```ts
