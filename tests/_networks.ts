@@ -295,3 +295,20 @@ export const CODES_IN_FIELD: Readonly<Record<number, number>> = {
   1008: 3,
   1009: 0,
 };
+
+/**
+ * The same with two ways from the first router to the second, which names itself by the end of the way that a packet took:
+ * 10.9.2.2 or 10.9.4.2. Ports decide which one that is.
+ */
+export const FLOWS = `${ROUTERS}
+ip -n r1 link add alt0 type veth peer name alt0 netns r2
+join r1 alt0 4 1; join r2 alt0 4 2
+for n in r1 r2; do
+  ip netns exec $n sh -c '
+    echo 1 > /proc/sys/net/ipv4/fib_multipath_hash_policy
+    echo 1 > /proc/sys/net/ipv4/icmp_errors_use_inbound_ifaddr
+    echo 0 > /proc/sys/net/ipv4/conf/all/rp_filter
+  '
+done
+ip -n r1 route replace 10.9.3.0/24 nexthop via 10.9.2.2 nexthop via 10.9.4.2
+`;

@@ -17,12 +17,15 @@ import {
   blackHole,
   bound,
   canBlackHole,
+  canIsolate,
+  inChild,
   listen,
   tempFolder,
   watchLibc,
 } from "./_fixtures.ts";
-import { canIpv6, on, test } from "./_harness.ts";
+import { canIpv6, hasCommand, needs, on, test } from "./_harness.ts";
 import { linesOf } from "./_lines.ts";
+import { FIREWALL, NAME_SERVER } from "./_networks.ts";
 
 const root = fileURLToPath(new URL("../", import.meta.url));
 const real = libc();
@@ -416,6 +419,53 @@ test("ping writes the summary so far when it is asked for", async () => {
   assertMatch(err, /^--- .* ---\n\d+ probes?, \d+ connected, 0 failed\n/);
   assert(isDisposed);
 });
+
+test("ping ends at once while a name does not resolve", async () => {
+  const start = performance.now();
+  const [code, out] = await inChild(
+    { namespace: NAME_SERVER },
+    async (_, cli) => {
+      const { main } = await import(cli);
+      const controller = new AbortController();
+      setTimeout(() => controller.abort(), 100);
+      let out = "";
+      const code = await main(["ping", "dead.test:80"], {
+        out: (text: string) => out += text,
+        err() {},
+        signal: controller.signal,
+      });
+      return [code, out];
+    },
+    import.meta.resolve("../src/cli.ts"),
+  );
+  assertEquals(code, 130);
+  assertStringIncludes(String(out), "--- dead.test:80 ---\n0 probes");
+  // A resolver that is not given up takes ten.
+  assert(performance.now() - start < 5000);
+}, { skip: needs(canIsolate(), hasCommand("python3")) });
+
+test("ping says who turned it away", async () => {
+  const [code, out] = await inChild(
+    { namespace: FIREWALL },
+    async (_, cli) => {
+      const { main } = await import(cli);
+      let out = "";
+      const args = ["ping", "127.0.1.7:80", "-c2", "-i1"];
+      const code = await main(args, {
+        out: (text: string) => out += text,
+        err() {},
+      });
+      return [code, out];
+    },
+    import.meta.resolve("../src/cli.ts"),
+  );
+  assertEquals(code, 1);
+  assertMatch(
+    String(out),
+    /^seq=1 127\.0\.1\.7:80 EHOSTUNREACH .* by 127\.0\.1\.7 \(ICMP 3\/13\)\n/,
+  );
+  assertStringIncludes(String(out), "\n2 turned away by 127.0.1.7\n");
+}, { skip: needs(canIsolate(), hasCommand("nft")) });
 
 test("ping counts a probe that is interrupted", async () => {
   using silent = blackHole();

@@ -1,6 +1,7 @@
 import {
   assert,
   assertEquals,
+  assertMatch,
   assertRejects,
   assertStringIncludes,
 } from "@std/assert";
@@ -20,7 +21,7 @@ import {
 } from "./_fixtures.ts";
 import { canIpv6, hasCommand, needs, onLinux, test } from "./_harness.ts";
 import { linesOf } from "./_lines.ts";
-import { ROUTERS } from "./_networks.ts";
+import { FLOWS, ROUTERS } from "./_networks.ts";
 
 const TOOLS = import.meta.resolve("../src/tools.ts");
 const CLI = import.meta.resolve("../src/cli.ts");
@@ -299,6 +300,32 @@ test("trace writes a line for each ttl, and how the way ends", async () => {
     ...Array(9).fill("hop"),
     "trace",
   ]);
+}, { skip: canRoute });
+
+test("trace shows the flows where routers share the load", async () => {
+  const [found, out] = await inChild(
+    { namespace: FLOWS },
+    async (_, tools, cli) => {
+      const { trace } = await import(tools);
+      const { main } = await import(cli);
+      const found: string[] = [];
+      const target = { hostname: "10.9.3.2", port: 8080 };
+      for await (const { ttl, from } of trace(target, { queries: 30 })) {
+        if (ttl === 2) found.push(from);
+      }
+      let out = "";
+      const args = ["trace", "10.9.3.2:8080", "-q", "30"];
+      await main(args, { out: (text: string) => out += text, err() {} });
+      return [[...new Set(found)].sort(), out] as [string[], string];
+    },
+    TOOLS,
+    CLI,
+  );
+  assertEquals(found, ["10.9.2.2", "10.9.4.2"]);
+  assertMatch(
+    out,
+    /\n 2 {2}10\.9\.[24]\.2 .* \(from \d+, .*\n {4}10\.9\.[24]\.2 /,
+  );
 }, { skip: canRoute });
 
 test("trace answers 0 for what is reached, open or closed", async () => {

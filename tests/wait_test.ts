@@ -27,7 +27,7 @@ import {
 } from "./_fixtures.ts";
 import { canIpv6, on, test } from "./_harness.ts";
 import { linesOf } from "./_lines.ts";
-import { FILES_ONLY, FIREWALL } from "./_networks.ts";
+import { FILES_ONLY, FIREWALL, NAME_SERVER } from "./_networks.ts";
 import { hasCommand, needs } from "./_harness.ts";
 
 const real = libc();
@@ -255,6 +255,32 @@ test("waitFor() waits for a name, or fails by it", async () => {
   assertMatch(String(found.waits), /^EAI_/);
   assertEquals([found.isSame, found.attempts], [true, true]);
 }, { skip: canIsolate() });
+
+test("waitFor() is over in time while a name does not resolve", async () => {
+  const start = performance.now();
+  const last = await inChild(
+    { namespace: NAME_SERVER },
+    async (_, tools) => {
+      const { waitFor } = await import(tools);
+      const target = { hostname: "dead.test", port: 80 };
+      const start = performance.now();
+      const error = await waitFor(target, { timeout: 200 })
+        .catch((error: unknown) => error);
+      const time = performance.now() - start;
+      const [{ last, attempts }] = error.pending;
+      return { code: last.code, syscall: last.syscall, attempts, time };
+    },
+    TOOLS,
+  );
+  assertEquals([last.code, last.syscall, last.attempts], [
+    "ETIMEDOUT",
+    "getaddrinfo",
+    1,
+  ]);
+  assert(last.time < 1000, `${last.time}`);
+  // A resolver that is not given up takes ten.
+  assert(performance.now() - start < 5000);
+}, { skip: needs(canIsolate(), hasCommand("python3")) });
 
 test(
   "waitFor() ends with the reason of its signal and leaves nothing open",

@@ -53,7 +53,13 @@ import {
   type Verdict,
   verdictOf,
 } from "./verdict.ts";
-import { listOf, resolveWay, type Way, wayTo } from "./way.ts";
+import {
+  type AddressSearch,
+  findAddresses,
+  listOf,
+  type Way,
+  wayTo,
+} from "./way.ts";
 
 /** How targets are pinged. */
 export interface PingOptions {
@@ -385,6 +391,8 @@ class PingLoop {
   #kept: Address | null = null;
   readonly #echoes: Set<Echo> = new Set();
   #isStopped = false;
+  /** The lookup that is under way. */
+  #search: AddressSearch | null = null;
   /** Ends the pause that is under way. */
   #wake: (() => void) | null = null;
   /** Why the name did not resolve before the first probe. */
@@ -425,6 +433,7 @@ class PingLoop {
   stop(): void {
     this.#isStopped = true;
     for (const echo of this.#echoes) echo.abandon();
+    this.#search?.abandon();
     this.#wake?.();
   }
 
@@ -503,13 +512,11 @@ class PingLoop {
   async #resolve(): Promise<LookupError | ErrnoError | null> {
     if (this.#way.addresses !== null) return null;
     const end = performance.now() + this.#plan.timeout;
-    const found = await Promise.race([
-      resolveWay(this.#c, this.#way, end),
-      new Promise<null>((resolve) => {
-        if (this.#isStopped) resolve(null);
-        this.#wake = () => resolve(null);
-      }),
-    ]);
+    const search = findAddresses(this.#c, this.#way, end);
+    this.#search = search;
+    if (this.#isStopped) search.abandon();
+    const found = await search.found;
+    this.#search = null;
     if (found === null) return null;
     if (found instanceof Error) return found;
     this.#addresses = found;

@@ -25,7 +25,7 @@ import {
 import { ABORTED } from "../reactor/reactor.ts";
 import { readTcpInfo } from "../socket/tcp_info.ts";
 import type { Destination } from "./destination.ts";
-import { resolveWay, type Way, wayTo } from "./way.ts";
+import { findAddresses, type Way, wayTo } from "./way.ts";
 
 /** How far a trace goes, and how. */
 export interface TraceOptions {
@@ -169,10 +169,13 @@ async function* hopsOf(
 ): AsyncGenerator<Hop, void, void> {
   const { signal } = plan;
   signal?.throwIfAborted();
-  const found = await resolveWay(c, way, Infinity);
+  const { found: finding, abandon } = findAddresses(c, way, Infinity);
+  signal?.addEventListener("abort", abandon);
+  const found = await finding;
+  signal?.removeEventListener("abort", abandon);
   signal?.throwIfAborted();
   if (found instanceof Error) throw pointAt<Error>(found, caller);
-  const run = new TraceRun(c, plan, way, checkHops(found[0]!));
+  const run = new TraceRun(c, plan, way, checkHops(found![0]!));
   try {
     for (;;) {
       const hop = await run.next();

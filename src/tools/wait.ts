@@ -32,7 +32,7 @@ import { callerOf, pointAt } from "../errors/caller.ts";
 import { type ErrnoError, errnoError, LookupError } from "../errors/errors.ts";
 import { CLOSED } from "../reactor/reactor.ts";
 import type { Destination } from "./destination.ts";
-import { listOf, resolveWay, type Way, wayTo } from "./way.ts";
+import { findAddresses, type Found, listOf, type Way, wayTo } from "./way.ts";
 
 /** What is waited for, and how. */
 export interface WaitForOptions {
@@ -382,14 +382,13 @@ class Watch implements PendingTarget {
   }
 
   /** The addresses, or why there are none; `null` if it was stopped. */
-  #resolve(): Promise<Awaited<ReturnType<typeof resolveWay>> | null> {
-    return new Promise((resolve, reject) => {
-      this.#wake = () => {
-        if (isOver(this.#end)) this.#last ??= unresolved(this.text);
-        resolve(null);
-      };
-      resolveWay(this.#c, this.#way, this.#end).then(resolve, reject);
-    });
+  #resolve(): Promise<Found | null> {
+    const { found, abandon } = findAddresses(this.#c, this.#way, this.#end);
+    this.#wake = () => {
+      if (isOver(this.#end)) this.#last ??= unresolved(this.text);
+      abandon();
+    };
+    return found;
   }
 
   #sleep(milliseconds: number): Promise<void> {

@@ -65,23 +65,46 @@ export function wayTo(c: Libc, destination: Destination): Way {
   return { text, addresses: null, host, lookup: source, recipe };
 }
 
+/** What is found of the addresses of a destination. */
+export type Found = readonly Address[] | LookupError | ErrnoError;
+
+/** A search for addresses that is under way. */
+export interface AddressSearch {
+  /**
+   * The first addresses that came, to which later ones are added; or why there
+   * are none, or `null` if it was abandoned.
+   */
+  readonly found: Promise<Found | null>;
+  /** Gives it up, and whatever works on it. */
+  abandon(): void;
+}
+
 /**
  * Finds the addresses of a destination.
  *
  * @param end When to give up, on the clock of `performance.now()`.
- * @returns The first addresses that came, to which later ones are added; or
- * why there are none.
  */
-export function resolveWay(
+export function findAddresses(
   c: Libc,
   { addresses, host, lookup }: Way,
   end: number,
-): Promise<readonly Address[] | LookupError | ErrnoError> {
-  if (addresses !== null) return Promise.resolve(addresses);
-  if (lookup !== null) return askOwn(c, lookup, host!);
-  return new Promise((resolve, reject) => {
+): AddressSearch {
+  if (addresses !== null) {
+    return { found: Promise.resolve(addresses), abandon: () => {} };
+  }
+  let abandon!: () => void;
+  const found = new Promise<Found | null>((resolve, reject) => {
+    if (lookup !== null) {
+      const stop = new AbortController();
+      askOwn(c, lookup, host!, stop.signal).then(resolve, reject);
+      abandon = () => {
+        stop.abort();
+        resolve(null);
+      };
+      return;
+    }
     const all: Address[] = [];
-    startLookup(c, host!, end, {
+    const stop = startLookup(c, host!, end, {
       found(addresses) {
         try {
           all.push(...permitted(c, addresses, true));
@@ -94,7 +117,12 @@ export function resolveWay(
         if (error !== null) resolve(error);
       },
     });
+    abandon = () => {
+      stop();
+      resolve(null);
+    };
   });
+  return { found, abandon };
 }
 
 /** Asks the caller's own resolver. */
@@ -102,8 +130,8 @@ async function askOwn(
   c: Libc,
   lookup: HostLookup,
   { hostname, port, family }: LookupQuery,
+  signal: AbortSignal,
 ): Promise<readonly Address[]> {
-  const { signal } = new AbortController();
   const found = await lookup(hostname, { family, signal });
   return permitted(c, readAddresses("lookup()", found, port, family), false);
 }

@@ -49,7 +49,7 @@ HOSTS
   -                    the same from the standard input, as the lines come
 
 SCAN_OPTIONS
-  -p, --ports PORTS    22,80,8000-8100; "all"; "common", about a hundred [common]
+  -p, --ports PORTS    22,80,8000-8100; all; common: about a hundred [common]
       --exclude HOSTS  hosts to leave out
       --exclude-ports PORTS
   -t, --timeout TIME   for all attempts at one port together [1.5s]
