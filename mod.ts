@@ -109,16 +109,16 @@ export type {
 } from "./src/socket/names.ts";
 export { type TcpInfo } from "./src/socket/tcp_info.ts";
 export { UnexpectedEndError } from "./src/socket/transfer.ts";
-export {
-  type AttemptOptions,
-  type ReceiveOptions,
-  type ReceiveUntilOptions,
-  type SendOptions,
-  Socket,
-  type SocketOpenOptions,
-  type SocketPairOptions,
-  type WaitOptions,
-} from "./src/socket/socket.ts";
+export type {
+  AttemptOptions,
+  ReceiveOptions,
+  ReceiveUntilOptions,
+  SendOptions,
+  SocketOpenOptions,
+  SocketPairOptions,
+  WaitOptions,
+} from "./src/socket/calls.ts";
+export { Socket } from "./src/socket/socket.ts";
 export type {
   ConnectTarget,
   HostLookup,

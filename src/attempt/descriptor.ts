@@ -59,6 +59,38 @@ export function openDescriptor(
 }
 
 /**
+ * Opens two Unix sockets that are connected to each other, with close-on-exec
+ * set.
+ *
+ * @throws {ErrnoError} If the system refuses; nothing is left open then.
+ */
+export function openPair(
+  libc: Libc,
+  type: number,
+  nonblocking: boolean,
+): [one: number, other: number] {
+  const { AF_UNIX, SOCK_CLOEXEC, SOCK_NONBLOCK, littleEndian } = libc.abi;
+  const flags = (SOCK_CLOEXEC ?? 0) | (nonblocking ? SOCK_NONBLOCK ?? 0 : 0);
+  const fds = newMemory(8);
+  const result = libc.socketpair(AF_UNIX, type | flags, 0, fds);
+  if (result < 0) throw errnoErrorFor(-result, { syscall: "socketpair" });
+  const view = new DataView(fds.buffer);
+  const one = view.getInt32(0, littleEndian);
+  const other = view.getInt32(4, littleEndian);
+  try {
+    for (const fd of [one, other]) {
+      if (SOCK_CLOEXEC === null) closeOnExec(libc, fd);
+      if (SOCK_NONBLOCK === null && nonblocking) setNonblocking(libc, fd, true);
+    }
+    return [one, other];
+  } catch (error) {
+    libc.close(one);
+    libc.close(other);
+    throw error;
+  }
+}
+
+/**
  * Reads the flags of a descriptor.
  *
  * @throws {ErrnoError} If the system refuses.

@@ -16,7 +16,8 @@ import {
   unknownOption,
 } from "../errors/arguments.ts";
 import type { SocketOptions } from "../socket/options.ts";
-import type { AttemptOptions, Socket } from "../socket/socket.ts";
+import type { AttemptOptions } from "../socket/calls.ts";
+import type { Socket } from "../socket/socket.ts";
 import type { OnSocket } from "./dial.ts";
 import { recipeOf } from "./recipe.ts";
 import { LEAST_ATTEMPT_DELAY } from "./schedule.ts";

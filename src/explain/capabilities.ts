@@ -12,7 +12,8 @@ import {
   type ReadableSocketOptionName,
   type SocketOptionName,
 } from "../socket/options.ts";
-import { Socket, type SocketOpenOptions } from "../socket/socket.ts";
+import type { SocketOpenOptions } from "../socket/calls.ts";
+import { Socket } from "../socket/socket.ts";
 
 /** What {@linkcode capabilities} returns. */
 export interface Capabilities {

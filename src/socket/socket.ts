@@ -11,29 +11,27 @@ import { performance } from "../../ffi/timers.ts";
 import {
   type Address,
   bytesOf,
-  decodeAddress,
   isAddress,
   unspecified,
 } from "../address/address.ts";
 import {
-  checkBoolean,
-  checkBytes,
-  checkInteger,
-  checkMilliseconds,
-  checkSignal,
-  copyOf,
-  readOptions,
-  show,
-  sizeOf,
-} from "../errors/arguments.ts";
-import {
   closeOnExec,
   flagsOf,
   openDescriptor,
+  openPair,
   setNonblocking,
 } from "../attempt/descriptor.ts";
 import { canceled, errorFor } from "../attempt/failure.ts";
 import { familyOf, pollFd, takeErrno } from "../attempt/outcome.ts";
+import {
+  checkBoolean,
+  checkBytes,
+  checkInteger,
+  checkSignal,
+  copyOf,
+  show,
+  sizeOf,
+} from "../errors/arguments.ts";
 import {
   type Caller,
   keepCaller,
@@ -46,7 +44,50 @@ import {
   errnoErrorFor,
   NotSupportedError,
 } from "../errors/errors.ts";
+import { cancelWaits, forget, timeoutTo } from "../reactor/reactor.ts";
+import { yieldIfDue } from "../reactor/turns.ts";
+import { acceptBlocking, acceptLater } from "./accepting.ts";
+import {
+  type AttemptOptions,
+  bytesFor,
+  checkAddress,
+  checkTimeout,
+  limitsOf,
+  readFor,
+  readTransfer,
+  type ReceiveOptions,
+  type ReceiveUntilOptions,
+  type SendOptions,
+  type SocketOpenOptions,
+  type SocketPairOptions,
+  type WaitOptions,
+} from "./calls.ts";
 import { checkSoftErrors, Connecting, type Errand } from "./connecting.ts";
+import { type DenoAddr, denoAddrOf } from "./deno_addr.ts";
+import { factsOf, localOf, peerOf, peerText, printAs } from "./ends.ts";
+import { receiveExactly, receiveUntil, sendAll } from "./exchange.ts";
+import {
+  type BunSocket,
+  type BunSocketHandlers,
+  bunSocketOf,
+  checkHandlers,
+  nodeSocketOf,
+} from "./hand_off.ts";
+import { Witness } from "./leaks.ts";
+import {
+  DIRECTIONS,
+  eventsOf,
+  FAMILIES,
+  INT_MAX,
+  isOrdinary,
+  maskOf,
+  nameFor,
+  numberFor,
+  type PollEvent,
+  PROTOCOLS,
+  TYPES,
+  type WaitEvents,
+} from "./names.ts";
 import {
   getOption,
   type ReadableSocketOptionName,
@@ -61,185 +102,18 @@ import {
   getRawOptionBytes,
   setRawOption,
 } from "./raw_options.ts";
-import { type DenoAddr, denoAddrOf } from "./deno_addr.ts";
-import { receiveExactly, receiveUntil, sendAll } from "./exchange.ts";
-import {
-  type BunSocket,
-  type BunSocketHandlers,
-  bunSocketOf,
-  checkHandlers,
-  nodeSocketOf,
-} from "./hand_off.ts";
-import {
-  DIRECTIONS,
-  eventsOf,
-  FAMILIES,
-  INT_MAX,
-  isOrdinary,
-  maskOf,
-  nameFor,
-  numberFor,
-  type PollEvent,
-  PROTOCOLS,
-  type SocketFamily,
-  type SocketProtocol,
-  type SocketType,
-  TYPES,
-  type WaitEvents,
-} from "./names.ts";
-import {
-  type Abortable,
-  type Ends,
-  readableOf,
-  writableOf,
-} from "./streams.ts";
+import { Endless, type Ends, readableOf, writableOf } from "./streams.ts";
 import { readTcpInfo, type TcpInfo } from "./tcp_info.ts";
 import {
-  type Limits,
   LONGEST_ADDRESS,
   NO_LIMITS,
   pointingAt,
   Transfers,
 } from "./transfer.ts";
-import { cancelWaits, forget, timeoutTo } from "../reactor/reactor.ts";
-import { yieldIfDue } from "../reactor/turns.ts";
-import { Witness } from "./leaks.ts";
-
-/** What {@linkcode Socket.open} opens. */
-export interface SocketOpenOptions {
-  /**
-   * The address family: a name, or the system's own number for another one.
-   *
-   * @default {"inet"}
-   */
-  readonly family?: SocketFamily | number | undefined;
-  /**
-   * The socket type: a name, or the system's own number.
-   *
-   * @default {"stream"}
-   */
-  readonly type?: SocketType | number | undefined;
-  /**
-   * The protocol: a name, or the system's own number. 0 is the family's usual
-   * one for the type.
-   *
-   * @default {0}
-   */
-  readonly protocol?: SocketProtocol | number | undefined;
-  /**
-   * Whether calls return at once instead of waiting.
-   *
-   * @default {false}
-   */
-  readonly nonblocking?: boolean | undefined;
-}
-
-/** How long one attempt to connect may take, and what ends it. */
-export interface AttemptOptions {
-  /**
-   * Milliseconds until the attempt is given up, 0 or more. Without it, the
-   * system's own patience counts: on Linux, about two minutes for TCP.
-   *
-   * @default {Infinity}
-   */
-  readonly timeout?: number | undefined;
-  /**
-   * What to do about a soft error: a router, or a firewall, has sent an ICMP
-   * error, and the kernel goes on trying nevertheless. Linux does so where the
-   * error comes while connect(2) still holds the socket, as from a firewall on
-   * this machine or in front of a container.
-   *
-   * `"fail"` ends the attempt at once, as other programs do. `"wait"` goes on;
-   * if nothing else comes until the deadline, the soft error is what is
-   * reported.
-   *
-   * @default {"fail"}
-   */
-  readonly softErrors?: "fail" | "wait" | undefined;
-}
-
-/** How long a call that waits may take, and what calls it off. */
-export interface WaitOptions {
-  /**
-   * Milliseconds until the wait is given up, 0 or more.
-   *
-   * @default {Infinity}
-   */
-  readonly timeout?: number | undefined;
-  /** Calls the wait off; the promise then rejects with `signal.reason`. */
-  readonly signal?: AbortSignal | undefined;
-}
-
-/** How data is sent. */
-export interface SendOptions {
-  /** The receiver, where the socket has no peer or another one is meant. */
-  readonly to?: Address | undefined;
-  /**
-   * The system's own `MSG_...` flags, or-ed together.
-   *
-   * @default {0}
-   */
-  readonly flags?: number | undefined;
-}
-
-/** What {@linkcode Socket.pair} opens. */
-export interface SocketPairOptions {
-  /**
-   * The socket type: a name, or the system's own number.
-   *
-   * @default {"stream"}
-   */
-  readonly type?: SocketType | number | undefined;
-  /**
-   * Whether calls return at once instead of waiting.
-   *
-   * @default {false}
-   */
-  readonly nonblocking?: boolean | undefined;
-}
-
-/** How data is received. */
-export interface ReceiveOptions {
-  /**
-   * The system's own `MSG_...` flags, or-ed together.
-   *
-   * @default {0}
-   */
-  readonly flags?: number | undefined;
-}
-
-/** How data is received up to a delimiter. */
-export interface ReceiveUntilOptions extends ReceiveOptions, WaitOptions {
-  /**
-   * The most bytes to receive, the delimiter among them.
-   *
-   * @default {65536}
-   */
-  readonly limit?: number | undefined;
-}
 
 // Scratch memory for addresses that the kernel writes: no call's use of it
 // outlives the call.
 const sockaddr = newMemory(LONGEST_ADDRESS);
-
-const encoder = new TextEncoder();
-
-const SEND_KEYS = ["to", "flags"] as const;
-const RECEIVE_KEYS = ["flags"] as const;
-const WAIT_KEYS = ["timeout", "signal"] as const;
-const ASYNC_SEND_KEYS = [...SEND_KEYS, ...WAIT_KEYS] as const;
-const ASYNC_RECEIVE_KEYS = [...RECEIVE_KEYS, ...WAIT_KEYS] as const;
-const UNTIL_KEYS = ["limit", ...ASYNC_RECEIVE_KEYS] as const;
-const TIMEOUT_KEYS = ["timeout"] as const;
-const OPEN_KEYS = ["family", "type", "protocol", "nonblocking"] as const;
-const PAIR_KEYS = ["type", "nonblocking"] as const;
-const NO_OPTIONS = Object.freeze(Object.create(null));
-
-/** The options of {@linkcode Socket.connectSync}. */
-const SYNC_KEYS = ["timeout", "softErrors"] as const;
-
-/** The options of {@linkcode Socket.connect}. */
-const ASYNC_KEYS = [...SYNC_KEYS, "signal"] as const;
 
 /** Proves that it is this module that calls the constructor. */
 const SEAL = Symbol();
@@ -307,28 +181,12 @@ export class Socket implements Disposable, AsyncDisposable {
   #streamsEnded = 0;
 
   static {
-    // What a runtime prints for it. These names are not for the type, which
-    // would have to have them as unique symbols.
-    function inspect(
-      this: Socket,
-      first: unknown,
-      options: object,
-      last?: unknown,
-    ): string {
-      // Deno passes its function first, and Node its own last.
-      const print = (typeof last === "function" ? last : first) as (
-        value: unknown,
-        options: object,
-      ) => string;
-      return `Socket ${print(this.#facts(), options)}`;
-    }
-    for (const name of ["nodejs.util.inspect.custom", "Deno.customInspect"]) {
-      Object.defineProperty(this.prototype, Symbol.for(name), {
-        value: inspect,
-        writable: true,
-        configurable: true,
-      });
-    }
+    printAs(
+      this.prototype,
+      "Socket",
+      (socket) =>
+        factsOf(socket.#libc, socket.#fd, socket.#family, socket.#type),
+    );
   }
 
   private constructor(
@@ -385,7 +243,7 @@ export class Socket implements Disposable, AsyncDisposable {
       type = "stream",
       protocol = 0,
       nonblocking = false,
-    } = read(options, OPEN_KEYS);
+    } = readFor("open", options);
     checkBoolean("nonblocking", nonblocking);
     const c = libc();
     const { abi } = c;
@@ -423,31 +281,16 @@ export class Socket implements Disposable, AsyncDisposable {
    * flags.
    */
   static pair(options?: SocketPairOptions): [one: Socket, other: Socket] {
-    const { type = "stream", nonblocking = false } = read(options, PAIR_KEYS);
+    const { type = "stream", nonblocking = false } = readFor("pair", options);
     checkBoolean("nonblocking", nonblocking);
     const c = libc();
-    const { AF_UNIX, SOCK_CLOEXEC, SOCK_NONBLOCK, littleEndian } = c.abi;
     const kind = numberFor(c.abi, "type", TYPES, type);
-    const flags = (SOCK_CLOEXEC ?? 0) | (nonblocking ? SOCK_NONBLOCK ?? 0 : 0);
-    const fds = newMemory(8);
-    const result = c.socketpair(AF_UNIX, kind | flags, 0, fds);
-    if (result < 0) throw errnoErrorFor(-result, { syscall: "socketpair" });
-    const view = new DataView(fds.buffer);
-    const [one, other] = [0, 4].map((at) =>
-      Socket.#connected(c, view.getInt32(at, littleEndian), AF_UNIX, kind)
-    ) as [Socket, Socket];
-    try {
-      for (const socket of [one, other]) {
-        if (SOCK_CLOEXEC === null) closeOnExec(c, socket.fd);
-        if (nonblocking && SOCK_NONBLOCK === null) socket.nonblocking = true;
-        socket.#isNonblocking = nonblocking;
-      }
-    } catch (error) {
-      one.close();
-      other.close();
-      throw error;
-    }
-    return [one, other];
+    const past = nonblocking ? Past.NONBLOCKING : Past.BLOCKING;
+    const [one, other] = openPair(c, kind, nonblocking);
+    return [
+      Socket.#connected(c, one, c.abi.AF_UNIX, kind, past),
+      Socket.#connected(c, other, c.abi.AF_UNIX, kind, past),
+    ];
   }
 
   /** A descriptor of this package's own that is connected. */
@@ -456,9 +299,10 @@ export class Socket implements Disposable, AsyncDisposable {
     fd: number,
     family: number,
     type: number,
+    past: Past,
   ): Socket {
     const connecting = Connecting.done();
-    return new Socket(SEAL, c, fd, family, type, Past.BLOCKING, connecting);
+    return new Socket(SEAL, c, fd, family, type, past, connecting);
   }
 
   /**
@@ -604,7 +448,7 @@ export class Socket implements Disposable, AsyncDisposable {
    * `SO_ERROR`, `getpeername(2)`; with a timeout, `fcntl(2)` before and after.
    */
   connectSync(address: Address, options: AttemptOptions = {}): void {
-    const errand = this.#errand(address, options, SYNC_KEYS);
+    const errand = this.#errand(address, readFor("connectSync", options));
     const failure = this.#connecting.connectSync(
       this.#libc,
       this.#fd,
@@ -697,7 +541,7 @@ export class Socket implements Disposable, AsyncDisposable {
     address: Address,
     options: AttemptOptions & WaitOptions = {},
   ): Promise<void> {
-    const errand = this.#errand(address, options, ASYNC_KEYS);
+    const errand = this.#errand(address, readFor("connect", options));
     const { signal } = errand;
     const turn = yieldIfDue(this.#libc);
     const ours = Socket.prototype.connect;
@@ -761,7 +605,7 @@ export class Socket implements Disposable, AsyncDisposable {
     options?: WaitOptions,
   ): Promise<PollEvent[]> {
     const { abi } = this.#libc;
-    const limits = limitsOf(read(options, WAIT_KEYS));
+    const limits = limitsOf(readFor("ready", options));
     const mask = maskOf(abi, events);
     this.#use("poll");
     return eventsOf(abi, await this.#io.untilReady(mask, limits, READY));
@@ -787,7 +631,7 @@ export class Socket implements Disposable, AsyncDisposable {
    * C: `bind(2)`.
    */
   bind(address: Address): void {
-    demandAddress(address);
+    checkAddress(address);
     this.#use("bind", address);
     this.#bind(demand(this.#libc, address));
   }
@@ -800,9 +644,9 @@ export class Socket implements Disposable, AsyncDisposable {
    */
   get localAddress(): Address {
     this.#use("getsockname");
-    const result = this.#libc.getsockname(this.#fd, sockaddr);
-    this.#check("getsockname", result);
-    return decodeAddress(sockaddr, result);
+    const address = localOf(this.#libc, this.#fd);
+    if (typeof address !== "number") return address;
+    throw errnoErrorFor(-address, { syscall: "getsockname" });
   }
 
   /**
@@ -813,11 +657,11 @@ export class Socket implements Disposable, AsyncDisposable {
    */
   get remoteAddress(): Address | null {
     this.#use("getpeername");
-    const result = this.#libc.getpeername(this.#fd, sockaddr);
+    const address = peerOf(this.#libc, this.#fd);
+    if (typeof address !== "number") return address;
     const { ENOTCONN, EINVAL } = this.#libc.abi.errnos;
-    if (result === -ENOTCONN! || result === -EINVAL!) return null;
-    this.#check("getpeername", result);
-    return decodeAddress(sockaddr, result);
+    if (address === -ENOTCONN || address === -EINVAL) return null;
+    throw errnoErrorFor(-address, { syscall: "getpeername" });
   }
 
   /**
@@ -1094,16 +938,11 @@ export class Socket implements Disposable, AsyncDisposable {
    * C: `send(2)`, `sendto(2)`, with `MSG_NOSIGNAL`.
    */
   sendSync(data: Uint8Array | string, options?: SendOptions): number {
-    const { to, flags } = read(options, SEND_KEYS);
-    const bits = bitsOf(flags);
+    const { to, flags } = readTransfer("sendSync", options);
     const bytes = bytesFor("data", data);
     const target = this.#demandSend(to);
-    const result = this.#io.sendOnce(
-      bytes,
-      sizeOf(bytes),
-      bits,
-      target === null ? null : bytesOf(target),
-    );
+    const place = target === null ? null : bytesOf(target);
+    const result = this.#io.sendOnce(bytes, sizeOf(bytes), flags, place);
     return result >= 0 ? result : this.#transferred("sendto", result, target);
   }
 
@@ -1143,12 +982,10 @@ export class Socket implements Disposable, AsyncDisposable {
     data: Uint8Array | string,
     options?: SendOptions & WaitOptions,
   ): Promise<number> {
-    const written = read(options, ASYNC_SEND_KEYS);
-    const limits = limitsOf(written);
-    const bits = bitsOf(written.flags);
+    const { to, flags, limits } = readTransfer("send", options);
     const bytes = bytesFor("data", data);
-    const target = this.#demandSend(written.to);
-    return await this.#io.sendOut(bytes, bits, target, limits, SEND);
+    const target = this.#demandSend(to);
+    return await this.#io.sendOut(bytes, flags, target, limits, SEND);
   }
 
   /**
@@ -1185,13 +1022,11 @@ export class Socket implements Disposable, AsyncDisposable {
     data: Uint8Array | string,
     options?: ReceiveOptions & WaitOptions,
   ): Promise<void> {
-    const written = read(options, ASYNC_RECEIVE_KEYS);
-    const limits = limitsOf(written);
-    const bits = bitsOf(written.flags);
+    const { flags, limits } = readTransfer("recv", options);
     const bytes = bytesFor("data", data);
-    this.#demandSend(undefined);
+    this.#demandSend(null);
     const io = this.#io;
-    await pointingAt(SEND_ALL, () => sendAll(io, bytes, bits, limits));
+    await pointingAt(SEND_ALL, () => sendAll(io, bytes, flags, limits));
   }
 
   /**
@@ -1253,12 +1088,10 @@ export class Socket implements Disposable, AsyncDisposable {
     buffer: Uint8Array,
     options?: ReceiveOptions & WaitOptions,
   ): Promise<number> {
-    const written = read(options, ASYNC_RECEIVE_KEYS);
-    const limits = limitsOf(written);
-    const bits = bitsOf(written.flags);
+    const { flags, limits } = readTransfer("recv", options);
     checkBytes("buffer", buffer);
     this.#use("recvfrom");
-    return await this.#io.receive(buffer, bits, null, limits, RECV);
+    return await this.#io.receive(buffer, flags, null, limits, RECV);
   }
 
   /**
@@ -1275,13 +1108,11 @@ export class Socket implements Disposable, AsyncDisposable {
     buffer: Uint8Array,
     options?: ReceiveOptions & WaitOptions,
   ): Promise<[size: number, from: Address]> {
-    const written = read(options, ASYNC_RECEIVE_KEYS);
-    const limits = limitsOf(written);
-    const bits = bitsOf(written.flags);
+    const { flags, limits } = readTransfer("recv", options);
     checkBytes("buffer", buffer);
     this.#use("recvfrom");
     const from: Address[] = [];
-    const size = await this.#io.receive(buffer, bits, from, limits, RECV_FROM);
+    const size = await this.#io.receive(buffer, flags, from, limits, RECV_FROM);
     return [size, from[0]!];
   }
 
@@ -1302,15 +1133,13 @@ export class Socket implements Disposable, AsyncDisposable {
     size: number,
     options?: ReceiveOptions & WaitOptions,
   ): Promise<Uint8Array<ArrayBuffer>> {
-    const written = read(options, ASYNC_RECEIVE_KEYS);
-    const limits = limitsOf(written);
-    const bits = bitsOf(written.flags);
+    const { flags, limits } = readTransfer("recv", options);
     checkInteger("size", size, INT_MAX);
     this.#use("recvfrom");
     const io = this.#io;
     return await pointingAt(
       RECV_EXACTLY,
-      () => receiveExactly(io, size, bits, limits),
+      () => receiveExactly(io, size, flags, limits),
     );
   }
 
@@ -1334,11 +1163,7 @@ export class Socket implements Disposable, AsyncDisposable {
     delimiter: Uint8Array | string,
     options?: ReceiveUntilOptions,
   ): Promise<Uint8Array<ArrayBuffer>> {
-    const written = read(options, UNTIL_KEYS);
-    const limits = limitsOf(written);
-    const bits = bitsOf(written.flags);
-    const { limit = 0x1_0000 } = written;
-    const most = checkInteger("limit", limit, INT_MAX);
+    const { flags, limits, limit } = readTransfer("recvUntil", options);
     const bytes = copyOf(bytesFor("delimiter", delimiter));
     if (bytes.length === 0) {
       throw new RangeError("Cannot use delimiter of 0 bytes: it is everywhere");
@@ -1348,7 +1173,7 @@ export class Socket implements Disposable, AsyncDisposable {
     const { abi } = this.#libc;
     return await pointingAt(
       RECV_UNTIL,
-      () => receiveUntil(io, abi, bytes, most, bits, limits),
+      () => receiveUntil(io, abi, bytes, limit, flags, limits),
     );
   }
 
@@ -1382,7 +1207,7 @@ export class Socket implements Disposable, AsyncDisposable {
    */
   async write(data: Uint8Array): Promise<number> {
     checkBytes("data", data);
-    const target = this.#demandSend(undefined);
+    const target = this.#demandSend(null);
     return await this.#io.sendOut(data, 0, target, NO_LIMITS, WRITE);
   }
 
@@ -1523,26 +1348,15 @@ export class Socket implements Disposable, AsyncDisposable {
    * C: `accept4(2)`, or `accept(2)` and `fcntl(2)`; `poll(2)`.
    */
   acceptSync(options?: Pick<WaitOptions, "timeout">): Socket {
-    const timeout = checkTimeout(read(options, TIMEOUT_KEYS).timeout);
+    const timeout = checkTimeout(readFor("acceptSync", options).timeout);
     this.#use("accept");
-    const start = performance.now();
-    const end = start + timeout;
-    const { EAGAIN } = this.#libc.abi.errnos;
     const switches = !this.#isNonblocking && !this.nonblocking;
     // A connection that was there may be gone again when it is asked for.
     if (switches) this.nonblocking = true;
     try {
-      for (;;) {
-        const fd = this.#acceptOnce();
-        if (fd >= 0) return this.#accepted(fd);
-        if (fd !== -EAGAIN) this.#check("accept", fd);
-        const left = end - performance.now();
-        if (left <= 0 || this.poll("POLLIN", left).length === 0) {
-          throw nobodyCame(this.#localText(), start, timeout);
-        }
-      }
+      return this.#accepted(acceptBlocking(this.#libc, this.#fd, timeout));
     } finally {
-      if (switches && this.#fd >= 0) this.nonblocking = false;
+      if (switches) this.nonblocking = false;
     }
   }
 
@@ -1560,31 +1374,16 @@ export class Socket implements Disposable, AsyncDisposable {
    * C: `accept4(2)`, or `accept(2)` and `fcntl(2)`; `epoll(7)` or `poll(2)`.
    */
   async accept(options?: WaitOptions): Promise<Socket> {
-    const limits = limitsOf(read(options, WAIT_KEYS));
+    const limits = limitsOf(readFor("accept", options));
     this.#use("accept");
     limits.signal?.throwIfAborted();
     if (!this.#isNonblocking) this.nonblocking = true;
-    const { EAGAIN } = this.#libc.abi.errnos;
-    const io = this.#io;
-    return await pointingAt(ACCEPT, async () => {
-      const start = performance.now();
-      const end = start + limits.timeout;
-      for (;;) {
-        this.#use("accept");
-        const fd = this.#acceptOnce();
-        if (fd >= 0) return this.#accepted(fd);
-        if (fd !== -EAGAIN) this.#check("accept", fd);
-        const timeout = end - performance.now();
-        const { POLLIN } = this.#libc.abi;
-        if (
-          timeout <= 0 ||
-          await io.untilReady(POLLIN, { ...limits, timeout }, null) === 0 &&
-            performance.now() >= end
-        ) {
-          throw nobodyCame(this.#localText(), start, limits.timeout);
-        }
-      }
-    });
+    const fd = await pointingAt(
+      ACCEPT,
+      () =>
+        acceptLater(this.#libc, this.#fd, this.#io, limits, () => this.closed),
+    );
+    return this.#accepted(fd);
   }
 
   /**
@@ -1753,14 +1552,12 @@ export class Socket implements Disposable, AsyncDisposable {
   /** Checks what an attempt is to do, and asks for permission. */
   #errand(
     address: Address,
-    options: unknown,
-    keys: readonly (keyof AttemptOptions | keyof WaitOptions)[],
+    written: { timeout?: unknown; signal?: unknown; softErrors?: unknown },
   ): Errand {
-    const written = readOptions("options", options, keys);
     const timeout = checkTimeout(written.timeout);
     const signal = checkSignal("signal", written.signal);
     const waitsSoft = checkSoftErrors(written.softErrors);
-    demandAddress(address);
+    checkAddress(address);
     this.#use("connect", address);
     signal?.throwIfAborted();
     const target = demand(this.#libc, address);
@@ -1772,7 +1569,8 @@ export class Socket implements Disposable, AsyncDisposable {
   get #io(): Transfers {
     if (this.#transfers === null) {
       this.#transfers = new Transfers(this.#libc, this.#fd, {
-        peer: () => this.#connecting.target?.toString() ?? this.#peerText(),
+        peer: () =>
+          this.#connecting.target?.toString() ?? peerText(this.#libc, this.#fd),
         drain: () => {
           if (this.#fd >= 0) this.#connecting.takeIcmp(this.#libc, this.#fd);
         },
@@ -1796,22 +1594,17 @@ export class Socket implements Disposable, AsyncDisposable {
     return this.#hasWaited || this.#transfers?.hasWaited === true;
   }
 
-  /** Whether there has been a connection, as far as that is known. */
-  get #wasConnected(): boolean {
-    return this.#connecting.isConnected;
-  }
-
   /** Whether the runtime's streams can take it over, as far as that shows. */
   #checkStream(method: string, ours: PublicFunction): void {
-    const type = this.getOption("type");
-    if (type !== "stream") {
+    const { SOCK_STREAM } = this.#libc.abi;
+    if (this.#type !== SOCK_STREAM) {
       throw new TypeError(
         `Cannot use ${method} on a socket of type ${
-          show(type)
+          show(nameFor(this.#libc.abi, TYPES, this.#type))
         }: it takes streams`,
       );
     }
-    if (this.remoteAddress !== null || this.#wasConnected) return;
+    if (this.remoteAddress !== null || this.#connecting.isConnected) return;
     const errno = this.#adopted ? takeErrno(this.#libc, this.#fd) : 0;
     if (errno === 0) {
       throw errnoError("ENOTCONN", { syscall: "getpeername" }, ours);
@@ -1822,17 +1615,18 @@ export class Socket implements Disposable, AsyncDisposable {
   }
 
   #addrOf(name: string, address: Address): DenoAddr {
-    const found = denoAddrOf(address, this.getOption("type") === "stream");
+    const found = denoAddrOf(
+      address,
+      this.#type === this.#libc.abi.SOCK_STREAM,
+    );
     if (found !== null) return found;
     throw new NotSupportedError(`${name} of ${address}`, doorFor().runtime);
   }
 
   /** Asks for permission to send, and returns where to. */
-  #demandSend(to: unknown): Address | null {
-    if (to !== undefined && to !== null) demandAddress(to);
-    const address = to as Address | null | undefined ?? null;
-    this.#use("sendto", address);
-    if (address !== null) return demand(this.#libc, address);
+  #demandSend(to: Address | null): Address | null {
+    this.#use("sendto", to);
+    if (to !== null) return demand(this.#libc, to);
     if (this.#adopted && !this.#libc.permissions.net()) {
       const peer = this.remoteAddress;
       if (peer !== null) demand(this.#libc, peer);
@@ -1846,11 +1640,11 @@ export class Socket implements Disposable, AsyncDisposable {
     options: ReceiveOptions | undefined,
     from: Address[] | null,
   ): number {
-    const bits = bitsOf(read(options, RECEIVE_KEYS).flags);
+    const { flags } = readTransfer("recvSync", options);
     checkBytes("buffer", buffer);
     this.#use("recvfrom");
     const size = sizeOf(buffer);
-    const result = this.#io.receiveOnce(buffer, size, bits, from);
+    const result = this.#io.receiveOnce(buffer, size, flags, from);
     return result >= 0 ? result : this.#transferred("recvfrom", result, null);
   }
 
@@ -1861,35 +1655,8 @@ export class Socket implements Disposable, AsyncDisposable {
     to: Address | null,
   ): never {
     const address = (to ?? this.#connecting.target)?.toString() ??
-      this.#peerText();
+      peerText(this.#libc, this.#fd);
     throw errnoErrorFor(-result, { syscall, address });
-  }
-
-  /** What there is to see of it. */
-  #facts(): object {
-    const { abi } = this.#libc;
-    const fd = this.#fd;
-    const family = nameFor(abi, FAMILIES, this.#family);
-    const type = nameFor(abi, TYPES, this.#type);
-    return fd < 0 ? { fd, family, type } : {
-      fd,
-      family,
-      type,
-      local: this.#localText(),
-      remote: this.#peerText() ?? null,
-    };
-  }
-
-  /** The peer as text, where there is one. */
-  #peerText(): string | undefined {
-    const result = this.#libc.getpeername(this.#fd, sockaddr);
-    return result < 0 ? undefined : decodeAddress(sockaddr, result).toString();
-  }
-
-  /** The address on this side as text. */
-  #localText(): string | undefined {
-    const result = this.#libc.getsockname(this.#fd, sockaddr);
-    return result < 0 ? undefined : decodeAddress(sockaddr, result).toString();
   }
 
   /** What this socket does for its streams. */
@@ -1901,7 +1668,7 @@ export class Socket implements Disposable, AsyncDisposable {
       },
       send: (data, by) => {
         if (this.#fd < 0) throw canceled("sendto");
-        this.#demandSend(undefined);
+        this.#demandSend(null);
         return this.#io.sendOut(data, 0, null, new Endless(by), null);
       },
       closeWrite: () => {
@@ -1919,16 +1686,22 @@ export class Socket implements Disposable, AsyncDisposable {
     const result = this.#libc.shutdown(this.#fd, SHUT_WR);
     // Of a socket that came from elsewhere it is not known.
     const isOver = result === -errnos.ENOTCONN &&
-      (this.#wasConnected || this.#adopted);
+      (this.#connecting.isConnected || this.#adopted);
     if (!isOver) this.#check("shutdown", result);
   }
 
   /** Makes a socket of a connection that was taken. */
   #accepted(fd: number): Socket {
     const c = this.#libc;
-    const socket = Socket.#connected(c, fd, this.#family, this.#type);
+    const { BLOCKING } = Past;
+    const socket = Socket.#connected(
+      c,
+      fd,
+      this.#family,
+      this.#type,
+      BLOCKING,
+    );
     try {
-      if (c.abi.SOCK_CLOEXEC === null) closeOnExec(c, fd);
       // BSD hands the listener's mode down.
       socket.nonblocking = false;
     } catch (error) {
@@ -1936,18 +1709,6 @@ export class Socket implements Disposable, AsyncDisposable {
       throw error;
     }
     return socket;
-  }
-
-  /** Takes a connection that is there: its descriptor, or `-errno`. */
-  #acceptOnce(): number {
-    const { abi } = this.#libc;
-    const { EINTR, ECONNABORTED } = abi.errnos;
-    for (;;) {
-      const fd = abi.SOCK_CLOEXEC === null
-        ? this.#libc.accept(this.#fd)
-        : this.#libc.accept4(this.#fd, abi.SOCK_CLOEXEC);
-      if (fd !== -EINTR && fd !== -ECONNABORTED) return fd;
-    }
   }
 
   /** Refuses to work on a descriptor that is no longer ours. */
@@ -2005,77 +1766,6 @@ type SocketConstructor = new (
   past: Past,
   connecting: Connecting,
 ) => Socket;
-
-function checkTimeout(timeout: unknown): number {
-  return checkMilliseconds("timeout", timeout, Infinity);
-}
-
-function demandAddress(address: unknown): asserts address is Address {
-  if (isAddress(address)) return;
-  throw new TypeError(
-    `Cannot use address ${show(address)}: it must come from inet(), inet6(), ` +
-      "unix() or another of the address functions",
-  );
-}
-
-/** What was given, read once; nothing where nothing was. */
-function read<K extends string>(
-  options: unknown,
-  keys: readonly K[],
-): Partial<Record<K, unknown>> {
-  return options === undefined
-    ? NO_OPTIONS
-    : readOptions("options", options, keys);
-}
-
-function limitsOf(
-  { timeout, signal }: { timeout?: unknown; signal?: unknown },
-): Limits {
-  return timeout === undefined && signal === undefined ? NO_LIMITS : {
-    timeout: checkTimeout(timeout),
-    signal: checkSignal("signal", signal),
-  };
-}
-
-function bitsOf(flags: unknown): number {
-  return flags === undefined ? 0 : checkInteger("flags", flags, INT_MAX);
-}
-
-/** What is to be sent, as bytes. */
-function bytesFor(name: string, data: unknown): Uint8Array {
-  if (typeof data === "string") return encoder.encode(data);
-  checkBytes(name, data);
-  return data;
-}
-
-/** The error for a connection that did not come in time. */
-function nobodyCame(
-  localAddress: string | undefined,
-  start: number,
-  timeout: number,
-): ErrnoError {
-  return errnoError("ETIMEDOUT", {
-    syscall: "accept",
-    localAddress,
-    elapsed: performance.now() - start,
-    timeoutKind: "deadline",
-    detail: `nobody connected within ${Math.round(timeout)} ms`,
-  });
-}
-
-/** What ends no sooner than somebody calls it off. */
-class Endless implements Limits {
-  readonly timeout = Infinity;
-  readonly #by: Abortable;
-
-  constructor(by: Abortable) {
-    this.#by = by;
-  }
-
-  get signal(): AbortSignal {
-    return this.#by.signal;
-  }
-}
 
 // For errors to point at whoever calls these, whatever a program puts in their
 // places.

@@ -29,6 +29,20 @@ export interface Abortable {
   readonly signal: AbortSignal;
 }
 
+/** What ends no sooner than somebody calls it off. */
+export class Endless {
+  readonly timeout = Infinity;
+  readonly #by: Abortable;
+
+  constructor(by: Abortable) {
+    this.#by = by;
+  }
+
+  get signal(): AbortSignal {
+    return this.#by.signal;
+  }
+}
+
 /**
  * What a connection does for its streams. What can be done at once is returned
  * as it is, without a promise.

@@ -1,0 +1,107 @@
+/**
+ * Connections that come in.
+ *
+ * @module
+ */
+import type { Libc } from "../../ffi/contract.ts";
+import { performance } from "../../ffi/timers.ts";
+import { closeOnExec } from "../attempt/descriptor.ts";
+import { pollFd } from "../attempt/outcome.ts";
+import { canceled } from "../attempt/failure.ts";
+import {
+  type ErrnoError,
+  errnoError,
+  errnoErrorFor,
+} from "../errors/errors.ts";
+import { timeoutTo } from "../reactor/reactor.ts";
+import { localText } from "./ends.ts";
+import type { Limits, Transfers } from "./transfer.ts";
+
+/**
+ * Takes the next connection of a descriptor that listens and does not block,
+ * and waits for one.
+ *
+ * @returns Its descriptor, with close-on-exec set.
+ * @throws {ErrnoError} If the system refuses, or nobody comes in time.
+ */
+export function acceptBlocking(
+  libc: Libc,
+  fd: number,
+  timeout: number,
+): number {
+  const start = performance.now();
+  const end = start + timeout;
+  for (;;) {
+    const taken = acceptOnce(libc, fd);
+    if (taken !== null) return taken;
+    const isOver = performance.now() >= end;
+    if (isOver) throw nobodyCame(libc, fd, start, timeout);
+    pollFd(libc, fd, libc.abi.POLLIN, timeoutTo(end));
+  }
+}
+
+/**
+ * The same without holding the thread.
+ *
+ * @param isGone Whether the descriptor was given up meanwhile.
+ */
+export async function acceptLater(
+  libc: Libc,
+  fd: number,
+  io: Transfers,
+  { timeout, signal }: Limits,
+  isGone: () => boolean,
+): Promise<number> {
+  const start = performance.now();
+  const end = start + timeout;
+  for (;;) {
+    if (isGone()) throw canceled("accept");
+    const taken = acceptOnce(libc, fd);
+    if (taken !== null) return taken;
+    const left = end - performance.now();
+    if (left <= 0) throw nobodyCame(libc, fd, start, timeout);
+    await io.untilReady(libc.abi.POLLIN, { timeout: left, signal }, null);
+  }
+}
+
+/** Takes a connection if one is there, `null` if none is. */
+function acceptOnce(libc: Libc, fd: number): number | null {
+  const { SOCK_CLOEXEC, errnos } = libc.abi;
+  for (;;) {
+    const taken = SOCK_CLOEXEC === null
+      ? libc.accept(fd)
+      : libc.accept4(fd, SOCK_CLOEXEC);
+    if (taken >= 0) {
+      if (SOCK_CLOEXEC === null) closeOnExec(libc, taken);
+      return taken;
+    }
+    switch (-taken) {
+      case errnos.EAGAIN:
+        return null;
+      case errnos.EINTR:
+      // One that is gone again makes way for the next.
+      case errnos.ECONNABORTED:
+        break;
+      default:
+        throw errnoErrorFor(-taken, {
+          syscall: "accept",
+          localAddress: localText(libc, fd),
+        });
+    }
+  }
+}
+
+function nobodyCame(
+  libc: Libc,
+  fd: number,
+  start: number,
+  timeout: number,
+): ErrnoError {
+  return errnoError("ETIMEDOUT", {
+    syscall: "accept",
+    localAddress: localText(libc, fd),
+    elapsed: performance.now() - start,
+    timeoutKind: "deadline",
+    detail: `nobody connected within ${Math.round(timeout)} ms`,
+  });
+}

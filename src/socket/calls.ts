@@ -1,0 +1,242 @@
+/**
+ * What callers pass to the methods of a socket, read once and checked.
+ *
+ * @module
+ */
+import { type Address, isAddress } from "../address/address.ts";
+import {
+  checkBytes,
+  checkInteger,
+  checkMilliseconds,
+  checkSignal,
+  readOptions,
+  show,
+} from "../errors/arguments.ts";
+import {
+  INT_MAX,
+  type SocketFamily,
+  type SocketProtocol,
+  type SocketType,
+} from "./names.ts";
+import { type Limits, NO_LIMITS } from "./transfer.ts";
+
+/** What {@linkcode Socket.open} opens. */
+export interface SocketOpenOptions {
+  /**
+   * The address family: a name, or the system's own number for another one.
+   *
+   * @default {"inet"}
+   */
+  readonly family?: SocketFamily | number | undefined;
+  /**
+   * The socket type: a name, or the system's own number.
+   *
+   * @default {"stream"}
+   */
+  readonly type?: SocketType | number | undefined;
+  /**
+   * The protocol: a name, or the system's own number. 0 is the family's usual
+   * one for the type.
+   *
+   * @default {0}
+   */
+  readonly protocol?: SocketProtocol | number | undefined;
+  /**
+   * Whether calls return at once instead of waiting.
+   *
+   * @default {false}
+   */
+  readonly nonblocking?: boolean | undefined;
+}
+
+/** How long one attempt to connect may take, and what ends it. */
+export interface AttemptOptions {
+  /**
+   * Milliseconds until the attempt is given up, 0 or more. Without it, the
+   * system's own patience counts: on Linux, about two minutes for TCP.
+   *
+   * @default {Infinity}
+   */
+  readonly timeout?: number | undefined;
+  /**
+   * What to do about a soft error: a router, or a firewall, has sent an ICMP
+   * error, and the kernel goes on trying nevertheless. Linux does so where the
+   * error comes while connect(2) still holds the socket, as from a firewall on
+   * this machine or in front of a container.
+   *
+   * `"fail"` ends the attempt at once, as other programs do. `"wait"` goes on;
+   * if nothing else comes until the deadline, the soft error is what is
+   * reported.
+   *
+   * @default {"fail"}
+   */
+  readonly softErrors?: "fail" | "wait" | undefined;
+}
+
+/** How long a call that waits may take, and what calls it off. */
+export interface WaitOptions {
+  /**
+   * Milliseconds until the wait is given up, 0 or more.
+   *
+   * @default {Infinity}
+   */
+  readonly timeout?: number | undefined;
+  /** Calls the wait off; the promise then rejects with `signal.reason`. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** How data is sent. */
+export interface SendOptions {
+  /** The receiver, where the socket has no peer or another one is meant. */
+  readonly to?: Address | undefined;
+  /**
+   * The system's own `MSG_...` flags, or-ed together.
+   *
+   * @default {0}
+   */
+  readonly flags?: number | undefined;
+}
+
+/** What {@linkcode Socket.pair} opens. */
+export interface SocketPairOptions {
+  /**
+   * The socket type: a name, or the system's own number.
+   *
+   * @default {"stream"}
+   */
+  readonly type?: SocketType | number | undefined;
+  /**
+   * Whether calls return at once instead of waiting.
+   *
+   * @default {false}
+   */
+  readonly nonblocking?: boolean | undefined;
+}
+
+/** How data is received. */
+export interface ReceiveOptions {
+  /**
+   * The system's own `MSG_...` flags, or-ed together.
+   *
+   * @default {0}
+   */
+  readonly flags?: number | undefined;
+}
+
+/** How data is received up to a delimiter. */
+export interface ReceiveUntilOptions extends ReceiveOptions, WaitOptions {
+  /**
+   * The most bytes to receive, the delimiter among them.
+   *
+   * @default {65536}
+   */
+  readonly limit?: number | undefined;
+}
+
+const encoder = new TextEncoder();
+
+const RECEIVE = ["flags"] as const;
+const WAIT = ["timeout", "signal"] as const;
+const BLOCKING = ["timeout", "softErrors"] as const;
+
+/** The options of each call. */
+export const KEYS = {
+  accept: WAIT,
+  acceptSync: ["timeout"],
+  connect: [...BLOCKING, "signal"],
+  connectSync: BLOCKING,
+  open: ["family", "type", "protocol", "nonblocking"],
+  pair: ["type", "nonblocking"],
+  ready: WAIT,
+  recv: [...RECEIVE, ...WAIT],
+  recvSync: RECEIVE,
+  recvUntil: ["limit", ...RECEIVE, ...WAIT],
+  send: ["to", ...RECEIVE, ...WAIT],
+  sendSync: ["to", ...RECEIVE],
+} as const satisfies Record<string, readonly string[]>;
+
+/** What is in an options bag that was read. */
+type Written<K extends keyof typeof KEYS> = Partial<
+  Record<(typeof KEYS)[K][number], unknown>
+>;
+
+/** What a transfer was asked to do. */
+export interface Asked {
+  /** The receiver, `null` for the peer. */
+  readonly to: Address | null;
+  readonly flags: number;
+  readonly limits: Limits;
+  /** The most bytes to receive. */
+  readonly limit: number;
+}
+
+/** What is asked by those who pass no options, which costs nothing. */
+const NOTHING: Asked = {
+  to: null,
+  flags: 0,
+  limits: NO_LIMITS,
+  limit: 0x1_0000,
+};
+
+const NONE = Object.freeze(Object.create(null));
+
+/** Reads the options of a call; nothing where none were passed. */
+export function readFor<K extends keyof typeof KEYS>(
+  call: K,
+  options: unknown,
+): Written<K> {
+  return options === undefined
+    ? NONE
+    : readOptions("options", options, KEYS[call]) as Written<K>;
+}
+
+/** Reads and checks the options of a transfer. */
+export function readTransfer(
+  call: "recv" | "recvSync" | "recvUntil" | "send" | "sendSync",
+  options: unknown,
+): Asked {
+  if (options === undefined) return NOTHING;
+  const written: Written<"recvUntil"> & Written<"send"> = readFor(
+    call,
+    options,
+  );
+  const { to = null, flags = 0, limit = NOTHING.limit } = written;
+  if (to !== null) checkAddress(to);
+  return {
+    to,
+    flags: checkInteger("flags", flags, INT_MAX),
+    limits: limitsOf(written),
+    limit: checkInteger("limit", limit, INT_MAX),
+  };
+}
+
+/** The limits of a wait. */
+export function limitsOf(
+  { timeout, signal }: { timeout?: unknown; signal?: unknown },
+): Limits {
+  return timeout === undefined && signal === undefined ? NO_LIMITS : {
+    timeout: checkTimeout(timeout),
+    signal: checkSignal("signal", signal),
+  };
+}
+
+/** Returns the milliseconds, `Infinity` if there are none. */
+export function checkTimeout(timeout: unknown): number {
+  return checkMilliseconds("timeout", timeout, Infinity);
+}
+
+/** Makes sure that an argument is an address of this package's making. */
+export function checkAddress(address: unknown): asserts address is Address {
+  if (isAddress(address)) return;
+  throw new TypeError(
+    `Cannot use address ${show(address)}: it must come from inet(), inet6(), ` +
+      "unix() or another of the address functions",
+  );
+}
+
+/** What is to be sent, or looked for, as bytes. */
+export function bytesFor(name: string, data: unknown): Uint8Array {
+  if (typeof data === "string") return encoder.encode(data);
+  checkBytes(name, data);
+  return data;
+}

@@ -1,0 +1,89 @@
+/**
+ * The two addresses of a descriptor, and what else there is to see of it.
+ *
+ * @module
+ */
+import type { Libc } from "../../ffi/contract.ts";
+import { newMemory } from "../../ffi/memory.ts";
+import { type Address, decodeAddress } from "../address/address.ts";
+import { FAMILIES, nameFor, TYPES } from "./names.ts";
+import { LONGEST_ADDRESS } from "./transfer.ts";
+
+/** For one call at a time; no call outlives its use. */
+const memory = newMemory(LONGEST_ADDRESS);
+
+/** The address on this side, or `-errno`. */
+export function localOf(libc: Libc, fd: number): Address | number {
+  const result = libc.getsockname(fd, memory);
+  return result < 0 ? result : decodeAddress(memory, result);
+}
+
+/** The address on the other side, or `-errno`. */
+export function peerOf(libc: Libc, fd: number): Address | number {
+  const result = libc.getpeername(fd, memory);
+  return result < 0 ? result : decodeAddress(memory, result);
+}
+
+/** The address on this side as text, where there is one. */
+export function localText(libc: Libc, fd: number): string | undefined {
+  return textOf(localOf(libc, fd));
+}
+
+/** The address on the other side as text, where there is one. */
+export function peerText(libc: Libc, fd: number): string | undefined {
+  return textOf(peerOf(libc, fd));
+}
+
+/** What is printed of a socket. */
+export function factsOf(
+  libc: Libc,
+  fd: number,
+  family: number,
+  type: number,
+): object {
+  const own = {
+    fd,
+    family: nameFor(libc.abi, FAMILIES, family),
+    type: nameFor(libc.abi, TYPES, type),
+  };
+  return fd < 0 ? own : {
+    ...own,
+    local: localText(libc, fd),
+    remote: peerText(libc, fd) ?? null,
+  };
+}
+
+/**
+ * Has the runtimes print objects of a class by what `facts` returns for them.
+ *
+ * The methods that they look for have symbols for names, which a type would
+ * have to export.
+ */
+export function printAs<T extends object>(
+  prototype: T,
+  name: string,
+  facts: (object: T) => object,
+): void {
+  type Print = (value: unknown, options: object) => string;
+  function inspect(
+    this: T,
+    first: unknown,
+    options: object,
+    last?: unknown,
+  ): string {
+    // Deno passes its function first, and Node its own last.
+    const print = (typeof last === "function" ? last : first) as Print;
+    return `${name} ${print(facts(this), options)}`;
+  }
+  for (const key of ["nodejs.util.inspect.custom", "Deno.customInspect"]) {
+    Object.defineProperty(prototype, Symbol.for(key), {
+      value: inspect,
+      writable: true,
+      configurable: true,
+    });
+  }
+}
+
+function textOf(address: Address | number): string | undefined {
+  return typeof address === "number" ? undefined : address.toString();
+}
