@@ -9,7 +9,8 @@ import { setFlags } from "../attempt/descriptor.ts";
 import { type Failure, failureOf, selfConnected } from "../attempt/failure.ts";
 import { familyOf } from "../attempt/outcome.ts";
 import { Connecting } from "../socket/connecting.ts";
-import { Past, type Socket, socketOf } from "../socket/socket.ts";
+import { Past } from "../socket/connecting.ts";
+import { type Socket, socketOf } from "../socket/socket.ts";
 
 /** How often an address is tried again after the kernel joined us to ourselves. */
 const SELF_CONNECT_RETRIES = 3;

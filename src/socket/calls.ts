@@ -3,8 +3,10 @@
  *
  * @module
  */
+import type { Abi } from "../../ffi/abi.ts";
 import { type Address, isAddress } from "../address/address.ts";
 import {
+  checkBoolean,
   checkBytes,
   checkInteger,
   checkMilliseconds,
@@ -13,10 +15,14 @@ import {
   show,
 } from "../errors/arguments.ts";
 import {
+  FAMILIES,
   INT_MAX,
+  numberFor,
+  PROTOCOLS,
   type SocketFamily,
   type SocketProtocol,
   type SocketType,
+  TYPES,
 } from "./names.ts";
 import { type Limits, NO_LIMITS } from "./transfer.ts";
 
@@ -188,6 +194,36 @@ export function readFor<K extends keyof typeof KEYS>(
   return options === undefined
     ? NONE
     : readOptions("options", options, KEYS[call]) as Written<K>;
+}
+
+/** What kind of socket is to be opened, in the system's numbers. */
+export interface Kind {
+  readonly domain: number;
+  readonly type: number;
+  readonly protocol: number;
+  readonly nonblocking: boolean;
+}
+
+/** Reads and checks what kind of socket is to be opened. */
+export function kindOf(
+  abi: Abi,
+  options: unknown,
+  call: "open" | "pair" = "open",
+): Kind {
+  const written: Written<"open"> = readFor(call, options);
+  const {
+    family = call === "pair" ? "unix" : "inet",
+    type = "stream",
+    protocol = 0,
+    nonblocking = false,
+  } = written;
+  checkBoolean("nonblocking", nonblocking);
+  return {
+    domain: numberFor(abi, "family", FAMILIES, family),
+    type: numberFor(abi, "type", TYPES, type),
+    protocol: numberFor(abi, "protocol", PROTOCOLS, protocol),
+    nonblocking,
+  };
 }
 
 /** Reads and checks the options of a transfer. */

@@ -4,6 +4,8 @@
  * @module
  */
 import type { Libc } from "../../ffi/contract.ts";
+import { newMemory } from "../../ffi/memory.ts";
+import { performance } from "../../ffi/timers.ts";
 import { type Address, bytesOf, unspecified } from "../address/address.ts";
 import {
   Attempt,
@@ -14,12 +16,24 @@ import {
   type Recipe,
 } from "../attempt/attempt.ts";
 import { flagsOf, setFlags } from "../attempt/descriptor.ts";
-import { Failure, failureOf, selfConnected } from "../attempt/failure.ts";
+import {
+  canceled,
+  errorFor,
+  Failure,
+  failureOf,
+  selfConnected,
+} from "../attempt/failure.ts";
 import { takeIcmp } from "../attempt/icmp.ts";
 import { familyOf, pollFd, takeErrno } from "../attempt/outcome.ts";
 import { type ErrnoError, errnoErrorFor, type Icmp } from "../errors/errors.ts";
 import { show } from "../errors/arguments.ts";
+import {
+  keepCaller,
+  type PublicFunction,
+  releaseCaller,
+} from "../errors/caller.ts";
 import { ABORTED, CLOSED } from "../reactor/reactor.ts";
+import { yieldIfDue } from "../reactor/turns.ts";
 
 /** How often a connection of a socket to itself is dissolved for another try. */
 const SELF_CONNECT_RETRIES = 3;
@@ -53,6 +67,30 @@ class SocketAttempt extends Attempt {
   ended(): void {
     this.#whenEnded!();
   }
+}
+
+/** What is known of a descriptor when a socket takes it. */
+export const Past = {
+  /** Nothing. */
+  ADOPTED: 0,
+  /** Calls on it wait. */
+  BLOCKING: 1,
+  /** Calls on it do not wait. */
+  NONBLOCKING: 2,
+  /** Nor do these, and the reactor may know it. */
+  WAITED: 3,
+} as const;
+
+/** What is known of a descriptor when a socket takes it. */
+export type Past = (typeof Past)[keyof typeof Past];
+
+/** What is asked of an attempt that begins now. */
+export function errandTo(
+  target: Address,
+  { timeout, signal }: Pick<Errand, "timeout" | "signal">,
+  waitsSoft: boolean,
+): Errand {
+  return { target, start: performance.now(), timeout, signal, waitsSoft };
 }
 
 /** The attempts of one socket. */
@@ -202,6 +240,73 @@ export class Connecting {
     }
   }
 
+  /**
+   * The same for a caller, once everybody else has had the turn that is due.
+   *
+   * @param ours The public function that is running.
+   * @throws {ErrnoError} If it fails, pointing at the caller.
+   */
+  async connectWhenDue(
+    libc: Libc,
+    fd: number,
+    isStream: boolean,
+    errand: Errand,
+    ours: PublicFunction,
+  ): Promise<void> {
+    const turn = yieldIfDue(libc);
+    const caller = keepCaller(ours);
+    try {
+      if (turn !== null) {
+        await turn;
+        if (this.#isGone) {
+          const context = { address: errand.target.toString() };
+          throw canceled("connect", context, caller ?? ours);
+        }
+        errand.signal?.throwIfAborted();
+      }
+      const failure = await this.connect(libc, fd, isStream, errand);
+      if (failure !== null) throw errorFor(failure, caller ?? ours);
+    } finally {
+      releaseCaller(caller);
+    }
+  }
+
+  /** Gives the socket its own address: 0, or `-errno`. */
+  bind(libc: Libc, fd: number, address: Address): number {
+    const bytes = bytesOf(address);
+    const result = libc.bind(fd, bytes, bytes.length);
+    if (result < 0) return result;
+    this.isBound = true;
+    if (address.family === "inet" || address.family === "inet6") {
+      this.port = address.port;
+    }
+    return result;
+  }
+
+  /**
+   * Connects to nobody.
+   *
+   * @returns 0 if a datagram socket has no peer then, whatever the system said;
+   * else what it said.
+   */
+  disconnect(
+    libc: Libc,
+    fd: number,
+    nobody: Uint8Array,
+    isDatagram: boolean,
+  ): number {
+    // Whoever waits for the attempt would take its end for an answer.
+    if (this.attempt !== null) return -libc.abi.errnos.EALREADY;
+    let result = libc.connect(fd, nobody, nobody.length);
+    if (result < 0 && isDatagram) {
+      // illumos hands out an error that is pending first, and has done nothing.
+      if (hasPeer(libc, fd)) result = libc.connect(fd, nobody, nobody.length);
+      if (!hasPeer(libc, fd)) result = 0;
+    }
+    if (result >= 0) this.forget();
+    return result;
+  }
+
   /** Calls off what is under way: the socket gives its descriptor up. */
   giveUp(): void {
     this.#isGone = true;
@@ -263,6 +368,13 @@ export class Connecting {
       ? AGAIN
       : selfConnected(attempt, start);
   }
+}
+
+/** Room for the address of a peer; AIX has the longest. */
+const peer = newMemory(1025);
+
+function hasPeer(libc: Libc, fd: number): boolean {
+  return libc.getpeername(fd, peer) >= 0;
 }
 
 /** Whether attempts are to outlast soft errors. */

@@ -3,7 +3,9 @@
  *
  * @module
  */
+import { doorFor } from "../../ffi/libc.ts";
 import type { Address } from "../address/address.ts";
+import { NotSupportedError } from "../errors/errors.ts";
 
 /** An address as `Deno.Conn` has it. */
 export type DenoAddr =
@@ -30,11 +32,17 @@ export type DenoAddr =
     readonly port: number;
   };
 
-/** An address of a socket in that form, `null` where it has none. */
+/**
+ * An address of a socket in that form.
+ *
+ * @param name The property that was read.
+ * @throws {NotSupportedError} If it has none.
+ */
 export function denoAddrOf(
+  name: string,
   address: Address,
   isStream: boolean,
-): DenoAddr | null {
+): DenoAddr {
   switch (address.family) {
     case "inet":
     case "inet6": {
@@ -56,6 +64,6 @@ export function denoAddrOf(
       return { transport: "vsock", cid, port };
     }
     default:
-      return null;
+      throw new NotSupportedError(`${name} of ${address}`, doorFor().runtime);
   }
 }

@@ -6,6 +6,8 @@
 import type { Libc } from "../../ffi/contract.ts";
 import { newMemory } from "../../ffi/memory.ts";
 import { type Address, decodeAddress } from "../address/address.ts";
+import { familyOf } from "../attempt/outcome.ts";
+import { errnoErrorFor } from "../errors/errors.ts";
 import { FAMILIES, nameFor, TYPES } from "./names.ts";
 import { LONGEST_ADDRESS } from "./transfer.ts";
 
@@ -16,6 +18,20 @@ const memory = newMemory(LONGEST_ADDRESS);
 export function localOf(libc: Libc, fd: number): Address | number {
   const result = libc.getsockname(fd, memory);
   return result < 0 ? result : decodeAddress(memory, result);
+}
+
+/**
+ * The family of a descriptor, as its own address says.
+ *
+ * @throws {ErrnoError} If it is no socket.
+ */
+export function ownFamilyOf(libc: Libc, fd: number): number {
+  const result = libc.getsockname(fd, memory);
+  if (result >= 0) return familyOf(libc.abi, memory);
+  throw errnoErrorFor(-result, {
+    syscall: "getsockname",
+    subject: `descriptor ${fd}`,
+  });
 }
 
 /** The address on the other side, or `-errno`. */

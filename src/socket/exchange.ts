@@ -3,7 +3,6 @@
  *
  * @module
  */
-import type { Abi } from "../../ffi/abi.ts";
 import { performance } from "../../ffi/timers.ts";
 import { viewOf } from "../errors/arguments.ts";
 import { errnoError } from "../errors/errors.ts";
@@ -63,14 +62,13 @@ export async function receiveExactly(
  */
 export async function receiveUntil(
   io: Transfers,
-  { MSG_PEEK }: Abi,
   delimiter: Uint8Array,
   limit: number,
   flags: number,
   limits: Limits,
 ): Promise<Uint8Array<ArrayBuffer>> {
   const left = leftOf(limits);
-  const looking = flags | MSG_PEEK;
+  const looking = flags | io.abi.MSG_PEEK;
   let whole = new Uint8Array(Math.min(GLANCE, limit));
   let filled = 0;
   for (;;) {

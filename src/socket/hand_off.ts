@@ -4,9 +4,12 @@
  * @module
  */
 import type { Socket as NodeSocket } from "node:net";
+import type { Abi } from "../../ffi/abi.ts";
+import type { Libc } from "../../ffi/contract.ts";
 import { doorFor } from "../../ffi/libc.ts";
 import { isObject, show, unknownOption } from "../errors/arguments.ts";
 import { NotSupportedError } from "../errors/errors.ts";
+import { nameFor, TYPES } from "./names.ts";
 
 /** A socket of Bun's: https://bun.sh/docs/api/tcp */
 export interface BunSocket {
@@ -151,6 +154,16 @@ export function checkHandlers(
   return found;
 }
 
+/** Makes sure that a socket is one of streams, which is what a method takes. */
+export function checkStreamType(abi: Abi, type: number, method: string): void {
+  if (type === abi.SOCK_STREAM) return;
+  throw new TypeError(
+    `Cannot use ${method} on a socket of type ${
+      show(nameFor(abi, TYPES, type))
+    }: it takes streams`,
+  );
+}
+
 /** What the runtime makes of a descriptor for `node:net`. */
 export function nodeSocketOf(): (fd: number) => NodeSocket {
   const door = doorFor();
@@ -160,8 +173,9 @@ export function nodeSocketOf(): (fd: number) => NodeSocket {
   return (fd) => door.nodeSocket!(fd) as NodeSocket;
 }
 
-/** What Bun makes of a descriptor. */
+/** What Bun makes of a descriptor, which is closed if it refuses. */
 export function bunSocketOf(): (
+  libc: Libc,
   fd: number,
   handlers: object,
 ) => Promise<BunSocket> {
@@ -169,5 +183,13 @@ export function bunSocketOf(): (
   if (door.bunSocket === undefined) {
     throw new NotSupportedError("toBunSocket()", door.runtime);
   }
-  return (fd, handlers) => door.bunSocket!(fd, handlers) as Promise<BunSocket>;
+  return async (libc, fd, handlers) => {
+    try {
+      return await door.bunSocket!(fd, handlers) as BunSocket;
+    } catch (error) {
+      // Bun refuses before the descriptor is its own.
+      libc.close(fd);
+      throw error;
+    }
+  };
 }

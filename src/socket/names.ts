@@ -127,7 +127,10 @@ export function eventsOf(abi: Abi, mask: number): PollEvent[] {
 }
 
 /** Whether a socket can reach nobody but the peer that it is given. */
-export function isOrdinary(abi: Abi, domain: number, type: number): boolean {
+export function isOrdinary(
+  abi: Abi,
+  { domain, type }: { readonly domain: number; readonly type: number },
+): boolean {
   const { AF_INET, AF_INET6, AF_UNIX, AF_VSOCK } = abi;
   const { SOCK_STREAM, SOCK_DGRAM, SOCK_SEQPACKET } = abi;
   return (domain === AF_INET || domain === AF_INET6 || domain === AF_UNIX ||

@@ -54,6 +54,12 @@ export function demand(libc: Libc, address: Address): Address {
   }
 }
 
+/** Asks whether the program may send to whatever a socket is connected to. */
+export function demandPeer(libc: Libc, peer: Address | null): void {
+  if (peer !== null) demand(libc, peer);
+  else libc.permissions.demandAll(false);
+}
+
 /**
  * The same as {@linkcode demand}, for those who must not throw.
  *

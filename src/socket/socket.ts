@@ -5,8 +5,7 @@
  */
 import type { Socket as NodeSocket } from "node:net";
 import type { Libc } from "../../ffi/contract.ts";
-import { doorFor, libc } from "../../ffi/libc.ts";
-import { newMemory } from "../../ffi/memory.ts";
+import { libc } from "../../ffi/libc.ts";
 import { performance } from "../../ffi/timers.ts";
 import {
   type Address,
@@ -22,36 +21,27 @@ import {
   setNonblocking,
 } from "../attempt/descriptor.ts";
 import { canceled, errorFor } from "../attempt/failure.ts";
-import { familyOf, pollFd, takeErrno } from "../attempt/outcome.ts";
+import { takeErrno } from "../attempt/outcome.ts";
 import {
-  checkBoolean,
   checkBytes,
   checkInteger,
-  checkSignal,
   copyOf,
-  show,
   sizeOf,
 } from "../errors/arguments.ts";
-import {
-  type Caller,
-  keepCaller,
-  type PublicFunction,
-  releaseCaller,
-} from "../errors/caller.ts";
+import type { PublicFunction } from "../errors/caller.ts";
 import {
   type ErrnoError,
   errnoError,
   errnoErrorFor,
-  NotSupportedError,
 } from "../errors/errors.ts";
-import { cancelWaits, forget, timeoutTo } from "../reactor/reactor.ts";
-import { yieldIfDue } from "../reactor/turns.ts";
+import { cancelWaits, forget } from "../reactor/reactor.ts";
 import { acceptBlocking, acceptLater } from "./accepting.ts";
 import {
   type AttemptOptions,
   bytesFor,
   checkAddress,
   checkTimeout,
+  kindOf,
   limitsOf,
   readFor,
   readTransfer,
@@ -62,30 +52,40 @@ import {
   type SocketPairOptions,
   type WaitOptions,
 } from "./calls.ts";
-import { checkSoftErrors, Connecting, type Errand } from "./connecting.ts";
+import {
+  checkSoftErrors,
+  Connecting,
+  type Errand,
+  errandTo,
+  Past,
+} from "./connecting.ts";
 import { type DenoAddr, denoAddrOf } from "./deno_addr.ts";
-import { factsOf, localOf, peerOf, peerText, printAs } from "./ends.ts";
+import {
+  factsOf,
+  localOf,
+  ownFamilyOf,
+  peerOf,
+  peerText,
+  printAs,
+} from "./ends.ts";
 import { receiveExactly, receiveUntil, sendAll } from "./exchange.ts";
 import {
   type BunSocket,
   type BunSocketHandlers,
   bunSocketOf,
   checkHandlers,
+  checkStreamType,
   nodeSocketOf,
 } from "./hand_off.ts";
 import { Witness } from "./leaks.ts";
 import {
   DIRECTIONS,
   eventsOf,
-  FAMILIES,
   INT_MAX,
   isOrdinary,
   maskOf,
-  nameFor,
   numberFor,
   type PollEvent,
-  PROTOCOLS,
-  TYPES,
   type WaitEvents,
 } from "./names.ts";
 import {
@@ -96,7 +96,7 @@ import {
   type SocketOptionName,
   type SocketOptions,
 } from "./options.ts";
-import { demand, permit } from "./permission.ts";
+import { demand, demandPeer, permit } from "./permission.ts";
 import {
   getRawOption,
   getRawOptionBytes,
@@ -104,34 +104,10 @@ import {
 } from "./raw_options.ts";
 import { Endless, type Ends, readableOf, writableOf } from "./streams.ts";
 import { readTcpInfo, type TcpInfo } from "./tcp_info.ts";
-import {
-  LONGEST_ADDRESS,
-  NO_LIMITS,
-  pointingAt,
-  Transfers,
-} from "./transfer.ts";
-
-// Scratch memory for addresses that the kernel writes: no call's use of it
-// outlives the call.
-const sockaddr = newMemory(LONGEST_ADDRESS);
+import { NO_LIMITS, pointingAt, pollUntil, Transfers } from "./transfer.ts";
 
 /** Proves that it is this module that calls the constructor. */
 const SEAL = Symbol();
-
-/** What is known of a descriptor when a socket takes it. */
-export const Past = {
-  /** Nothing. */
-  ADOPTED: 0,
-  /** Calls on it wait. */
-  BLOCKING: 1,
-  /** Calls on it do not wait. */
-  NONBLOCKING: 2,
-  /** Nor do these, and the reactor may know it. */
-  WAITED: 3,
-} as const;
-
-/** What is known of a descriptor when a socket takes it. */
-export type Past = (typeof Past)[keyof typeof Past];
 
 /**
  * A socket of the C library: one descriptor and its methods.
@@ -191,12 +167,7 @@ export class Socket implements Disposable, AsyncDisposable {
 
   private constructor(
     seal: symbol,
-    libc: Libc,
-    fd: number,
-    family: number,
-    type: number,
-    past: Past,
-    connecting: Connecting,
+    ...[libc, fd, family, type, past, connecting]: Parts
   ) {
     if (seal !== SEAL) {
       throw new TypeError(
@@ -238,25 +209,16 @@ export class Socket implements Disposable, AsyncDisposable {
    * C: `socket(2)` with `SOCK_CLOEXEC`, and `fcntl(2)` where it takes no flags.
    */
   static open(options?: SocketOpenOptions): Socket {
-    const {
-      family = "inet",
-      type = "stream",
-      protocol = 0,
-      nonblocking = false,
-    } = readFor("open", options);
-    checkBoolean("nonblocking", nonblocking);
     const c = libc();
-    const { abi } = c;
-    const domain = numberFor(abi, "family", FAMILIES, family);
-    const kind = numberFor(abi, "type", TYPES, type);
-    const number = numberFor(abi, "protocol", PROTOCOLS, protocol);
+    const kind = kindOf(c.abi, options);
     // What leaves such a socket need not go to the address that is named for
     // it, or to any: no rule about addresses covers it.
-    if (!isOrdinary(abi, domain, kind)) c.permissions.demandAll(false);
-    const fd = openDescriptor(c, domain, kind, number, nonblocking);
+    if (!isOrdinary(c.abi, kind)) c.permissions.demandAll(false);
+    const { domain, type, protocol, nonblocking } = kind;
+    const fd = openDescriptor(c, domain, type, protocol, nonblocking);
     if (fd < 0) throw errnoErrorFor(-fd, { syscall: "socket" });
     const past = nonblocking ? Past.NONBLOCKING : Past.BLOCKING;
-    return new Socket(SEAL, c, fd, domain, kind, past, new Connecting());
+    return new Socket(SEAL, c, fd, domain, type, past, new Connecting());
   }
 
   /**
@@ -281,28 +243,13 @@ export class Socket implements Disposable, AsyncDisposable {
    * flags.
    */
   static pair(options?: SocketPairOptions): [one: Socket, other: Socket] {
-    const { type = "stream", nonblocking = false } = readFor("pair", options);
-    checkBoolean("nonblocking", nonblocking);
     const c = libc();
-    const kind = numberFor(c.abi, "type", TYPES, type);
+    const { domain, type, nonblocking } = kindOf(c.abi, options, "pair");
     const past = nonblocking ? Past.NONBLOCKING : Past.BLOCKING;
-    const [one, other] = openPair(c, kind, nonblocking);
-    return [
-      Socket.#connected(c, one, c.abi.AF_UNIX, kind, past),
-      Socket.#connected(c, other, c.abi.AF_UNIX, kind, past),
-    ];
-  }
-
-  /** A descriptor of this package's own that is connected. */
-  static #connected(
-    c: Libc,
-    fd: number,
-    family: number,
-    type: number,
-    past: Past,
-  ): Socket {
-    const connecting = Connecting.done();
-    return new Socket(SEAL, c, fd, family, type, past, connecting);
+    const [one, other] = openPair(c, type, nonblocking).map((fd) =>
+      new Socket(SEAL, c, fd, domain, type, past, Connecting.done())
+    ) as [Socket, Socket];
+    return [one, other];
   }
 
   /**
@@ -333,14 +280,7 @@ export class Socket implements Disposable, AsyncDisposable {
     checkInteger("fd", fd, INT_MAX);
     const c = libc();
     const type = getRawOption(c, fd, c.abi.SOL_SOCKET, c.abi.SO_TYPE);
-    const result = c.getsockname(fd, sockaddr);
-    if (result < 0) {
-      throw errnoErrorFor(-result, {
-        syscall: "getsockname",
-        subject: `descriptor ${fd}`,
-      });
-    }
-    const family = familyOf(c.abi, sockaddr);
+    const family = ownFamilyOf(c, fd);
     closeOnExec(c, fd);
     const connecting = new Connecting();
     return new Socket(SEAL, c, fd, family, type, Past.ADOPTED, connecting);
@@ -452,7 +392,7 @@ export class Socket implements Disposable, AsyncDisposable {
     const failure = this.#connecting.connectSync(
       this.#libc,
       this.#fd,
-      this.#type === this.#libc.abi.SOCK_STREAM,
+      this.#isStream,
       !this.#isNonblocking,
       errand,
     );
@@ -497,11 +437,14 @@ export class Socket implements Disposable, AsyncDisposable {
     this.#use("connect");
     const nobody = unspecified();
     // Whoever waits for the attempt would take its end for an answer.
-    const answer = this.#connecting.attempt === null
-      ? this.#dissolve(bytesOf(nobody))
-      : -this.#libc.abi.errnos.EALREADY!;
-    this.#check("connect", answer, nobody);
-    this.#connecting.forget();
+    const isDatagram = this.#type === this.#libc.abi.SOCK_DGRAM;
+    const result = this.#connecting.disconnect(
+      this.#libc,
+      this.#fd,
+      bytesOf(nobody),
+      isDatagram,
+    );
+    this.#check("connect", result, nobody);
   }
 
   /**
@@ -542,36 +485,15 @@ export class Socket implements Disposable, AsyncDisposable {
     options: AttemptOptions & WaitOptions = {},
   ): Promise<void> {
     const errand = this.#errand(address, readFor("connect", options));
-    const { signal } = errand;
-    const turn = yieldIfDue(this.#libc);
-    const ours = Socket.prototype.connect;
-    let caller: Caller | null = null;
-    if (turn !== null) {
-      caller = keepCaller(ours);
-      await turn;
-      const isGone = this.#fd < 0;
-      if (isGone || signal?.aborted) releaseCaller(caller);
-      if (isGone) {
-        const context = { address: address.toString() };
-        throw canceled("connect", context, caller ?? ours);
-      }
-      signal?.throwIfAborted();
-    }
     if (!this.#isNonblocking) this.nonblocking = true;
     this.#hasWaited = true;
-    caller ??= keepCaller(ours);
-    const connecting = this.#connecting.connect(
+    await this.#connecting.connectWhenDue(
       this.#libc,
       this.#fd,
-      this.#type === this.#libc.abi.SOCK_STREAM,
+      this.#isStream,
       errand,
+      Socket.prototype.connect,
     );
-    try {
-      const failure = await connecting;
-      if (failure !== null) throw errorFor(failure, caller ?? ours);
-    } finally {
-      releaseCaller(caller);
-    }
   }
 
   /**
@@ -608,7 +530,10 @@ export class Socket implements Disposable, AsyncDisposable {
     const limits = limitsOf(readFor("ready", options));
     const mask = maskOf(abi, events);
     this.#use("poll");
-    return eventsOf(abi, await this.#io.untilReady(mask, limits, READY));
+    return eventsOf(
+      abi,
+      await this.#io.untilReady(mask, limits, Socket.prototype.ready),
+    );
   }
 
   /**
@@ -633,7 +558,9 @@ export class Socket implements Disposable, AsyncDisposable {
   bind(address: Address): void {
     checkAddress(address);
     this.#use("bind", address);
-    this.#bind(demand(this.#libc, address));
+    const target = demand(this.#libc, address);
+    const result = this.#connecting.bind(this.#libc, this.#fd, target);
+    this.#check("bind", result, address);
   }
 
   /**
@@ -675,7 +602,7 @@ export class Socket implements Disposable, AsyncDisposable {
    * C: `getsockname(2)`.
    */
   get localAddr(): DenoAddr {
-    return this.#addrOf("localAddr", this.localAddress);
+    return denoAddrOf("localAddr", this.localAddress, this.#isStream);
   }
 
   /**
@@ -706,7 +633,7 @@ export class Socket implements Disposable, AsyncDisposable {
     if (address === null) {
       throw errnoError("ENOTCONN", { syscall: "getpeername" });
     }
-    return this.#addrOf("remoteAddr", address);
+    return denoAddrOf("remoteAddr", address, this.#isStream);
   }
 
   /**
@@ -751,12 +678,8 @@ export class Socket implements Disposable, AsyncDisposable {
     const mask = maskOf(abi, events);
     const end = performance.now() + checkTimeout(timeout);
     this.#use("poll");
-    for (;;) {
-      const result = pollFd(this.#libc, this.#fd, mask, timeoutTo(end));
-      if (result === 0 && performance.now() < end) continue;
-      if (result === -abi.errnos.EINTR!) continue;
-      return eventsOf(abi, this.#check("poll", result));
-    }
+    const result = pollUntil(this.#libc, this.#fd, mask, end);
+    return eventsOf(abi, this.#check("poll", result));
   }
 
   /**
@@ -810,22 +733,11 @@ export class Socket implements Disposable, AsyncDisposable {
     value?: number | Uint8Array,
   ): void {
     this.#use("setsockopt");
+    const [libc, fd] = [this.#libc, this.#fd];
     if (typeof nameOrLevel === "number") {
-      setRawOption(
-        this.#libc,
-        this.#fd,
-        nameOrLevel,
-        valueOrName as number,
-        value!,
-      );
+      setRawOption(libc, fd, nameOrLevel, valueOrName as number, value!);
     } else {
-      setOption(
-        this.#libc,
-        this.#fd,
-        this.#family,
-        nameOrLevel,
-        valueOrName as SocketOptions[SocketOptionName],
-      );
+      setOption(libc, fd, this.#family, nameOrLevel, valueOrName as never);
     }
   }
 
@@ -943,7 +855,7 @@ export class Socket implements Disposable, AsyncDisposable {
     const target = this.#demandSend(to);
     const place = target === null ? null : bytesOf(target);
     const result = this.#io.sendOnce(bytes, sizeOf(bytes), flags, place);
-    return result >= 0 ? result : this.#transferred("sendto", result, target);
+    return this.#io.checked("sendto", result, target);
   }
 
   /**
@@ -985,7 +897,13 @@ export class Socket implements Disposable, AsyncDisposable {
     const { to, flags, limits } = readTransfer("send", options);
     const bytes = bytesFor("data", data);
     const target = this.#demandSend(to);
-    return await this.#io.sendOut(bytes, flags, target, limits, SEND);
+    return await this.#io.sendOut(
+      bytes,
+      flags,
+      target,
+      limits,
+      Socket.prototype.send,
+    );
   }
 
   /**
@@ -1026,7 +944,10 @@ export class Socket implements Disposable, AsyncDisposable {
     const bytes = bytesFor("data", data);
     this.#demandSend(null);
     const io = this.#io;
-    await pointingAt(SEND_ALL, () => sendAll(io, bytes, flags, limits));
+    await pointingAt(
+      Socket.prototype.sendAll,
+      () => sendAll(io, bytes, flags, limits),
+    );
   }
 
   /**
@@ -1091,7 +1012,13 @@ export class Socket implements Disposable, AsyncDisposable {
     const { flags, limits } = readTransfer("recv", options);
     checkBytes("buffer", buffer);
     this.#use("recvfrom");
-    return await this.#io.receive(buffer, flags, null, limits, RECV);
+    return await this.#io.receive(
+      buffer,
+      flags,
+      null,
+      limits,
+      Socket.prototype.recv,
+    );
   }
 
   /**
@@ -1112,7 +1039,13 @@ export class Socket implements Disposable, AsyncDisposable {
     checkBytes("buffer", buffer);
     this.#use("recvfrom");
     const from: Address[] = [];
-    const size = await this.#io.receive(buffer, flags, from, limits, RECV_FROM);
+    const size = await this.#io.receive(
+      buffer,
+      flags,
+      from,
+      limits,
+      Socket.prototype.recvFrom,
+    );
     return [size, from[0]!];
   }
 
@@ -1138,7 +1071,7 @@ export class Socket implements Disposable, AsyncDisposable {
     this.#use("recvfrom");
     const io = this.#io;
     return await pointingAt(
-      RECV_EXACTLY,
+      Socket.prototype.recvExactly,
       () => receiveExactly(io, size, flags, limits),
     );
   }
@@ -1170,10 +1103,9 @@ export class Socket implements Disposable, AsyncDisposable {
     }
     this.#use("recvfrom");
     const io = this.#io;
-    const { abi } = this.#libc;
     return await pointingAt(
-      RECV_UNTIL,
-      () => receiveUntil(io, abi, bytes, limit, flags, limits),
+      Socket.prototype.recvUntil,
+      () => receiveUntil(io, bytes, limit, flags, limits),
     );
   }
 
@@ -1191,7 +1123,13 @@ export class Socket implements Disposable, AsyncDisposable {
     checkBytes("buffer", buffer);
     this.#use("recvfrom");
     if (sizeOf(buffer) === 0) return 0;
-    const size = await this.#io.receive(buffer, 0, null, NO_LIMITS, READ);
+    const size = await this.#io.receive(
+      buffer,
+      0,
+      null,
+      NO_LIMITS,
+      Socket.prototype.read,
+    );
     // A datagram may be empty, and is no end.
     return size === 0 && this.getOption("type") !== "dgram" ? null : size;
   }
@@ -1208,7 +1146,13 @@ export class Socket implements Disposable, AsyncDisposable {
   async write(data: Uint8Array): Promise<number> {
     checkBytes("data", data);
     const target = this.#demandSend(null);
-    return await this.#io.sendOut(data, 0, target, NO_LIMITS, WRITE);
+    return await this.#io.sendOut(
+      data,
+      0,
+      target,
+      NO_LIMITS,
+      Socket.prototype.write,
+    );
   }
 
   /**
@@ -1286,9 +1230,7 @@ export class Socket implements Disposable, AsyncDisposable {
    */
   unref(): void {
     this.#isRef = false;
-    if (this.#fd >= 0 && this.#transfers !== null) {
-      this.#transfers.isRef = false;
-    }
+    if (this.#transfers !== null) this.#transfers.isRef = false;
   }
 
   /**
@@ -1379,7 +1321,7 @@ export class Socket implements Disposable, AsyncDisposable {
     limits.signal?.throwIfAborted();
     if (!this.#isNonblocking) this.nonblocking = true;
     const fd = await pointingAt(
-      ACCEPT,
+      Socket.prototype.accept,
       () =>
         acceptLater(this.#libc, this.#fd, this.#io, limits, () => this.closed),
     );
@@ -1396,8 +1338,7 @@ export class Socket implements Disposable, AsyncDisposable {
    */
   shutdown(how: "read" | "write" | "both"): void {
     this.#use("shutdown");
-    const { abi } = this.#libc;
-    const direction = numberFor(abi, "how", DIRECTIONS, how);
+    const direction = numberFor(this.#libc.abi, "how", DIRECTIONS, how);
     this.#check("shutdown", this.#libc.shutdown(this.#fd, direction));
   }
 
@@ -1412,7 +1353,6 @@ export class Socket implements Disposable, AsyncDisposable {
   detach(): number {
     this.#use("detach");
     const fd = this.#giveUp();
-    this.#connecting.giveUp();
     if (this.#mayBeKnown()) forget(this.#libc, fd);
     return fd;
   }
@@ -1457,8 +1397,7 @@ export class Socket implements Disposable, AsyncDisposable {
   toNodeSocket(): NodeSocket {
     this.#use("detach");
     const adopt = nodeSocketOf();
-    this.#checkStream("toNodeSocket()", TO_NODE_SOCKET);
-    if (this.#mayBeKnown()) forget(this.#libc, this.#fd);
+    this.#checkStream("toNodeSocket()", Socket.prototype.toNodeSocket);
     const socket = adopt(this.#fd);
     this.detach();
     return socket;
@@ -1483,16 +1422,8 @@ export class Socket implements Disposable, AsyncDisposable {
     const checked = checkHandlers(handlers);
     this.#use("detach");
     const adopt = bunSocketOf();
-    this.#checkStream("toBunSocket()", TO_BUN_SOCKET);
-    const libc = this.#libc;
-    const fd = this.detach();
-    try {
-      return await adopt(fd, checked);
-    } catch (error) {
-      // Bun refuses before the descriptor is its own.
-      libc.close(fd);
-      throw error;
-    }
+    this.#checkStream("toBunSocket()", Socket.prototype.toBunSocket);
+    return await adopt(this.#libc, this.detach(), checked);
   }
 
   /**
@@ -1507,14 +1438,13 @@ export class Socket implements Disposable, AsyncDisposable {
     if (this.#fd < 0) return;
     // Before anybody is told, for whoever is told may close the socket again.
     const fd = this.#giveUp();
-    this.#connecting.giveUp();
     if (this.#mayBeKnown()) cancelWaits(this.#libc, fd);
     const result = this.#libc.close(fd);
     if (result === -this.#libc.abi.errnos.EBADF) {
       throw errnoErrorFor(-result, {
         syscall: "close",
         subject: `descriptor ${fd}`,
-      }, CLOSE);
+      }, Socket.prototype.close);
     }
   }
 
@@ -1529,40 +1459,17 @@ export class Socket implements Disposable, AsyncDisposable {
     this.close();
   }
 
-  #bind(address: Address): void {
-    const bytes = bytesOf(address);
-    const result = this.#libc.bind(this.#fd, bytes, bytes.length);
-    this.#check("bind", result, address);
-    this.#connecting.isBound = true;
-    if (address.family === "inet" || address.family === "inet6") {
-      this.#connecting.port = address.port;
-    }
-  }
-
-  /** Connects to nobody, and answers 0 if a datagram socket has no peer then, whatever the system said. */
-  #dissolve(nobody: Uint8Array): number {
-    const answer = this.#libc.connect(this.#fd, nobody, nobody.length);
-    if (answer === 0 || this.getOption("type") !== "dgram") return answer;
-    if (this.remoteAddress === null) return 0;
-    // illumos hands out an error that is pending first, and has done nothing.
-    const again = this.#libc.connect(this.#fd, nobody, nobody.length);
-    return this.remoteAddress === null ? 0 : again;
-  }
-
-  /** Checks what an attempt is to do, and asks for permission. */
   #errand(
     address: Address,
     written: { timeout?: unknown; signal?: unknown; softErrors?: unknown },
   ): Errand {
-    const timeout = checkTimeout(written.timeout);
-    const signal = checkSignal("signal", written.signal);
-    const waitsSoft = checkSoftErrors(written.softErrors);
+    const softErrors = checkSoftErrors(written.softErrors);
+    const limits = limitsOf(written);
     checkAddress(address);
     this.#use("connect", address);
-    signal?.throwIfAborted();
+    limits.signal?.throwIfAborted();
     const target = demand(this.#libc, address);
-    const start = performance.now();
-    return { target, start, timeout, signal, waitsSoft };
+    return errandTo(target, limits, softErrors);
   }
 
   /** What goes through the descriptor. */
@@ -1580,11 +1487,16 @@ export class Socket implements Disposable, AsyncDisposable {
     return this.#transfers;
   }
 
+  get #isStream(): boolean {
+    return this.#type === this.#libc.abi.SOCK_STREAM;
+  }
+
   /** Takes the descriptor out of this object. */
   #giveUp(): number {
     const fd = this.#fd;
     this.#fd = -1;
     this.#transfers?.end();
+    this.#connecting.giveUp();
     this.#witness.release(fd);
     return fd;
   }
@@ -1594,19 +1506,13 @@ export class Socket implements Disposable, AsyncDisposable {
     return this.#hasWaited || this.#transfers?.hasWaited === true;
   }
 
-  /** Whether the runtime's streams can take it over, as far as that shows. */
+  /** Makes sure that the runtime's streams can take it over. */
   #checkStream(method: string, ours: PublicFunction): void {
-    const { SOCK_STREAM } = this.#libc.abi;
-    if (this.#type !== SOCK_STREAM) {
-      throw new TypeError(
-        `Cannot use ${method} on a socket of type ${
-          show(nameFor(this.#libc.abi, TYPES, this.#type))
-        }: it takes streams`,
-      );
-    }
-    if (this.remoteAddress !== null || this.#connecting.isConnected) return;
+    const { isConnected } = this.#connecting;
+    checkStreamType(this.#libc.abi, this.#type, method);
+    if (isConnected || this.remoteAddress !== null) return;
     const errno = this.#adopted ? takeErrno(this.#libc, this.#fd) : 0;
-    if (errno === 0) {
+    if (errno <= 0) {
       throw errnoError("ENOTCONN", { syscall: "getpeername" }, ours);
     }
     // Once it has been told, nothing else would show that it was connected.
@@ -1614,23 +1520,12 @@ export class Socket implements Disposable, AsyncDisposable {
     throw errnoErrorFor(errno, { syscall: "getpeername" }, ours);
   }
 
-  #addrOf(name: string, address: Address): DenoAddr {
-    const found = denoAddrOf(
-      address,
-      this.#type === this.#libc.abi.SOCK_STREAM,
-    );
-    if (found !== null) return found;
-    throw new NotSupportedError(`${name} of ${address}`, doorFor().runtime);
-  }
-
   /** Asks for permission to send, and returns where to. */
   #demandSend(to: Address | null): Address | null {
     this.#use("sendto", to);
     if (to !== null) return demand(this.#libc, to);
     if (this.#adopted && !this.#libc.permissions.net()) {
-      const peer = this.remoteAddress;
-      if (peer !== null) demand(this.#libc, peer);
-      else this.#libc.permissions.demandAll(false);
+      demandPeer(this.#libc, this.remoteAddress);
     }
     return null;
   }
@@ -1645,18 +1540,7 @@ export class Socket implements Disposable, AsyncDisposable {
     this.#use("recvfrom");
     const size = sizeOf(buffer);
     const result = this.#io.receiveOnce(buffer, size, flags, from);
-    return result >= 0 ? result : this.#transferred("recvfrom", result, null);
-  }
-
-  /** Throws what a transfer has failed with. */
-  #transferred(
-    syscall: string,
-    result: number,
-    to: Address | null,
-  ): never {
-    const address = (to ?? this.#connecting.target)?.toString() ??
-      peerText(this.#libc, this.#fd);
-    throw errnoErrorFor(-result, { syscall, address });
+    return this.#io.checked("recvfrom", result, null);
   }
 
   /** What this socket does for its streams. */
@@ -1693,14 +1577,9 @@ export class Socket implements Disposable, AsyncDisposable {
   /** Makes a socket of a connection that was taken. */
   #accepted(fd: number): Socket {
     const c = this.#libc;
-    const { BLOCKING } = Past;
-    const socket = Socket.#connected(
-      c,
-      fd,
-      this.#family,
-      this.#type,
-      BLOCKING,
-    );
+    const past = Past.BLOCKING;
+    const done = Connecting.done();
+    const socket = socketOf(c, fd, this.#family, this.#type, past, done);
     try {
       // BSD hands the listener's mode down.
       socket.nonblocking = false;
@@ -1731,56 +1610,21 @@ export class Socket implements Disposable, AsyncDisposable {
   }
 }
 
+/** What a socket is made of. */
+type Parts = [
+  libc: Libc,
+  fd: number,
+  family: number,
+  type: number,
+  past: Past,
+  connecting: Connecting,
+];
+
 /**
  * Makes a socket of a descriptor that was opened here and belongs to nobody
  * else.
- *
- * @param connecting What is known of its attempts to connect.
  */
-export function socketOf(
-  libc: Libc,
-  fd: number,
-  family: number,
-  type: number,
-  past: Past,
-  connecting: Connecting,
-): Socket {
-  return new (Socket as unknown as SocketConstructor)(
-    SEAL,
-    libc,
-    fd,
-    family,
-    type,
-    past,
-    connecting,
-  );
+export function socketOf(...parts: Parts): Socket {
+  type Closed = new (seal: symbol, ...parts: Parts) => Socket;
+  return new (Socket as unknown as Closed)(SEAL, ...parts);
 }
-
-/** The constructor of {@linkcode Socket}, which is closed to everybody else. */
-type SocketConstructor = new (
-  seal: symbol,
-  libc: Libc,
-  fd: number,
-  family: number,
-  type: number,
-  past: Past,
-  connecting: Connecting,
-) => Socket;
-
-// For errors to point at whoever calls these, whatever a program puts in their
-// places.
-const {
-  accept: ACCEPT,
-  close: CLOSE,
-  read: READ,
-  ready: READY,
-  recv: RECV,
-  recvExactly: RECV_EXACTLY,
-  recvFrom: RECV_FROM,
-  recvUntil: RECV_UNTIL,
-  send: SEND,
-  sendAll: SEND_ALL,
-  toBunSocket: TO_BUN_SOCKET,
-  toNodeSocket: TO_NODE_SOCKET,
-  write: WRITE,
-} = Socket.prototype;

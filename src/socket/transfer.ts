@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { Abi } from "../../ffi/abi.ts";
 import type { Libc, Sender } from "../../ffi/contract.ts";
 import { newMemory } from "../../ffi/memory.ts";
 import { performance, setTimeout } from "../../ffi/timers.ts";
@@ -34,6 +35,7 @@ import {
   CLOSED,
   countTry,
   pauseAfter,
+  timeoutTo,
   waitFor,
 } from "../reactor/reactor.ts";
 import { yieldIfDue } from "../reactor/turns.ts";
@@ -106,6 +108,11 @@ export class Transfers {
     this.#owner = owner;
   }
 
+  /** The system's numbers. */
+  get abi(): Abi {
+    return this.#libc.abi;
+  }
+
   /** Ends all use of the descriptor, which has another owner or none. */
   end(): void {
     this.#isOver = true;
@@ -114,7 +121,9 @@ export class Transfers {
   set isRef(isRef: boolean) {
     this.#isRef = isRef;
     // Those that wait are made to wait in the other way.
-    if (!isRef && this.hasWaited) cancelWaits(this.#libc, this.#fd);
+    if (!isRef && this.hasWaited && !this.#isOver) {
+      cancelWaits(this.#libc, this.#fd);
+    }
   }
 
   /**
@@ -387,8 +396,37 @@ export class Transfers {
       : this.receiveOnce(memory, size, flags, from);
   }
 
+  /**
+   * Returns how much went or came.
+   *
+   * @throws {ErrnoError} If it is `-errno`.
+   */
+  checked(syscall: string, result: number, to: Address | null): number {
+    if (result >= 0) return result;
+    const address = to?.toString() ?? this.#owner.peer();
+    throw errnoErrorFor(-result, { syscall, address });
+  }
+
   #contextOf({ syscall, address }: Job): ErrnoContext {
     return { syscall, address: address?.toString() ?? this.#owner.peer() };
+  }
+}
+
+/**
+ * Waits for events while it holds the thread. A signal does not end the wait.
+ *
+ * @returns The events, 0 at the end, or `-errno`.
+ */
+export function pollUntil(
+  libc: Libc,
+  fd: number,
+  events: number,
+  end: number,
+): number {
+  for (;;) {
+    const result = pollFd(libc, fd, events, timeoutTo(end));
+    if (result === 0 && performance.now() < end) continue;
+    if (result !== -libc.abi.errnos.EINTR) return result;
   }
 }
 
