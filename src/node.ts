@@ -139,6 +139,17 @@ export interface NodeConnectOptions {
   readonly noDelay?: boolean | undefined;
   /** Whether this side stays open when the peer has ended. */
   readonly allowHalfOpen?: boolean | undefined;
+  /**
+   * Has what comes in read into a buffer, instead of `'data'` events.
+   *
+   * @default {undefined}
+   */
+  readonly onread?: {
+    /** The buffer, or what returns one for each read. */
+    readonly buffer: Uint8Array | (() => Uint8Array);
+    /** Takes what has been read. `false` pauses the socket. */
+    readonly callback: (length: number, buffer: Uint8Array) => boolean;
+  } | undefined;
   /** How much the streams hold before they ask their writer to wait. */
   readonly highWaterMark?: number | undefined;
 }

@@ -25,7 +25,7 @@ import {
 } from "../src/node.ts";
 import { AGES, SHORT } from "./_assertions.ts";
 import { blackHole, canBlackHole, freePort, tempFolder } from "./_fixtures.ts";
-import { hasCommand, test } from "./_harness.ts";
+import { hasCommand, on, test } from "./_harness.ts";
 import { newFolder } from "./_servers.ts";
 
 const HERE = "127.0.0.1";
@@ -35,12 +35,15 @@ const SOURCE = "127.0.0.9";
 const NODE_ENTRY = JSON.stringify(import.meta.resolve("../src/node.ts"));
 
 /** Runs a program in a process of its own; returns what it prints, once it ends by itself. */
-async function evaluate(program: string): Promise<string> {
+async function evaluate(
+  program: string,
+  permissions: readonly string[] = ["-A"],
+): Promise<string> {
   const script = `import process from "node:process";\n${program}`;
   const flags = "Deno" in globalThis
     ? [
       "run",
-      "-A",
+      ...permissions,
       "--no-config",
       "--no-check",
       `data:text/javascript,${encodeURIComponent(script)}`,
@@ -205,6 +208,32 @@ test("createConnection() reads no faster than it is read from", async () => {
     assert(socket.bytesRead < 1_000_000, `${socket.bytesRead}`);
     socket.destroy();
     await once(socket, "close");
+  });
+});
+
+test("createConnection() reads into a buffer if it is given one", async () => {
+  const server = net.createServer((peer) => peer.end("hello, world"));
+  await serve(server, async (port) => {
+    const own = Buffer.alloc(5);
+    for (const buffer of [own, () => own]) {
+      const parts: string[] = [];
+      const socket = createConnection({
+        host: HERE,
+        port,
+        onread: {
+          buffer,
+          callback(length, buffer) {
+            parts.push(new TextDecoder().decode(buffer.subarray(0, length)));
+            if (parts.length > 1) return true;
+            setTimeout(() => socket.resume(), 5);
+            return false;
+          },
+        },
+      });
+      await once(socket, "close");
+      assertEquals(parts.join(""), "hello, world");
+      assert(parts.every((part) => part.length <= 5), `${parts}`);
+    }
   });
 });
 
@@ -494,6 +523,36 @@ test("what a listener throws is an uncaught exception, as with net.connect", asy
     assertEquals(text, "mine");
   });
 });
+
+test(
+  "createConnection() is let through where Deno.connect would be",
+  async () => {
+    await serve(echo(), async (port) => {
+      const text = await evaluate(
+        `
+        const { createConnection } = await import(${NODE_ENTRY});
+        for (const host of ["${HERE}", "127.0.0.2"]) {
+          const socket = createConnection({ host, port: ${port} });
+          socket.on("connect", () => {
+            console.log("connected to", socket.remoteAddress);
+            socket.destroy();
+          });
+          socket.on("error", (error) => console.log(error.name));
+          await new Promise((resolve) => socket.on("close", resolve));
+        }
+      `,
+        [
+          `--allow-net=${HERE}:${port}`,
+          "--allow-ffi",
+          "--allow-import",
+          "--no-prompt",
+        ],
+      );
+      assertEquals(text, `connected to ${HERE}\nNotCapable`);
+    });
+  },
+  { skip: on("deno") },
+);
 
 /** Resets each connection as soon as it has accepted it; says where. */
 const REJECTER = `

@@ -88,13 +88,17 @@ export const bunDoor: Door = {
     return Bun.connect({ fd, socket });
   },
 
-  connectingSocket(options): ConnectingSocket {
+  connectingSocket(
+    { onread, ...options }: { onread?: ReadInto },
+  ): ConnectingSocket {
     const { process } = globalThis as unknown as {
       process: { getBuiltinModule(name: string): typeof net };
     };
     const { Socket } = process.getBuiltinModule("node:net");
     const socket = new Socket(options) as net.Socket & { connecting: boolean };
     socket.connecting = true;
+    // A socket that is given its descriptor reads into no buffer (Bun 1.4).
+    if (onread !== undefined) readInto(socket, onread);
     return {
       socket,
       adopt(fd): number {
@@ -115,6 +119,31 @@ export const bunDoor: Door = {
     demandAll() {},
   },
 };
+
+/** What Node has a socket read into, in the place of chunks. */
+interface ReadInto {
+  readonly buffer: Uint8Array | (() => Uint8Array);
+  /** Takes what has been read; `false` pauses. */
+  callback(length: number, buffer: Uint8Array): boolean;
+}
+
+function readInto(
+  socket: net.Socket,
+  { buffer: given, callback }: ReadInto,
+): void {
+  socket.on("data", (chunk) => {
+    for (let rest: Uint8Array = chunk; rest.length > 0;) {
+      const buffer = typeof given === "function" ? given() : given;
+      const part = rest.subarray(0, buffer.length);
+      rest = rest.subarray(part.length);
+      buffer.set(part);
+      if (callback(part.length, buffer)) continue;
+      socket.pause();
+      if (rest.length > 0) socket.unshift(rest);
+      return;
+    }
+  });
+}
 
 /** What a thread runs, by its text: nothing of this file is in its sight. */
 function openPoll(library: string, symbol: string, wide: boolean): Poll {
