@@ -198,6 +198,8 @@ class Resolver {
   readonly #names = new Map<string, Name>();
   readonly #asked = new Set<Asked>();
   #reports: Report[] = [];
+  /** No caller's time ends before, on the clock of `performance.now()`. */
+  #nextEnd = Infinity;
   #timer: Timer | null = null;
   /** When the timer fires. */
   #timerAt = Infinity;
@@ -330,6 +332,7 @@ class Resolver {
     }
     const party = { query, name, start, end, listener, isOver: false };
     name.parties.add(party);
+    this.#nextEnd = Math.min(this.#nextEnd, end);
     if (name.early !== null) {
       const found = name.answers.get(name.early)!;
       this.#reports.push({ party, found, except: null });
@@ -359,10 +362,14 @@ class Resolver {
 
   /** Asks what may be asked by now. */
   #ask(now: number): void {
+    const free = this.#free;
     for (const name of this.#names.values()) {
+      const isYoung = now - name.since < PATIENCE;
+      // Those that follow are younger still.
+      if (free.whole === 0 && (isYoung || free.inet + free.inet6 === 0)) break;
       if (name.parties.size === 0) continue;
       this.#begin(name, "whole", now);
-      if (name.family !== undefined || now - name.since < PATIENCE) continue;
+      if (name.family !== undefined || isYoung) continue;
       for (const family of FAMILIES) this.#begin(name, family, now);
     }
   }
@@ -389,11 +396,19 @@ class Resolver {
       const isIdle = parties.size === 0 && answers.size === all.size;
       if (isIdle) this.#forget(asked.name);
     }
+    if (now >= this.#nextEnd) this.#expire(now);
+  }
+
+  #expire(now: number): void {
+    this.#nextEnd = Infinity;
     for (const { parties } of this.#names.values()) {
       for (const party of parties) {
-        if (party.end > now) continue;
-        parties.delete(party);
-        this.#reports.push({ party, failure: null, isLate: true });
+        if (party.end > now) {
+          this.#nextEnd = Math.min(this.#nextEnd, party.end);
+        } else {
+          parties.delete(party);
+          this.#reports.push({ party, failure: null, isLate: true });
+        }
       }
     }
   }
@@ -499,14 +514,14 @@ class Resolver {
 
   /** When something is to be done if no answer comes. */
   #nextMoment(now: number): number {
-    let next = Infinity;
+    // Where no family could be asked for alone, an answer has to come first.
+    if (this.#free.inet + this.#free.inet6 === 0) return this.#nextEnd;
     for (const { parties, family, since } of this.#names.values()) {
-      for (const { end } of parties) next = Math.min(next, end);
       const alone = since + PATIENCE;
-      const isFirm = family !== undefined || parties.size === 0 || alone <= now;
-      if (!isFirm) next = Math.min(next, alone);
+      if (alone <= now || family !== undefined || parties.size === 0) continue;
+      return Math.min(alone, this.#nextEnd);
     }
-    return next;
+    return this.#nextEnd;
   }
 
   /** Sees to it that there is a turn as soon as there is something to do. */
