@@ -141,6 +141,10 @@ COMMAND --help says what a command does, its options and its exit codes.
 }
 
 if (import.meta.main) {
-  using io = processIo();
-  process.exitCode = await main(process.argv.slice(2), io);
+  const io = processIo();
+  try {
+    process.exitCode = await main(process.argv.slice(2), io);
+  } finally {
+    io[Symbol.dispose]();
+  }
 }

@@ -164,6 +164,19 @@ function filesNaming(words: RegExp, sources: [string, string][]): string[] {
   });
 }
 
+/** Syntax that Node 20 cannot read, which is to be met by a sentence: nothing of the package would run otherwise. */
+const YOUNG_SYNTAX =
+  /^\s*(?:await\s+)?using\s+[\w$]+\s*=|\bimport\s+(?:defer|source)\b|^\s*@[a-z]\w*\s|\(\?[ims-]+:/m;
+
+test("no source has syntax that Node 20 cannot read", () => {
+  for (const sample of ["  using a = b;", "await using a = b;", "/(?i:a)/"]) {
+    assertEquals(YOUNG_SYNTAX.test(sample), true, sample);
+  }
+  const young = readCode().filter(([, code]) => YOUNG_SYNTAX.test(code))
+    .map(([path, code]) => `${path}: ${YOUNG_SYNTAX.exec(code)![0].trim()}`);
+  assertEquals(young, []);
+});
+
 test("imports point down, types too", () => {
   const objections = readSources().flatMap(({ path, imports }) =>
     imports.flatMap((to) => {

@@ -100,49 +100,58 @@ export const explainCommand: Command = {
     const connection = code === null
       ? restricted(destinationOf(what), connectFlags(values))
       : null;
-    using output = openOutput(values, io, EXPLAIN_COLUMNS);
-    if (connection === null) {
-      const explanation = explain(code!, os === undefined ? {} : { os });
-      if (!values.quiet) write(output, null, explanation);
-      return EXIT.yes;
-    }
-    const target = destinationText(connection);
-    const start = performance.now();
+    const output = openOutput(values, io, EXPLAIN_COLUMNS);
     try {
-      const socket = await connect(
-        { timeout: EXPLAIN_PATIENCE, ...connection },
-        { signal: io.signal },
-      );
-      const wall = performance.now() - start;
-      const address = `${socket.remoteAddress}`;
-      socket.close();
-      if (!values.quiet) {
-        const name = address === target ? target : `${target} (${address})`;
-        output.result(
-          "explanation",
-          { target, state: "open", address, wall, code: null, evidence: [] },
-          () => `${name} is open: connected within ${wall.toFixed(3)} ms\n`,
-        );
+      if (connection === null) {
+        const explanation = explain(code!, os === undefined ? {} : { os });
+        if (!values.quiet) write(output, null, explanation);
+        return EXIT.yes;
       }
-      return EXIT.yes;
-    } catch (error) {
-      if (io.signal?.aborted) return interruptedCode(io);
-      if (error instanceof LookupError) {
+      const target = destinationText(connection);
+      const start = performance.now();
+      try {
+        const socket = await connect(
+          { timeout: EXPLAIN_PATIENCE, ...connection },
+          { signal: io.signal },
+        );
+        const wall = performance.now() - start;
+        const address = `${socket.remoteAddress}`;
+        socket.close();
         if (!values.quiet) {
+          const name = address === target ? target : `${target} (${address})`;
           output.result(
             "explanation",
-            { target, code: error.code, message: error.message, evidence: [] },
-            () => `${error.message}\n`,
+            { target, state: "open", address, wall, code: null, evidence: [] },
+            () => `${name} is open: connected within ${wall.toFixed(3)} ms\n`,
           );
         }
-        return EXIT.usage;
+        return EXIT.yes;
+      } catch (error) {
+        if (io.signal?.aborted) return interruptedCode(io);
+        if (error instanceof LookupError) {
+          if (!values.quiet) {
+            output.result(
+              "explanation",
+              {
+                target,
+                code: error.code,
+                message: error.message,
+                evidence: [],
+              },
+              () => `${error.message}\n`,
+            );
+          }
+          return EXIT.usage;
+        }
+        if (!(error instanceof ErrnoError)) throw error;
+        if (!values.quiet) {
+          const explanation = explain(error, os === undefined ? {} : { os });
+          write(output, { target, message: error.message }, explanation);
+        }
+        return EXIT.no;
       }
-      if (!(error instanceof ErrnoError)) throw error;
-      if (!values.quiet) {
-        const explanation = explain(error, os === undefined ? {} : { os });
-        write(output, { target, message: error.message }, explanation);
-      }
-      return EXIT.no;
+    } finally {
+      output[Symbol.dispose]();
     }
   },
 };

@@ -199,33 +199,37 @@ export const pingCommand: Command = {
       warn: parseTime("--warn", values.warn, Infinity),
       crit: parseTime("--crit", values.crit, Infinity),
     };
-    using output = openOutput(values, io, PING_COLUMNS);
-    if (call.live && output.format !== "text") {
-      throw new UsageError("Cannot use --live with --json or --csv");
-    }
-    if (places.length > 0) {
-      const run = new PingReport(
-        { ...call, targets: places, listener: null },
-        output,
-        io,
-      );
-      return await run.go();
-    }
-    const listener = await listenLoopback(flags.family);
+    const output = openOutput(values, io, PING_COLUMNS);
     try {
-      const { hostname, port } = listener;
-      const target = restricted({ hostname, port }, {
-        ...flags,
-        timeout: undefined,
-      });
-      const run = new PingReport(
-        { ...call, targets: [target], listener },
-        output,
-        io,
-      );
-      return await run.go();
+      if (call.live && output.format !== "text") {
+        throw new UsageError("Cannot use --live with --json or --csv");
+      }
+      if (places.length > 0) {
+        const run = new PingReport(
+          { ...call, targets: places, listener: null },
+          output,
+          io,
+        );
+        return await run.go();
+      }
+      const listener = await listenLoopback(flags.family);
+      try {
+        const { hostname, port } = listener;
+        const target = restricted({ hostname, port }, {
+          ...flags,
+          timeout: undefined,
+        });
+        const run = new PingReport(
+          { ...call, targets: [target], listener },
+          output,
+          io,
+        );
+        return await run.go();
+      } finally {
+        await listener.close();
+      }
     } finally {
-      await listener.close();
+      output[Symbol.dispose]();
     }
   },
 };
@@ -284,33 +288,37 @@ class PingReport {
       stop.abort();
     }, deadline);
     const ticker = live ? setInterval(() => this.#tick(), 1000) : null;
-    using _ = io.onRequest?.(() => io.err(this.#summaries([])));
-    const probes = ping(targets, { ...options, signal: stop.signal });
-    let failure: Error | null = null;
-    if (live) this.#output.write(`${" ".repeat(9)}${heatAxis()}\n`);
+    const listening = io.onRequest?.(() => io.err(this.#summaries([])));
     try {
-      for await (const probe of probes) {
-        this.#add(probe);
-        await listener?.settled(this.#pinged[0]!.stats.connected);
-        failure = this.#hopeless(probe);
-        if (failure !== null) break;
+      const probes = ping(targets, { ...options, signal: stop.signal });
+      let failure: Error | null = null;
+      if (live) this.#output.write(`${" ".repeat(9)}${heatAxis()}\n`);
+      try {
+        for await (const probe of probes) {
+          this.#add(probe);
+          await listener?.settled(this.#pinged[0]!.stats.connected);
+          failure = this.#hopeless(probe);
+          if (failure !== null) break;
+        }
+      } catch (error) {
+        if (!stop.signal.aborted) throw error;
+      } finally {
+        io.signal?.removeEventListener("abort", interrupt);
+        if (timer !== null) clearTimeout(timer);
+        if (ticker !== null) clearInterval(ticker);
       }
-    } catch (error) {
-      if (!stop.signal.aborted) throw error;
+      if (failure !== null) {
+        io.err(`ping: ${failure.message}\n`);
+        return EXIT.usage;
+      }
+      if (live) this.#tick();
+      this.#finish(probes.inFlight);
+      if (hdr !== undefined) this.#writeHistogram(hdr);
+      if (io.signal?.aborted && !isLate) return interruptedCode(io);
+      return this.#judge();
     } finally {
-      io.signal?.removeEventListener("abort", interrupt);
-      if (timer !== null) clearTimeout(timer);
-      if (ticker !== null) clearInterval(ticker);
+      listening?.[Symbol.dispose]();
     }
-    if (failure !== null) {
-      io.err(`ping: ${failure.message}\n`);
-      return EXIT.usage;
-    }
-    if (live) this.#tick();
-    this.#finish(probes.inFlight);
-    if (hdr !== undefined) this.#writeHistogram(hdr);
-    if (io.signal?.aborted && !isLate) return interruptedCode(io);
-    return this.#judge();
   }
 
   #add(probe: Ping): void {

@@ -100,13 +100,17 @@ export const reportCommand: Command = {
       return EXIT.no;
     }
     const name = path === "-" ? "Report" : path.replace(/^.*\//, "");
-    using output = openOutput(
+    const output = openOutput(
       { json: false, csv: false, quiet: false, ...values },
       io,
       [],
     );
-    output.write(textFor(format, data, values.title ?? name));
-    return EXIT.yes;
+    try {
+      output.write(textFor(format, data, values.title ?? name));
+      return EXIT.yes;
+    } finally {
+      output[Symbol.dispose]();
+    }
   },
 };
 

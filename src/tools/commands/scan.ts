@@ -164,9 +164,13 @@ export const scanCommand: Command = {
     const plan = planOf(values, positionals, io);
     const options = probeOptions(values, io);
     const max = parseCount("--max-open", values["max-open"], Infinity, 1);
-    using output = openOutput(values, io, PORT_COLUMNS);
-    const run = probe<ProbeTarget>(plan.targets, options);
-    return await new Scan(values, plan, run, output, io).run(max);
+    const output = openOutput(values, io, PORT_COLUMNS);
+    try {
+      const run = probe<ProbeTarget>(plan.targets, options);
+      return await new Scan(values, plan, run, output, io).run(max);
+    } finally {
+      output[Symbol.dispose]();
+    }
   },
 };
 
@@ -403,36 +407,40 @@ class Scan {
   /** Runs until the end, or until so many ports are open. */
   async run(mostOpen: number): Promise<number> {
     const { signal } = this.#io;
-    using _request = this.#io.onRequest?.(() => this.#summarize(false));
-    const timer = setInterval(() => this.#tick(), DRAW_EVERY);
-    let failure: unknown;
+    const _request = this.#io.onRequest?.(() => this.#summarize(false));
     try {
-      for await (const result of this.#run) {
-        this.#tally.add(result);
-        this.#write(result);
-        if (this.#tally.states.open >= mostOpen) break;
+      const timer = setInterval(() => this.#tick(), DRAW_EVERY);
+      let failure: unknown;
+      try {
+        for await (const result of this.#run) {
+          this.#tally.add(result);
+          this.#write(result);
+          if (this.#tally.states.open >= mostOpen) break;
+        }
+      } catch (error) {
+        if (!signal?.aborted) {
+          if (this.#tally.total === 0) throw error;
+          failure = error;
+        }
+      } finally {
+        clearInterval(timer);
+        this.#erase();
+        this.#save();
       }
-    } catch (error) {
-      if (!signal?.aborted) {
-        if (this.#tally.total === 0) throw error;
-        failure = error;
+      this.#summarize(true);
+      if (signal?.aborted) return interruptedCode(this.#io);
+      const { states, total } = this.#tally;
+      if (failure !== undefined) {
+        const why = failure instanceof Error ? failure.message : failure;
+        this.#io.err(`scan: ${why}\n`);
+        return EXIT.incomplete;
       }
+      if (states.open > 0) return EXIT.yes;
+      if (states.unsent === 0) return EXIT.no;
+      return states.unsent === total ? EXIT.usage : EXIT.incomplete;
     } finally {
-      clearInterval(timer);
-      this.#erase();
-      this.#save();
+      _request?.[Symbol.dispose]();
     }
-    this.#summarize(true);
-    if (signal?.aborted) return interruptedCode(this.#io);
-    const { states, total } = this.#tally;
-    if (failure !== undefined) {
-      const why = failure instanceof Error ? failure.message : failure;
-      this.#io.err(`scan: ${why}\n`);
-      return EXIT.incomplete;
-    }
-    if (states.open > 0) return EXIT.yes;
-    if (states.unsent === 0) return EXIT.no;
-    return states.unsent === total ? EXIT.usage : EXIT.incomplete;
   }
 
   #write(result: ProbeResult<ProbeTarget>): void {

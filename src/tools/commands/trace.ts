@@ -111,35 +111,41 @@ export const traceCommand: Command = {
       timeout,
       signal: io.signal,
     };
-    using output = openOutput(values, io, TRACE_COLUMNS);
-    const hops: Hop[] = [];
-    let row: Hop[] = [];
+    const output = openOutput(values, io, TRACE_COLUMNS);
     try {
-      for await (const hop of trace(target, options)) {
-        hops.push(hop);
-        if (output.format !== "text") output.result("hop", { ...hop }, noText);
-        row.push(hop);
-        if (hop.query < options.queries) continue;
-        if (output.format === "text" && !values.quiet) {
-          output.write(rowText(output, row));
+      const hops: Hop[] = [];
+      let row: Hop[] = [];
+      try {
+        for await (const hop of trace(target, options)) {
+          hops.push(hop);
+          if (output.format !== "text") {
+            output.result("hop", { ...hop }, noText);
+          }
+          row.push(hop);
+          if (hop.query < options.queries) continue;
+          if (output.format === "text" && !values.quiet) {
+            output.write(rowText(output, row));
+          }
+          row = [];
         }
-        row = [];
+      } catch (error) {
+        if (io.signal?.aborted) return interruptedCode(io);
+        throw error;
       }
-    } catch (error) {
-      if (io.signal?.aborted) return interruptedCode(io);
-      throw error;
+      const end = endOf(hops);
+      const name = destinationText(target);
+      if (output.format !== "csv") {
+        output.result(
+          "trace",
+          { target: name, ...end },
+          () => `${name} is ${endText(output, end)}\n`,
+        );
+      }
+      const isReached = end.state === "open" || end.state === "closed";
+      return isReached ? EXIT.yes : EXIT.no;
+    } finally {
+      output[Symbol.dispose]();
     }
-    const end = endOf(hops);
-    const name = destinationText(target);
-    if (output.format !== "csv") {
-      output.result(
-        "trace",
-        { target: name, ...end },
-        () => `${name} is ${endText(output, end)}\n`,
-      );
-    }
-    const isReached = end.state === "open" || end.state === "closed";
-    return isReached ? EXIT.yes : EXIT.no;
   },
 };
 

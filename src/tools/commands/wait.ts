@@ -138,8 +138,8 @@ export const waitCommand: Command = {
       signal: io.signal,
     };
     const { quiet } = values;
-    {
-      using output = openOutput(values, io, WAIT_COLUMNS);
+    const output = openOutput(values, io, WAIT_COLUMNS);
+    try {
       const onReady = (result: WaitResult) => {
         if (!quiet) writeReady(output, until, result);
       };
@@ -151,6 +151,8 @@ export const waitCommand: Command = {
         if (!quiet) writeLate(output, io, until, options.timeout, error);
         return EXIT.late;
       }
+    } finally {
+      output[Symbol.dispose]();
     }
     const [command, ...rest_] = rest ?? [];
     return command === undefined ? EXIT.yes : await follow(command, rest_, io);
@@ -253,15 +255,19 @@ async function follow(
     return cannotRun(command, error, io);
   }
   // The child's own kill() would take the signal for its end on Deno.
-  using _ = io.onSignal?.((name) => {
+  const listening = io.onSignal?.((name) => {
     if (child.pid !== undefined) process.kill(child.pid, name);
   });
-  return await new Promise((resolve) => {
-    child.on("error", (error) => resolve(cannotRun(command, error, io)));
-    child.on("exit", (code, signal) => {
-      resolve(code ?? 128 + (SIGNALS[signal ?? ""] ?? 0));
+  try {
+    return await new Promise((resolve) => {
+      child.on("error", (error) => resolve(cannotRun(command, error, io)));
+      child.on("exit", (code, signal) => {
+        resolve(code ?? 128 + (SIGNALS[signal ?? ""] ?? 0));
+      });
     });
-  });
+  } finally {
+    listening?.[Symbol.dispose]();
+  }
 }
 
 function cannotRun(command: string, error: unknown, io: CliIo): number {
