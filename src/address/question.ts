@@ -86,20 +86,6 @@ class GaiInquiry implements Inquiry {
   /** Returns `null` where the C library has none of it. */
   static open(libc: Libc): Inquiry | null {
     if (libc.abi.gaicb === null) return null;
-    libc.prepare(
-      "close",
-      "free",
-      "freeaddrinfo",
-      "gai_cancel",
-      "gai_error",
-      "getaddrinfo_a",
-      "malloc",
-      "memcpyFrom",
-      "memcpyTo",
-      "open",
-      "poll",
-      "sched_yield",
-    );
     // Nothing is asked.
     const result = libc.getaddrinfo_a(
       libc.abi.gaicb.GAI_NOWAIT,
@@ -107,7 +93,21 @@ class GaiInquiry implements Inquiry {
       0,
       null,
     );
-    return result < 0 ? null : new GaiInquiry(libc);
+    if (result < 0) return null;
+    libc.prepare(
+      "close",
+      "free",
+      "freeaddrinfo",
+      "gai_cancel",
+      "gai_error",
+      "malloc",
+      "memcpyFrom",
+      "memcpyTo",
+      "open",
+      "poll",
+      "sched_yield",
+    );
+    return new GaiInquiry(libc);
   }
 
   ask(hostname: string, family: number): GaiQuestion {
