@@ -15,7 +15,7 @@ import { join } from "node:path";
 import process from "node:process";
 import { setTimeout as pauseFor } from "node:timers/promises";
 import tls from "node:tls";
-import { Errno, explain, LookupError } from "../mod.ts";
+import { Errno, explain, LookupError, Socket } from "../mod.ts";
 import {
   agent,
   createConnection,
@@ -190,6 +190,43 @@ test("createConnection() keeps to what it is set to before it connects", async (
     await once(socket, "close");
   });
 });
+
+test("what a socket is set to reaches the kernel, whenever it was set", async () => {
+  await serve(echo(), async (port) => {
+    const keepAlive = { keepAlive: true, keepAliveInitialDelay: 7000 };
+    const rows: [NodeConnectOptions, Setting, Setting][] = [
+      [{ noDelay: true, ...keepAlive }, nothing, nothing],
+      [{}, set, nothing],
+      [{}, nothing, set],
+    ];
+    for (const [options, before, after] of rows) {
+      let fd = -1;
+      const socket = createConnection({ host: HERE, port, ...options }, {
+        socketOptions: { ttl: 33 },
+        onSocket: (socket) => fd = socket.fd,
+      });
+      before(socket);
+      await once(socket, "connect");
+      after(socket);
+      const view = Socket.fromFd(fd);
+      const idle = view.getOption("keepAlive");
+      assert(typeof idle === "object" && idle.initialDelay === 7000);
+      assertEquals(view.getOption("noDelay"), true);
+      assertEquals(view.getOption("ttl"), 33);
+      view.detach();
+      socket.destroy();
+      await once(socket, "close");
+    }
+  });
+});
+
+type Setting = (socket: net.Socket) => void;
+
+function nothing(): void {}
+
+function set(socket: net.Socket): void {
+  socket.setNoDelay(true).setKeepAlive(true, 7000);
+}
 
 test("createConnection() reads no faster than it is read from", async () => {
   const server = net.createServer((peer) => {
