@@ -102,12 +102,16 @@ export interface NodeConnectOptions {
    *
    * @default {"localhost"} Or `hostname`, which HTTP agents have beside it.
    */
-  readonly host?: string | undefined;
+  readonly host?: string | null | undefined;
   /** Another word for `host`, which wins over it. */
-  readonly hostname?: string | undefined;
-  /** The port, as a number or as text. */
-  readonly port?: number | string | undefined;
-  /** 4, 6, or 0 for both. */
+  readonly hostname?: string | null | undefined;
+  /** The port, as a number or as text; needed unless there is a `path`. */
+  readonly port?: number | string | null | undefined;
+  /**
+   * 4, 6, or 0 for both.
+   *
+   * @default {0}
+   */
   readonly family?: number | string | undefined;
   /**
    * Resolves the name in place of the system's resolver.
@@ -115,13 +119,25 @@ export interface NodeConnectOptions {
    * @default {undefined} What {@linkcode SpecialOptions} has, or the system's.
    */
   readonly lookup?: NodeLookup | undefined;
-  /** The `hints` that `lookup` is given. */
+  /**
+   * The `hints` that `lookup` is given.
+   *
+   * @default {0}
+   */
   readonly hints?: number | undefined;
   /** The path of a Unix-domain socket, in the place of a host and a port. */
   readonly path?: string | null | undefined;
-  /** The address to connect from. */
+  /**
+   * The address to connect from.
+   *
+   * @default {undefined} That of {@linkcode SpecialOptions}, or the system's choice.
+   */
   readonly localAddress?: string | null | undefined;
-  /** The port to connect from. */
+  /**
+   * The port to connect from.
+   *
+   * @default {undefined} That of {@linkcode SpecialOptions}, or the system's choice.
+   */
   readonly localPort?: number | undefined;
   /** Destroys the socket, with an `AbortError`, whenever that is. */
   readonly signal?: AbortSignal | undefined;
@@ -129,15 +145,33 @@ export interface NodeConnectOptions {
    * Milliseconds without any traffic until the socket emits `'timeout'`, as
    * `socket.setTimeout` sets them. For a deadline of the connection see
    * {@linkcode SpecialOptions}.
+   *
+   * @default {0} Never.
    */
   readonly timeout?: number | undefined;
-  /** `SO_KEEPALIVE`. */
+  /**
+   * `SO_KEEPALIVE`.
+   *
+   * @default {false}
+   */
   readonly keepAlive?: boolean | undefined;
-  /** Milliseconds until the first probe. */
+  /**
+   * Milliseconds of silence until the first probe.
+   *
+   * @default {0} As the system has it.
+   */
   readonly keepAliveInitialDelay?: number | undefined;
-  /** `TCP_NODELAY`. */
+  /**
+   * `TCP_NODELAY`.
+   *
+   * @default {false} Bun sets it on every socket.
+   */
   readonly noDelay?: boolean | undefined;
-  /** Whether this side stays open when the peer has ended. */
+  /**
+   * Whether this side stays open when the peer has ended.
+   *
+   * @default {false}
+   */
   readonly allowHalfOpen?: boolean | undefined;
   /**
    * Has what comes in read into a buffer, instead of `'data'` events.
@@ -150,13 +184,17 @@ export interface NodeConnectOptions {
     /** Takes what has been read. `false` pauses the socket. */
     readonly callback: (length: number, buffer: Uint8Array) => boolean;
   } | undefined;
-  /** How much the streams hold before they ask their writer to wait. */
+  /**
+   * How many bytes the streams hold before they ask their writer to wait.
+   *
+   * @default {undefined} As the runtime has it.
+   */
   readonly highWaterMark?: number | undefined;
 }
 
-/** An HTTP agent for `node:http` and `node:https`, whose options are `A`. */
+/** What {@linkcode agent} takes: the options of `https.Agent`, TLS included. */
 export interface AgentOptions extends https.AgentOptions {
-  /** Whether the runtime's agent is to go by proxies: ours goes by none. */
+  /** Where the proxies are that an agent is to go by: this one goes by none. */
   readonly proxyEnv?: undefined;
 }
 
@@ -172,6 +210,10 @@ export interface UndiciTarget {
   readonly servername?: string | null | undefined;
   /** The address to connect from. */
   readonly localAddress?: string | null | undefined;
+  /** The path of a Unix-domain socket, in the place of the host. */
+  readonly socketPath?: string | null | undefined;
+  /** A connection that TLS is to go over: that to a proxy. */
+  readonly httpSocket?: net.Socket | undefined;
 }
 
 /** How TLS is spoken: options of `tls.connect`, and one of undici's. */
@@ -613,9 +655,10 @@ export function undiciConnector(
   const timeout = checkMilliseconds("timeout", special.timeout, Infinity);
   const sessions = new Map<string, Uint8Array>();
   return (target, callback) => {
-    const { hostname, protocol, port, localAddress } = target;
+    const { hostname, protocol, port, localAddress, socketPath } = target;
     const isSecure = protocol === "https:";
-    const plain = createConnection({
+    const plain = target.httpSocket ?? createConnection({
+      path: socketPath,
       host: hostname,
       port: port === "" ? isSecure ? 443 : 80 : port,
       localAddress,
