@@ -12,7 +12,14 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { hostAbi } from "../ffi/systems.ts";
 import { libc } from "../ffi/libc.ts";
-import { type Address, inet, rawAddress, Socket, unix } from "../mod.ts";
+import {
+  type Address,
+  type ConnectTarget,
+  inet,
+  rawAddress,
+  Socket,
+  unix,
+} from "../mod.ts";
 import { runtime } from "./_emulation.ts";
 import {
   canIpv6,
@@ -27,6 +34,7 @@ import {
 interface Modules {
   mod: typeof import("../mod.ts");
   floor: typeof import("../ffi/libc.ts");
+  tools: typeof import("../src/tools.ts");
 }
 
 /** What runs in a child: its text is sent there, so that it sees only its parameters. */
@@ -53,8 +61,9 @@ async function inChild<D, R>(
     : "const floor = null;";
   const source = `import * as mod from ${JSON.stringify(`${root}mod.ts`)};
 ${floor}
+import * as tools from ${JSON.stringify(`${root}src/tools.ts`)};
 const task = ${task};
-const result = await task({ mod, floor }, ${JSON.stringify(data)});
+const result = await task({ mod, floor, tools }, ${JSON.stringify(data)});
 console.log(JSON.stringify(result));
 `;
   const [command, ...args] = [
@@ -112,7 +121,14 @@ function openPeers(): Peers {
     );
   }
   const done = listeners.map(async (listener) => {
-    for await (const connection of listener) connection.close();
+    for (;;) {
+      try {
+        (await listener.accept()).close();
+      } catch (error) {
+        // Whoever connected has reset the connection by then.
+        if (!(error instanceof Deno.errors.NotConnected)) return;
+      }
+    }
   });
   return {
     port: first.addr.port,
@@ -202,7 +218,7 @@ interface Outcome {
 
 /** Tries every target by every way. Runs in the child. */
 async function tryAll(
-  { mod }: Modules,
+  { mod, tools }: Modules,
   targets: readonly Target[],
 ): Promise<Outcome[]> {
   const { Socket } = mod;
@@ -218,12 +234,22 @@ async function tryAll(
   function judge(error: unknown): string {
     if (error instanceof Deno.errors.NotCapable) return "NotCapable";
     if (error instanceof mod.ErrnoError) return "passes";
+    // It has tried, and found that the peer does not answer.
+    if (error instanceof tools.WaitError) return "passes";
     if (error instanceof Deno.errors.NotFound) return "passes";
     const { name, code } = error as { name: string; code?: string };
     // What the system itself answers has a code on both sides.
     return code !== undefined || /os error/.test(String(error))
       ? "passes"
       : `${name}: ${error}`;
+  }
+  async function later(run: () => Promise<unknown>): Promise<string> {
+    try {
+      await run();
+      return "passes";
+    } catch (error) {
+      return judge(error);
+    }
   }
   function addressOf({ options }: Target): Address | null {
     if ("hostname" in options) {
@@ -297,6 +323,22 @@ async function tryAll(
   }
   for (const [index, { options }] of targets.entries()) {
     const outcome = outcomes[index]!;
+    const isVsock = "transport" in options && options.transport === "vsock";
+    if (!isVsock || outcome.theirs !== "passes") {
+      const { ours } = outcome;
+      const goal = options as ConnectTarget;
+      ours["waitFor"] = await later(() =>
+        tools.waitFor(goal, { timeout: 200 })
+      );
+      ours["ping"] = await later(() =>
+        tools.ping(goal, { count: 1, timeout: 200 }).next()
+      );
+      if ("hostname" in options) {
+        ours["trace"] = await later(() =>
+          tools.trace(goal, { queries: 1, maxHops: 1, timeout: 200 }).next()
+        );
+      }
+    }
     if (outcome.theirs !== "") continue;
     try {
       (await Deno.connect(options as Deno.ConnectOptions)).close();
