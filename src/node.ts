@@ -275,7 +275,8 @@ const KEEP_ALIVE_DELAY = 60_000;
  * `connect` rejects with it, for `explain` and for everything else.
  *
  * An attempt that is under way keeps the process alive, whether the socket is
- * `unref()`ed or not; a connection does as it is told.
+ * `unref()`ed or not; a connection does as it is told. There is no `'lookup'`
+ * event.
  *
  * @param options Where to, in Node's words. What is not used of it is ignored.
  * @param special What makes the connection special.

@@ -133,6 +133,11 @@ export function hasFile(path: string, what: string): string | null {
   return existsSync(path) ? null : lacks(`needs ${what}`);
 }
 
+/** `null` where a package of npm was found, else a reason to skip. */
+export function hasPackage(name: string, found: object | null): string | null {
+  return found === null ? lacks(`needs ${name} of npm`) : null;
+}
+
 /** `null` where the loopback interface speaks IPv6, else a reason to skip. */
 export function canIpv6(): string | null {
   const found = Object.values(networkInterfaces()).some((addresses) =>

@@ -80,11 +80,6 @@ function requireFrom(
   return require(file === "" ? name : join(folder, name, file));
 }
 
-/** `null` where a library is there, else a reason to skip. */
-export function has(name: string, found: unknown): string | null {
-  return found === null ? `needs ${name} of npm` : null;
-}
-
 /** Where PostgreSQL's programs are, `null` where they are not. */
 function postgresFolder(): string | null {
   try {

@@ -717,6 +717,34 @@ test("idle connections of an agent do not keep the process alive", async () => {
   });
 });
 
+test("an idle socket keeps the process alive unless it is told not to", async () => {
+  await serve(echo(), async (port) => {
+    for (const when of ["before", "after"]) {
+      const text = await evaluate(`
+        const { createConnection } = await import(${NODE_ENTRY});
+        const socket = createConnection({ host: "${HERE}", port: ${port} });
+        if ("${when}" === "before") socket.unref();
+        socket.on("connect", () => {
+          console.log("connected");
+          if ("${when}" === "after") socket.unref();
+        });
+      `);
+      assertEquals(text, "connected");
+    }
+    // This one ends by its timer, which keeps nothing alive.
+    const text = await evaluate(`
+      const { createConnection } = await import(${NODE_ENTRY});
+      const socket = createConnection({ host: "${HERE}", port: ${port} });
+      socket.unref().ref();
+      setTimeout(() => {
+        console.log(socket.readyState);
+        socket.destroy();
+      }, 500).unref();
+    `);
+    assertEquals(text, "open");
+  });
+});
+
 test("one agent has the port and the protocol of whoever asks", async () => {
   const names: string[] = [];
   const mine = new Error("mine");
