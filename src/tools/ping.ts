@@ -53,6 +53,7 @@ import {
   type Verdict,
   verdictOf,
 } from "./verdict.ts";
+import { warmUp } from "./warm_up.ts";
 import {
   type AddressSearch,
   findAddresses,
@@ -160,9 +161,6 @@ export interface Ping {
 
 /** How long to wait for an address of a name before the next is tried too, in ms. */
 const ADDRESS_DELAY = 250;
-
-/** How often the way of a probe is gone before the first one counts. */
-const WARM_UP_ROUNDS = 100;
 
 /** The longest time that a timer can be given, in ms. */
 const LONGEST_PAUSE = 0x7fff_ffff;
@@ -423,7 +421,7 @@ class PingLoop {
     const { gap } = this.#plan;
     this.#early = await this.#resolve();
     if (this.#addresses !== null) {
-      await warmUp(this.#c, this.#way, this.#addresses);
+      await warmUp(this.#c, this.#way.recipe, this.#addresses[0]!);
     }
     if (gap === null) await this.#follow();
     else await this.#keepPace(gap);
@@ -770,48 +768,6 @@ class PingResult implements Ping {
     const failure = this.#failure;
     if (failure === null || failure instanceof Error) return failure;
     return errorFor(failure);
-  }
-}
-
-/**
- * Goes the way of a probe without sending anything: an invalid descriptor is
- * refused before all else, and a socket that was never connected has its
- * outcome ready.
- */
-async function warmUp(
-  c: Libc,
-  { recipe }: Way,
-  addresses: readonly Address[],
-): Promise<void> {
-  const echo = new Warming(c, recipe, addresses[0]!);
-  for (let round = 0; round < WARM_UP_ROUNDS; round++) {
-    echo.reuse(addresses[0]!, performance.now(), Infinity);
-    echo.begin();
-    if (round % 10 === 0) await echo.wake();
-  }
-}
-
-/** An attempt that never leaves this machine. */
-class Warming extends Attempt {
-  #settle: () => void = () => {};
-
-  constructor(c: Libc, recipe: Recipe, address: Address) {
-    super(c, recipe, address, 0, Infinity, undefined);
-  }
-
-  /** Waits for what there is to be said of a socket at once. */
-  async wake(): Promise<void> {
-    if (!("hostname" in this.address) || this.open() !== 0) return;
-    this.errno = PENDING;
-    await new Promise<void>((resolve) => {
-      this.#settle = resolve;
-      this.wait();
-    });
-    this.close();
-  }
-
-  override ended(): void {
-    this.#settle();
   }
 }
 

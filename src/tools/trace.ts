@@ -25,6 +25,7 @@ import {
 import { ABORTED } from "../reactor/reactor.ts";
 import { readTcpInfo } from "../socket/tcp_info.ts";
 import type { Destination } from "./destination.ts";
+import { warmUp } from "./warm_up.ts";
 import { findAddresses, type Way, wayTo } from "./way.ts";
 
 /** How far a trace goes, and how. */
@@ -175,7 +176,10 @@ async function* hopsOf(
   signal?.removeEventListener("abort", abandon);
   signal?.throwIfAborted();
   if (found instanceof Error) throw pointAt<Error>(found, caller);
-  const run = new TraceRun(c, plan, way, checkHops(found![0]!));
+  const address = checkHops(found![0]!);
+  await warmUp(c, way.recipe, address);
+  signal?.throwIfAborted();
+  const run = new TraceRun(c, plan, way, address);
   try {
     for (;;) {
       const hop = await run.next();
