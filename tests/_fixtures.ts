@@ -257,6 +257,11 @@ export const PLAIN_RESOLVER: Partial<Libc> = {
   open: () => -abi.errnos.ENOENT,
 };
 
+/** Puts functions in the place of the system's until disposed. */
+export function useLibcWith(fakes: Partial<Libc>): Disposable {
+  return useLibc({ ...real, ...fakes });
+}
+
 /**
  * Watches every call of the C library until disposed, and puts those of `fakes` in the place of the system's. Where they resolve
  * names, nothing else does.
