@@ -568,8 +568,9 @@ export async function traced<A extends readonly Json[], R>(
 /** The command that runs a module from its standard input. */
 export function interpreter(): string[] {
   if ("Deno" in globalThis) {
-    const flags = ["-A", "--no-config", "--quiet", "--v8-flags=--expose-gc"];
-    return [runtime, "run", ...flags, "-"];
+    // A cache that other processes write to meanwhile has crashed Deno 2.9.6.
+    const flags = ["-A", "--no-config", "--no-code-cache", "--quiet"];
+    return [runtime, "run", ...flags, "--v8-flags=--expose-gc", "-"];
   }
   if ("Bun" in globalThis) return [runtime, "--expose-gc", "run", "-"];
   const flags = ["--expose-gc", "--no-warnings", "--input-type=module"];

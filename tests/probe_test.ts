@@ -976,6 +976,87 @@ test("memory stays flat", async () => {
   assert(grown < 4e6, `${used.map((bytes) => Math.round(bytes / 1e6))} MB`);
 });
 
+// Threads ----------------------------------------------------------------------
+
+test("several threads find what one does", async () => {
+  using listener = listen({ at: inet("0.0.0.0", 0), backlog: 4096 });
+  using peer = bound({ at: inet("0.0.0.0", 0) });
+  const ports = [listener.address.port, peer.address.port];
+  const targets = grid("127.0.0.1-127.0.3.255", ports);
+  const run = probe(targets, { threads: 3, concurrency: 60 });
+  const results = await all(run);
+  assertEquals(results.length, 2 * 1023);
+  assertEquals(new Set(results.map(({ index }) => index)).size, 2 * 1023);
+  for (const { index, target, state, attempts, address } of results) {
+    assertEquals(targets.at(index), target);
+    assertEquals(state, target.port === ports[0] ? "open" : "closed");
+    assertEquals(address, `${target.hostname}:${target.port}`);
+    assertEquals(attempts, 1);
+  }
+  const { done, begun, inFlight, perState } = run.progress;
+  assertEquals([done, begun, inFlight], [2046, 2046, 0]);
+  assertEquals([perState.open, perState.closed], [1023, 1023]);
+  assertEquals(run.position, { next: 2046, pending: [] });
+});
+
+test("several threads behind a router", async () => {
+  const found = await probeField("", { timeout: 2000, threads: 2 });
+  assertEquals(found.length, 40 * 12);
+  for (const [port, state, , from] of found) {
+    const code = CODES_IN_FIELD[port];
+    assertEquals([port, state], [port, stateInField(port)]);
+    assertEquals(from, code === undefined ? "" : `3/${code} 10.7.0.254`);
+  }
+}, { skip: onField });
+
+test("several threads hand over connected sockets", async () => {
+  using listener = listen({ backlog: 512 });
+  const targets = Array.from({ length: 300 }, () => listener.address);
+  let count = 0;
+  const run = probe(targets, {
+    threads: 2,
+    concurrency: 20,
+    onOpen(socket, { localAddress }) {
+      assertEquals(`${socket.localAddress}`, localAddress);
+      socket.close();
+      listener.accept().close();
+      count++;
+    },
+  });
+  await all(run);
+  assertEquals(count, 300);
+});
+
+test("several threads close all when a run is aborted", async () => {
+  using hole = blackHole();
+  const { port } = hole.address;
+  const controller = new AbortController();
+  const { signal } = controller;
+  const targets = Array.from({ length: 500 }, () => ({ port }));
+  const run = probe(targets, {
+    signal,
+    threads: 2,
+    concurrency: 200,
+    hostConcurrency: 200,
+    timeout: 60_000,
+    retryAfter: 10,
+  });
+  const reason = new Error("changed my mind");
+  const running = assertRejects(() => all(run));
+  // Half of them are another thread's.
+  while (run.progress.inFlight < 200 || run.progress.retries < 400) {
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+  controller.abort(reason);
+  assertStrictEquals(await running, reason);
+  assertEquals(run.position.pending.length, run.position.next);
+  const late = probe(targets, { threads: 2, timeout: 60_000 });
+  const first = late.next();
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  await late.return();
+  assertEquals((await first).done, true);
+}, { skip: canBlackHole() });
+
 // Options ----------------------------------------------------------------------
 
 test("sockets are made as the options say", async () => {
@@ -1021,6 +1102,7 @@ test("what cannot be used is refused before any call", () => {
     [{ protocol: "udp" }, TypeError, 'protocol "udp"'],
     [{ socketOptions: { tttl: 1 } }, TypeError, '"tttl"'],
     [{ signal: {} }, TypeError, "signal"],
+    [{ threads: 0 }, RangeError, "threads 0"],
     [{ concurency: 1 }, TypeError, "did you mean concurrency?"],
   ];
   for (const [options, kind, message] of rows) {

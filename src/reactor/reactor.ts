@@ -199,6 +199,14 @@ export function forget(libc: Libc, fd: number): void {
 }
 
 /**
+ * Whether nobody waits and no descriptor is kept to wait with, so that a thread
+ * can be ended without losing any.
+ */
+export function isAtRest(libc: Libc): boolean {
+  return reactors.get(libc)?.isAtRest ?? true;
+}
+
+/**
  * How long poll(2) is to wait for a moment: milliseconds rounded up, -1 for
  * ever.
  *
@@ -311,6 +319,10 @@ class Reactor {
       if ((this.#answers[i] as Waiter).fd === fd) this.#answers[i + 1] = CLOSED;
     }
     this.#deliver();
+  }
+
+  get isAtRest(): boolean {
+    return this.#selector === null;
   }
 
   forget(fd: number): void {

@@ -6,11 +6,7 @@
 import type { Libc } from "../../ffi/contract.ts";
 import { libc } from "../../ffi/libc.ts";
 import { performance } from "../../ffi/timers.ts";
-import {
-  type Inet6Address,
-  type InetAddress,
-  parseIp,
-} from "../address/address.ts";
+import type { Inet6Address, InetAddress } from "../address/address.ts";
 import type { LookupFamily } from "../address/lookup.ts";
 import { DEADLINE } from "../attempt/outcome.ts";
 import type { Recipe } from "../attempt/attempt.ts";
@@ -19,7 +15,6 @@ import {
   checkInteger,
   checkMilliseconds,
   checkSignal,
-  checkText,
   isObject,
   notA,
   readOptions,
@@ -35,11 +30,21 @@ import {
   type Icmp,
   LookupError,
 } from "../errors/errors.ts";
-import { recipeOf } from "../connect/recipe.ts";
-import { setOption, type SocketOptions } from "../socket/options.ts";
+import type { SocketOptions } from "../socket/options.ts";
 import { Socket } from "../socket/socket.ts";
 import { Fifo } from "./fifo.ts";
-import { type Finding, type Pacing, Run, type Sink } from "./probe_run.ts";
+import {
+  checkLocalAddress,
+  probeRecipe,
+  type ProbeSetup,
+} from "./probe_recipe.ts";
+import {
+  type Finding,
+  type Pacing,
+  Run,
+  type RunState,
+  type Sink,
+} from "./probe_run.ts";
 import {
   type Office,
   type Probeable,
@@ -47,6 +52,7 @@ import {
   Source,
   type Ticket,
 } from "./probe_source.ts";
+import { Crew } from "./probe_threads.ts";
 import type { Position } from "./targets.ts";
 import {
   type ProbeReason,
@@ -139,6 +145,15 @@ export interface ProbeOptions<T extends Probeable = Probeable> {
   readonly protocol?: "tcp" | "mptcp" | undefined;
   /** Options that are set before connect(2), by name. */
   readonly socketOptions?: Partial<SocketOptions> | undefined;
+  /**
+   * How many threads share the run, each with an engine of its own; targets and
+   * results pass through this one, which does its part. A thread that cannot
+   * be had is done without: on Deno it takes `--allow-read` for this package,
+   * where that is in the file system.
+   *
+   * @default {1}
+   */
+  readonly threads?: number | undefined;
   /** Ends the run: the iteration then rejects with `signal.reason`. */
   readonly signal?: AbortSignal | undefined;
 }
@@ -288,11 +303,19 @@ const STATES: readonly ProbeState[] = ["open", "closed", "filtered", "unsent"];
 /** How long the rate of attempts is averaged over, in ms. */
 const RATE_SPAN = 1000;
 
+/** What a run consists of. */
+interface Prober {
+  readonly state: RunState;
+  pump(): void;
+  /** Closes all; a promise where that takes its time. */
+  stop(): Promise<void> | void;
+}
+
 class Probes<T extends Probeable>
   implements Probing<T>, Sink<ProbeJob<T>>, Office<T> {
   readonly #options: Checked<T>;
   readonly #source: Source<T>;
-  readonly #run: Run<ProbeJob<T>>;
+  readonly #run: Prober;
   readonly #results = new Fifo<Result<T>>();
   /** Results of targets that may not be reached, while no other one is known. */
   #denied: Result<T>[] | null = [];
@@ -310,6 +333,8 @@ class Probes<T extends Probeable>
   #done = 0;
   #hasBegun = false;
   #isOver = false;
+  /** Settles when all descriptors are closed, where that takes its time. */
+  #stopping: Promise<void> | null = null;
   /** What the next reader gets instead of a result. */
   #failure: { readonly reason: unknown } | null = null;
   #rate = 0;
@@ -323,9 +348,12 @@ class Probes<T extends Probeable>
     checkTargets(targets);
     const c = libc();
     this.#options = checkOptions(c, options);
-    const { recipe, pacing } = this.#options;
-    this.#source = new Source(c, targets, this.#options, this);
-    this.#run = new Run(c, recipe, pacing, this.#source, this);
+    const { setup, recipe, pacing, threads } = this.#options;
+    const source = new Source(c, targets, this.#options, this);
+    this.#source = source;
+    this.#run = threads === 1
+      ? new Run(c, recipe, pacing, source, this)
+      : new Crew(c, setup, recipe, pacing, threads, source, this);
   }
 
   get progress(): ProbeProgress {
@@ -370,6 +398,7 @@ class Probes<T extends Probeable>
       if (this.#results.length === 0) queueMicrotask(this.#pump);
       return Promise.resolve({ done: false, value: result });
     }
+    if (this.#stopping !== null) return this.#stopping.then(() => this.next());
     if (this.#failure !== null) {
       const { reason } = this.#failure;
       this.#failure = null;
@@ -381,10 +410,12 @@ class Probes<T extends Probeable>
     });
   }
 
-  return(): Promise<IteratorReturnResult<undefined>> {
+  async return(): Promise<IteratorReturnResult<undefined>> {
     this.#hasBegun = true;
+    this.#results.clear();
     this.#end();
-    return Promise.resolve({ done: true, value: undefined });
+    await this.#stopping;
+    return { done: true, value: undefined };
   }
 
   get held(): number {
@@ -489,8 +520,17 @@ class Probes<T extends Probeable>
     if (this.#isOver) return;
     this.#isOver = true;
     this.#options.signal?.removeEventListener("abort", this.#onAbort);
-    this.#run.stop();
+    const stopping = this.#run.stop();
     this.#source.stop();
+    if (stopping === undefined) return this.#dismiss();
+    this.#stopping = stopping.then(() => {
+      this.#stopping = null;
+      this.#dismiss();
+    });
+  }
+
+  /** Tells all readers that there are no more results. */
+  #dismiss(): void {
     for (;;) {
       const reader = this.#readers.shift();
       if (reader === undefined) return;
@@ -618,7 +658,9 @@ function refusal(cause: Error, isDenied: boolean): Finding {
 
 /** Options that were looked at, and what follows from them. */
 interface Checked<T extends Probeable> {
+  readonly setup: ProbeSetup;
   readonly recipe: Recipe;
+  readonly threads: number;
   readonly pacing: Pacing;
   readonly family: LookupFamily | undefined;
   readonly allAddresses: boolean;
@@ -642,6 +684,7 @@ const KEYS = [
   "family",
   "protocol",
   "socketOptions",
+  "threads",
   "signal",
 ] as const;
 
@@ -652,10 +695,15 @@ function checkOptions<T extends Probeable>(
   const given = readOptions("options", options, KEYS);
   const { retryAfter, concurrency, localAddress, onOpen } = given;
   if (onOpen !== undefined) checkFunction("onOpen", onOpen);
-  const from = localAddress === undefined ? null : checkLocal(localAddress);
-  const local = from === null ? null : { address: from, port: 0, range: null };
+  const { interface: device, protocol, socketOptions } = given;
+  const setup = { localAddress, interface: device, protocol, socketOptions };
+  const from = localAddress === undefined
+    ? null
+    : checkLocalAddress(localAddress);
   return {
-    recipe: asksWhoRefused(c, recipeOf(c, given, local)),
+    setup,
+    recipe: probeRecipe(c, setup),
+    threads: checkCount("threads", given.threads, 1, 1),
     pacing: {
       timeout: checkMilliseconds("timeout", given.timeout, 1500),
       retries: checkCount("retries", given.retries, 2, 0),
@@ -680,41 +728,6 @@ function checkOptions<T extends Probeable>(
     onOpen: onOpen as ProbeOptions<T>["onOpen"],
     signal: checkSignal("signal", given.signal),
   };
-}
-
-/**
- * The same recipe for sockets that keep who refused: over IPv6 Linux keeps it
- * only for those who ask.
- */
-function asksWhoRefused(c: Libc, recipe: Recipe): Recipe {
-  const { AF_INET6, errorQueue } = c.abi;
-  if (errorQueue === null) return recipe;
-  const { prepare } = recipe;
-  return {
-    ...recipe,
-    prepare(fd, family) {
-      if (family === AF_INET6) {
-        setOption(c, fd, family, "readErrorQueue", true);
-      }
-      prepare?.(fd, family);
-    },
-  };
-}
-
-function checkLocal(text: unknown): InetAddress | Inet6Address {
-  checkText("localAddress", text);
-  let cause: unknown;
-  try {
-    const address = parseIp(text, 0);
-    if (address !== null) return address;
-  } catch (error) {
-    if (!(error instanceof SyntaxError)) throw error;
-    cause = error;
-  }
-  throw new SyntaxError(
-    `Cannot parse localAddress ${show(text)}: it is no IP address`,
-    { cause },
-  );
 }
 
 function checkFamily(

@@ -124,7 +124,7 @@ const RETRY_FACTOR = 3;
 const MOST_NETWORKS = 0x1_0000;
 
 /** How many jobs are set aside because their hosts have enough to do. */
-const MOST_PARKED = 1024;
+const MOST_PARKED = 256;
 
 /** How much time is made up for where attempts could not begin in time, in ms. */
 const MOST_MADE_UP = 10;

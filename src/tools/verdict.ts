@@ -37,6 +37,16 @@ export const SILENT: Verdict = ["filtered", "no-answer"];
 export const UNSENT: Verdict = ["unsent", "errno"];
 export const UNNAMED: Verdict = ["unsent", "name"];
 
+/** All of them; a verdict is known by its identity. */
+export const VERDICTS: readonly Verdict[] = [
+  OPEN,
+  CLOSED_PORT,
+  REJECTED,
+  SILENT,
+  UNSENT,
+  UNNAMED,
+];
+
 /** A failed attempt, as far as a verdict takes it into account. */
 export interface Failure {
   readonly libc: Libc;

@@ -15,6 +15,7 @@ import {
   type Probing,
 } from "../probe.ts";
 import {
+  type Grid,
   grid,
   type Hosts,
   parseHosts,
@@ -59,6 +60,8 @@ SCAN_OPTIONS
       --host-concurrency N
                        how many of one address [256]
       --rate N         how many attempts in a second, at most
+      --threads N      how many share the work [as many as there are
+                       processors, up to 4; 1 for less than 2,000 ports]
       --seed N         the order: another permutation for each number [0]
       --in-order       host after host, port after port
       --shard I/N      the I-th of N shares of the run: all N of them, with the
@@ -118,6 +121,7 @@ const SCAN_OPTIONS = {
   "host-concurrency": { type: "string" },
   retries: { type: "string" },
   rate: { type: "string" },
+  threads: { type: "string" },
   seed: { type: "string" },
   "in-order": { type: "boolean" },
   shard: { type: "string" },
@@ -162,7 +166,7 @@ export const scanCommand: Command = {
   async run(args, io) {
     const { values, positionals } = parseArguments(args, SCAN_OPTIONS);
     const plan = planOf(values, positionals, io);
-    const options = probeOptions(values, io);
+    const options = probeOptions(values, plan, io);
     const max = parseCount("--max-open", values["max-open"], Infinity, 1);
     const output = openOutput(values, io, PORT_COLUMNS);
     try {
@@ -191,6 +195,8 @@ interface Saved {
 /** What the arguments come to. */
 interface ScanPlan {
   readonly targets: Iterable<ProbeTarget> | AsyncIterable<ProbeTarget>;
+  /** How many they are, `null` where that is not known. */
+  readonly size: number | null;
   /** What was asked for, `null` where a run cannot be gone on with. */
   readonly asked: Omit<Saved, "next" | "pending"> | null;
   /** The file that says how far it has come. */
@@ -221,7 +227,8 @@ function planOf(
     seed: values["in-order"] ? null : parseCount("--seed", values.seed, 0),
     shard: parseShard(values.shard),
   };
-  return { targets: gridOf(asked, 0), asked, file: save ?? null };
+  const targets = gridOf(asked, 0);
+  return { targets, size: targets.size, asked, file: save ?? null };
 }
 
 function gridOf(
@@ -229,7 +236,7 @@ function gridOf(
     ScanPlan["asked"]
   >,
   from: number | Position,
-): Iterable<ProbeTarget> {
+): Grid {
   return understood(() =>
     grid(hosts, portsBut(ports, excludePorts), { exclude, seed, shard, from })
   );
@@ -256,7 +263,8 @@ function resumed(
   }
   const saved = parseSaved(file, readFileSync(file, "utf8"));
   const { next, pending, ...asked } = saved;
-  return { targets: gridOf(asked, { next, pending }), asked, file };
+  const targets = gridOf(asked, { next, pending });
+  return { targets, size: targets.size, asked, file };
 }
 
 function parseSaved(file: string, text: string): Saved {
@@ -304,7 +312,7 @@ function streamed(
       }
     }
   }
-  return { targets: targets(), asked: null, file: null };
+  return { targets: targets(), size: null, asked: null, file: null };
 }
 
 function* targetsOf(
@@ -358,8 +366,18 @@ function parseShard(text: string | undefined): readonly [number, number] {
   );
 }
 
+/** The least number of ports that is worth another thread, and the most threads. */
+const WORTH_THREADS = 2000;
+const MOST_THREADS = 4;
+
+function threadsFor({ size }: ScanPlan): number {
+  if (size !== null && size < WORTH_THREADS) return 1;
+  return Math.min(navigator.hardwareConcurrency, MOST_THREADS);
+}
+
 function probeOptions(
   values: ScanValues,
+  plan: ScanPlan,
   io: CliIo,
 ): ProbeOptions<ProbeTarget> {
   return {
@@ -373,6 +391,7 @@ function probeOptions(
       1,
     ),
     rate: parseCount("--rate", values.rate, undefined, 1),
+    threads: parseCount("--threads", values.threads, threadsFor(plan), 1, 64),
     signal: io.signal,
   };
 }

@@ -1,0 +1,61 @@
+/**
+ * How the sockets of probes are made.
+ *
+ * @module
+ */
+import type { Libc } from "../../ffi/contract.ts";
+import {
+  type Inet6Address,
+  type InetAddress,
+  parseIp,
+} from "../address/address.ts";
+import type { Recipe } from "../attempt/attempt.ts";
+import { recipeOf, type WrittenSetup } from "../connect/recipe.ts";
+import { checkText, show } from "../errors/arguments.ts";
+import { setOption } from "../socket/options.ts";
+
+/** What callers say of the sockets; plain data, for threads to share. */
+export interface ProbeSetup extends WrittenSetup {
+  readonly localAddress?: unknown;
+}
+
+/**
+ * The recipe for sockets that keep who refused: over IPv6 Linux keeps it only
+ * for those who ask.
+ */
+export function probeRecipe(c: Libc, setup: ProbeSetup): Recipe {
+  const { localAddress } = setup;
+  const local = localAddress === undefined
+    ? null
+    : { address: checkLocalAddress(localAddress), port: 0, range: null };
+  const recipe = recipeOf(c, setup, local);
+  const { AF_INET6, errorQueue } = c.abi;
+  if (errorQueue === null) return recipe;
+  const { prepare } = recipe;
+  return {
+    ...recipe,
+    prepare(fd, family) {
+      if (family === AF_INET6) {
+        setOption(c, fd, family, "readErrorQueue", true);
+      }
+      prepare?.(fd, family);
+    },
+  };
+}
+
+/** The address that a text stands for. */
+export function checkLocalAddress(text: unknown): InetAddress | Inet6Address {
+  checkText("localAddress", text);
+  let cause: unknown;
+  try {
+    const address = parseIp(text, 0);
+    if (address !== null) return address;
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error;
+    cause = error;
+  }
+  throw new SyntaxError(
+    `Cannot parse localAddress ${show(text)}: it is no IP address`,
+    { cause },
+  );
+}

@@ -1,0 +1,278 @@
+/**
+ * A run on several threads.
+ *
+ * @module
+ */
+import type * as WorkerThreads from "node:worker_threads";
+import { builtin } from "../../ffi/builtin.ts";
+import type { Libc } from "../../ffi/contract.ts";
+import type { Recipe } from "../attempt/attempt.ts";
+import { closeByReset } from "../attempt/descriptor.ts";
+import type { ProbeSetup } from "./probe_recipe.ts";
+import {
+  type Feed,
+  type Finding,
+  type Job,
+  type Pacing,
+  Run,
+  type RunState,
+  type Sink,
+  USUAL_CONCURRENCY,
+} from "./probe_run.ts";
+import {
+  type Order,
+  type Report,
+  type Share,
+  unpackFinding,
+  WIDTH,
+  workerUrl,
+} from "./probe_worker.ts";
+
+/** How many jobs are sent together, at most. */
+const BATCH = 64;
+
+/**
+ * This thread and others, each with an engine of its own. Jobs go to whoever
+ * has room for them, so that a thread that is slow has fewer; one that cannot
+ * be started has none.
+ */
+export class Crew<J extends Job> implements Feed<J>, Sink<J> {
+  readonly #libc: Libc;
+  readonly #feed: Feed<J>;
+  readonly #sink: Sink<J>;
+  readonly #own: Run<J>;
+  readonly #others: Hand<J>[];
+  #hasBegun = false;
+  #isOver = false;
+
+  constructor(
+    libc: Libc,
+    setup: ProbeSetup,
+    recipe: Recipe,
+    pacing: Pacing,
+    threads: number,
+    feed: Feed<J>,
+    sink: Sink<J>,
+  ) {
+    this.#libc = libc;
+    this.#feed = feed;
+    this.#sink = sink;
+    const { concurrency, hostConcurrency, rate } = pacing;
+    const part = (n: number) => Math.max(1, Math.floor(n / threads));
+    const shared: Pacing = {
+      ...pacing,
+      concurrency: part(concurrency ?? USUAL_CONCURRENCY),
+      hostConcurrency: part(hostConcurrency),
+      rate: rate / threads,
+    };
+    this.#own = new Run(libc, recipe, shared, this, this, threads);
+    const share: Share = { setup, pacing: shared, threads };
+    // What is sent ahead waits for nobody else.
+    const ahead = Math.min(2 * BATCH, Math.max(1, Math.floor(shared.rate)));
+    const room = shared.concurrency! + ahead;
+    this.#others = Array.from(
+      { length: threads - 1 },
+      () => new Hand(this, share, room),
+    );
+  }
+
+  get state(): RunState {
+    const state = { ...this.#own.state };
+    for (const { state: other } of this.#others) {
+      state.inFlight += other.inFlight;
+      state.retries += other.retries;
+      state.attempts += other.attempts;
+      state.concurrency += other.concurrency;
+    }
+    return state;
+  }
+
+  get held(): number {
+    return this.#sink.held;
+  }
+
+  /** Whether nothing is left to do, on other threads either. */
+  get isOver(): boolean {
+    return this.#feed.isOver &&
+      this.#others.every((other) => other.outstanding === 0);
+  }
+
+  take(): J | null {
+    return this.#feed.take();
+  }
+
+  found(job: J, finding: Finding): void {
+    if (!this.#isOver) this.#sink.found(job, finding);
+    else if (finding.fd >= 0) closeByReset(this.#libc, finding.fd);
+  }
+
+  done(): void {
+    this.#sink.done();
+  }
+
+  failed(error: unknown): void {
+    this.#sink.failed(error);
+  }
+
+  /** Begins as much as may begin now, everywhere. */
+  pump(): void {
+    if (this.#isOver) return;
+    if (!this.#hasBegun) {
+      this.#hasBegun = true;
+      for (const other of this.#others) other.start();
+    }
+    try {
+      for (const other of this.#others) other.fill();
+    } catch (error) {
+      return this.#sink.failed(error);
+    }
+    this.#own.pump();
+  }
+
+  /** Gives up what is under way; the promise settles when all is closed. */
+  async stop(): Promise<void> {
+    this.#isOver = true;
+    this.#own.stop();
+    await Promise.all(this.#others.map((other) => other.stop()));
+  }
+}
+
+/** Another thread. */
+class Hand<J extends Job> {
+  /** How many jobs it has not reported about. */
+  outstanding = 0;
+  state: RunState = { inFlight: 0, retries: 0, attempts: 0, concurrency: 0 };
+  readonly #crew: Crew<J>;
+  readonly #room: number;
+  readonly #jobs = new Map<number, J>();
+  readonly #share: Share;
+  #worker: WorkerThreads.Worker | null = null;
+  #nextId = 0;
+  #isReady = false;
+  /** Whether it is gone, or was never there. */
+  #isLost = false;
+  #isStopping = false;
+  #onEnd: (() => void) | null = null;
+
+  constructor(crew: Crew<J>, share: Share, room: number) {
+    this.#crew = crew;
+    this.#room = room;
+    this.#share = share;
+  }
+
+  start(): void {
+    this.#worker = startWorker(this.#share);
+    if (this.#worker === null) {
+      this.#isLost = true;
+      return;
+    }
+    this.#worker.on("message", (report: Report) => this.#take(report));
+    this.#worker.on("error", (error) => this.#lose(error));
+    this.#worker.on("exit", () => this.#lose(null));
+  }
+
+  /** Sends as many jobs as there is room for. */
+  fill(): void {
+    if (!this.#isReady || this.#isLost || this.#isStopping) return;
+    const crew = this.#crew;
+    while (this.outstanding + crew.held < this.#room) {
+      const ids: number[] = [];
+      const hosts: string[] = [];
+      const ports: number[] = [];
+      while (ids.length < BATCH && this.outstanding < this.#room) {
+        const job = crew.take();
+        if (job === null) break;
+        const { address } = job;
+        const { hostname, port } = address;
+        ids.push(this.#nextId);
+        const isScoped = address.family === "inet6" && address.scopeId !== 0 &&
+          !hostname.includes("%");
+        hosts.push(isScoped ? `${hostname}%${address.scopeId}` : hostname);
+        ports.push(port);
+        this.#jobs.set(this.#nextId++, job);
+        this.outstanding++;
+      }
+      if (ids.length === 0) return;
+      this.#send({ ids, hosts, ports });
+    }
+  }
+
+  /** Tells it to stop; the promise settles when it has ended. */
+  async stop(): Promise<void> {
+    if (this.#isStopping) return;
+    this.#isStopping = true;
+    const worker = this.#worker;
+    if (worker === null || this.#isLost) return;
+    if (this.#isReady) {
+      await new Promise<void>((resolve) => {
+        this.#onEnd = resolve;
+        this.#send("stop");
+      });
+    }
+    await worker.terminate();
+  }
+
+  #send(order: Order): void {
+    this.#worker!.postMessage(order);
+  }
+
+  #take(report: Report): void {
+    if (report === "unable") {
+      return this.#lose(null);
+    } else if (report === "ready") {
+      this.#isReady = true;
+    } else if (report === "stopped") {
+      this.#onEnd?.();
+    } else if ("failure" in report) {
+      this.#crew.failed(report.failure);
+    } else {
+      const { numbers, state } = report;
+      const extras = new Map(report.extras);
+      this.state = state;
+      for (let i = 0, at = 0; at < numbers.length; i++, at += WIDTH) {
+        const id = numbers[at]!;
+        const job = this.#jobs.get(id)!;
+        this.#jobs.delete(id);
+        this.outstanding--;
+        this.#crew.found(job, unpackFinding(numbers, at, extras.get(i)));
+      }
+    }
+    this.#crew.pump();
+  }
+
+  #lose(error: Error | null): void {
+    if (this.#isLost) return;
+    this.#isLost = true;
+    this.#onEnd?.();
+    if (this.#isStopping) return;
+    if (this.outstanding > 0) {
+      this.#crew.failed(
+        new Error("Cannot go on: a thread has ended", { cause: error }),
+      );
+    }
+  }
+}
+
+/** Starts a thread, `null` if the runtime does not let us. */
+function startWorker(share: Share): WorkerThreads.Worker | null {
+  const { Worker } = builtin<typeof WorkerThreads>("node:worker_threads");
+  // The module is loaded from where it is: no bundler knows of it otherwise,
+  // and a failure to do so is no failure of the run.
+  const text = `
+    const { parentPort } = process.getBuiltinModule("node:worker_threads");
+    import(${JSON.stringify(workerUrl)}).then(
+      (module) => module.serve(),
+      () => parentPort.postMessage("unable"),
+    );
+  `;
+  try {
+    return new Worker(text, {
+      eval: true,
+      name: "probe",
+      workerData: share,
+      execArgv: ["--no-warnings"],
+    });
+  } catch {
+    return null;
+  }
+}

@@ -1,0 +1,195 @@
+/**
+ * A thread's share of a run: jobs come as messages, and findings go as such.
+ *
+ * @module
+ */
+import type * as WorkerThreads from "node:worker_threads";
+import { builtin } from "../../ffi/builtin.ts";
+import { libc } from "../../ffi/libc.ts";
+import { setImmediate, setTimeout } from "../../ffi/timers.ts";
+import { parseIp } from "../address/address.ts";
+import { isAtRest } from "../reactor/reactor.ts";
+import { Fifo } from "./fifo.ts";
+import { probeRecipe, type ProbeSetup } from "./probe_recipe.ts";
+import {
+  type Finding,
+  type Job,
+  type Pacing,
+  Run,
+  type RunState,
+} from "./probe_run.ts";
+import { VERDICTS } from "./verdict.ts";
+
+/** Where this module is, for a thread to load it. */
+export const workerUrl: string = import.meta.url;
+
+/** What a thread is started with. */
+export interface Share {
+  readonly setup: ProbeSetup;
+  readonly pacing: Pacing;
+  /** How many threads share the descriptors of the process. */
+  readonly threads: number;
+}
+
+/** What a thread is told: addresses to probe by their numbers, or to stop. */
+export type Order =
+  | {
+    readonly ids: readonly number[];
+    readonly hosts: readonly string[];
+    readonly ports: readonly number[];
+  }
+  | "stop";
+
+/** What a thread tells: findings, that it can begin or cannot, or what has gone wrong. */
+export type Report =
+  | {
+    /** So many numbers for each finding, see {@linkcode packFinding}. */
+    readonly numbers: Float64Array<ArrayBuffer>;
+    /** What else there is, by the place of the finding. */
+    readonly extras: readonly (readonly [place: number, Extras])[];
+    readonly state: RunState;
+  }
+  | { readonly failure: unknown }
+  | "unable"
+  | "ready"
+  | "stopped";
+
+/** What most findings do not have. */
+export type Extras = Pick<Finding, "icmp" | "localAddress" | "syscall">;
+
+/** How many numbers a finding takes. */
+export const WIDTH = 9;
+
+/** How many findings are sent together, at most. */
+const BATCH = 128;
+
+/** How often it is reported how far a thread has come, at least, in ms. */
+const REPORT_EVERY = 100;
+
+/** A job that is known by its number alone. */
+interface NumberedJob extends Job {
+  readonly id: number;
+}
+
+/** Writes a finding as numbers. */
+export function packFinding(
+  numbers: Float64Array,
+  at: number,
+  id: number,
+  finding: Finding,
+): void {
+  numbers[at] = id;
+  numbers[at + 1] = VERDICTS.indexOf(finding.verdict);
+  numbers[at + 2] = finding.errno;
+  numbers[at + 3] = finding.soft ? 1 : 0;
+  numbers[at + 4] = finding.attempts;
+  numbers[at + 5] = finding.retransmits ?? NaN;
+  numbers[at + 6] = finding.wall ?? NaN;
+  numbers[at + 7] = finding.rtt ?? NaN;
+  numbers[at + 8] = finding.fd;
+}
+
+/** Reads a finding, the reverse of {@linkcode packFinding}. */
+export function unpackFinding(
+  numbers: Float64Array,
+  at: number,
+  extras: Extras | undefined,
+): Finding {
+  return {
+    verdict: VERDICTS[numbers[at + 1]!]!,
+    errno: numbers[at + 2]!,
+    syscall: extras?.syscall ?? "connect",
+    cause: null,
+    icmp: extras?.icmp ?? null,
+    soft: numbers[at + 3] === 1,
+    localAddress: extras?.localAddress ?? null,
+    attempts: numbers[at + 4]!,
+    retransmits: numberOr(numbers[at + 5]!),
+    wall: numberOr(numbers[at + 6]!),
+    rtt: numberOr(numbers[at + 7]!),
+    fd: numbers[at + 8]!,
+  };
+}
+
+function numberOr(value: number): number | null {
+  return Number.isNaN(value) ? null : value;
+}
+
+/** Does a thread's work until it is told to stop. */
+export function serve(): void {
+  const { parentPort, workerData } = builtin<typeof WorkerThreads>(
+    "node:worker_threads",
+  );
+  const port = parentPort!;
+  const { setup, pacing, threads } = workerData as Share;
+  const jobs = new Fifo<NumberedJob>();
+  let numbers = new Float64Array(BATCH * WIDTH);
+  let extras: [number, Extras][] = [];
+  let filled = 0;
+  let isScheduled = false;
+  function tell(report: Report, moved: ArrayBuffer[] = []): void {
+    port.postMessage(report, moved);
+  }
+  function flush(): void {
+    isScheduled = false;
+    const report = {
+      numbers: numbers.slice(0, filled * WIDTH),
+      extras,
+      state: run.state,
+    };
+    tell(report, [report.numbers.buffer]);
+    numbers = new Float64Array(BATCH * WIDTH);
+    extras = [];
+    filled = 0;
+  }
+  const c = libc();
+  const run: Run<NumberedJob> = new Run(
+    c,
+    probeRecipe(c, setup),
+    pacing,
+    { take: () => jobs.shift() ?? null, isOver: false },
+    {
+      held: 0,
+      found({ id }, finding) {
+        packFinding(numbers, filled * WIDTH, id, finding);
+        const { icmp, localAddress, syscall } = finding;
+        if (icmp !== null || localAddress !== null || syscall !== "connect") {
+          extras.push([filled, { icmp, localAddress, syscall }]);
+        }
+        if (++filled === BATCH) flush();
+        else if (!isScheduled) {
+          isScheduled = true;
+          setImmediate(flush);
+        }
+      },
+      done() {},
+      failed: (failure) => tell({ failure }),
+    },
+    threads,
+  );
+  port.on("message", (order: Order) => {
+    if (order === "stop") {
+      run.stop();
+      flush();
+      return leave();
+    }
+    const { ids, hosts, ports } = order;
+    for (let i = 0; i < ids.length; i++) {
+      const address = parseIp(hosts[i]!, ports[i]!)!;
+      jobs.push({ id: ids[i]!, address });
+    }
+    run.pump();
+  });
+  /** Waits until no descriptor is left: they would outlive the thread. */
+  function leave(): void {
+    if (isAtRest(c)) tell("stopped");
+    else setTimeout(leave, 1);
+  }
+  // Silence is nothing that would be reported, and progress all the same.
+  function report(): void {
+    flush();
+    setTimeout(report, REPORT_EVERY);
+  }
+  setTimeout(report, REPORT_EVERY);
+  tell("ready");
+}
