@@ -18,10 +18,12 @@ import {
   show,
   sizeOf,
 } from "../errors/arguments.ts";
+import { own } from "../errors/caller.ts";
 import {
   errnoError,
   errnoErrorFor,
   NotSupportedError,
+  pointed,
 } from "../errors/errors.ts";
 import { formatIpv4, formatIpv6, parseIpv4, parseIpv6 } from "./ip.ts";
 
@@ -69,9 +71,11 @@ export class SocketAddress {
     fields: object,
   ) {
     if (proof !== SEAL) {
-      throw new TypeError(
-        "Cannot construct an address: call inet(), inet6(), unix(), " +
-          "abstractUnix(), vsock(), unspecified() or rawAddress()",
+      throw own(
+        new TypeError(
+          "Cannot construct an address: call inet(), inet6(), unix(), " +
+            "abstractUnix(), vsock(), unspecified() or rawAddress()",
+        ),
       );
     }
     this.#bytes = bytes;
@@ -280,17 +284,19 @@ const DECODER = new TextDecoder("utf-8", { ignoreBOM: true });
  * C: `struct sockaddr_in`, `ip(7)`.
  */
 export function inet(host: string, port: number): InetAddress {
-  checkText("host", host);
-  const checked = checkInteger("port", port, MAX_PORT);
-  const address = tryInet(host, checked);
-  if (address === null) {
+  try {
+    checkText("host", host);
+    const checked = checkInteger("port", port, MAX_PORT);
+    const address = tryInet(host, checked);
+    if (address !== null) return address;
     throw cannotParse(
       host,
       "an IPv4 address is four decimal numbers from 0 to 255, without " +
         "leading zeros",
     );
+  } catch (error) {
+    throw pointed(error, inet);
   }
-  return address;
 }
 
 /**
@@ -330,23 +336,25 @@ export function inet6(
   port: number,
   options: Inet6Options = {},
 ): Inet6Address {
-  checkText("host", host);
-  const checked = checkInteger("port", port, MAX_PORT);
-  const scopeId = options.scopeId === undefined
-    ? null
-    : checkInteger("scopeId", options.scopeId, MAX_UINT32);
-  const flowInfo = options.flowInfo === undefined
-    ? 0
-    : checkInteger("flowInfo", options.flowInfo, MAX_UINT32);
-  const address = tryInet6(host, checked, scopeId, flowInfo);
-  if (address === null) {
+  try {
+    checkText("host", host);
+    const checked = checkInteger("port", port, MAX_PORT);
+    const scopeId = options.scopeId === undefined
+      ? null
+      : checkInteger("scopeId", options.scopeId, MAX_UINT32);
+    const flowInfo = options.flowInfo === undefined
+      ? 0
+      : checkInteger("flowInfo", options.flowInfo, MAX_UINT32);
+    const address = tryInet6(host, checked, scopeId, flowInfo);
+    if (address !== null) return address;
     throw cannotParse(
       host,
       "an IPv6 address is eight groups of one to four hexadecimal digits, " +
         'without brackets, where "::" may stand once for groups of zeros',
     );
+  } catch (error) {
+    throw pointed(error, inet6);
   }
-  return address;
 }
 
 /**
@@ -378,25 +386,35 @@ export function inet6(
  * C: `struct sockaddr_un`, `unix(7)`.
  */
 export function unix(path: string): UnixAddress {
-  checkText("path", path);
-  if (path === "") {
-    throw new TypeError(
-      'Cannot use path "": the address of a Unix socket without a name ' +
-        "reaches nobody",
-    );
+  try {
+    checkText("path", path);
+    if (path === "") {
+      throw own(
+        new TypeError(
+          'Cannot use path "": the address of a Unix socket without a name ' +
+            "reaches nobody",
+        ),
+      );
+    }
+    if (path.includes("\0")) {
+      throw own(
+        new TypeError(
+          `Cannot use path ${
+            show(path)
+          }: it holds a NUL; abstractUnix() makes ` +
+            "an abstract name, and takes it without the leading NUL",
+        ),
+      );
+    }
+    const abi = currentAbi();
+    const plain = newPlainUnix(path, abi);
+    if (plain !== null) return plain;
+    const name = encodeText("path", path);
+    checkFits(name, path, abi);
+    return newUnix(name, path, false, abi);
+  } catch (error) {
+    throw pointed(error, unix);
   }
-  if (path.includes("\0")) {
-    throw new TypeError(
-      `Cannot use path ${show(path)}: it holds a NUL; abstractUnix() makes ` +
-        "an abstract name, and takes it without the leading NUL",
-    );
-  }
-  const abi = currentAbi();
-  const plain = newPlainUnix(path, abi);
-  if (plain !== null) return plain;
-  const name = encodeText("path", path);
-  checkFits(name, path, abi);
-  return newUnix(name, path, false, abi);
 }
 
 /**
@@ -543,8 +561,10 @@ export function rawAddress(bytes: Uint8Array): Address {
   const most = Math.max(MAX_RAW, path + pathSize);
   const size = sizeOf(bytes);
   if (size > most) {
-    throw new RangeError(
-      `Cannot use bytes of length ${size}: an address has at most ${most}`,
+    throw own(
+      new RangeError(
+        `Cannot use bytes of length ${size}: an address has at most ${most}`,
+      ),
     );
   }
   // Decoding corrects what a kernel may answer, so that the comparison tells.
@@ -668,9 +688,13 @@ function tryInet6(
   if (percent >= 0) {
     const zone = zoneIndex(host, percent + 1);
     if (scopeId !== null && scopeId !== zone) {
-      throw new TypeError(
-        `Cannot use scopeId ${scopeId} with host ${show(host)}: its zone is ` +
-          `interface ${zone}`,
+      throw own(
+        new TypeError(
+          `Cannot use scopeId ${scopeId} with host ${
+            show(host)
+          }: its zone is ` +
+            `interface ${zone}`,
+        ),
       );
     }
     scopeId = zone;
@@ -931,9 +955,11 @@ function format(address: Address): string {
 
 function encodeText(name: string, text: string): Uint8Array<ArrayBuffer> {
   if (!text.isWellFormed()) {
-    throw new TypeError(
-      `Cannot use ${name} ${show(text)}: it holds half a surrogate pair, ` +
-        "which UTF-8 cannot write",
+    throw own(
+      new TypeError(
+        `Cannot use ${name} ${show(text)}: it holds half a surrogate pair, ` +
+          "which UTF-8 cannot write",
+      ),
     );
   }
   return ENCODER.encode(text);
@@ -1000,5 +1026,5 @@ function checkFits(name: Uint8Array, address: string, abi: Abi): void {
 }
 
 function cannotParse(host: string, detail: string): SyntaxError {
-  return new SyntaxError(`Cannot parse host ${show(host)}: ${detail}`);
+  return own(new SyntaxError(`Cannot parse host ${show(host)}: ${detail}`));
 }

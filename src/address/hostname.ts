@@ -6,6 +6,7 @@
 import type * as NodeUrl from "node:url";
 import { builtin } from "../../ffi/builtin.ts";
 import { checkText, show } from "../errors/arguments.ts";
+import { own } from "../errors/caller.ts";
 import type { LookupFamily } from "./lookup.ts";
 
 /** Returns the family, `undefined` if none is asked for. */
@@ -13,8 +14,10 @@ export function checkFamily(family: unknown): LookupFamily | undefined {
   if (family === undefined || family === "inet" || family === "inet6") {
     return family;
   }
-  throw new TypeError(
-    `Cannot use family ${show(family)}: the families are "inet" and "inet6"`,
+  throw own(
+    new TypeError(
+      `Cannot use family ${show(family)}: the families are "inet" and "inet6"`,
+    ),
   );
 }
 
@@ -57,5 +60,7 @@ function asciiOf(hostname: string): string {
 }
 
 function cannotUse(hostname: string, why: string): SyntaxError {
-  return new SyntaxError(`Cannot parse hostname ${show(hostname)}: ${why}`);
+  return own(
+    new SyntaxError(`Cannot parse hostname ${show(hostname)}: ${why}`),
+  );
 }

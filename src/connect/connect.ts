@@ -9,6 +9,7 @@ import {
   type PublicFunction,
   releaseCaller,
 } from "../errors/caller.ts";
+import { pointed } from "../errors/errors.ts";
 import { yieldIfDue } from "../reactor/turns.ts";
 import type { Socket } from "../socket/socket.ts";
 import {
@@ -62,19 +63,17 @@ export function connectSync(
   options: ConnectOptions,
   defaults?: ConnectDefaults,
 ): Socket {
-  const call = prepare(options, defaults);
-  const { address, host } = call.plan;
-  // A frame that is left by a tail call is lost to JavaScriptCore.
-  let socket: Socket;
-  if (address !== null) {
-    socket = dialSync(call, address, connectSync);
-  } else {
+  try {
+    const call = prepare(options, defaults);
+    const { address, host } = call.plan;
+    if (address !== null) return dialSync(call, address, connectSync);
     const addresses = findSync(call, host!, connectSync);
-    socket = addresses.length === 1
+    return addresses.length === 1
       ? dialSync(call, addresses[0]!, connectSync)
       : raceSync(call, addresses, connectSync);
+  } catch (error) {
+    throw pointed(error, connectSync);
   }
-  return socket;
 }
 
 /**
@@ -141,7 +140,7 @@ export function connect(
       return connecting;
     });
   } catch (error) {
-    return Promise.reject(error);
+    return Promise.reject(pointed(error, connect));
   }
 }
 

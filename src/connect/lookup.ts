@@ -22,7 +22,7 @@ import {
   readOptions,
   show,
 } from "../errors/arguments.ts";
-import { keepCaller, rejectAt, releaseCaller } from "../errors/caller.ts";
+import { keepCaller, own, rejectAt, releaseCaller } from "../errors/caller.ts";
 import { pointed } from "../errors/errors.ts";
 import { demand } from "../socket/permission.ts";
 import { permitted } from "./target.ts";
@@ -143,7 +143,7 @@ export function lookup(
       signal?.addEventListener("abort", abort);
     });
   } catch (error) {
-    return Promise.reject(error);
+    return Promise.reject(pointed(error, lookup));
   }
 }
 
@@ -182,13 +182,13 @@ export function lookupSync(
   hostname: string,
   options?: LookupOptions,
 ): IpAddress[] {
-  const { query, timeout, signal } = readRequest(hostname, options);
-  signal?.throwIfAborted();
-  const end = performance.now() + timeout;
-  const c = libc();
-  const literal = permit(c, query);
-  if (literal !== null) return [literal];
   try {
+    const { query, timeout, signal } = readRequest(hostname, options);
+    signal?.throwIfAborted();
+    const end = performance.now() + timeout;
+    const c = libc();
+    const literal = permit(c, query);
+    if (literal !== null) return [literal];
     const found = runLookup(c, query, end);
     return [...permitted(c, found, true)];
   } catch (error) {
@@ -238,8 +238,10 @@ function permit(
     return null;
   }
   if (family !== undefined && family !== address.family) {
-    throw new TypeError(
-      `Cannot look up ${show(hostname)}: family asks for ${family}`,
+    throw own(
+      new TypeError(
+        `Cannot look up ${show(hostname)}: family asks for ${family}`,
+      ),
     );
   }
   demand(c, address);

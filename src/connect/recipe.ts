@@ -7,6 +7,7 @@ import type { Libc } from "../../ffi/contract.ts";
 import { PLAIN, type Recipe } from "../attempt/attempt.ts";
 import type { LocalEnd } from "../attempt/local_port.ts";
 import { isObject, notA, show } from "../errors/arguments.ts";
+import { own } from "../errors/caller.ts";
 import { NotSupportedError } from "../errors/errors.ts";
 import { checkSoftErrors } from "../socket/connecting.ts";
 import {
@@ -65,9 +66,11 @@ export function recipeOf(
 function protocolOf({ abi }: Libc, protocol: unknown): number {
   if (protocol === "tcp") return 0;
   if (protocol !== "mptcp") {
-    throw new TypeError(
-      `Cannot use protocol ${show(protocol)}: ` +
-        'the protocols are "tcp" and "mptcp"',
+    throw own(
+      new TypeError(
+        `Cannot use protocol ${show(protocol)}: ` +
+          'the protocols are "tcp" and "mptcp"',
+      ),
     );
   }
   if (abi.IPPROTO_MPTCP !== null) return abi.IPPROTO_MPTCP;

@@ -27,6 +27,7 @@ import {
   notA,
   show,
 } from "../errors/arguments.ts";
+import { own } from "../errors/caller.ts";
 import { demand } from "../socket/permission.ts";
 
 const MAX_PORT = 0xffff;
@@ -258,9 +259,11 @@ export function planTarget(c: Libc, options: WrittenTarget): Plan {
   if (transport === "vsock") {
     return planOne(c, vsock(options.cid as number, port as number));
   }
-  throw new TypeError(
-    `Cannot use transport ${show(transport)}: ` +
-      'the transports are "tcp", "unix" and "vsock"',
+  throw own(
+    new TypeError(
+      `Cannot use transport ${show(transport)}: ` +
+        'the transports are "tcp", "unix" and "vsock"',
+    ),
   );
 }
 
@@ -299,9 +302,11 @@ function planTcp(c: Libc, options: WrittenTarget, host: unknown): Plan {
     return { address: null, host, source, local, pace };
   }
   if (family !== undefined && family !== address.family) {
-    throw new TypeError(
-      `Cannot connect to ${address}: ` +
-        `${options.family ? "family" : "localAddress"} asks for ${family}`,
+    throw own(
+      new TypeError(
+        `Cannot connect to ${address}: ` +
+          `${options.family ? "family" : "localAddress"} asks for ${family}`,
+      ),
     );
   }
   return { address: demand(c, address), host: null, source, local, pace };
@@ -316,7 +321,7 @@ function sourceOf(
   if (lookup !== undefined) {
     checkFunction("lookup", lookup);
     if (addresses !== undefined) {
-      throw new TypeError("Cannot use lookup: addresses are given, too");
+      throw own(new TypeError("Cannot use lookup: addresses are given, too"));
     }
     return lookup as HostLookup;
   }
@@ -346,10 +351,12 @@ export function readAddresses(
     if (family === undefined || address.family === family) found.push(address);
   }
   if (found.length > 0) return found;
-  throw new TypeError(
-    `Cannot use ${name}: ${
-      length === 0 ? "there are none" : `none is ${family}`
-    }`,
+  throw own(
+    new TypeError(
+      `Cannot use ${name}: ${
+        length === 0 ? "there are none" : `none is ${family}`
+      }`,
+    ),
   );
 }
 
@@ -357,7 +364,9 @@ function readAddress(name: string, value: unknown, port: number): IpAddress {
   let text = value;
   if (isAddress(value)) {
     if (value.family !== "inet" && value.family !== "inet6") {
-      throw new TypeError(`Cannot use ${name} ${value}: it is no IP address`);
+      throw own(
+        new TypeError(`Cannot use ${name} ${value}: it is no IP address`),
+      );
     }
     text = value.family === "inet6" && value.scopeId !== 0
       ? `${value.hostname}%${value.scopeId}`
@@ -407,22 +416,28 @@ function localOf(
 
 function readPortRange(value: unknown, hasPort: boolean): PortRange {
   if (!Array.isArray(value) || value.length !== 2) {
-    throw new TypeError(
-      `Cannot use localPortRange ${show(value)}: it is not a pair of ports`,
+    throw own(
+      new TypeError(
+        `Cannot use localPortRange ${show(value)}: it is not a pair of ports`,
+      ),
     );
   }
   const [first, last] = value;
   if (hasPort) {
-    throw new TypeError(
-      `Cannot use localPortRange ${show(value)}: localPort is given, too`,
+    throw own(
+      new TypeError(
+        `Cannot use localPortRange ${show(value)}: localPort is given, too`,
+      ),
     );
   }
   const low = checkInteger("localPortRange[0]", first, MAX_PORT);
   const high = checkInteger("localPortRange[1]", last, MAX_PORT);
   if (low === 0 || low > high) {
-    throw new RangeError(
-      `Cannot use localPortRange ${show(value)}: ` +
-        (low === 0 ? "ports begin at 1" : "the lower port comes first"),
+    throw own(
+      new RangeError(
+        `Cannot use localPortRange ${show(value)}: ` +
+          (low === 0 ? "ports begin at 1" : "the lower port comes first"),
+      ),
     );
   }
   return { low, high, isKernels: null };
@@ -439,9 +454,11 @@ function parseOwn(name: string, text: unknown, port: number): IpAddress {
     if (!(error instanceof SyntaxError)) throw error;
     cause = error;
   }
-  throw new SyntaxError(
-    `Cannot parse ${name} ${show(text)}: it is no IP address`,
-    cause === undefined ? undefined : { cause },
+  throw own(
+    new SyntaxError(
+      `Cannot parse ${name} ${show(text)}: it is no IP address`,
+      cause === undefined ? undefined : { cause },
+    ),
   );
 }
 
@@ -452,8 +469,10 @@ function familyOf(
   const family = checkFamily(options.family);
   if (family === undefined) return local?.family;
   if (local !== null && local.family !== family) {
-    throw new TypeError(
-      `Cannot use localAddress "${local.hostname}": family asks for ${family}`,
+    throw own(
+      new TypeError(
+        `Cannot use localAddress "${local.hostname}": family asks for ${family}`,
+      ),
     );
   }
   return family;

@@ -5,6 +5,7 @@
  * @module
  */
 import { newMemory } from "../../ffi/memory.ts";
+import { own } from "./caller.ts";
 import { printable } from "./phrases.ts";
 
 /** How much of a long text a message shows. */
@@ -150,8 +151,10 @@ export function checkInteger(
 ): number {
   if (typeof value !== "number") throw notA("number", name, value);
   if (!Number.isInteger(value) || value < 0 || value > max) {
-    throw new RangeError(
-      `Cannot use ${name} ${value}: it must be an integer from 0 to ${max}`,
+    throw own(
+      new RangeError(
+        `Cannot use ${name} ${value}: it must be an integer from 0 to ${max}`,
+      ),
     );
   }
   return value + 0;
@@ -167,8 +170,10 @@ export function checkMilliseconds(
   if (value === undefined) return fallback;
   if (typeof value !== "number") throw notA("number", name, value);
   if (!(value >= min)) {
-    throw new RangeError(
-      `Cannot use ${name} ${value}: it must be ${min} or more milliseconds`,
+    throw own(
+      new RangeError(
+        `Cannot use ${name} ${value}: it must be ${min} or more milliseconds`,
+      ),
     );
   }
   return value;
@@ -176,8 +181,10 @@ export function checkMilliseconds(
 
 /** What is thrown where an argument is of another kind. */
 export function notA(kind: string, name: string, value: unknown): TypeError {
-  return new TypeError(
-    `Cannot use ${name} ${show(value)}: it is not a ${kind}`,
+  return own(
+    new TypeError(
+      `Cannot use ${name} ${show(value)}: it is not a ${kind}`,
+    ),
   );
 }
 
@@ -216,11 +223,13 @@ export function unknownOption(
   keys: readonly string[],
 ): TypeError {
   const near = nearest(key, keys);
-  return new TypeError(
-    `Cannot use ${name} with ${nameOfKey(key)}: ${show(value)}: ` +
-      (near === null
-        ? `the options are ${keys.join(", ")}`
-        : `did you mean ${near}?`),
+  return own(
+    new TypeError(
+      `Cannot use ${name} with ${nameOfKey(key)}: ${show(value)}: ` +
+        (near === null
+          ? `the options are ${keys.join(", ")}`
+          : `did you mean ${near}?`),
+    ),
   );
 }
 

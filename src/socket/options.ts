@@ -9,6 +9,7 @@ import type { Libc } from "../../ffi/contract.ts";
 import { newMemory } from "../../ffi/memory.ts";
 import { type Address, bytesOf, isAddress } from "../address/address.ts";
 import { copyOf, isBytes, isObject, show } from "../errors/arguments.ts";
+import { own } from "../errors/caller.ts";
 import { ErrnoError, NotSupportedError } from "../errors/errors.ts";
 import {
   checkInt,
@@ -651,7 +652,9 @@ function fact<T>(option: Pick<Option<T>, "isIn" | "get">): Option<T> {
   return {
     isIn: option.isIn,
     check(_value, name) {
-      throw new TypeError(`Cannot set option "${name}": it can only be read`);
+      throw own(
+        new TypeError(`Cannot set option "${name}": it can only be read`),
+      );
     },
     set() {},
     get: option.get,
@@ -678,10 +681,12 @@ const KEEP_ALIVE: Option<boolean | KeepAlive> = {
     for (const key of Object.keys(value)) {
       if (!isTime(key)) {
         const list = Object.keys(KEEP_ALIVE_TIMES).join(", ");
-        throw new TypeError(
-          `Cannot set option "${name}" with ${
-            show(key)
-          }: the times are ${list}`,
+        throw own(
+          new TypeError(
+            `Cannot set option "${name}" with ${
+              show(key)
+            }: the times are ${list}`,
+          ),
         );
       }
       const time = value[key];
@@ -782,17 +787,21 @@ const MD5: Option<Md5Key> = {
     }
     // The key is a secret, so no message shows any of it.
     if (typeof secret !== "string" && !isBytes(secret)) {
-      throw new TypeError(
-        `Cannot set option "${name}.key": expected a string or a Uint8Array`,
+      throw own(
+        new TypeError(
+          `Cannot set option "${name}.key": expected a string or a Uint8Array`,
+        ),
       );
     }
     const key = typeof secret === "string"
       ? encoder.encode(secret)
       : copyOf(secret);
     if (key.length > keySize) {
-      throw new RangeError(
-        `Cannot set option "${name}.key" to a key of ${key.length} bytes: ` +
-          `expected at most ${keySize}`,
+      throw own(
+        new RangeError(
+          `Cannot set option "${name}.key" to a key of ${key.length} bytes: ` +
+            `expected at most ${keySize}`,
+        ),
       );
     }
     return { address, key };
@@ -815,7 +824,7 @@ const MD5: Option<Md5Key> = {
     if (result < 0) throw refusal("setsockopt", result, named(name));
   },
   get({ name }) {
-    throw new TypeError(`Cannot get option "${name}": it can only be set`);
+    throw own(new TypeError(`Cannot get option "${name}": it can only be set`));
   },
 };
 
@@ -922,7 +931,7 @@ function find<N extends keyof AllOptions>(
   if (typeof name === "string" && Object.hasOwn(OPTIONS, name)) {
     return OPTIONS[name];
   }
-  throw new TypeError(`Cannot ${verb} option ${show(name)}: unknown name`);
+  throw own(new TypeError(`Cannot ${verb} option ${show(name)}: unknown name`));
 }
 
 /**
@@ -1036,8 +1045,10 @@ function cString(name: string, value: unknown): Uint8Array<ArrayBuffer> {
 }
 
 function wrongType(name: string, value: unknown, expected: string): TypeError {
-  return new TypeError(
-    `Cannot set option "${name}" to ${show(value)}: expected ${expected}`,
+  return own(
+    new TypeError(
+      `Cannot set option "${name}" to ${show(value)}: expected ${expected}`,
+    ),
   );
 }
 
@@ -1046,8 +1057,10 @@ function outOfRange(
   value: unknown,
   expected: string,
 ): RangeError {
-  return new RangeError(
-    `Cannot set option "${name}" to ${show(value)}: expected ${expected}`,
+  return own(
+    new RangeError(
+      `Cannot set option "${name}" to ${show(value)}: expected ${expected}`,
+    ),
   );
 }
 

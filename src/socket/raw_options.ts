@@ -7,6 +7,7 @@ import type { Abi } from "../../ffi/abi.ts";
 import type { Libc } from "../../ffi/contract.ts";
 import { newMemory } from "../../ffi/memory.ts";
 import { copyOf, isBytes, show } from "../errors/arguments.ts";
+import { own } from "../errors/caller.ts";
 import { type ErrnoError, errnoErrorFor } from "../errors/errors.ts";
 
 const INT_MIN = -0x80000000;
@@ -60,9 +61,11 @@ export function setRawOption(
     text = `${bytes.length} bytes`;
   } else {
     if (typeof value !== "number") {
-      throw new TypeError(
-        `Cannot set ${what} to ${show(value)}: expected a number or a ` +
-          "Uint8Array",
+      throw own(
+        new TypeError(
+          `Cannot set ${what} to ${show(value)}: expected a number or a ` +
+            "Uint8Array",
+        ),
       );
     }
     checkInt(`Cannot set ${what} to`, value, INT_MIN, UINT_MAX);
@@ -155,8 +158,10 @@ export function readInt(
 ): number {
   if (length === 4) return view.getInt32(0, littleEndian);
   if (length === 1) return view.getUint8(0);
-  throw new TypeError(
-    `Cannot read the option as a number: the system wrote ${length} bytes`,
+  throw own(
+    new TypeError(
+      `Cannot read the option as a number: the system wrote ${length} bytes`,
+    ),
   );
 }
 
@@ -177,11 +182,13 @@ export function checkInt(
   max: number,
 ): asserts value is number {
   if (typeof value !== "number") {
-    throw new TypeError(`${action} ${show(value)}: expected a number`);
+    throw own(new TypeError(`${action} ${show(value)}: expected a number`));
   }
   if (!Number.isInteger(value) || value < min || value > max) {
-    throw new RangeError(
-      `${action} ${value}: expected an integer from ${min} to ${max}`,
+    throw own(
+      new RangeError(
+        `${action} ${value}: expected an integer from ${min} to ${max}`,
+      ),
     );
   }
 }
