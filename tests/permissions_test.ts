@@ -337,6 +337,11 @@ async function tryAll(
         ours["trace"] = await later(() =>
           tools.trace(goal, { queries: 1, maxHops: 1, timeout: 200 }).next()
         );
+        const { hostname, port } = options;
+        const ports = [{ hostname, port }];
+        ours["probe"] = await later(() =>
+          tools.probe(ports, { timeout: 200 }).next()
+        );
       }
     }
     if (outcome.theirs !== "") continue;
@@ -1412,4 +1417,36 @@ test("lookup() and lookupSync() want what connect() wants of a name", async () =
     );
     assertEquals(ends, expected, `${flags}`);
   }
+});
+
+test("probe() reports hosts that are denied, unless all of them are", async () => {
+  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const { port } = listener.addr;
+  const flags = ["--allow-ffi", `--allow-net=127.0.0.1:${port},localhost`];
+  const found = await inChild(flags, async ({ tools }, port) => {
+    async function run(hosts: string[], threads: number): Promise<string[]> {
+      const found: string[] = [];
+      const targets = hosts.map((hostname) => ({ hostname, port }));
+      try {
+        for await (const result of tools.probe(targets, { threads })) {
+          const { index, state, reason, code, error } = result;
+          found[index] = `${state} ${reason} ${code} ${error?.name ?? ""}`;
+        }
+      } catch (error) {
+        return [(error as Error).name];
+      }
+      return found;
+    }
+    return [
+      await run(["127.0.0.2", "127.0.0.1", "no.test", "127.0.0.3"], 1),
+      await run(["127.0.0.2", "no.test"], 1),
+      await run(["127.0.0.1", "127.0.0.2"], 2),
+    ];
+  }, port);
+  const denied = "unsent errno EACCES NotCapable";
+  assertEquals(found, [
+    [denied, "open syn-ack null ", denied, denied],
+    ["NotCapable"],
+    ["open syn-ack null ", denied],
+  ]);
 });
