@@ -105,6 +105,20 @@ test("report makes a page of what ping has written", async () => {
   assertStringIncludes(out, "ECONNREFUSED");
 });
 
+test("report makes a page of what scan has written", async () => {
+  using folder = tempFolder();
+  using listener = listen();
+  using closed = bound();
+  const path = join(folder.path, "scan.jsonl");
+  const [open, shut] = [listener.address.port, closed.address.port];
+  const args = ["scan", "127.0.0.1", "-p", `${open},${shut}`, "--json"];
+  assertEquals((await run([...args, "-o", path])).code, 0);
+  const { code, out } = await run(["report", path]);
+  assertEquals(code, 0);
+  assertStringIncludes(out, `<title>127.0.0.1:${open} open</title>`);
+  assertStringIncludes(out, `<title>127.0.0.1:${shut} closed</title>`);
+});
+
 test("report needs nothing but itself", async () => {
   for (const input of [PINGS, SCAN]) {
     const { out } = await run(["report", "-"], input);

@@ -53,8 +53,9 @@ export function wayTo(c: Libc, destination: Destination): Way {
     return { text, addresses, ...nothing, recipe: PLAIN };
   }
   const { plan, recipe } = prepare(destination, undefined);
-  const text = destinationText(destination);
+  // What was checked, and not the caller's object once more.
   const { address, host, source } = plan;
+  const text = address?.toString() ?? destinationText(host!);
   if (address !== null) {
     return { text, addresses: [address], ...nothing, recipe };
   }
