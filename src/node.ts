@@ -571,6 +571,8 @@ export function agent(
   const secured = https.Agent.prototype as unknown as Connecting;
   return Object.defineProperties(made, {
     createConnection: {
+      configurable: true,
+      writable: true,
       value(this: https.Agent, asked: Asked, callback?: unknown): net.Socket {
         const isSecure = asked._defaultAgent?.protocol === "https:";
         if (!isSecure) return createConnection(asked, special);
@@ -583,8 +585,14 @@ export function agent(
         );
       },
     },
-    protocol: { get: () => protocol ?? (isHttps() ? "https:" : "http:") },
-    defaultPort: { get: () => defaultPort ?? (isHttps() ? 443 : 80) },
+    protocol: {
+      configurable: true,
+      get: () => protocol ?? (isHttps() ? "https:" : "http:"),
+    },
+    defaultPort: {
+      configurable: true,
+      get: () => defaultPort ?? (isHttps() ? 443 : 80),
+    },
   });
 }
 
@@ -605,14 +613,20 @@ interface Connecting {
  * stack (`agent-base`), and the runtimes see to it that it shows there.
  */
 function isHttps(): boolean {
-  const { stackTraceLimit, prepareStackTrace } = Error as ErrorSettings;
+  const { stackTraceLimit = 0, prepareStackTrace } = Error as ErrorSettings;
+  const isUsual = stackTraceLimit >= USUAL_FRAMES &&
+    prepareStackTrace === undefined;
+  const usual = { stackTraceLimit: USUAL_FRAMES, prepareStackTrace: undefined };
   try {
-    Object.assign(Error, { stackTraceLimit: 20, prepareStackTrace: undefined });
+    if (!isUsual) Object.assign(Error, usual);
     return /https\.js:|node:https/.test(`${new Error().stack}`);
   } finally {
-    Object.assign(Error, { stackTraceLimit, prepareStackTrace });
+    if (!isUsual) Object.assign(Error, { stackTraceLimit, prepareStackTrace });
   }
 }
+
+/** How many frames a stack has if nobody says otherwise. */
+const USUAL_FRAMES = 10;
 
 /** What V8 and JavaScriptCore have programs choose. */
 type ErrorSettings = typeof Error & {

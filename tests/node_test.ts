@@ -291,6 +291,42 @@ test("createConnection() keeps its side open if it is told so", async () => {
   assertEquals(received.join(""), "more of mine");
 });
 
+/** `null` where the kernel speaks multipath TCP, else a reason to skip. */
+function canMptcp(): string | null {
+  try {
+    Socket.open({ protocol: "mptcp" }).close();
+    return null;
+  } catch {
+    return "needs multipath TCP";
+  }
+}
+
+test("createConnection() is as special as connect() is", async () => {
+  await serve(echo(), async (port) => {
+    const rows: SpecialOptions[] = [
+      { localPortRange: [41_000, 41_999] },
+      { addresses: [HERE] },
+      { family: "inet", attemptDelay: 50, softErrors: "wait" },
+      ...canMptcp() === null ? [{ protocol: "mptcp" } as const] : [],
+      ...process.platform === "linux" ? [{ interface: "lo" }] : [],
+    ];
+    for (const special of rows) {
+      const socket = createConnection({ host: HERE, port }, special);
+      const sent = Buffer.alloc(1_000_000, "0123456789");
+      socket.end(sent);
+      await once(socket, "connect");
+      const { localPort } = socket;
+      if (special.localPortRange !== undefined) {
+        const [low, high] = special.localPortRange;
+        assert(low <= localPort! && localPort! <= high, `${localPort}`);
+      }
+      const parts: Uint8Array[] = [];
+      for await (const part of socket) parts.push(part);
+      assert(sent.equals(Buffer.concat(parts)), JSON.stringify(special));
+    }
+  });
+});
+
 test("createConnection() connects to a path", async () => {
   using folder = tempFolder();
   const path = join(folder.path, "s");
@@ -764,6 +800,17 @@ test("one agent has the port and the protocol of whoever asks", async () => {
     }
   }
   assertEquals(names, ["x.test", "x.test", "x.test", "x.test"]);
+  // Whatever a program wants of its stacks.
+  const { stackTraceLimit } = Error;
+  Error.stackTraceLimit = 0;
+  try {
+    const request = https.get("https://x.test/", { agent: both });
+    assertEquals(request.getHeader("host"), "x.test");
+    await once(request, "error");
+    assertEquals(Error.stackTraceLimit, 0);
+  } finally {
+    Error.stackTraceLimit = stackTraceLimit;
+  }
   assertThrows(() => agent(null!), TypeError, "special");
   assertThrows(
     () => agent({}, { proxyEnv: {} as unknown as undefined }),
