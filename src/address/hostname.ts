@@ -21,6 +21,9 @@ export function checkFamily(family: unknown): LookupFamily | undefined {
   );
 }
 
+/** A name, an IPv4 address or one of IPv6 in brackets, with a port. */
+const HOST_AND_PORT = /^(?:[^:[\]]+|\[[^\]]*\]):\d{1,5}$/;
+
 /** A letter that is no ASCII. */
 // deno-lint-ignore no-control-regex -- all of ASCII is meant
 const FOREIGN = /[^\x00-\x7f]/;
@@ -43,6 +46,12 @@ export function checkHostname(hostname: unknown): string {
   checkText("hostname", hostname);
   if (hostname === "") throw cannotUse(hostname, "it is empty");
   if (hostname.includes("\0")) throw cannotUse(hostname, "it holds a NUL");
+  if (hostname.includes("://")) {
+    throw cannotUse(hostname, "it is a URL; pass its host alone");
+  }
+  if (HOST_AND_PORT.test(hostname)) {
+    throw cannotUse(hostname, "it has a port; pass that as port");
+  }
   if (FOREIGN.test(hostname)) return asciiOf(hostname);
   return hostname.startsWith("[") && hostname.endsWith("]") &&
       hostname.includes(":")

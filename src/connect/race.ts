@@ -268,9 +268,8 @@ export class Race implements LookupListener {
 
   /** Takes the end of an attempt that had to wait. */
   conclude(dial: Contender): void {
-    this.#running.delete(dial);
-    // Then it was the race that ended it.
-    if (this.#isOver) return;
+    // Otherwise it was the race that ended it, and that knows how.
+    if (this.#isOver || !this.#running.delete(dial)) return;
     this.#guard(() => {
       this.#settle(dial, true);
       this.#advance();
