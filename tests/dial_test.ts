@@ -38,6 +38,7 @@ import {
   blackHole,
   bound,
   canBlackHole,
+  canFilter,
   canIsolate,
   fakeResolver,
   freePort,
@@ -919,3 +920,47 @@ test("connect() rejects where it would throw", async () => {
 });
 
 declare function gc(): void;
+
+test(
+  "a race over silent addresses names those that it tried, each by its deadline",
+  async () => {
+    const codes = await inChild({
+      namespace: `
+nft -f - <<END
+table ip t {
+  chain i {
+    type filter hook input priority 0
+    ip daddr 127.0.6.0/24 drop
+  }
+}
+END
+`,
+    }, async ({ connect, connectSync, ErrnoError }) => {
+      const hosts = Array.from({ length: 60 }, (_, i) => `127.0.6.${i + 1}`);
+      const options = {
+        hostname: "many.test",
+        port: 80,
+        timeout: 200,
+        lookup: () => hosts,
+      };
+      const codes: string[][] = [];
+      for (let round = 0; round < 5; round++) {
+        for (const way of [connect, connectSync]) {
+          try {
+            (await way(options)).close();
+          } catch (error) {
+            if (!(error instanceof ErrnoError)) throw error;
+            codes.push((error.errors ?? []).map(({ code }) => code));
+          }
+        }
+      }
+      return codes;
+    });
+    assertEquals(codes.length, 10);
+    for (const tried of codes) {
+      assert(tried.length > 1 && tried.length < 60, `${tried.length} tried`);
+      assertEquals([...new Set(tried)], ["ETIMEDOUT"]);
+    }
+  },
+  { skip: needs(onLinux, canFilter()) },
+);
