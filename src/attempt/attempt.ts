@@ -312,7 +312,7 @@ export abstract class Attempt implements Waiter, Outcome {
       }
       const { events, fd } = this;
       const revents = pollFd(libc, fd, events, timeoutTo(until));
-      if (revents !== -EINTR! && revents !== 0) {
+      if (revents !== -EINTR && revents !== 0) {
         const errno = this.look(revents);
         if (errno !== PENDING) return errno;
       }
@@ -434,7 +434,7 @@ function callConnect(
   const errno = 0 - libc.connect(fd, address, address.length);
   if (phase === Phase.BEGUN) {
     if (errno === errnos.EISCONN) return 0;
-    if (errno === errnos.EALREADY) return errnos.EINPROGRESS!;
+    if (errno === errnos.EALREADY) return errnos.EINPROGRESS;
     // Where the attempt has failed meanwhile, Linux and illumos return why; BSD
     // returns EINVAL or ECONNREFUSED whatever it was, and SO_ERROR has it.
     if (errno !== 0 && !isUnderWay(libc, errno)) {

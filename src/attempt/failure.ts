@@ -77,7 +77,7 @@ export function failureOf(
   };
   if (errno === CLOSED) return cancellation(libc, context);
   if (errno !== DEADLINE) return new Failure(errno, context);
-  return new Failure(libc.abi.errnos.ETIMEDOUT!, {
+  return new Failure(libc.abi.errnos.ETIMEDOUT, {
     ...context,
     timeoutKind: "deadline",
     detail: `no answer within ${Math.round(timeout)} ms`,
@@ -87,7 +87,7 @@ export function failureOf(
 /** The failure of an attempt whose socket was closed or given away meanwhile. */
 function cancellation({ abi }: Libc, context: ErrnoContext): Failure {
   const detail = CLOSED_MEANWHILE;
-  return new Failure(abi.errnos.ECANCELED!, { ...context, detail });
+  return new Failure(abi.errnos.ECANCELED, { ...context, detail });
 }
 
 /** The error for a call whose socket was closed or given away meanwhile. */
@@ -108,7 +108,7 @@ export function selfConnected(
   start: number,
 ): Failure {
   const text = address.toString();
-  return new Failure(libc.abi.errnos.ECONNREFUSED!, {
+  return new Failure(libc.abi.errnos.ECONNREFUSED, {
     syscall: "connect",
     address: text,
     localAddress: text,

@@ -129,7 +129,7 @@ function setNoPort(libc: Libc, fd: number): void {
 
 function setRange(libc: Libc, fd: number, low: number, high: number): number {
   const { IP_LOCAL_PORT_RANGE, IPPROTO_IP, littleEndian, errnos } = libc.abi;
-  if (IP_LOCAL_PORT_RANGE === null) return -errnos.ENOPROTOOPT!;
+  if (IP_LOCAL_PORT_RANGE === null) return -errnos.ENOPROTOOPT;
   intView.setUint32(0, high << 16 | low, littleEndian);
   return libc.setsockopt(fd, IPPROTO_IP, IP_LOCAL_PORT_RANGE, int, 4);
 }
@@ -159,7 +159,7 @@ function bindWithin(
   const { low, high } = range;
   outcome.syscall = "bind";
   // A privileged port is refused whether or not the choice falls on it.
-  if (low < LOWEST_EPHEMERAL_PORT && !mayBind(libc, to, low)) return -EACCES!;
+  if (low < LOWEST_EPHEMERAL_PORT && !mayBind(libc, to, low)) return -EACCES;
   range.isKernels ??= isKernels(libc, to, range);
   if (range.isKernels) {
     const result = setRange(libc, fd, low, high);
@@ -180,9 +180,9 @@ function bindWithin(
     if ("port" in to && port === to.port && count > 1) continue;
     const from = localAddress(to, address, port);
     const result = bindTo(libc, fd, from, outcome);
-    if (result !== -EADDRINUSE!) return result;
+    if (result !== -EADDRINUSE) return result;
   }
-  return -EADDRINUSE!;
+  return -EADDRINUSE;
 }
 
 /**
@@ -205,7 +205,7 @@ function hands(libc: Libc, to: Address, port: number): boolean {
   const from = bytesOf(localAddress(to, null, 0));
   const answer = result < 0 ? result : libc.bind(fd, from, from.length);
   // It is in use; connections may still share it.
-  let does = answer === -libc.abi.errnos.EADDRINUSE!;
+  let does = answer === -libc.abi.errnos.EADDRINUSE;
   if (answer >= 0 && libc.getsockname(fd, name) >= 0) {
     const { port: at } = libc.abi.sockaddrIn;
     does = (name[at]! << 8 | name[at + 1]!) === port;
@@ -221,7 +221,7 @@ function mayBind(libc: Libc, to: Address, port: number): boolean {
   const from = bytesOf(localAddress(to, null, port));
   const result = libc.bind(fd, from, from.length);
   libc.close(fd);
-  return result !== -libc.abi.errnos.EACCES!;
+  return result !== -libc.abi.errnos.EACCES;
 }
 
 function openProbe(libc: Libc, { family }: Address): number {

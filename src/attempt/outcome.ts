@@ -62,7 +62,7 @@ export function takeErrno(libc: Libc, fd: number): number {
   const result = libc.getsockopt(fd, SOL_SOCKET, SO_ERROR, int);
   if (result < 0) return result;
   // What was not written says nothing.
-  return result < 4 ? -errnos.EINVAL! : intView.getInt32(0, littleEndian);
+  return result < 4 ? -errnos.EINVAL : intView.getInt32(0, littleEndian);
 }
 
 /**
@@ -127,9 +127,9 @@ export function readOutcome(
   if (late >= 0) return 0;
   // Woken for nothing, unless the hang-up says that there is nothing left to
   // wait for, and its reason was read before.
-  if (late === -errnos.ENOTCONN! && (revents & POLLHUP) === 0) return PENDING;
+  if (late === -errnos.ENOTCONN && (revents & POLLHUP) === 0) return PENDING;
   if (outcome.soft !== 0) return outcome.soft;
-  outcome.syscall = late === -errnos.ENOTCONN! ? "connect" : "getpeername";
+  outcome.syscall = late === -errnos.ENOTCONN ? "connect" : "getpeername";
   return -late;
 }
 

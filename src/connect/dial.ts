@@ -44,7 +44,7 @@ export abstract class Dial extends Attempt {
     const errno = this.open();
     if (errno !== 0) return errno;
     if (onSocket !== null && !this.#show(onSocket)) {
-      return this.errno = this.libc.abi.errnos.EBADF!;
+      return this.errno = this.libc.abi.errnos.EBADF;
     }
     // Whoever was shown the socket may have begun to connect it.
     const held = this.#held as Held | null;

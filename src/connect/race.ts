@@ -189,7 +189,7 @@ function blockAny(
     view.setInt16(i * at.size + at.events, POLLOUT, littleEndian);
   }
   const result = c.poll(fds, dials.length, timeoutTo(until));
-  if (result === 0 || result === -c.abi.errnos.EINTR!) return;
+  if (result === 0 || result === -c.abi.errnos.EINTR) return;
   for (const [i, dial] of dials.entries()) {
     const revents = view.getUint16(i * at.size + at.revents, littleEndian);
     if (result < 0) dial.look(result);

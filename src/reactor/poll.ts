@@ -113,7 +113,7 @@ export class PollSelector implements Selector {
     if (this.#isAwake) return;
     this.#isAwake = true;
     const { EINTR } = this.#libc.abi.errnos;
-    while (this.#libc.write(this.#said, this.#byte, 1) === -EINTR!);
+    while (this.#libc.write(this.#said, this.#byte, 1) === -EINTR);
   }
 
   close(): void {
@@ -125,7 +125,7 @@ export class PollSelector implements Selector {
   #hear(): void {
     this.#isAwake = false;
     const { EINTR } = this.#libc.abi.errnos;
-    while (this.#libc.read(this.#heard, this.#byte, 1) === -EINTR!);
+    while (this.#libc.read(this.#heard, this.#byte, 1) === -EINTR);
   }
 
   #write(place: number, fd: number, events: number): void {

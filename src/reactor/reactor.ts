@@ -464,7 +464,7 @@ class Reactor {
     const { fds, events } = selector;
     const found = selector.look();
     const { EINTR } = this.#libc.abi.errnos;
-    if (found < 0 && found !== -EINTR!) {
+    if (found < 0 && found !== -EINTR) {
       throw this.#error(found, selector.lookCall);
     }
     if (found > 0 && this.#isTimed) this.#lookPause = QUICK_LOOK;

@@ -406,7 +406,7 @@ function dissolve(libc: Libc, fd: number): void {
 }
 
 function underWay({ abi }: Libc, { target }: Errand): Failure {
-  return new Failure(abi.errnos.EALREADY!, {
+  return new Failure(abi.errnos.EALREADY, {
     syscall: "connect",
     address: target.toString(),
   });

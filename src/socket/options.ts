@@ -838,8 +838,8 @@ const MULTIPATH: Option<boolean> = fact({
     const { SOL_MPTCP, MPTCP_INFO } = mptcp!;
     const result = libc.getsockopt(fd, SOL_MPTCP, MPTCP_INFO, scratch);
     if (result >= 0) return true;
-    const isOther = result === -errnos.EOPNOTSUPP! ||
-      result === -errnos.ENOPROTOOPT!;
+    const isOther = result === -errnos.EOPNOTSUPP ||
+      result === -errnos.ENOPROTOOPT;
     if (isOther) return false;
     throw refusal("getsockopt", result, named(name));
   },

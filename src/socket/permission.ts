@@ -70,6 +70,6 @@ export function permit(libc: Libc, address: Address): Address | number {
   try {
     return demand(libc, address);
   } catch (error) {
-    return error instanceof ErrnoError ? error.errno : libc.abi.errnos.EACCES!;
+    return error instanceof ErrnoError ? error.errno : libc.abi.errnos.EACCES;
   }
 }

@@ -341,9 +341,9 @@ export class Socket implements Disposable, AsyncDisposable {
    */
   tryConnect(address: Address): number {
     const libc = this.#libc;
-    if (this.#fd < 0) return libc.abi.errnos.EBADF!;
-    if (!isAddress(address)) return libc.abi.errnos.EFAULT!;
-    if (this.#connecting.attempt !== null) return libc.abi.errnos.EALREADY!;
+    if (this.#fd < 0) return libc.abi.errnos.EBADF;
+    if (!isAddress(address)) return libc.abi.errnos.EFAULT;
+    if (this.#connecting.attempt !== null) return libc.abi.errnos.EALREADY;
     const target = permit(libc, address);
     if (typeof target === "number") return target;
     const bytes = bytesOf(target);

@@ -502,7 +502,7 @@ export class Run<J extends Job> {
     try {
       if (one.open() === 0 && one.fd >= this.#ceiling) {
         one.close();
-        one.errno = this.libc.abi.errnos.EMFILE!;
+        one.errno = this.libc.abi.errnos.EMFILE;
         one.syscall = "socket";
       }
     } catch (error) {
@@ -569,7 +569,7 @@ export class Run<J extends Job> {
     }
     if (!one.isSelfConnected()) return this.#conclude(flight, one, OPEN);
     if (flight.selfConnections++ === MOST_SELF_CONNECTIONS) {
-      one.errno = this.libc.abi.errnos.ECONNREFUSED!;
+      one.errno = this.libc.abi.errnos.ECONNREFUSED;
       return this.#conclude(flight, one, CLOSED_PORT);
     }
     // Nobody listens there, and the kernel chose the very port: from another
