@@ -343,6 +343,16 @@ const CALLS: Readonly<
     using socket = Socket.open();
     await socket.recv(new Uint8Array(1));
   },
+  bindTaken({ connected }) {
+    using socket = Socket.open();
+    socket.bind(connected.localAddress);
+    using other = Socket.open();
+    other.bind(connected.localAddress);
+  },
+  shutdownUnconnected() {
+    using socket = Socket.open();
+    socket.shutdown("both");
+  },
   async sendUnconnected() {
     using socket = Socket.open();
     await socket.send(new Uint8Array(1));

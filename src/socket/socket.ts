@@ -216,7 +216,7 @@ export class Socket implements Disposable, AsyncDisposable {
     if (!isOrdinary(c.abi, kind)) c.permissions.demandAll(false);
     const { domain, type, protocol, nonblocking } = kind;
     const fd = openDescriptor(c, domain, type, protocol, nonblocking);
-    if (fd < 0) throw errnoErrorFor(-fd, { syscall: "socket" });
+    if (fd < 0) throw errnoErrorFor(-fd, { syscall: "socket" }, Socket.open);
     const past = nonblocking ? Past.NONBLOCKING : Past.BLOCKING;
     return new Socket(SEAL, c, fd, domain, type, past, new Connecting());
   }
@@ -560,7 +560,7 @@ export class Socket implements Disposable, AsyncDisposable {
     this.#use("bind", address);
     const target = demand(this.#libc, address);
     const result = this.#connecting.bind(this.#libc, this.#fd, target);
-    this.#check("bind", result, address);
+    this.#check("bind", result, address, Socket.prototype.bind);
   }
 
   /**
@@ -679,7 +679,8 @@ export class Socket implements Disposable, AsyncDisposable {
     const end = performance.now() + checkTimeout(timeout);
     this.#use("poll");
     const result = pollUntil(this.#libc, this.#fd, mask, end);
-    return eventsOf(abi, this.#check("poll", result));
+    this.#check("poll", result, null, Socket.prototype.poll);
+    return eventsOf(abi, result);
   }
 
   /**
@@ -1339,7 +1340,8 @@ export class Socket implements Disposable, AsyncDisposable {
   shutdown(how: "read" | "write" | "both"): void {
     this.#use("shutdown");
     const direction = numberFor(this.#libc.abi, "how", DIRECTIONS, how);
-    this.#check("shutdown", this.#libc.shutdown(this.#fd, direction));
+    const result = this.#libc.shutdown(this.#fd, direction);
+    this.#check("shutdown", result, null, Socket.prototype.shutdown);
   }
 
   /**
@@ -1604,9 +1606,11 @@ export class Socket implements Disposable, AsyncDisposable {
     syscall: string,
     result: number,
     address: Address | null = null,
+    at?: PublicFunction,
   ): number {
     if (result >= 0) return result;
-    throw errnoErrorFor(-result, { syscall, address: address?.toString() });
+    const context = { syscall, address: address?.toString() };
+    throw errnoErrorFor(-result, context, at);
   }
 }
 
