@@ -7,7 +7,6 @@ import type { Abi } from "../../ffi/abi.ts";
 import { type Address, isAddress } from "../address/address.ts";
 import {
   checkBoolean,
-  checkBytes,
   checkInteger,
   checkMilliseconds,
   checkSignal,
@@ -270,9 +269,7 @@ export function checkAddress(address: unknown): asserts address is Address {
   );
 }
 
-/** What is to be sent, or looked for, as bytes. */
-export function bytesFor(name: string, data: unknown): Uint8Array {
-  if (typeof data === "string") return encoder.encode(data);
-  checkBytes(name, data);
-  return data;
+/** What is to be sent, or looked for: text as bytes, all else as it is. */
+export function encoded(data: Uint8Array | string): Uint8Array {
+  return typeof data === "string" ? encoder.encode(data) : data;
 }

@@ -16,7 +16,6 @@ import {
   LEVELS,
   type OptionConstant,
   readInt,
-  readOption,
   refusal,
 } from "./raw_options.ts";
 
@@ -639,10 +638,9 @@ function single<T>(
       const { libc, fd, name } = target;
       const [level, option] = locate(target);
       const bytes = scratch.subarray(0, codec.size).fill(0);
-      return codec.read(
-        readOption(libc, fd, level, option, bytes, named(name)),
-        libc.abi,
-      );
+      const length = libc.getsockopt(fd, level, option, bytes);
+      if (length >= 0) return codec.read(length, libc.abi);
+      throw refusal("getsockopt", length, named(name));
     },
   };
 }
@@ -853,14 +851,8 @@ const PEER_CREDENTIALS: Option<PeerCredentials> = fact({
     const { peerCredentials, SOL_SOCKET, littleEndian } = libc.abi;
     const { SO_PEERCRED, size, pid, uid, gid } = peerCredentials!;
     const bytes = scratch.subarray(0, size);
-    const length = readOption(
-      libc,
-      fd,
-      SOL_SOCKET,
-      SO_PEERCRED,
-      bytes,
-      named(name),
-    );
+    const length = libc.getsockopt(fd, SOL_SOCKET, SO_PEERCRED, bytes);
+    if (length < 0) throw refusal("getsockopt", length, named(name));
     if (length < size) throw unsupported(name, libc.abi);
     return {
       pid: view.getInt32(pid, littleEndian),

@@ -43,7 +43,8 @@ export type OptionConstant = keyof Abi & `${keyof typeof LEVELS}_${string}`;
  * @throws {TypeError} If an argument has a wrong type.
  * @throws {RangeError} If a number does not fit its C type.
  * @throws {ErrnoError} If the kernel refuses.
- * @throws The runtime's own error, as {@linkcode isLocal} says.
+ * @throws The runtime's own error, unless the program may reach every address or the
+ * option stays between this machine and the peer.
  */
 export function setRawOption(
   libc: Libc,
@@ -52,29 +53,23 @@ export function setRawOption(
   option: number,
   value: number | Uint8Array,
 ): void {
-  const what = rawName("set", level, option);
+  checkNumbers("set", level, option);
   let bytes = int;
-  let text: string;
   if (isBytes(value)) {
     // C is never shown memory of callers, who may share or detach it.
     bytes = copyOf(value);
-    text = `${bytes.length} bytes`;
   } else {
-    if (typeof value !== "number") {
-      throw own(
-        new TypeError(
-          `Cannot set ${what} to ${show(value)}: expected a number or a ` +
-            "Uint8Array",
-        ),
-      );
-    }
-    checkInt(`Cannot set ${what} to`, value, INT_MIN, UINT_MAX);
+    checkValue(level, option, value);
     intView.setUint32(0, value, libc.abi.littleEndian);
-    text = `${value}`;
   }
-  if (!isLocal(libc.abi, level, option)) libc.permissions.demandAll(false);
+  const { SOL_SOCKET, IPPROTO_TCP } = libc.abi;
+  if (level !== SOL_SOCKET && level !== IPPROTO_TCP) {
+    demandSetting(libc, level, option);
+  }
   const result = libc.setsockopt(fd, level, option, bytes, bytes.length);
-  if (result < 0) throw refusal("setsockopt", result, `${what} to ${text}`);
+  if (result >= 0) return;
+  const text = bytes === int ? `${value}` : `${bytes.length} bytes`;
+  throw refusal("setsockopt", result, `${nameOf(level, option)} to ${text}`);
 }
 
 /**
@@ -97,10 +92,11 @@ export function getRawOption(
   level: number,
   option: number,
 ): number {
-  const what = rawName("get", level, option);
+  checkNumbers("get", level, option);
   demandReading(libc, level);
-  const length = readOption(libc, fd, level, option, int, what);
-  return readInt(intView, length, libc.abi);
+  const length = libc.getsockopt(fd, level, option, int);
+  if (length >= 0) return readInt(intView, length, libc.abi);
+  throw refusal("getsockopt", length, nameOf(level, option));
 }
 
 /**
@@ -124,30 +120,15 @@ export function getRawOptionBytes(
   option: number,
   size: number,
 ): Uint8Array<ArrayBuffer> {
-  const what = rawName("get", level, option);
-  checkInt(`Cannot get ${what} of size`, size, 0, LARGEST);
+  checkNumbers("get", level, option);
+  if (!isInt(size, 0, LARGEST)) {
+    checkInt(`Cannot get ${nameOf(level, option)} of size`, size, 0, LARGEST);
+  }
   demandReading(libc, level);
   const bytes = newMemory(size);
-  return bytes.subarray(0, readOption(libc, fd, level, option, bytes, what));
-}
-
-/**
- * Calls getsockopt for as many bytes as there are.
- *
- * @param what What messages call the option.
- * @returns How many of them the kernel wrote.
- */
-export function readOption(
-  libc: Libc,
-  fd: number,
-  level: number,
-  option: number,
-  bytes: Uint8Array,
-  what: string,
-): number {
-  const result = libc.getsockopt(fd, level, option, bytes);
-  if (result < 0) throw refusal("getsockopt", result, what);
-  return result;
+  const length = libc.getsockopt(fd, level, option, bytes);
+  if (length >= 0) return bytes.subarray(0, length);
+  throw refusal("getsockopt", length, nameOf(level, option));
 }
 
 /** Reads an `int` out of so many bytes, or a byte that stands for one. */
@@ -193,23 +174,53 @@ export function checkInt(
   }
 }
 
-/** Checks the numbers of an option, and returns what messages call it. */
-function rawName(verb: "get" | "set", level: unknown, option: unknown): string {
+/** Checks the numbers of an option; no text is made before one is wrong. */
+function checkNumbers(
+  verb: "get" | "set",
+  level: unknown,
+  option: unknown,
+): void {
+  if (isInt(level, INT_MIN, INT_MAX) && isInt(option, INT_MIN, INT_MAX)) return;
   checkInt(`Cannot ${verb} an option at level`, level, INT_MIN, INT_MAX);
   checkInt(`Cannot ${verb} option`, option, INT_MIN, INT_MAX);
+}
+
+/** Checks the value of an option that is a number. */
+function checkValue(level: number, option: number, value: unknown): void {
+  if (isInt(value, INT_MIN, UINT_MAX)) return;
+  const action = `Cannot set ${nameOf(level, option)} to`;
+  if (typeof value === "number") checkInt(action, value, INT_MIN, UINT_MAX);
+  throw own(
+    new TypeError(
+      `${action} ${show(value)}: expected a number or a Uint8Array`,
+    ),
+  );
+}
+
+function isInt(value: unknown, min: number, max: number): boolean {
+  return Number.isInteger(value) && value as number >= min &&
+    value as number <= max;
+}
+
+/** An option as messages call it. */
+function nameOf(level: number, option: number): string {
   return `option ${option} at level ${level}`;
 }
 
 /**
- * Whether setting an option sends nothing and changes nothing about where
- * packets go, so that it needs no permission for the network.
+ * Asks for the network, unless setting an option sends nothing and changes
+ * nothing about where packets go.
  *
  * The levels of sockets and of TCP are between this machine and a peer that was
  * permitted. At the levels of IP, options join groups and write routing headers,
  * so that only those count which have a name here; other protocols' connect.
  */
-function isLocal(abi: Abi, level: number, option: number): boolean {
-  if (level === abi.SOL_SOCKET || level === abi.IPPROTO_TCP) return true;
+function demandSetting(
+  { abi, permissions }: Libc,
+  level: number,
+  option: number,
+): void {
+  if (permissions.net()) return;
   let own = known.get(abi);
   if (own === undefined) {
     own = new Set(
@@ -222,7 +233,7 @@ function isLocal(abi: Abi, level: number, option: number): boolean {
     );
     known.set(abi, own);
   }
-  return own.has(`${level}/${option}`);
+  if (!own.has(`${level}/${option}`)) permissions.demandAll(false);
 }
 
 /** The options of IP that each table knows. */

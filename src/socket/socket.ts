@@ -22,12 +22,7 @@ import {
 } from "../attempt/descriptor.ts";
 import { canceled, errorFor } from "../attempt/failure.ts";
 import { takeErrno } from "../attempt/outcome.ts";
-import {
-  checkBytes,
-  checkInteger,
-  copyOf,
-  sizeOf,
-} from "../errors/arguments.ts";
+import { checkBytes, checkInteger, copyOf } from "../errors/arguments.ts";
 import type { PublicFunction } from "../errors/caller.ts";
 import {
   type ErrnoError,
@@ -38,9 +33,9 @@ import { cancelWaits, forget } from "../reactor/reactor.ts";
 import { acceptBlocking, acceptLater } from "./accepting.ts";
 import {
   type AttemptOptions,
-  bytesFor,
   checkAddress,
   checkTimeout,
+  encoded,
   kindOf,
   limitsOf,
   readFor,
@@ -852,10 +847,11 @@ export class Socket implements Disposable, AsyncDisposable {
    */
   sendSync(data: Uint8Array | string, options?: SendOptions): number {
     const { to, flags } = readTransfer("sendSync", options);
-    const bytes = bytesFor("data", data);
+    const bytes = encoded(data);
+    const size = checkBytes("data", bytes);
     const target = this.#demandSend(to);
     const place = target === null ? null : bytesOf(target);
-    const result = this.#io.sendOnce(bytes, sizeOf(bytes), flags, place);
+    const result = this.#io.sendOnce(bytes, size, flags, place);
     return this.#io.checked("sendto", result, target);
   }
 
@@ -896,7 +892,8 @@ export class Socket implements Disposable, AsyncDisposable {
     options?: SendOptions & WaitOptions,
   ): Promise<number> {
     const { to, flags, limits } = readTransfer("send", options);
-    const bytes = bytesFor("data", data);
+    const bytes = encoded(data);
+    checkBytes("data", bytes);
     const target = this.#demandSend(to);
     return await this.#io.sendOut(
       bytes,
@@ -942,7 +939,8 @@ export class Socket implements Disposable, AsyncDisposable {
     options?: ReceiveOptions & WaitOptions,
   ): Promise<void> {
     const { flags, limits } = readTransfer("recv", options);
-    const bytes = bytesFor("data", data);
+    const bytes = encoded(data);
+    checkBytes("data", bytes);
     this.#demandSend(null);
     const io = this.#io;
     await pointingAt(
@@ -1098,7 +1096,9 @@ export class Socket implements Disposable, AsyncDisposable {
     options?: ReceiveUntilOptions,
   ): Promise<Uint8Array<ArrayBuffer>> {
     const { flags, limits, limit } = readTransfer("recvUntil", options);
-    const bytes = copyOf(bytesFor("delimiter", delimiter));
+    const given = encoded(delimiter);
+    checkBytes("delimiter", given);
+    const bytes = copyOf(given);
     if (bytes.length === 0) {
       throw new RangeError("Cannot use delimiter of 0 bytes: it is everywhere");
     }
@@ -1121,9 +1121,9 @@ export class Socket implements Disposable, AsyncDisposable {
    * C: `recv(2)`, `epoll(7)` or `poll(2)`.
    */
   async read(buffer: Uint8Array): Promise<number | null> {
-    checkBytes("buffer", buffer);
+    const room = checkBytes("buffer", buffer);
     this.#use("recvfrom");
-    if (sizeOf(buffer) === 0) return 0;
+    if (room === 0) return 0;
     const size = await this.#io.receive(
       buffer,
       0,
@@ -1538,9 +1538,8 @@ export class Socket implements Disposable, AsyncDisposable {
     from: Address[] | null,
   ): number {
     const { flags } = readTransfer("recvSync", options);
-    checkBytes("buffer", buffer);
+    const size = checkBytes("buffer", buffer);
     this.#use("recvfrom");
-    const size = sizeOf(buffer);
     const result = this.#io.receiveOnce(buffer, size, flags, from);
     return this.#io.checked("recvfrom", result, null);
   }

@@ -6,7 +6,7 @@
 import type { Libc } from "../../ffi/contract.ts";
 import { newMemory } from "../../ffi/memory.ts";
 import { NotSupportedError } from "../errors/errors.ts";
-import { readOption } from "./raw_options.ts";
+import { refusal } from "./raw_options.ts";
 
 /**
  * What the kernel knows of a TCP connection. Durations are milliseconds, with
@@ -104,14 +104,8 @@ export function readTcpInfo(libc: Libc, fd: number): TcpInfo {
   const { option, size, rttUnit, states, details } = layout;
   const bytes = newMemory(size);
   const view = new DataView(bytes.buffer);
-  const length = readOption(
-    libc,
-    fd,
-    abi.IPPROTO_TCP,
-    option,
-    bytes,
-    "tcpInfo()",
-  );
+  const length = libc.getsockopt(fd, abi.IPPROTO_TCP, option, bytes);
+  if (length < 0) throw refusal("getsockopt", length, "tcpInfo()");
   // The structure grew from release to release: an older kernel fills in less.
   function byte(at: number | null = null): number | null {
     return at !== null && at + 1 <= length ? view.getUint8(at) : null;
