@@ -201,6 +201,36 @@ test("a rejected attempt sends one SYN, and waits for nothing", async () => {
   );
 }, { skip: needs(canFilter, hasCommand("strace")) });
 
+test(
+  "a socket whose attempt was rejected sends no more for it, and tries again at once",
+  async () => {
+    const result = await inChild({ namespace: COUNTING }, async (api) => {
+      const { ErrnoError, inet, Socket } = api;
+      const { execFileSync } = await import("node:child_process");
+      const address = inet("127.0.1.2", 80);
+      const codes: string[] = [];
+      using socket = Socket.open();
+      for (const way of ["connect", "connectSync", "connect"] as const) {
+        try {
+          await socket[way](address, { timeout: 30_000 });
+        } catch (error) {
+          if (!(error instanceof ErrnoError)) throw error;
+          codes.push(`${error.code} ${error.soft}`);
+        }
+      }
+      // Longer than the kernel would wait for a repetition.
+      await new Promise((resolve) => setTimeout(resolve, 1200));
+      const list = execFileSync("nft", ["list", "counters"], {
+        encoding: "utf8",
+      });
+      return [...codes, /packets (\d+)/.exec(list)![1]!];
+    });
+    const rejected = "EHOSTUNREACH true";
+    assertEquals(result, [rejected, rejected, rejected, "3"]);
+  },
+  { skip: canFilter },
+);
+
 test('softErrors is "fail" or "wait"', async () => {
   for (const softErrors of ["wiat", true, 0, null] as unknown as "fail"[]) {
     const given = { port: 9, softErrors };

@@ -351,7 +351,7 @@ export class Connecting {
   /** Takes the outcome of an attempt: the failure, `null` for none. */
   #conclude(
     attempt: Attempt,
-    { target, start, timeout }: Errand,
+    { target, start, timeout, waitsSoft }: Errand,
     isStream: boolean,
     retries: number,
   ): Failure | null | typeof AGAIN {
@@ -359,7 +359,16 @@ export class Connecting {
     this.note(libc, target, errno, attempt.isUnderWay);
     this.#icmp = attempt.icmp;
     if (errno === ABORTED) return null;
-    if (errno !== 0) return failureOf(attempt, start, timeout, this.isBound);
+    if (errno !== 0) {
+      const failure = failureOf(attempt, start, timeout, this.isBound);
+      if (attempt.isSoft && !waitsSoft) {
+        // TCP would repeat its SYN, and the next call would join in that.
+        dissolve(libc, fd);
+        this.#pending = null;
+        this.#phase = Phase.FRESH;
+      }
+      return failure;
+    }
     // What the caller bound meets itself only where the caller wants that.
     if (!isStream || this.isBound || !attempt.isSelfConnected()) return null;
     dissolve(libc, fd);
