@@ -690,3 +690,47 @@ test("SIGQUIT brings the summary so far, and the ping goes on", async () => {
   assertMatch(err, /^--- .* ---\n\d+ probes?, /);
   assertMatch(out, /\n--- .* ---\n\d+ probes, /);
 });
+
+test("Enter brings the summary so far on a terminal, in colours", () => {
+  // A terminal, of which Python is the other side: Enter after the second line, ^C after the summary.
+  const program = `
+import os, pty, sys
+pid, fd = pty.fork()
+if pid == 0:
+    os.execvp(sys.argv[1], sys.argv[1:])
+seen, step = b"", 0
+while True:
+    try:
+        more = os.read(fd, 65536)
+    except OSError:
+        break
+    if not more:
+        break
+    seen += more
+    if step == 0 and b"seq=2 " in seen:
+        step = os.write(fd, b"\\n")
+    if step == 1 and b"--- " in seen and b"seq=4 " in seen:
+        step = 1 + os.write(fd, b"\\x03")
+sys.stdout.buffer.write(seen)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+`;
+  const flags = on("deno") === null
+    ? ["run", "--quiet", "--no-prompt", "--allow-ffi", "--allow-net"]
+    : on("node") === null
+    ? ["--no-warnings"]
+    : [];
+  const { NO_COLOR: _, ...env } = process.env;
+  const { status, stdout, stderr } = spawnSync("python3", [
+    "-c",
+    program,
+    runtime,
+    ...flags,
+    join(root, "src/cli.ts"),
+    "ping",
+    "-c0",
+    "-i20",
+  ], { encoding: "utf8", env: { ...env, TERM: "xterm" }, timeout: 60_000 });
+  assertEquals(status, 130, stderr);
+  assertEquals(stdout.split("\n--- ").length, 3, stdout);
+  assertMatch(stdout, /seq=1 \S+ \u001b\[32mconnected\u001b\[0m /);
+}, { skip: hasCommand("python3") });

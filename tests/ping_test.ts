@@ -257,6 +257,35 @@ test("ping() leaves nothing open when nobody asks for more", async () => {
   }
 }, { skip: canBlackHole() });
 
+test("ping() answers calls that overlap one after the other", async () => {
+  using listener = listen();
+  const probes = ping(listener.address, { count: 3, interval: 0 });
+  const all = await Promise.all([1, 2, 3, 4].map(() => probes.next()));
+  assertEquals(all.map(({ value }) => value?.seq), [1, 2, 3, undefined]);
+  const more = ping(listener.address, { count: 0, interval: 3_600_000 });
+  await more.next();
+  const [next] = await Promise.all([more.next(), more.return()]);
+  assertEquals(next, { done: true, value: undefined });
+});
+
+test(
+  "ping() ends by what an option throws, in a loop and at a rate",
+  async () => {
+    using listener = listen();
+    const target = {
+      port: listener.address.port,
+      interface: "no-such",
+    };
+    for (const options of [{ interval: 0 }, { rate: 1000 }]) {
+      const probes = ping(target, options);
+      const error = await probes.next().catch((error) => error);
+      assert(error instanceof Errno.ENODEV, `${error}`);
+      assertEquals(await probes.next(), { done: true, value: undefined });
+    }
+  },
+  { skip: onLinux },
+);
+
 test("ping() closes by a reset, and spends no port", async () => {
   const states = await inChild({ namespace: "" }, async (api, tools) => {
     const { ping } = await import(tools);

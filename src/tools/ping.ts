@@ -276,6 +276,7 @@ class PingRun implements Pinging {
   /** What a loop has thrown, which is no failure of a probe. */
   #broken: { readonly reason: unknown } | null = null;
   #wakeReader: (() => void) | null = null;
+  #calls: Promise<unknown> = Promise.resolve();
   #wakeLoops: (() => void)[] = [];
 
   constructor(
@@ -298,7 +299,14 @@ class PingRun implements Pinging {
     return this;
   }
 
-  async next(): Promise<IteratorResult<Ping, void>> {
+  /** Calls that overlap are answered one after the other. */
+  next(): Promise<IteratorResult<Ping, void>> {
+    const result = this.#calls.then(() => this.#next());
+    this.#calls = result.catch(() => {});
+    return result;
+  }
+
+  async #next(): Promise<IteratorResult<Ping, void>> {
     const { signal } = this.#plan;
     if (!this.#isBegun) {
       this.#isBegun = true;
@@ -308,7 +316,7 @@ class PingRun implements Pinging {
       }
       this.#begin();
     }
-    for (;;) {
+    while (!this.#isOver) {
       const value = this.#results.shift();
       if (value !== undefined) return { done: false, value };
       for (const wake of this.#wakeLoops.splice(0)) wake();
@@ -317,16 +325,14 @@ class PingRun implements Pinging {
         this.#stop();
         throw reason;
       }
-      if (signal?.aborted && !this.#isOver) {
+      if (signal?.aborted) {
         this.#stop();
         throw signal.reason;
       }
-      if (this.#running === 0 || this.#isOver) {
-        this.#stop();
-        return { done: true, value: undefined };
-      }
-      await new Promise<void>((resolve) => this.#wakeReader = resolve);
+      if (this.#running === 0) this.#stop();
+      else await new Promise<void>((resolve) => this.#wakeReader = resolve);
     }
+    return { done: true, value: undefined };
   }
 
   return(): Promise<IteratorResult<Ping, void>> {
@@ -341,6 +347,12 @@ class PingRun implements Pinging {
     this.#wakeReader?.();
   }
 
+  /** Ends all of it by what is no failure of a probe. */
+  fail(reason: unknown): void {
+    this.#broken ??= { reason };
+    this.#wakeReader?.();
+  }
+
   /** Resolves when there is room for more results, `null` if there is now. */
   room(): Promise<void> | null {
     const most = this.#plan.gap === null ? 0 : MOST_UNREAD;
@@ -352,9 +364,7 @@ class PingRun implements Pinging {
     this.#plan.signal?.addEventListener("abort", this.#onAbort);
     for (const loop of this.#loops) {
       this.#running++;
-      loop.run().catch((reason) => {
-        this.#broken ??= { reason };
-      }).finally(() => {
+      loop.run().catch((reason) => this.fail(reason)).finally(() => {
         this.#running--;
         this.#wakeReader?.();
       });
@@ -371,6 +381,7 @@ class PingRun implements Pinging {
     this.#plan.signal?.removeEventListener("abort", this.#onAbort);
     for (const loop of this.#loops) loop.stop();
     for (const wake of this.#wakeLoops.splice(0)) wake();
+    this.#wakeReader?.();
   }
 }
 
@@ -468,9 +479,10 @@ class PingLoop {
       }
       if (this.#isStopped) break;
       paced = Math.max(paced, performance.now() - MOST_MADE_UP) + step;
-      const probe = this.#probe(seq, due);
+      const probe = this.#probe(seq, due)
+        .catch((reason) => this.#run.fail(reason))
+        .finally(() => probes.delete(probe));
       probes.add(probe);
-      probe.finally(() => probes.delete(probe));
       if (seq === count) break;
       await this.#run.room();
     }
@@ -776,7 +788,7 @@ function firstOf<T>(
   promises: readonly Promise<T>[],
   delay: number,
 ): Promise<T | null> {
-  return new Promise((resolve) => {
+  return new Promise((resolve, reject) => {
     const timer = delay === Infinity
       ? null
       : setTimeout(() => resolve(null), Math.max(delay, LEAST_ATTEMPT_DELAY));
@@ -784,7 +796,7 @@ function firstOf<T>(
       promise.then((value) => {
         if (timer !== null) clearTimeout(timer);
         resolve(value);
-      });
+      }, reject);
     }
   });
 }

@@ -274,8 +274,8 @@ async function runAll(
     isLate = true;
     stop();
   }, Math.max(end - performance.now(), 0));
-  signal?.addEventListener("abort", stop);
   try {
+    signal?.addEventListener("abort", stop);
     const runs = watches.map(async (watch) => {
       try {
         await watch.run();
