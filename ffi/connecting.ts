@@ -51,7 +51,7 @@ export function connectingSocket(
   const socket = new Socket(options) as net.Socket & { _handle: Handle };
   // Deno takes keepAlive and noDelay here, Node has taken them before.
   socket.connect(
-    { ...options, ...NOWHERE, path: undefined } as object as net.NetConnectOpts,
+    { __proto__: null, ...options, ...NOWHERE } as object as net.NetConnectOpts,
   );
   const handle = socket._handle;
   const { process } = globalThis as unknown as {

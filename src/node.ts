@@ -48,8 +48,9 @@ import {
   checkFunction,
   checkInteger,
   checkMilliseconds,
+  checkSignal,
   isObject,
-  show,
+  notA,
 } from "./errors/arguments.ts";
 import {
   type Caller,
@@ -235,6 +236,21 @@ export type UndiciConnector = (
   ) => void,
 ) => void;
 
+/** What says where a socket of `node:net` is to be connected to, and how. */
+const TARGET_OPTIONS = [
+  "blockList",
+  "family",
+  "hints",
+  "host",
+  "hostname",
+  "localAddress",
+  "localPort",
+  "lookup",
+  "path",
+  "port",
+  "timeout",
+] as const;
+
 /** What a socket of `node:net` is made with, as opposed to connected. */
 const SOCKET_OPTIONS = [
   "allowHalfOpen",
@@ -325,11 +341,13 @@ export function createConnection(
   options: NodeConnectOptions,
   special: SpecialOptions = {},
 ): net.Socket {
-  const target = targetOf(options, special);
+  const given = pick("options", options, TARGET_OPTIONS);
+  const target = targetOf(given);
+  const { signal } = pick("special", special, ["signal"]);
+  const theirs = checkSignal("signal", signal);
   const isTcp = target.transport !== "unix";
-  const { timeout } = options;
-  const silence = checkMilliseconds("timeout", timeout ?? undefined, 0);
-  const own = socketOptionsOf(options);
+  const silence = checkMilliseconds("timeout", given.timeout, 0);
+  const own = pick("options", options, SOCKET_OPTIONS);
   const connecting = connectingSocket(own, isTcp);
   const socket = connecting.socket as net.Socket;
   Object.defineProperty(socket, "connect", {
@@ -342,12 +360,10 @@ export function createConnection(
   const caller = keepCaller(createConnection);
   const over = new AbortController();
   socket.once("close", () => over.abort());
-  const { signal } = special;
-  const signals = signal === undefined ? [] : [signal];
-  connect(
-    { ...target, signal: AbortSignal.any([over.signal, ...signals]) },
-    special,
-  )
+  const either = theirs === undefined
+    ? over.signal
+    : AbortSignal.any([over.signal, theirs]);
+  connect({ ...target, signal: either }, special)
     .then((connected) => adopt(connected, socket, connecting.adopt))
     .catch((error) => socket.destroy(nodeErrorOf(error, caller)))
     .finally(() => releaseCaller(caller));
@@ -394,38 +410,46 @@ function adopt(
   }
 }
 
-function targetOf(
-  options: NodeConnectOptions,
-  special: SpecialOptions,
-): ConnectOptions {
-  for (const [name, value] of Object.entries({ options, special })) {
-    if (!isObject(value)) {
-      throw new TypeError(
-        `Cannot use ${name} ${show(value)}: it is not an object`,
-      );
-    }
+/** Some options of a caller: its own, read once. */
+function pick<K extends string>(
+  name: string,
+  options: object,
+  keys: readonly K[],
+): Partial<Record<K, unknown>> {
+  if (!isObject(options)) throw notA("object", name, options);
+  const picked: Partial<Record<K, unknown>> = Object.create(null);
+  for (const key of keys) {
+    if (!Object.hasOwn(options, key)) continue;
+    const value = (options as Record<string, unknown>)[key];
+    if (value !== undefined && value !== null) picked[key] = value;
   }
-  const { blockList } = options as { blockList?: unknown };
-  if (blockList !== undefined && blockList !== null) {
+  return picked;
+}
+
+function targetOf(
+  options: ReturnType<typeof pick<typeof TARGET_OPTIONS[number]>>,
+): ConnectOptions {
+  const { blockList, path, localAddress, localPort } = options;
+  if (blockList !== undefined) {
     throw new TypeError(
       "Cannot use blockList: filter what a lookup of your own finds",
     );
   }
-  const { path, localAddress, localPort } = options;
   if (typeof path === "string" && path !== "") {
     return { transport: "unix", path };
   }
-  const hostname = options.host ?? options.hostname ?? "localhost";
+  const { host, hostname = "localhost" } = options;
+  const name = (host ?? hostname) as string;
   const family = familyOf(options.family);
   // What is an address already is not looked up.
-  const lookup = isIP(hostname) ? undefined : lookupOf(options);
+  const lookup = isIP(name) ? undefined : lookupOf(options);
   return {
-    hostname,
+    hostname: name,
     port: portOf(options.port),
     ...(family === undefined ? {} : { family }),
     ...(lookup === undefined ? {} : { lookup }),
-    ...(localAddress ? { localAddress } : {}),
-    ...(localPort ? { localPort } : {}),
+    ...(localAddress ? { localAddress: localAddress as string } : {}),
+    ...(localPort ? { localPort: localPort as number } : {}),
   };
 }
 
@@ -444,29 +468,21 @@ function familyOf(family: unknown): "inet" | "inet6" | undefined {
 
 /** Node's resolver as `connect` takes one. */
 function lookupOf(
-  { lookup, hints = 0 }: NodeConnectOptions,
+  { lookup, hints = 0 }: { lookup?: unknown; hints?: unknown },
 ): TcpTarget["lookup"] {
-  if (lookup === undefined || lookup === null) return undefined;
+  if (lookup === undefined) return undefined;
   checkFunction("lookup", lookup);
+  const ask = lookup as NodeLookup;
   return (hostname, { family }) =>
     new Promise((resolve, reject) => {
       const wanted = family === undefined ? 0 : family === "inet" ? 4 : 6;
-      const asked = { all: true, family: wanted, hints } as const;
-      lookup(hostname, asked, (error, found) => {
+      const asked = { all: true, family: wanted } as const;
+      ask(hostname, { ...asked, hints: hints as number }, (error, found) => {
         if (error) reject(error);
         else if (typeof found === "string") resolve([found]);
         else resolve(found.map(({ address }) => address));
       });
     });
-}
-
-function socketOptionsOf(options: NodeConnectOptions): object {
-  const given = options as Readonly<Record<string, unknown>>;
-  const own: Record<string, unknown> = {};
-  for (const name of SOCKET_OPTIONS) {
-    if (given[name] !== undefined) own[name] = given[name];
-  }
-  return own;
 }
 
 /** An error with the fields that Node's have, the error itself behind it. */
@@ -555,11 +571,7 @@ export function agent(
   special: SpecialOptions = {},
   options: AgentOptions = {},
 ): https.Agent {
-  if (!isObject(special)) {
-    throw new TypeError(
-      `Cannot use special ${show(special)}: it is not an object`,
-    );
-  }
+  if (!isObject(special)) throw notA("object", "special", special);
   const { proxyEnv, protocol, defaultPort } = options as AgentOptions & {
     protocol?: string;
     defaultPort?: number;
@@ -667,7 +679,8 @@ export function undiciConnector(
   tlsOptions: UndiciTlsOptions = {},
 ): UndiciConnector {
   const { allowH2 = false, ...secure } = tlsOptions;
-  const timeout = checkMilliseconds("timeout", special.timeout, Infinity);
+  const given = pick("special", special, ["timeout"]);
+  const timeout = checkMilliseconds("timeout", given.timeout, Infinity);
   const sessions = new Map<string, Uint8Array>();
   return (target, callback) => {
     const { hostname, protocol, port, localAddress, socketPath } = target;

@@ -552,6 +552,7 @@ test("createConnection() throws for what cannot be meant", () => {
     [{ host: HERE, port: 1, timeout: -1 }, {}, RangeError, "timeout"],
     [{ host: "x", port: 1, lookup: 5 }, {}, TypeError, "lookup"],
     [{ host: HERE, port: 1, blockList: {} }, {}, TypeError, "blockList"],
+    [{ host: HERE, port: 1 }, { signal: {} }, TypeError, "signal"],
   ];
   for (const [options, special, errorClass, word] of rows) {
     assertThrows(
@@ -564,6 +565,29 @@ test("createConnection() throws for what cannot be meant", () => {
       word,
     );
   }
+});
+
+test("createConnection() reads what its caller owns, and nothing else", async () => {
+  await serve(echo(), async (port) => {
+    const elsewhere = {
+      host: "127.0.0.2",
+      path: "/nowhere",
+      localAddress: "127.0.0.8",
+    };
+    Object.assign(Object.prototype, elsewhere);
+    let socket: net.Socket;
+    try {
+      socket = createConnection({ hostname: HERE, port }, {});
+    } finally {
+      for (const name of Object.keys(elsewhere)) {
+        delete (Object.prototype as Record<string, unknown>)[name];
+      }
+    }
+    await once(socket, "connect");
+    assertEquals([socket.remoteAddress, socket.localAddress], [HERE, HERE]);
+    socket.destroy();
+    await once(socket, "close");
+  });
 });
 
 test("what connect() refuses is an error event", async () => {
