@@ -267,9 +267,9 @@ const PORT = /^(?!unix:|raw:).*:(\d{1,10})$/;
 function messageOf(
   code: ErrnoCode | "UNKNOWN",
   errno: number,
-  { syscall, address, subject = address, detail }: ErrnoContext,
+  { syscall, address, subject, detail }: ErrnoContext,
 ): string {
-  return `Cannot ${actionOf(syscall, subject)}: ${
+  return `Cannot ${actionOf(syscall, subject, address)}: ${
     detail === undefined ? phraseFor(code, errno) : printable(detail)
   } (${code})`;
 }

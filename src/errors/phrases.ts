@@ -187,8 +187,11 @@ export function phraseOf(code: string): string | undefined {
   return Object.hasOwn(PHRASES, code) ? PHRASES[code as ErrnoCode] : undefined;
 }
 
-/** What a call does, by its C name: with an address or another object, and without. */
-const ACTIONS: Readonly<Record<string, readonly [string, string]>> = {
+/**
+ * What a call does, by its C name: to something, by itself, and where that is
+ * another matter, to an address.
+ */
+const ACTIONS: Readonly<Record<string, readonly [string, string, string?]>> = {
   accept: ["accept a connection on", "accept a connection"],
   bind: ["bind to", "bind"],
   close: ["close", "close"],
@@ -197,11 +200,11 @@ const ACTIONS: Readonly<Record<string, readonly [string, string]>> = {
   epoll_ctl: ["watch", "watch a descriptor"],
   epoll_wait: ["wait for", "wait for events"],
   eventfd: ["open an eventfd for", "open an eventfd"],
-  fcntl: ["change", "change the descriptor's flags"],
+  fcntl: ["change", "change the descriptor's flags", "change the flags for"],
   getaddrinfo: ["resolve", "resolve a name"],
   getpeername: ["read the peer of", "read the peer's address"],
   getsockname: ["read the name of", "read the local address"],
-  getsockopt: ["read", "read an option"],
+  getsockopt: ["read", "read an option", "read an option for"],
   if_nametoindex: ["find the interface of", "find the interface"],
   listen: ["listen on", "listen"],
   pipe: ["open a pipe for", "open a pipe"],
@@ -209,18 +212,23 @@ const ACTIONS: Readonly<Record<string, readonly [string, string]>> = {
   recvfrom: ["receive from", "receive"],
   recvmsg: ["receive from", "receive"],
   sendto: ["send to", "send"],
-  setsockopt: ["set", "set an option"],
+  setsockopt: ["set", "set an option", "set an option for"],
   shutdown: ["shut down", "shut down"],
-  socket: ["open", "open a socket"],
+  socket: ["open", "open a socket", "open a socket for"],
   socketpair: ["open a pair of sockets for", "open a pair of sockets"],
 };
 
-/** What a call does to `subject`, or in general if there is none. */
-export function actionOf(syscall: string, subject: string | undefined): string {
-  const [verb, whole] = Object.hasOwn(ACTIONS, syscall)
+/** What a call does: to a subject, or else to an address, or else by itself. */
+export function actionOf(
+  syscall: string,
+  subject: string | undefined,
+  address: string | undefined,
+): string {
+  const [verb, whole, toAddress = verb] = Object.hasOwn(ACTIONS, syscall)
     ? ACTIONS[syscall]!
     : [syscall, syscall];
-  return subject === undefined ? whole : `${verb} ${printable(subject)}`;
+  if (subject !== undefined) return `${verb} ${printable(subject)}`;
+  return address === undefined ? whole : `${toAddress} ${printable(address)}`;
 }
 
 /** Each failure of name resolution, in words. */
