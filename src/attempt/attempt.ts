@@ -21,6 +21,7 @@ import {
   type Timer,
 } from "../../ffi/timers.ts";
 import { type Address, bytesOf } from "../address/address.ts";
+import type { Caller } from "../errors/caller.ts";
 import { ErrnoError, type Icmp } from "../errors/errors.ts";
 import {
   ABORTED,
@@ -136,7 +137,26 @@ export function newPace(): Pace {
   return { isQuick: true, passed: 0 };
 }
 
-/** One attempt to connect. It waits as one of the reactor's waiters. */
+/** What most attempts never have: a record that is made for those that do. */
+class Details {
+  syscall = "connect";
+  soft = 0;
+  icmp: Icmp | null = null;
+  signal: AbortSignal | undefined = undefined;
+  caller: Caller | null = null;
+  next: Waiter | null = null;
+  tries = 0;
+  /** What a subclass keeps here for its few. */
+  own: unknown = null;
+}
+
+/** How {@linkcode Attempt.end} keeps `Infinity`. */
+const NEVER = -1;
+
+/**
+ * One attempt to connect. It waits as one of the reactor's waiters. There may be
+ * tens of thousands, so that it has no more fields than all of them need.
+ */
 export abstract class Attempt implements Waiter, Outcome {
   readonly libc: Libc;
   recipe: Recipe;
@@ -149,18 +169,13 @@ export abstract class Attempt implements Waiter, Outcome {
    * {@linkcode BROKEN}, or the reactor's `CLOSED` or `ABORTED`.
    */
   errno: number;
-  syscall: string;
-  soft: number;
-  icmp: Icmp | null;
   /** When it began, on the clock of `performance.now()`. */
   since: number;
-  /** When to give up, on the same clock; `Infinity` for never. */
-  end: number;
-  signal: AbortSignal | undefined;
-  // The reactor's own.
+  /** Whole milliseconds, for V8 keeps any other number outside of the record. */
+  #end: number;
+  #details: Details | null = null;
+  /** The reactor's own. */
   place: number;
-  next: Waiter | null;
-  tries: number;
 
   constructor(
     libc: Libc,
@@ -175,19 +190,95 @@ export abstract class Attempt implements Waiter, Outcome {
     this.address = address;
     this.fd = -1;
     this.errno = PENDING;
-    this.syscall = "connect";
-    this.soft = 0;
-    this.icmp = null;
     this.since = since;
-    this.end = end;
-    this.signal = signal;
+    this.#end = wholeEnd(since, end);
+    if (signal !== undefined) this.signal = signal;
     this.place = -1;
-    this.next = null;
-    this.tries = 0;
   }
 
   /** Called once when {@linkcode Attempt.wait} is over. Must not throw. */
   abstract ended(): void;
+
+  /**
+   * When to give up, on the clock of `performance.now()`, at a whole
+   * millisecond; `Infinity` for never.
+   */
+  get end(): number {
+    return this.#end === NEVER ? Infinity : this.#end;
+  }
+
+  set end(end: number) {
+    this.#end = wholeEnd(this.since, end);
+  }
+
+  /** The reactor's own. */
+  get next(): Waiter | null {
+    return this.#details?.next ?? null;
+  }
+
+  set next(next: Waiter | null) {
+    if (next !== null || this.#details !== null) this.#known().next = next;
+  }
+
+  /** The reactor's own. */
+  get tries(): number {
+    return this.#details?.tries ?? 0;
+  }
+
+  set tries(tries: number) {
+    if (tries !== 0 || this.#details !== null) this.#known().tries = tries;
+  }
+
+  /** What a subclass keeps for its few. */
+  protected get own(): unknown {
+    return this.#details?.own ?? null;
+  }
+
+  protected set own(own: unknown) {
+    this.#known().own = own;
+  }
+
+  get syscall(): string {
+    return this.#details?.syscall ?? "connect";
+  }
+
+  set syscall(name: string) {
+    if (name !== this.syscall) this.#known().syscall = name;
+  }
+
+  get soft(): number {
+    return this.#details?.soft ?? 0;
+  }
+
+  set soft(errno: number) {
+    this.#known().soft = errno;
+  }
+
+  get icmp(): Icmp | null {
+    return this.#details?.icmp ?? null;
+  }
+
+  set icmp(icmp: Icmp | null) {
+    this.#known().icmp = icmp;
+  }
+
+  /** Calls the attempt off. */
+  get signal(): AbortSignal | undefined {
+    return this.#details?.signal;
+  }
+
+  set signal(signal: AbortSignal | undefined) {
+    this.#known().signal = signal;
+  }
+
+  /** Whose line an error is to point at, if that was kept. */
+  get caller(): Caller | null {
+    return this.#details?.caller ?? null;
+  }
+
+  set caller(caller: Caller | null) {
+    this.#known().caller = caller;
+  }
 
   /** The events of poll(2) that end an attempt. */
   get events(): number {
@@ -211,12 +302,14 @@ export abstract class Attempt implements Waiter, Outcome {
     this.address = address;
     this.fd = -1;
     this.errno = PENDING;
-    this.syscall = "connect";
-    this.soft = 0;
-    this.icmp = null;
     this.since = since;
-    this.end = end;
-    this.tries = 0;
+    this.#end = wholeEnd(since, end);
+    const details = this.#details;
+    if (details === null) return;
+    details.tries = 0;
+    details.syscall = "connect";
+    details.soft = 0;
+    details.icmp = null;
   }
 
   /**
@@ -231,7 +324,6 @@ export abstract class Attempt implements Waiter, Outcome {
     const { abi } = libc;
     const domain = familyOf(abi, bytesOf(address));
     const { protocol, isNonblocking, prepare, local } = recipe;
-    this.syscall = "socket";
     const fd = openDescriptor(
       libc,
       domain,
@@ -239,7 +331,10 @@ export abstract class Attempt implements Waiter, Outcome {
       protocol,
       isNonblocking,
     );
-    if (fd < 0) return this.errno = -fd;
+    if (fd < 0) {
+      this.syscall = "socket";
+      return this.errno = -fd;
+    }
     this.fd = fd;
     if (prepare !== null) {
       try {
@@ -410,10 +505,20 @@ export abstract class Attempt implements Waiter, Outcome {
     else this.ended();
   }
 
+  #known(): Details {
+    return this.#details ??= new Details();
+  }
+
   #conclude(errno: number): void {
     this.errno = errno;
     this.ended();
   }
+}
+
+/** The whole millisecond at which a time is over; without any time, at once. */
+function wholeEnd(since: number, end: number): number {
+  if (end === Infinity) return NEVER;
+  return end <= since ? Math.floor(end) : Math.ceil(end);
 }
 
 /** Whether the kernel goes on with an attempt after such a result of connect(2). */

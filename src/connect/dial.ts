@@ -3,8 +3,9 @@
  *
  * @module
  */
-import { bytesOf } from "../address/address.ts";
-import { Attempt, type Pace, Phase } from "../attempt/attempt.ts";
+import type { Libc } from "../../ffi/contract.ts";
+import { type Address, bytesOf } from "../address/address.ts";
+import { Attempt, type Pace, Phase, type Recipe } from "../attempt/attempt.ts";
 import { setFlags } from "../attempt/descriptor.ts";
 import { type Failure, failureOf, selfConnected } from "../attempt/failure.ts";
 import { familyOf } from "../attempt/outcome.ts";
@@ -21,16 +22,35 @@ export const AGAIN: unique symbol = Symbol();
 /** Takes each socket before connect(2). */
 export type OnSocket = (socket: Socket) => void;
 
-/** A socket that a caller has seen before it is connected. */
-interface Held {
-  readonly socket: Socket;
-  readonly connecting: Connecting;
+/** A socket that a caller is shown before it is connected. */
+interface Shown {
+  readonly onSocket: OnSocket;
+  /** `null` while there is none. */
+  held: { readonly socket: Socket; readonly connecting: Connecting } | null;
 }
+
+/** How often each of the few has been tried again that met itself. */
+const retries = new WeakMap<Dial, number>();
 
 /** An attempt that ends in a socket for a caller. */
 export abstract class Dial extends Attempt {
-  #held: Held | null = null;
-  #retries = 0;
+  constructor(
+    libc: Libc,
+    recipe: Recipe,
+    address: Address,
+    since: number,
+    end: number,
+    signal: AbortSignal | undefined,
+    onSocket: OnSocket | null,
+  ) {
+    super(libc, recipe, address, since, end, signal);
+    if (onSocket !== null) this.own = { onSocket, held: null } as Shown;
+  }
+
+  /** `null` if the caller does not want to see the socket. */
+  get #shown(): Shown | null {
+    return this.own as Shown | null;
+  }
 
   /**
    * Opens a socket and begins to connect it.
@@ -39,17 +59,15 @@ export abstract class Dial extends Attempt {
    * @throws What setting an option throws, and `onSocket`; the descriptor is
    * closed by then.
    */
-  start(onSocket: OnSocket | null, pace: Pace | null): number {
-    this.#held = null;
+  start(pace: Pace | null): number {
     const errno = this.open();
     if (errno !== 0) return errno;
-    if (onSocket !== null && !this.#show(onSocket)) {
-      return this.errno = this.libc.abi.errnos.EBADF;
-    }
+    const shown = this.#shown;
+    if (shown === null) return this.begin(Phase.FRESH, pace);
+    const connecting = this.#show(shown);
+    if (connecting === null) return this.errno = this.libc.abi.errnos.EBADF;
     // Whoever was shown the socket may have begun to connect it.
-    const held = this.#held as Held | null;
-    const phase = held?.connecting.phaseFor(this.address);
-    return this.begin(phase ?? Phase.FRESH, pace);
+    return this.begin(connecting.phaseFor(this.address), pace);
   }
 
   /**
@@ -66,7 +84,7 @@ export abstract class Dial extends Attempt {
     blocks: boolean,
     hasWaited: boolean,
   ): Socket | Failure | typeof AGAIN {
-    const connecting = this.#held?.connecting;
+    const connecting = this.#shown?.held?.connecting;
     if (this.errno !== 0) {
       const isBound = connecting?.isBound || this.recipe.local !== null;
       const failure = failureOf(this, start, timeout, isBound);
@@ -76,7 +94,9 @@ export abstract class Dial extends Attempt {
     if (this.isSelfConnected(connecting?.port || undefined)) {
       const failure = selfConnected(this, start);
       this.drop(true);
-      return this.#retries++ < SELF_CONNECT_RETRIES ? AGAIN : failure;
+      const tried = retries.get(this) ?? 0;
+      retries.set(this, tried + 1);
+      return tried < SELF_CONNECT_RETRIES ? AGAIN : failure;
     }
     try {
       return this.#handOver(blocks, hasWaited);
@@ -88,9 +108,8 @@ export abstract class Dial extends Attempt {
 
   /** Closes the descriptor, if there is one. */
   drop(byReset: boolean = false): void {
-    const held = this.#held;
+    const held = this.#takeHeld();
     if (held !== null) {
-      this.#held = null;
       this.fd = -1;
       held.connecting.attempt = null;
       if (byReset) held.socket.setOption("linger", 0);
@@ -99,35 +118,47 @@ export abstract class Dial extends Attempt {
     else this.close();
   }
 
-  /** Shows the socket to the caller; returns false if it is closed then. */
-  #show(onSocket: OnSocket): boolean {
+  /** Shows the socket to the caller; returns `null` if it is closed then. */
+  #show(shown: Shown): Connecting | null {
     const connecting = new Connecting();
     const { isNonblocking } = this.recipe;
     const past = isNonblocking ? Past.WAITED : Past.BLOCKING;
     const socket = this.#socket(connecting, past);
-    this.#held = { socket, connecting };
+    shown.held = { socket, connecting };
     connecting.isBound = this.recipe.local !== null;
     connecting.port = this.recipe.local?.port ?? 0;
     try {
+      const { onSocket } = shown;
       onSocket(socket);
-      if (socket.closed) return this.fd = -1, false;
+      if (socket.closed) {
+        this.fd = -1;
+        return null;
+      }
       connecting.attempt = this;
       if (this.recipe.isNonblocking) socket.nonblocking = true;
-      return true;
+      return connecting;
     } catch (error) {
       this.drop();
       throw error;
     }
   }
 
+  #takeHeld(): Shown["held"] {
+    const shown = this.#shown;
+    if (shown === null) return null;
+    const { held } = shown;
+    shown.held = null;
+    return held;
+  }
+
   #handOver(blocks: boolean, hasWaited: boolean): Socket {
     const { libc, address, recipe } = this;
-    const held = this.#held;
+    const held = this.#shown?.held ?? null;
     if (held !== null) {
       held.connecting.attempt = null;
       held.connecting.note(libc, address, 0);
       if (blocks && recipe.isNonblocking) held.socket.nonblocking = false;
-      this.#held = null;
+      this.#takeHeld();
       this.fd = -1;
       return held.socket;
     }

@@ -16,7 +16,7 @@ import {
 import { ABORTED } from "../reactor/reactor.ts";
 import type { Socket } from "../socket/socket.ts";
 import type { Call } from "./call.ts";
-import { AGAIN, Dial, type OnSocket } from "./dial.ts";
+import { AGAIN, Dial } from "./dial.ts";
 
 /** An attempt for which the calling thread waits. */
 class BlockingDial extends Dial {
@@ -32,10 +32,18 @@ export function dialSync(
   const { c, start, timeout, onSocket } = call;
   const recipe = mayBlock(call, address) ? blocking(call.recipe) : call.recipe;
   const end = start + timeout;
-  const dial = new BlockingDial(c, recipe, address, start, end, undefined);
+  const dial = new BlockingDial(
+    c,
+    recipe,
+    address,
+    start,
+    end,
+    undefined,
+    onSocket,
+  );
   for (;;) {
     try {
-      if (dial.start(onSocket, null) === PENDING) dial.block();
+      if (dial.start(null) === PENDING) dial.block();
     } catch (error) {
       dial.drop();
       throw error;
@@ -61,14 +69,11 @@ function blocking(recipe: Recipe): Recipe {
 
 /** One address, waited for without holding the thread. */
 export class AsyncDial extends Dial {
-  readonly #onSocket: OnSocket | null;
   #resolve: ((socket: Socket | Promise<Socket>) => void) | null = null;
-  #caller: Caller | null = null;
 
   constructor(call: Call, address: Address) {
     const { c, recipe, start, timeout, signal, onSocket } = call;
-    super(c, recipe, address, start, start + timeout, signal);
-    this.#onSocket = onSocket;
+    super(c, recipe, address, start, start + timeout, signal, onSocket);
   }
 
   /**
@@ -85,7 +90,8 @@ export class AsyncDial extends Dial {
     try {
       const end = this.#advance(pace, false);
       if (end === null) {
-        this.#caller = caller ?? keepCaller(at);
+        const kept = caller ?? keepCaller(at);
+        if (kept !== null) this.caller = kept;
         return new Promise((resolve) => {
           this.#resolve = resolve;
           this.wait();
@@ -103,7 +109,7 @@ export class AsyncDial extends Dial {
 
   ended(): void {
     const resolve = this.#resolve!;
-    const caller = this.#caller;
+    const { caller } = this;
     let end: Socket | Failure | null;
     try {
       if (this.errno === ABORTED) throw this.signal!.reason;
@@ -123,7 +129,7 @@ export class AsyncDial extends Dial {
   /** Tries until there is something to wait for, which is `null`. */
   #advance(pace: Pace | null, hasWaited: boolean): Socket | Failure | null {
     for (;;) {
-      if (this.start(this.#onSocket, pace) === PENDING) return null;
+      if (this.start(pace) === PENDING) return null;
       const end = this.#conclude(hasWaited);
       if (end !== null) return end;
     }
@@ -132,7 +138,9 @@ export class AsyncDial extends Dial {
   /** What the outcome is to the caller, `null` for another try. */
   #conclude(hasWaited: boolean): Socket | Failure | null {
     const { since, end, address } = this;
-    const result = this.finish(since, end - since, false, hasWaited);
+    // The end is a whole millisecond, not before the limit.
+    const timeout = Math.floor(end - since);
+    const result = this.finish(since, timeout, false, hasWaited);
     if (result !== AGAIN) return result;
     this.reuse(address, since, end);
     return null;

@@ -61,11 +61,11 @@ class Contender extends Dial {
   /** @param race What is told of the end, `null` if the thread waits for it. */
   constructor(
     race: Race | null,
-    { c, recipe, start, timeout }: Call,
+    { c, recipe, start, timeout, onSocket }: Call,
     address: Address,
     order: number,
   ) {
-    super(c, recipe, address, start, start + timeout, undefined);
+    super(c, recipe, address, start, start + timeout, undefined, onSocket);
     this.#race = race;
     this.order = order;
   }
@@ -122,7 +122,7 @@ export function raceSync(
   addresses: readonly IpAddress[],
   at: PublicFunction,
 ): Socket {
-  const { c, start, timeout, delay, onSocket } = call;
+  const { c, start, timeout, delay } = call;
   const end = start + timeout;
   const schedule = new Schedule(delay, end);
   schedule.add(addresses);
@@ -134,7 +134,7 @@ export function raceSync(
       const result = dial.finish(start, timeout, true, false);
       if (result === AGAIN) {
         dial.reuse(dial.address, start, end);
-        if (dial.start(onSocket, null) === PENDING) running.push(dial);
+        if (dial.start(null) === PENDING) running.push(dial);
         else continue;
       } else if (result instanceof Failure) {
         losses.push({ dial, failure: result });
@@ -150,7 +150,7 @@ export function raceSync(
         const address = schedule.take();
         if (address === null) break;
         const dial = new Contender(null, call, address, schedule.begun);
-        if (dial.start(onSocket, null) === PENDING) running.push(dial);
+        if (dial.start(null) === PENDING) running.push(dial);
         else {
           const socket = settle(dial);
           if (socket !== null) return socket;
@@ -313,7 +313,7 @@ export class Race implements LookupListener {
   }
 
   #begin(dial: Contender): void {
-    if (dial.start(this.#call.onSocket, null) === PENDING) {
+    if (dial.start(null) === PENDING) {
       this.#running.add(dial);
       dial.wait();
     } else this.#settle(dial, false);
