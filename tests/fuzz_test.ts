@@ -3,6 +3,8 @@ import { Buffer } from "node:buffer";
 import process from "node:process";
 import * as api from "../mod.ts";
 import { type Address, inet, inet6, Socket, unix } from "../mod.ts";
+import type { ConnectTarget } from "../mod.ts";
+import * as tools from "../src/tools.ts";
 import { AGES } from "./_assertions.ts";
 import { listen, pair } from "./_fixtures.ts";
 import { test } from "./_harness.ts";
@@ -454,6 +456,63 @@ const FUNCTIONS: Readonly<Record<string, (chaos: Chaos) => unknown>> = {
       chaos.value(),
       chaos.number(),
     ),
+  waitFor: async (chaos) => {
+    const target = chaos.pick([
+      { port: chaos.pick(ports), ...chaos.bag() as object },
+      chaos.address(),
+      chaos.value(),
+      [chaos.address(), chaos.bag()],
+    ]) as ConnectTarget;
+    await tools.waitFor(target, {
+      timeout: 5,
+      until: chaos.pick(["open", "closed", chaos.value()]) as "open",
+      stable: chaos.pick([1, 2, chaos.value()]) as number,
+      signal: chaos.signal() as AbortSignal,
+      onReady: () => chaos.prank(),
+    });
+  },
+  ping: async (chaos) => {
+    const target = chaos.pick([
+      { port: chaos.pick(ports), ...chaos.bag() as object },
+      chaos.address(),
+      chaos.value(),
+    ]) as ConnectTarget;
+    const pace = chaos.pick([
+      { interval: chaos.pick([0, 1]) },
+      { rate: chaos.pick([1000, chaos.number()]) },
+    ]);
+    const probes = tools.ping(target, {
+      ...pace,
+      count: 2,
+      timeout: 5,
+      refused: chaos.pick(["answer", "failure", chaos.value()]) as "answer",
+      signal: chaos.signal() as AbortSignal,
+    });
+    await Promise.race([
+      probes.next(),
+      new Promise((resolve) => setTimeout(resolve, 20)),
+    ]);
+    await probes.return();
+  },
+  trace: async (chaos) => {
+    const target = chaos.address() as Address;
+    const hops = tools.trace(target, {
+      timeout: 5,
+      maxHops: chaos.pick([1, 2, chaos.number()]),
+      queries: 1,
+      inFlight: chaos.pick([1, 2, chaos.number()]),
+      signal: chaos.signal() as AbortSignal,
+    });
+    await hops.next();
+    await hops.return();
+  },
+  Histogram: (chaos) => {
+    const histogram = new tools.Histogram();
+    histogram.record(chaos.pick([chaos.number(), 1]));
+    histogram.quantile(chaos.pick([chaos.value(), 0.5]) as number);
+    histogram.merge(chaos.pick([chaos.value(), histogram]) as never);
+    return [histogram.toHgrm(), histogram.toJSON()];
+  },
   errors: (chaos) => {
     const codes = Object.keys(api.Errno) as (keyof typeof api.Errno)[];
     const error = new api.Errno[chaos.pick(codes)](
