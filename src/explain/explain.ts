@@ -71,10 +71,10 @@ function tableOf(os: Os): Abi {
 /** What a {@linkcode LookupError} holds, as plain data. */
 export type LookupFacts = Pick<LookupError, "code" | "errno" | "hostname">;
 
-/** A result that carries the error of its failure: one of a probe, for example. */
+/** A result that carries the error of its failure: a `ProbeResult`, for example. */
 export interface Failed {
-  /** The error, or the plain data of one. */
-  readonly error: ErrnoFacts | LookupFacts;
+  /** The error, or the plain data of one; `null` if nothing has failed. */
+  readonly error: Error | ErrnoFacts | LookupFacts | null;
 }
 
 /** For which system an errno is explained. */
@@ -247,15 +247,18 @@ function factsOf(
       `Cannot explain ${show(failure)}: it is no error and no name of one`,
     );
   }
-  const facts = "error" in failure && !("code" in failure)
-    ? failure.error
-    : failure as ErrnoFacts | LookupFacts;
-  if (!isObject(facts) || typeof facts.code !== "string") {
+  const facts = "error" in failure ? failure.error : failure;
+  if (!isObject(facts)) {
     throw new TypeError(
       "Cannot explain a result without an error: nothing failed",
     );
   }
-  return facts;
+  if (!("code" in facts) || typeof facts.code !== "string") {
+    throw new TypeError(
+      `Cannot explain ${facts}: it has no code of an errno or of getaddrinfo`,
+    );
+  }
+  return facts as ErrnoFacts | LookupFacts;
 }
 
 function isLookup(facts: ErrnoFacts | LookupFacts | null): boolean {
