@@ -796,6 +796,38 @@ for (const [flags, answer] of ADOPTED) {
   });
 }
 
+test("an adopted socket is handed over where its peer may be reached, and nowhere else", async () => {
+  await using peers = openPeers();
+  for (const flags of ["--allow-net=127.0.0.1", "--allow-net=127.0.0.2", ""]) {
+    const verdicts = await inChild(
+      flagsFor(flags, peers),
+      async ({ mod, floor }: Modules, port: number) => {
+        const c = floor.libc();
+        const own = mod.Socket.open();
+        const bytes = mod.inet("127.0.0.1", port).toBytes();
+        c.connect(own.fd, bytes, bytes.length);
+        using adopted = mod.Socket.fromFd(own.detach());
+        async function verdict(run: () => unknown): Promise<string> {
+          try {
+            await run();
+            return "passes";
+          } catch (error) {
+            return (error as Error).name;
+          }
+        }
+        return [
+          await verdict(() => adopted.writable.getWriter().write(bytes)),
+          await verdict(() => adopted.sendAll("x")),
+          await verdict(() => adopted.toNodeSocket().destroy()),
+        ];
+      },
+      peers.port,
+    );
+    const expected = flags.endsWith(".1") ? "passes" : "NotCapable";
+    assertEquals(verdicts, [expected, expected, expected], flags);
+  }
+});
+
 test("sendSync() stops on an adopted socket and goes on by our own when net is revoked", async () => {
   await using peers = openPeers();
   using receiver = Socket.open({ type: "dgram" });

@@ -1518,6 +1518,7 @@ export class Socket implements Disposable, AsyncDisposable {
   #checkStream(method: string, ours: PublicFunction): void {
     const { isConnected } = this.#connecting;
     checkStreamType(this.#libc.abi, this.#type, method);
+    this.#demandSend(null);
     if (isConnected || this.remoteAddress !== null) return;
     const errno = this.#adopted ? takeErrno(this.#libc, this.#fd) : 0;
     if (errno <= 0) {
