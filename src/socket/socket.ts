@@ -1534,7 +1534,9 @@ export class Socket implements Disposable, AsyncDisposable {
     this.#use("sendto", to);
     if (to !== null) return demand(this.#libc, to);
     if (this.#adopted && !this.#libc.permissions.net()) {
-      demandPeer(this.#libc, this.remoteAddress);
+      const peer = this.remoteAddress;
+      // A stream without a peer sends nothing to anybody.
+      if (peer !== null || !this.#isStream) demandPeer(this.#libc, peer);
     }
     return null;
   }
