@@ -176,7 +176,7 @@ export function explain(
   failure: ErrnoCode | EaiCode | ErrnoFacts | LookupFacts | Failed,
   options: ExplainOptions = {},
 ): Explanation {
-  const facts = factsOf(failure);
+  const facts = failureIn(failure);
   const code = facts === null ? failure as string : facts.code;
   const host = currentAbi();
   const { os = host.os } = options;
@@ -238,7 +238,7 @@ export function explain(
 }
 
 /** What a failure holds, `null` if it is a name. */
-function factsOf(
+function failureIn(
   failure: Parameters<typeof explain>[0],
 ): ErrnoFacts | LookupFacts | null {
   if (typeof failure === "string") return null;
@@ -378,11 +378,11 @@ const RETRIES: Readonly<Record<RetryAdvice, string>> = {
 
 /** Makes the data a text where a text is wanted; nothing else sees that. */
 function finish(explanation: Explanation): Explanation {
-  Object.defineProperty(explanation, "toString", { value: textOf });
+  Object.defineProperty(explanation, "toString", { value: textOfExplanation });
   return explanation;
 }
 
-function textOf(this: Explanation): string {
+function textOfExplanation(this: Explanation): string {
   const { code, errno, aliases, os, meaning, retry, reusable } = this;
   const number = errno === null ? `no errno of ${os}` : `${errno} on ${os}`;
   const names = [number, ...aliases.map((alias) => `also ${alias}`)].join(", ");
