@@ -488,10 +488,13 @@ const FUNCTIONS: Readonly<Record<string, (chaos: Chaos) => unknown>> = {
       refused: chaos.pick(["answer", "failure", chaos.value()]) as "answer",
       signal: chaos.signal() as AbortSignal,
     });
-    await Promise.race([
-      probes.next(),
-      new Promise((resolve) => setTimeout(resolve, 20)),
-    ]);
+    // Where everything is unsent, it goes on for as long as somebody reads.
+    const timer = setTimeout(() => probes.return(), 20);
+    try {
+      await probes.next();
+    } finally {
+      clearTimeout(timer);
+    }
     await probes.return();
   },
   trace: async (chaos) => {
