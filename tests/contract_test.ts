@@ -1711,8 +1711,8 @@ promise("a ping tells of success and refusal alike", async (world) => {
   const open = targetOf(world.host().address);
   const shut = targetOf(world.refusing());
   const options = { count: 2, interval: 0, timeout: AGES };
-  const good = await Array.fromAsync(ping({ ...open, ...options }));
-  const bad = await Array.fromAsync(ping({ ...shut, ...options }));
+  const good = await Array.fromAsync(ping(open, options));
+  const bad = await Array.fromAsync(ping(shut, options));
   assertEquals(good.map(({ error }) => error), [null, null]);
   for (const { error } of bad) assertErrno(world, error, "ECONNREFUSED");
 });
@@ -1722,8 +1722,9 @@ promise("a ping over several targets keeps them apart", async (world) => {
     delay: Infinity,
   }];
   const codes = await Promise.all(fates.map(async (fate) => {
-    const target = { ...targetOf(world.fated(fate)), count: 1, timeout: SHORT };
-    const [probe] = await Array.fromAsync(ping(target));
+    const target = targetOf(world.fated(fate));
+    const options = { count: 1, timeout: SHORT };
+    const [probe] = await Array.fromAsync(ping(target, options));
     return probe!.error?.code;
   }));
   assertEquals(codes, [undefined, "EHOSTUNREACH", "ETIMEDOUT"]);

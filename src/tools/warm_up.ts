@@ -13,9 +13,15 @@ import { Attempt, PENDING, type Recipe } from "../attempt/attempt.ts";
 const WARM_UP_ROUNDS = 100;
 
 /**
+ * How long to wait for news of a socket that was never connected, in ms: Linux
+ * has them at once, BSD has none.
+ */
+const WAIT = 1;
+
+/**
  * Goes the way of a probe without sending anything: an invalid descriptor is
- * refused before all else, and a socket that was never connected has its
- * outcome ready.
+ * refused before all else, and the wait for a socket that was never connected
+ * ends at once or soon.
  */
 export async function warmUp(
   c: Libc,
@@ -24,7 +30,8 @@ export async function warmUp(
 ): Promise<void> {
   const echo = new Warming(c, recipe, address);
   for (let round = 0; round < WARM_UP_ROUNDS; round++) {
-    echo.reuse(address, performance.now(), Infinity);
+    const now = performance.now();
+    echo.reuse(address, now, now + WAIT);
     echo.begin();
     if (round % 10 === 0) await echo.wake();
   }
