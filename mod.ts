@@ -107,7 +107,7 @@ export type {
   SocketType,
   WaitEvents,
 } from "./src/socket/names.ts";
-export { type TcpInfo, tcpInfo } from "./src/socket/tcp_info.ts";
+export { type TcpInfo } from "./src/socket/tcp_info.ts";
 export { UnexpectedEndError } from "./src/socket/transfer.ts";
 export type {
   AttemptOptions,
@@ -118,7 +118,6 @@ export type {
   SocketPairOptions,
   WaitOptions,
 } from "./src/socket/calls.ts";
-export { preload } from "./src/socket/preload.ts";
 export { Socket } from "./src/socket/socket.ts";
 export type {
   ConnectTarget,

@@ -132,6 +132,102 @@ test(
   { skip },
 );
 
+test(
+  "on gVisor a kernel's other answers are typed errors at their time",
+  async () => {
+    const seen = await inChild({ command: SANDBOX }, async (api) => {
+      const { bound, connectSync, freePort, inet, Socket, unix } = api;
+      const { blackHole, tempFolder, verdict } = api;
+      function codeOf(call: () => { close(): void } | null): string {
+        try {
+          call()?.close();
+          return "none";
+        } catch (error) {
+          return verdict(error);
+        }
+      }
+      using hole = blackHole();
+      using folder = tempFolder();
+      const path = `${folder.path}/datagrams`;
+      using _other = bound({ at: unix(path), type: "dgram" });
+      using socket = Socket.open({ nonblocking: true });
+      socket.tryConnect(inet("127.0.0.1", freePort()));
+      socket.poll("POLLOUT", 5000);
+      const errors = [socket.takeError(), socket.takeError()]
+        .map((error) => error?.code ?? "none");
+      const start = performance.now();
+      const { hostname, port } = hole.address;
+      const silent = codeOf(() =>
+        connectSync({
+          hostname,
+          port,
+          timeout: 1500,
+          socketOptions: { userTimeout: 200 },
+        })
+      );
+      const waited = performance.now() - start;
+      const kind = codeOf(() => connectSync({ transport: "unix", path }));
+      return { errors, silent, waited, kind };
+    });
+    const { waited, ...codes } = seen;
+    assertEquals(codes, {
+      // Linux says it once.
+      errors: ["ECONNREFUSED", "ECONNREFUSED"],
+      silent: "ETIMEDOUT",
+      // EPROTOTYPE on Linux.
+      kind: "ECONNREFUSED",
+    });
+    // On Linux "userTimeout" would have ended the handshake.
+    assert(waited > 1400 && waited < 1500 + LATE, `${waited} ms`);
+  },
+  { skip },
+);
+
+test("on gVisor the tools work", async () => {
+  const seen = await inChild({ command: SANDBOX }, async (api) => {
+    const { blackHole, freePort, inet, listen } = api;
+    const { ping, probe, trace, waitFor } = api;
+    using listener = listen();
+    using hole = blackHole();
+    const hostname = "127.0.0.1";
+    const { port } = listener.address;
+    const late = freePort();
+    const states: string[] = [];
+    const targets = [port, freePort(), hole.address.port]
+      .map((port) => ({ hostname, port }));
+    const options = { timeout: 500, retries: 0 };
+    for await (const result of probe(targets, options)) {
+      states[result.index] = `${result.state}: ${result.reason}`;
+    }
+    const later = new DisposableStack();
+    setTimeout(() => later.use(listen({ at: inet(hostname, late) })), 300);
+    const [open] = await waitFor([{ hostname, port: late }], {
+      timeout: 10_000,
+    });
+    later.dispose();
+    const answers: boolean[] = [];
+    for await (
+      const { answered } of ping({ hostname, port }, { count: 3, interval: 20 })
+    ) answers.push(answered);
+    const hops: string[] = [];
+    for await (
+      const hop of trace({ hostname, port }, { timeout: 500, maxHops: 2 })
+    ) hops.push(`${hop.ttl}: ${hop.kind}`);
+    return {
+      states,
+      tries: (open?.attempts ?? 0) > 1,
+      answers,
+      hops: [...new Set(hops)],
+    };
+  });
+  assertEquals(seen, {
+    states: ["open: syn-ack", "closed: reset", "filtered: no-answer"],
+    tries: true,
+    answers: [true, true, true],
+    hops: ["1: open"],
+  });
+}, { skip });
+
 test("on gVisor capabilities() knows which options do nothing", async () => {
   const options = await inChild(
     { command: SANDBOX },

@@ -24,7 +24,7 @@ export type DenoAddr =
     readonly path: string;
   }
   | {
-    /** Sets it apart from a port of a host. */
+    /** Tells it from a port of a host. */
     readonly transport: "vsock";
     /** The context identifier. */
     readonly cid: number;

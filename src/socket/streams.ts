@@ -7,7 +7,7 @@ import { checkBytes, viewOf } from "../errors/arguments.ts";
 
 /**
  * How many bytes are received at once at first, where the reader brings no
- * memory of its own: what a request or its reply takes.
+ * memory of its own: what a request or its answer takes.
  */
 const SMALLEST = 0x4000;
 
@@ -52,9 +52,9 @@ export interface Ends {
   receive(buffer: Uint8Array, by: Abortable): number | Promise<number>;
   /** Returns how many bytes went. */
   send(data: Uint8Array, by: Abortable): number | Promise<number>;
-  /** Lets the peer know that no more will come. */
+  /** Tells the peer that no more will come. */
   closeWrite(): void;
-  /** Each stream calls it once, at its end. */
+  /** Is told once by each stream that no more will come of it. */
   ended(): void;
 }
 
@@ -143,7 +143,7 @@ class Source implements UnderlyingByteSource, Abortable {
   }
 
   #fail(controller: ReadableByteStreamController, error: unknown): void {
-    // It was canceled, and is closed.
+    // Whoever canceled has been told, and the stream is closed.
     if (this.#isOver) return;
     controller.error(error);
     this.#end();
