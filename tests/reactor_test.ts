@@ -20,7 +20,7 @@ import {
   cancelWaits,
   CLOSED,
   timeoutTo,
-  waitFor,
+  waitForEvents,
   watch,
 } from "../src/reactor/reactor.ts";
 import { pause } from "./_assertions.ts";
@@ -181,7 +181,7 @@ function bench({ fakes }: Mechanism, more: Partial<Libc> = {}): Bench {
     c,
     count,
     wait(fd, events, timeout = AGES, signal) {
-      return waitFor(c, fd, events, performance.now() + timeout, signal);
+      return waitForEvents(c, fd, events, performance.now() + timeout, signal);
     },
     async parks() {
       const before = count("pollAsync");
@@ -210,7 +210,7 @@ function suite(mechanism: Mechanism): void {
     body: (bench: Bench) => void | Promise<void>,
     more: Partial<Libc> = {},
   ): void {
-    test(`waitFor() on ${name} ${what}`, async () => {
+    test(`waitForEvents() on ${name} ${what}`, async () => {
       using own = bench(mechanism, more);
       await body(own);
       await own.rests();
@@ -289,7 +289,13 @@ function suite(mechanism: Mechanism): void {
       assertGreaterOrEqual(performance.now() - start, 30);
       assertLess(performance.now() - start, AGES / 2);
       // And one for ever while another has an end.
-      const endless = waitFor(b.c, all[2]!.fd, POLLIN, Infinity, undefined);
+      const endless = waitForEvents(
+        b.c,
+        all[2]!.fd,
+        POLLIN,
+        Infinity,
+        undefined,
+      );
       await pause(5);
       all[2]!.send();
       assertEquals(await endless, POLLIN);
@@ -307,7 +313,7 @@ function suite(mechanism: Mechanism): void {
     await Promise.all(
       all.map(async ({ fd }, i) => {
         const end = start + ends[i]! / 2;
-        assertEquals(await waitFor(b.c, fd, POLLIN, end, undefined), 0);
+        assertEquals(await waitForEvents(b.c, fd, POLLIN, end, undefined), 0);
         ended.push(ends[i]!);
       }),
     );
@@ -687,7 +693,7 @@ function suite(mechanism: Mechanism): void {
     closeSync(file);
   });
 
-  test(`waitFor() on ${name} throws EMFILE, and recovers`, async () => {
+  test(`waitForEvents() on ${name} throws EMFILE, and recovers`, async () => {
     using one = pair();
     const calls = name === "epoll" ? [open, "eventfd"] : [open];
     for (const call of calls) {
@@ -718,7 +724,7 @@ function suite(mechanism: Mechanism): void {
   }, { skip });
 
   test(
-    `waitFor() on ${name} closes what it has opened when the rest cannot be`,
+    `waitForEvents() on ${name} closes what it has opened when the rest cannot be`,
     async () => {
       using one = pair();
       using _b = bench(mechanism, {
@@ -729,7 +735,7 @@ function suite(mechanism: Mechanism): void {
       for (let i = 0; i < 3; i++) {
         let error: unknown;
         try {
-          await waitFor(c, one.fd, POLLIN, Infinity, undefined);
+          await waitForEvents(c, one.fd, POLLIN, Infinity, undefined);
         } catch (caught) {
           error = caught;
         }
@@ -816,33 +822,37 @@ function suite(mechanism: Mechanism): void {
     assertEquals(await answer, POLLIN);
   });
 
-  test(`waitFor() on ${name} keeps the memory of a parked wait`, async () => {
-    using one = pair();
-    let collected = 0;
-    const registry = new FinalizationRegistry(() => collected++);
-    let end: (answer: number) => void = () => {};
-    const c: Libc = {
-      ...real,
-      ...mechanism.fakes,
-      pollAsync(fds) {
-        registry.register(fds, null);
-        registry.register(fds.buffer, null);
-        return new Promise((resolve) => end = resolve);
-      },
-    };
-    const answer = waitFor(c, one.fd, POLLIN, Infinity, undefined);
-    for (let i = 0; i < 20; i++) {
-      await pause(2);
-      gc();
-    }
-    assertEquals(collected, 0);
-    one.send();
-    end(1);
-    assertEquals(await answer, POLLIN);
-  }, { skip: skip ?? (typeof gc === "function" ? null : "needs --expose-gc") });
+  test(
+    `waitForEvents() on ${name} keeps the memory of a parked wait`,
+    async () => {
+      using one = pair();
+      let collected = 0;
+      const registry = new FinalizationRegistry(() => collected++);
+      let end: (answer: number) => void = () => {};
+      const c: Libc = {
+        ...real,
+        ...mechanism.fakes,
+        pollAsync(fds) {
+          registry.register(fds, null);
+          registry.register(fds.buffer, null);
+          return new Promise((resolve) => end = resolve);
+        },
+      };
+      const answer = waitForEvents(c, one.fd, POLLIN, Infinity, undefined);
+      for (let i = 0; i < 20; i++) {
+        await pause(2);
+        gc();
+      }
+      assertEquals(collected, 0);
+      one.send();
+      end(1);
+      assertEquals(await answer, POLLIN);
+    },
+    { skip: skip ?? (typeof gc === "function" ? null : "needs --expose-gc") },
+  );
 
   test(
-    `waitFor() on ${name} keeps the process alive as long as somebody waits`,
+    `waitForEvents() on ${name} keeps the process alive as long as somebody waits`,
     async () => {
       using folder = tempFolder();
       const file = join(folder.path, "answer");
@@ -871,7 +881,7 @@ function suite(mechanism: Mechanism): void {
   );
 
   test(
-    `waitFor() on ${name} lets the process end when nobody waits any more`,
+    `waitForEvents() on ${name} lets the process end when nobody waits any more`,
     async () => {
       // A child that stays is killed in the end, which fails.
       const result = await inChild(
@@ -953,12 +963,12 @@ test("timeoutTo() rounds up, and knows no more than an int", () => {
   assertLessOrEqual(timeoutTo(now + 1000), 1000);
 });
 
-test("waitFor() keeps the waits of two C libraries apart", async () => {
+test("waitForEvents() keeps the waits of two C libraries apart", async () => {
   using one = pair();
   const other: Libc = { ...real };
   const answers = [
-    waitFor(real, one.fd, POLLIN, Infinity, undefined),
-    waitFor(other, one.fd, POLLIN, Infinity, undefined),
+    waitForEvents(real, one.fd, POLLIN, Infinity, undefined),
+    waitForEvents(other, one.fd, POLLIN, Infinity, undefined),
   ];
   cancelWaits(other, one.fd);
   assertEquals(await answers[1], CLOSED);

@@ -145,7 +145,7 @@ export function watch(libc: Libc, waiter: Waiter): void {
  *
  * @param tries As {@linkcode Waiter.tries}: {@linkcode countTry} counts them.
  */
-export function waitFor(
+export function waitForEvents(
   libc: Libc,
   fd: number,
   events: number,

@@ -36,7 +36,7 @@ import {
   countTry,
   pauseAfter,
   timeoutTo,
-  waitFor,
+  waitForEvents,
 } from "../reactor/reactor.ts";
 import { yieldIfDue } from "../reactor/turns.ts";
 
@@ -271,7 +271,7 @@ export class Transfers {
         if (answer !== null) return answer;
       }
       this.hasWaited = true;
-      const answer = await waitFor(
+      const answer = await waitForEvents(
         this.#libc,
         this.#fd,
         events,
