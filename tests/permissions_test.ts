@@ -1450,3 +1450,28 @@ test("probe() reports hosts that are denied, unless all of them are", async () =
     ["open syn-ack null ", denied],
   ]);
 });
+
+test("hosts that are called unix and vsock are asked for as hosts", async () => {
+  const rows = [["unix,vsock", "LookupError"], ["127.0.0.1", "NotCapable"]];
+  for (const [allowed, name] of rows) {
+    const names = await inChild(
+      ["--allow-ffi", `--allow-net=${allowed}`],
+      async ({ mod }, hosts) => {
+        const names: string[] = [];
+        for (const hostname of hosts) {
+          const target = { hostname, port: 9, timeout: 60_000 };
+          for (const form of [mod.connect, mod.connectSync]) {
+            try {
+              (await form(target)).close();
+            } catch (error) {
+              names.push((error as Error).name);
+            }
+          }
+        }
+        return names;
+      },
+      ["unix", "vsock"],
+    );
+    assertEquals(names, Array(4).fill(name));
+  }
+});

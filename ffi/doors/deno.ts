@@ -186,8 +186,14 @@ function absolutePath(path: string): string {
   return `/${names.join("/")}`;
 }
 
-/** A rule for an IPv6 address has brackets, with or without a port. */
+/**
+ * A rule for an IPv6 address has brackets, with or without a port. A host that
+ * is called `unix` or `vsock` is told from what those words begin by its letters.
+ */
 function hostOf(hostname: string, port: number): string {
+  if (hostname === "unix" || hostname === "vsock") {
+    return `${hostname.toUpperCase()}:${port}`;
+  }
   return `${hostname.includes(":") ? `[${hostname}]` : hostname}:${port}`;
 }
 
