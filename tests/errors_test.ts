@@ -374,6 +374,21 @@ test("ErrnoError says the detail instead of the errno's own words when there is 
   );
 });
 
+test("ErrnoError says whose ICMP error ended an attempt", () => {
+  const icmp = { type: 3, code: 1, from: "192.0.2.1" };
+  const context = { syscall: "connect", address: "10.0.0.1:80", icmp };
+  assertEquals(
+    new Errno.EHOSTUNREACH(context).message,
+    "Cannot connect to 10.0.0.1:80: host unreachable according to 192.0.2.1 " +
+      "(EHOSTUNREACH)",
+  );
+  const late = { ...context, detail: "no answer within 5 ms" };
+  assertEquals(
+    new Errno.ETIMEDOUT(late).message,
+    "Cannot connect to 10.0.0.1:80: no answer within 5 ms (ETIMEDOUT)",
+  );
+});
+
 test("ErrnoError has plain words for every errno", () => {
   const words = new Map<string, ErrnoCode>();
   for (const code of CODES) {

@@ -267,11 +267,17 @@ const PORT = /^(?!unix:|raw:).*:(\d{1,10})$/;
 function messageOf(
   code: ErrnoCode | "UNKNOWN",
   errno: number,
-  { syscall, address, subject, detail }: ErrnoContext,
+  { syscall, address, subject, detail, icmp }: ErrnoContext,
 ): string {
-  return `Cannot ${actionOf(syscall, subject, address)}: ${
-    detail === undefined ? phraseFor(code, errno) : printable(detail)
-  } (${code})`;
+  const action = actionOf(syscall, subject, address);
+  const phrase = detail === undefined
+    ? phraseFor(code, errno)
+    : printable(detail);
+  // Not the peer, most likely: who reads nothing but this has to know.
+  const source = icmp === undefined || detail !== undefined
+    ? ""
+    : ` according to ${icmp.from}`;
+  return `Cannot ${action}: ${phrase}${source} (${code})`;
 }
 
 function phraseFor(code: ErrnoCode | "UNKNOWN", errno: number): string {
