@@ -77,6 +77,7 @@ export interface Feed<J extends Job> {
 export interface Sink<J extends Job> {
   /** How many were taken that still wait for somebody. */
   readonly held: number;
+  /** Takes a finding, which is another one's when this returns. */
   found(job: J, finding: Finding): void;
   /** All jobs are done. */
   done(): void;
@@ -157,8 +158,8 @@ interface Host<J extends Job> {
 
 /** A job under way. */
 interface Flight<J extends Job> {
-  readonly job: J;
-  readonly host: Host<J>;
+  job: J;
+  host: Host<J>;
   /** Those that may still be answered, the oldest first. */
   readonly tries: Try<J>[];
   /** When the first one began, -1 before that. */
@@ -167,10 +168,28 @@ interface Flight<J extends Job> {
   end: number;
   attempts: number;
   selfConnections: number;
+  /** Whether it is among those that are due for another attempt. */
+  isDue: boolean;
   isOver: boolean;
   /** Its neighbours among those under way. */
   previous: Flight<J> | null;
   following: Flight<J> | null;
+}
+
+function newFlight<J extends Job>(job: J, host: Host<J>): Flight<J> {
+  return {
+    job,
+    host,
+    tries: [],
+    start: -1,
+    end: 0,
+    attempts: 0,
+    selfConnections: 0,
+    isDue: false,
+    isOver: false,
+    previous: null,
+    following: null,
+  };
 }
 
 /** One attempt of a flight. */
@@ -218,6 +237,7 @@ export class Run<J extends Job> {
   /** The chain of flights. */
   #flights: Flight<J> | null = null;
   readonly #spare: Try<J>[] = [];
+  readonly #spareFlights: Flight<J>[] = [];
   readonly #due = new Fifo<Flight<J>>();
   /** Jobs that come before those of the feed. */
   readonly #ready = new Fifo<J>();
@@ -235,7 +255,22 @@ export class Run<J extends Job> {
   #isOver = false;
   #sliceStart = -1;
   #steps = 0;
+  // Made once, for there are millions of them.
   readonly #handshake: Handshake = { rtt: null, retransmits: null };
+  readonly #finding: { -readonly [K in keyof Finding]: Finding[K] } = {
+    verdict: SILENT,
+    errno: 0,
+    syscall: "connect",
+    cause: null,
+    icmp: null,
+    soft: false,
+    localAddress: null,
+    attempts: 0,
+    retransmits: null,
+    wall: null,
+    rtt: null,
+    fd: -1,
+  };
 
   constructor(
     libc: Libc,
@@ -353,12 +388,22 @@ export class Run<J extends Job> {
     return true;
   }
 
+  #repeat(flight: Flight<J>): void {
+    if (flight.isDue) return;
+    flight.isDue = true;
+    this.#due.push(flight);
+  }
+
   /** One that is due for another attempt. */
   #nextFlight(): Flight<J> | null {
     for (;;) {
       const flight = this.#due.shift();
       if (flight === undefined) return null;
-      if (flight.isOver) continue;
+      flight.isDue = false;
+      if (flight.isOver) {
+        this.#spareFlights.push(flight);
+        continue;
+      }
       // Its time is up, which the reactor is about to report.
       const isLate = flight.tries.length > 0 && flight.end <= performance.now();
       if (!isLate) return flight;
@@ -431,18 +476,15 @@ export class Run<J extends Job> {
   }
 
   #enter(job: J, host: Host<J>): Flight<J> {
-    const flight: Flight<J> = {
-      job,
-      host,
-      tries: [],
-      start: -1,
-      end: 0,
-      attempts: 0,
-      selfConnections: 0,
-      isOver: false,
-      previous: null,
-      following: this.#flights,
-    };
+    const flight = this.#spareFlights.pop() ?? newFlight(job, host);
+    flight.job = job;
+    flight.host = host;
+    flight.start = -1;
+    flight.attempts = 0;
+    flight.selfConnections = 0;
+    flight.isOver = false;
+    flight.previous = null;
+    flight.following = this.#flights;
     if (this.#flights !== null) this.#flights.previous = flight;
     this.#flights = flight;
     host.inFlight++;
@@ -453,6 +495,7 @@ export class Run<J extends Job> {
   #leave(flight: Flight<J>): void {
     const { previous, following, host } = flight;
     flight.isOver = true;
+    if (!flight.isDue) this.#spareFlights.push(flight);
     if (previous === null) this.#flights = following;
     else previous.following = following;
     if (following !== null) following.previous = previous;
@@ -552,7 +595,7 @@ export class Run<J extends Job> {
     }
     one.end = flight.end;
     one.errno = PENDING;
-    this.#due.push(flight);
+    this.#repeat(flight);
     one.wait();
   }
 
@@ -580,7 +623,7 @@ export class Run<J extends Job> {
     this.#sockets--;
     this.#spare.push(one);
     flight.attempts--;
-    this.#due.push(flight);
+    this.#repeat(flight);
   }
 
   /** Something has run out: another attempt is made when there may be more. */
@@ -588,7 +631,7 @@ export class Run<J extends Job> {
     one.flight = null;
     this.#spare.push(one);
     this.#limit = Math.max(1, Math.floor(this.#inFlight * 3 / 4));
-    if (flight.tries.length > 0) this.#due.push(flight);
+    if (flight.tries.length > 0) this.#repeat(flight);
     else {
       this.#leave(flight);
       this.#ready.push(flight.job);
@@ -622,7 +665,7 @@ export class Run<J extends Job> {
         const { fd } = isOpen ? one : flight.tries[0] ?? one;
         readHandshake(libc, fd, handshake);
       }
-      if (isOpen || verdict === SILENT) {
+      if (isOpen) {
         localAddress = `${localEnd(libc, one.fd) ?? ""}` || null;
       }
       if (isOpen && this.#pacing.keepsSockets) {
@@ -638,26 +681,25 @@ export class Run<J extends Job> {
     if (verdict !== SILENT && one.isSent && wall > network.slowest) {
       network.slowest = wall;
     }
-    const finding: Finding = {
-      verdict,
-      errno: one.errno,
-      syscall: one.syscall,
-      cause: null,
-      icmp: one.icmp,
-      soft: one.isSoft,
-      localAddress,
-      attempts: flight.attempts,
-      retransmits: handshake.retransmits,
-      wall: one.syscall === "connect" ? wall : null,
-      rtt: handshake.rtt,
-      fd,
-    };
+    const finding = this.#finding;
+    finding.verdict = verdict;
+    finding.errno = one.errno;
+    finding.syscall = one.syscall;
+    finding.icmp = one.icmp;
+    finding.soft = one.isSoft;
+    finding.localAddress = localAddress;
+    finding.attempts = flight.attempts;
+    finding.retransmits = handshake.retransmits;
+    finding.wall = one.syscall === "connect" ? wall : null;
+    finding.rtt = handshake.rtt;
+    finding.fd = fd;
+    const { job } = flight;
     one.flight = null;
     this.#spare.push(one);
     this.#abandon(flight);
     this.#leave(flight);
     if (this.#limit < this.#mostInFlight) this.#limit += 0.25;
-    this.#sink.found(flight.job, finding);
+    this.#sink.found(job, finding);
   }
 
   /** Closes all attempts of a flight. */
@@ -679,7 +721,8 @@ export class Run<J extends Job> {
 
   #remove({ tries }: Flight<J>, one: Try<J>): void {
     const at = tries.indexOf(one);
-    if (at >= 0) tries.splice(at, 1);
+    if (at === tries.length - 1) tries.pop();
+    else if (at >= 0) tries.splice(at, 1);
   }
 }
 
