@@ -84,6 +84,16 @@ export const Past = {
 /** What is known of a descriptor when a socket takes it. */
 export type Past = (typeof Past)[keyof typeof Past];
 
+/** What a socket is made of. */
+export type Parts = [
+  libc: Libc,
+  fd: number,
+  family: number,
+  type: number,
+  past: Past,
+  connecting: Connecting,
+];
+
 /** What is asked of an attempt that begins now. */
 export function errandTo(
   target: Address,

@@ -52,6 +52,7 @@ import {
   Connecting,
   type Errand,
   errandTo,
+  type Parts,
   Past,
 } from "./connecting.ts";
 import { type DenoAddr, denoAddrOf } from "./deno_addr.ts";
@@ -1612,16 +1613,6 @@ export class Socket implements Disposable, AsyncDisposable {
     throw errnoErrorFor(-result, context, at);
   }
 }
-
-/** What a socket is made of. */
-type Parts = [
-  libc: Libc,
-  fd: number,
-  family: number,
-  type: number,
-  past: Past,
-  connecting: Connecting,
-];
 
 /**
  * Makes a socket of a descriptor that was opened here and belongs to nobody
