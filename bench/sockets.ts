@@ -1,6 +1,6 @@
 /**
- * What a socket of `node:net` is worth that we have connected, beside the runtime's own: 200 MB each way, and 50 connections
- * that play ping-pong.
+ * What a connection of ours is worth beside the runtime's own socket of `node:net`: handed over to `node:net`, by its web
+ * streams, and by `send` and `recv`. 200 MB each way, and 50 connections that play ping-pong.
  *
  *     deno run -A bench/sockets.ts      bun bench/sockets.ts      node bench/sockets.ts
  *
@@ -17,7 +17,7 @@ import { performance } from "node:perf_hooks";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { doorFor } from "../ffi/libc.ts";
-import { connect } from "../mod.ts";
+import { connect, type Socket } from "../mod.ts";
 import { createConnection } from "../src/node.ts";
 import { HERE } from "./peers.ts";
 
@@ -77,10 +77,92 @@ const SIDES: Readonly<Record<string, Side>> = {
     (await connect({ hostname: HOST, port })).toNodeSocket(),
 };
 
+/** The same work without a socket of `node:net`. */
+type Player = Readonly<
+  Record<keyof typeof WORKS, (socket: Socket) => Promise<void>>
+>;
+
+const STREAMS: Player = {
+  async "200 MB in"(socket) {
+    const writer = socket.writable.getWriter();
+    await writer.write(Buffer.from("d"));
+    let left = BYTES;
+    for await (const part of socket.readable) left -= part.length;
+    if (left !== 0) throw new Error(`${left} bytes are missing`);
+    await writer.close();
+  },
+  async "200 MB out"(socket) {
+    const writer = socket.writable.getWriter();
+    await writer.write(Buffer.from("u"));
+    for (let left = BYTES; left > 0; left -= CHUNK.length) {
+      await writer.write(left < CHUNK.length ? CHUNK.subarray(0, left) : CHUNK);
+    }
+    await writer.close();
+    await socket.readable.getReader().read();
+  },
+  async "50 play ping-pong"(socket) {
+    const writer = socket.writable.getWriter();
+    const reader = socket.readable.getReader();
+    await writer.write(Buffer.from("p"));
+    for (let i = 0; i < VOLLEYS; i++) {
+      await writer.write(MESSAGE);
+      for (let missing = MESSAGE.length; missing > 0;) {
+        missing -= (await reader.read()).value!.length;
+      }
+    }
+  },
+};
+
+const CALLS: Player = {
+  async "200 MB in"(socket) {
+    await socket.sendAll("d");
+    const buffer = new Uint8Array(CHUNK.length);
+    while (await socket.recv(buffer) > 0);
+  },
+  async "200 MB out"(socket) {
+    await socket.sendAll("u");
+    for (let left = BYTES; left > 0; left -= CHUNK.length) {
+      await socket.sendAll(
+        left < CHUNK.length ? CHUNK.subarray(0, left) : CHUNK,
+      );
+    }
+    await socket.recvExactly(1);
+  },
+  async "50 play ping-pong"(socket) {
+    await socket.sendAll("p");
+    const buffer = new Uint8Array(MESSAGE.length);
+    for (let i = 0; i < VOLLEYS; i++) {
+      await socket.send(MESSAGE);
+      for (let missing = buffer.length; missing > 0;) {
+        missing -= await socket.recv(buffer);
+      }
+    }
+  },
+};
+
+const PLAYERS: Readonly<Record<string, Player>> = {
+  "streams": STREAMS,
+  "send() and recv()": CALLS,
+};
+
+/** Has a player do its part, on as many connections as the work takes. */
+async function play(
+  player: Player,
+  name: keyof typeof WORKS,
+  port: number,
+): Promise<void> {
+  const count = name === "50 play ping-pong" ? CONNECTIONS : 1;
+  await Promise.all(Array.from({ length: count }, async () => {
+    using socket = await connect({ hostname: HOST, port });
+    socket.setOption("noDelay", true);
+    await player[name](socket);
+  }));
+}
+
 type Work = (side: Side, port: number) => Promise<void>;
 
-const WORKS: Readonly<Record<string, Work>> = {
-  async "200 MB in"(side, port) {
+const WORKS = {
+  async "200 MB in"(side: Side, port: number) {
     const socket = await side(port);
     const closed = once(socket, "close");
     const all = new Promise<void>((resolve) => receive(socket, resolve));
@@ -88,14 +170,14 @@ const WORKS: Readonly<Record<string, Work>> = {
     await all;
     await closed;
   },
-  async "200 MB out"(side, port) {
+  async "200 MB out"(side: Side, port: number) {
     const socket = await side(port);
     const closed = once(socket, "close");
     socket.resume().write("u");
     send(socket, () => {});
     await closed;
   },
-  async "50 play ping-pong"(side, port) {
+  async "50 play ping-pong"(side: Side, port: number) {
     await Promise.all(Array.from({ length: CONNECTIONS }, async () => {
       const socket = await side(port);
       const closed = once(socket, "close");
@@ -114,7 +196,7 @@ const WORKS: Readonly<Record<string, Work>> = {
       await closed;
     }));
   },
-};
+} satisfies Readonly<Record<string, Work>>;
 
 function startServer(): void {
   const server = net.createServer((peer) => {
@@ -138,14 +220,23 @@ async function measure(): Promise<void> {
   });
   const [line] = await once(child.stdout!, "data");
   const port = Number(`${line}`);
-  for (const [name, work] of Object.entries(WORKS)) {
+  for (const name of Object.keys(WORKS) as (keyof typeof WORKS)[]) {
+    const work = WORKS[name];
+    const sides: [string, () => Promise<void>][] = [
+      ...Object.entries(SIDES).map(([title, side]) =>
+        [title, () => work(side, port)] as [string, () => Promise<void>]
+      ),
+      ...Object.entries(PLAYERS).map(([title, player]) =>
+        [title, () => play(player, name, port)] as [string, () => Promise<void>]
+      ),
+    ];
     const ratios = new Map<string, number[]>();
     for (let round = -1; round < ROUNDS; round++) {
-      const own = await time(work, OWN, port);
-      for (const [name, side] of Object.entries(SIDES)) {
-        const ratio = own / await time(work, side, port);
+      const own = await time(() => work(OWN, port));
+      for (const [title, run] of sides) {
+        const ratio = own / await time(run);
         // The first round warms everything up.
-        if (round >= 0) ratios.set(name, [...ratios.get(name) ?? [], ratio]);
+        if (round >= 0) ratios.set(title, [...ratios.get(title) ?? [], ratio]);
       }
     }
     for (const [side, all] of ratios) {
@@ -158,9 +249,9 @@ async function measure(): Promise<void> {
   child.stdin!.end();
 }
 
-async function time(work: Work, side: Side, port: number): Promise<number> {
+async function time(run: () => Promise<void>): Promise<number> {
   const start = performance.now();
-  await work(side, port);
+  await run();
   return performance.now() - start;
 }
 
