@@ -595,9 +595,11 @@ test("what cannot be understood is answered 2, with a reason", async () => {
 
 test("what cannot be probed is answered 2, without a stack trace", async () => {
   const { eais } = real.abi;
-  using _ = watchLibc({ getaddrinfo: () => [eais.EAI_NONAME!, 0] });
+  using _ = watchLibc({
+    getaddrinfoAsync: () => Promise.resolve(eais.EAI_NONAME!),
+  });
   const rows: [args: string[], words: string][] = [
-    [["name.invalid:80"], "EAI_"],
+    [["name.invalid:80"], "EAI_NONAME"],
     [["127.1:80"], '"127.1"'],
     [["127.0.0.1:80", "-6"], "127.0.0.1:80"],
     [["127.0.0.1:80", "--source", "::1"], "inet6"],

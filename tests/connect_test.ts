@@ -62,7 +62,13 @@ import {
   onLinux,
   test,
 } from "./_harness.ts";
-import { FILES_ONLY, FIREWALL, REJECTED, ROUTES } from "./_networks.ts";
+import {
+  FILES_ONLY,
+  FIREWALL,
+  NAME_SERVER,
+  REJECTED,
+  ROUTES,
+} from "./_networks.ts";
 import {
   ENDED,
   failed,
@@ -815,7 +821,7 @@ test("connectSync() resolves localhost", () => {
 test("connectSync() throws LookupError for what does not resolve", async () => {
   const names = ["none.test", "a..b", " ", "127.0.0.1 ", "x".repeat(64)];
   const errors = await inChild(
-    { namespace: FILES_ONLY },
+    { namespace: NAME_SERVER },
     ({ connectSync, LookupError }, names) =>
       names.map((hostname) => {
         try {
@@ -839,7 +845,7 @@ test("connectSync() throws LookupError for what does not resolve", async () => {
       syscall: "getaddrinfo",
     })),
   );
-}, { skip: needs(canIsolate(), onLinux) });
+}, { skip: needs(canIsolate(), hasCommand("python3"), onLinux) });
 
 test("connectSync() tries the addresses of a name in turn", async () => {
   const [second, all] = await inChild(

