@@ -462,7 +462,7 @@ test(
       const kept = errors.filter((error) =>
         framesOf(error as Error)[0]?.includes("userCode")
       );
-      assertGreaterOrEqual(kept.length, 256);
+      assertGreaterOrEqual(kept.length, 128);
     }
   },
   { skip: canBlackHole() },

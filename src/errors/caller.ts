@@ -28,7 +28,7 @@ export interface Caller extends Error {}
  * How many callers are kept at a time at the most. A stack takes up to 2 us and
  * 400 bytes, which a program with thousands of attempts under way would feel.
  */
-const MOST_CALLERS = 256;
+const MOST_CALLERS = 128;
 
 /** How many are kept now. */
 let kept = 0;
