@@ -786,3 +786,21 @@ test("connect() opens the library before its time begins", async () => {
   });
   assert(elapsed >= 0);
 });
+
+test(
+  "each error has a stack, however many attempts are under way",
+  async () => {
+    using hole = blackHole();
+    const { port } = hole.address;
+    const errors = await Promise.all(
+      Array.from(
+        { length: 400 },
+        () => refusal(connect({ port, timeout: 100 })),
+      ),
+    );
+    for (const { name, message, stack } of errors) {
+      assert(stack!.startsWith(`${name}: ${message}`), stack);
+    }
+  },
+  { skip: canBlackHole() },
+);

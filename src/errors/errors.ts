@@ -477,6 +477,10 @@ function newError(
   );
   setHidden(error, "message", messageOf(code, errno, context));
   describe(error, code, errno, context);
+  // JavaScriptCore makes none where all frames are this package's.
+  if (!Object.hasOwn(error, "stack")) {
+    setHidden(error, "stack", `${prototype.name}: ${error.message}`);
+  }
   ofCalls.add(error);
   return error;
 }
