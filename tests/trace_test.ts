@@ -264,7 +264,7 @@ test("trace writes a line for each ttl, and how the way ends", async () => {
       for (
         const args of [
           ["10.9.3.2:8080"],
-          ["[fd09:3::2]:9", "-q", "1"],
+          ["[fd09:3::2]:9", "--queries", "1"],
           ["10.9.3.2:81"],
           ["10.9.3.2:82", "-m", "4", "-t", "200ms"],
           ["10.9.3.2:8080", "--json"],
@@ -314,7 +314,7 @@ test("trace shows the flows where routers share the load", async () => {
         if (ttl === 2) found.push(from);
       }
       let out = "";
-      const args = ["trace", "10.9.3.2:8080", "-q", "30"];
+      const args = ["trace", "10.9.3.2:8080", "--queries", "30"];
       await main(args, { out: (text: string) => out += text, err() {} });
       return [[...new Set(found)].sort(), out] as [string[], string];
     },
@@ -327,6 +327,20 @@ test("trace shows the flows where routers share the load", async () => {
     /\n 2 {2}10\.9\.[24]\.2 .* \(from \d+, .*\n {4}10\.9\.[24]\.2 /,
   );
 }, { skip: canRoute });
+
+test("trace writes what is known when it is interrupted", async () => {
+  using silent = blackHole();
+  const controller = new AbortController();
+  setTimeout(() => controller.abort(), 50);
+  let out = "";
+  const target = `${silent.address}`;
+  const code = await main(["trace", target, "-t", "10s"], {
+    out: (text) => out += text,
+    err() {},
+    signal: controller.signal,
+  });
+  assertEquals([code, out], [130, `${target} is not reached so far\n`]);
+}, { skip: onLinux });
 
 test("trace answers 0 for what is reached, open or closed", async () => {
   using listener = listen();

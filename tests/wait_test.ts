@@ -520,10 +520,11 @@ test("wait ends by SIGINT and SIGTERM before its command has begun", async () =>
     const [signal, expected] of [["SIGINT", 130], ["SIGTERM", 143]] as const
   ) {
     const args = [`${closed.address}`, `${open.address}`, "--", "echo", "no"];
-    const { code, out } = await runChild(args, (pid) => {
+    const { code, out, err } = await runChild(args, (pid) => {
       process.kill(pid, signal);
     });
     assertEquals(code, expected);
+    assertMatch(err, /^wait: not open within \d+ ms:\n {2}\S+: \d+ tr/);
     assertMatch(out, /^\S+ is open after .*\n$/);
   }
 });
@@ -550,3 +551,29 @@ test("waitFor() finds the one address of localhost that listens", async () => {
   });
   assertEquals(ready!.address, `127.0.0.1:${port}`);
 }, { skip: canIpv6() });
+
+test("wait says what is not ready when it is asked", async () => {
+  using closed = bound();
+  let ask = () => {};
+  const controller = new AbortController();
+  let err = "";
+  const asked = setInterval(() => ask(), 30);
+  const code = await main(["wait", `${closed.address}`, "-q"], {
+    out() {},
+    err(text) {
+      err += text;
+      controller.abort();
+    },
+    signal: controller.signal,
+    onRequest(listener) {
+      ask = listener;
+      return { [Symbol.dispose]: () => ask = () => {} };
+    },
+  });
+  clearInterval(asked);
+  assertEquals(code, 130);
+  assertMatch(
+    err,
+    /^wait: not open within \d+ ms:\n.*: ECONNREF|connection ref/,
+  );
+});

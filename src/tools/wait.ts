@@ -240,6 +240,32 @@ export async function waitFor(
   options: WaitForOptions = {},
 ): Promise<WaitResult[]> {
   const caller = callerOf(waitFor);
+  try {
+    return await beginWait(targets, options).ready;
+  } catch (error) {
+    throw error instanceof WaitError || error instanceof LookupError
+      ? pointAt<Error>(error, caller)
+      : error;
+  }
+}
+
+/** A wait that is under way. */
+export interface Waiting {
+  /** What {@linkcode waitFor} returns. */
+  readonly ready: Promise<WaitResult[]>;
+  /** Each target that is not ready so far, in the order given. */
+  pending(): PendingTarget[];
+}
+
+/**
+ * Begins to wait, for who wants to know how it stands meanwhile.
+ *
+ * @throws As {@linkcode waitFor} does, for arguments and an aborted signal.
+ */
+export function beginWait(
+  targets: Destination | Iterable<Destination>,
+  options: WaitForOptions,
+): Waiting {
   const plan = waitPlanOf(options);
   const list = listOf(targets);
   plan.signal?.throwIfAborted();
@@ -249,15 +275,20 @@ export async function waitFor(
   const watches = list.map((target, index) =>
     new Watch(c, plan, target, index, wayTo(c, target), start, end)
   );
-  try {
-    const isLate = await runAll(watches, plan, end);
-    if (isLate) throw lateness(watches, plan);
-  } catch (error) {
-    throw error instanceof WaitError || error instanceof LookupError
-      ? pointAt<Error>(error, caller)
-      : error;
-  }
-  return watches.flatMap(({ result }) => result ?? []);
+  return {
+    ready: runAll(watches, plan, end).then((isLate) => {
+      if (isLate) throw lateness(watches, plan);
+      return watches.flatMap(({ result }) => result ?? []);
+    }),
+    pending: () => pendingOf(watches),
+  };
+}
+
+function pendingOf(watches: readonly Watch[]): PendingTarget[] {
+  return watches.filter(({ result }) => result === null)
+    .map(({ target, attempts, last }) =>
+      Object.freeze({ target, attempts, last })
+    );
 }
 
 /** Runs every watch; returns whether time has run out before they were ready. */
@@ -539,9 +570,7 @@ function unresolved(text: string): ErrnoError {
 
 function lateness(watches: readonly Watch[], plan: WaitPlan): WaitError {
   const waiting = watches.filter(({ result }) => result === null);
-  const pending = waiting.map(({ target, attempts, last }) =>
-    Object.freeze({ target, attempts, last })
-  );
+  const pending = pendingOf(watches);
   const each = pending.slice(0, MOST_NAMED).map(({ attempts, last }, i) => {
     const tries = attempts === 1 ? "1 try" : `${attempts} tries`;
     const why = last === null ? "connected" : last.code;

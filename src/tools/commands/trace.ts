@@ -22,9 +22,7 @@ import {
 
 const TRACE_OPTIONS = {
   ...CONNECT_OPTIONS,
-  // As in every traceroute; here nothing is to be kept quiet.
-  quiet: { type: "boolean" },
-  queries: { type: "string", short: "q" },
+  queries: { type: "string" },
   "max-hops": { type: "string", short: "m" },
   "in-flight": { type: "string", short: "N" },
 } as const;
@@ -51,7 +49,7 @@ TARGET
 
 OPTIONS
   -m, --max-hops N       go no further [30]
-  -q, --queries N        attempts for each hop [3]
+      --queries N        attempts for each hop [3]
   -N, --in-flight N      attempts under way at a time [16]
   -t, --timeout TIME     how long one attempt waits for an answer [1s]
   -4, -6                 IPv4 or IPv6 only
@@ -59,7 +57,7 @@ OPTIONS
       --interface IF     the network interface to connect through
       --json, --csv      a line for each attempt, for machines
   -o, --output FILE      write there
-      --quiet            only the last line
+  -q, --quiet            only the last line
   -h, --help             this text
 
 OUTPUT
@@ -72,13 +70,13 @@ OUTPUT
 
 EXAMPLES
   trace db.example:5432
-  trace [2001:db8::1]:443 -q 1 -m 10 --json
+  trace [2001:db8::1]:443 --queries 1 -m 10 --json
 
 EXIT CODE
   0   the target was reached: it is open or closed
   1   it was not: filtered or silent
   2   wrong usage, or nothing could be sent
-  130 interrupted
+  130 interrupted, after what is known so far
 
 PERMISSIONS, on Deno
   --allow-ffi --allow-net
@@ -129,8 +127,14 @@ export const traceCommand: Command = {
           row = [];
         }
       } catch (error) {
-        if (io.signal?.aborted) return interruptedCode(io);
-        throw error;
+        if (!io.signal?.aborted) throw error;
+        if (output.format === "text") {
+          if (row.length > 0 && !values.quiet) {
+            output.write(rowText(output, row));
+          }
+          output.write(`${destinationText(target)} is not reached so far\n`);
+        }
+        return interruptedCode(io);
       }
       const end = endOf(hops);
       const name = destinationText(target);

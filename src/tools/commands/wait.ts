@@ -9,9 +9,9 @@ import { LookupError } from "../../errors/errors.ts";
 import { explain } from "../../explain/explain.ts";
 import { destinationText } from "../destination.ts";
 import {
+  beginWait,
   type PendingTarget,
   WaitError,
-  waitFor,
   type WaitResult,
 } from "../wait.ts";
 import {
@@ -89,8 +89,9 @@ EXAMPLES
   wait localhost:8080 --until closed && ./start
   wait a.test:80 b.test:80 --any -q
 
-SIGNALS
-  While CMD runs they go on to it. Before that, SIGINT and SIGTERM end the wait.
+KEYS AND SIGNALS
+  While CMD runs, signals go on to it. Before that, Enter and SIGQUIT write what
+  is not ready, and SIGINT and SIGTERM write that and end the wait.
 
 EXIT CODE
   0   the targets are ready, and there is no CMD
@@ -138,18 +139,28 @@ export const waitCommand: Command = {
       signal: io.signal,
     };
     const { quiet } = values;
+    const start = performance.now();
     const output = openOutput(values, io, WAIT_COLUMNS);
     try {
       const onReady = (result: WaitResult) => {
         if (!quiet) writeReady(output, until, result);
       };
+      const waiting = beginWait(targets, { ...options, onReady });
+      const report = () =>
+        pendingText(waiting.pending(), until, performance.now() - start);
+      const requests = io.onRequest?.(() => io.err(report()));
       try {
-        await waitFor(targets, { ...options, onReady });
+        await waiting.ready;
       } catch (error) {
-        if (io.signal?.aborted) return interruptedCode(io);
+        if (io.signal?.aborted) {
+          if (!quiet) io.err(report());
+          return interruptedCode(io);
+        }
         if (!(error instanceof WaitError)) throw error;
         if (!quiet) writeLate(output, io, until, options.timeout, error);
         return EXIT.late;
+      } finally {
+        requests?.[Symbol.dispose]();
       }
     } finally {
       output[Symbol.dispose]();
@@ -186,26 +197,38 @@ function writeLate(
   { pending }: WaitError,
 ): void {
   if (output.format === "text") {
-    io.err(`wait: not ${until} within ${timeText(timeout)}:\n`);
+    return io.err(pendingText(pending, until, timeout));
   }
   for (const one of pending) {
     const { target, attempts, last } = one;
-    const text = destinationText(target);
-    const finding = findingOf(one);
     output.result("wait", {
-      target: text,
+      target: destinationText(target),
       ready: false,
       attempts,
       code: last?.code ?? null,
       message: last?.message ?? null,
-      finding,
-    }, () => {
-      const why = last === null ? "connected" : last.message;
-      io.err(`  ${text}: ${triesText(attempts)}, the last: ${why}\n`);
-      if (finding !== null) io.err(`    ${finding}\n`);
-      return null;
-    });
+      finding: findingOf(one),
+    }, () => null);
   }
+}
+
+/** Each target that is not ready, and why. */
+function pendingText(
+  pending: readonly PendingTarget[],
+  until: string,
+  time: number,
+): string {
+  let text = `wait: not ${until} within ${timeText(time)}:\n`;
+  for (const one of pending) {
+    const { target, attempts, last } = one;
+    const none = until === "open" ? "has not ended" : "connected";
+    const why = last === null ? none : last.message;
+    text += `  ${destinationText(target)}: ${triesText(attempts)}, ` +
+      `the last: ${why}\n`;
+    const finding = findingOf(one);
+    if (finding !== null) text += `    ${finding}\n`;
+  }
+  return text;
 }
 
 /** What was found about the last failure, or else what it means. */
