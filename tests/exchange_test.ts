@@ -7,7 +7,7 @@ import {
   assertThrows,
 } from "@std/assert";
 import { inspect } from "node:util";
-import { currentAbi } from "../ffi/libc.ts";
+import { currentAbi, libc, useLibc } from "../ffi/libc.ts";
 import {
   abstractUnix,
   connect,
@@ -18,10 +18,11 @@ import {
   unix,
 } from "../mod.ts";
 import { AGES, assertFails, turns } from "./_assertions.ts";
-import { listen, pair, tempFolder } from "./_fixtures.ts";
+import { listen, pair, tempFolder, watchLibc } from "./_fixtures.ts";
 import { on, onLinux, test } from "./_harness.ts";
 
 const abi = currentAbi();
+const system = libc();
 const decoder = new TextDecoder();
 
 function textOf(bytes: Uint8Array): string {
@@ -236,6 +237,77 @@ test(
   },
   { skip: onLinux },
 );
+
+test(
+  "accept() and Socket.pair() set close-on-exec where the calls take no flags",
+  async () => {
+    const c = libc();
+    const flags: number[] = [];
+    using _plain = useLibc({
+      ...c,
+      abi: { ...c.abi, SOCK_CLOEXEC: null, SOCK_NONBLOCK: null },
+      accept4() {
+        throw new Error("it is not there");
+      },
+    });
+    function note(socket: Socket): void {
+      flags.push(c.fcntl(socket.fd, c.abi.F_GETFD, 0) & c.abi.FD_CLOEXEC);
+    }
+    using listener = Socket.open({ nonblocking: true });
+    note(listener);
+    listener.bind(inet("127.0.0.1", 0));
+    listener.listen();
+    using near = Socket.open();
+    near.connectSync(listener.localAddress);
+    using far = listener.acceptSync({ timeout: AGES });
+    note(far);
+    using next = Socket.open();
+    next.connectSync(listener.localAddress);
+    using other = await listener.accept({ timeout: AGES });
+    note(other);
+    const pair = Socket.pair({ nonblocking: true });
+    for (const end of pair) {
+      note(end);
+      assert(end.nonblocking);
+      end.close();
+    }
+    assertEquals(flags, new Array(5).fill(c.abi.FD_CLOEXEC));
+  },
+  { skip: onLinux },
+);
+
+test("what fails while connections are taken loses none", async () => {
+  using listener = Socket.open();
+  listener.bind(inet("127.0.0.1", 0));
+  listener.listen();
+  using near = Socket.open();
+  near.connectSync(listener.localAddress);
+  for (const code of ["EMFILE", "ENFILE", "ENOBUFS", "EPERM"] as const) {
+    using _watched = watchLibc({ accept4: () => -abi.errnos[code]! });
+    using other = Socket.open();
+    other.bind(inet("127.0.0.1", 0));
+    other.listen();
+    const error = assertFails(() => other.acceptSync({ timeout: AGES }), code);
+    assertEquals(error.localAddress, `${other.localAddress}`);
+    await assertFails(other.accept({ timeout: AGES }), code);
+  }
+  let calls = 0;
+  using _watched = watchLibc({
+    accept4: (fd, flags) =>
+      ++calls === 1
+        ? -abi.errnos.EINTR
+        : calls === 2
+        ? -abi.errnos.ECONNABORTED
+        : system.accept4(fd, flags),
+  });
+  using again = Socket.open();
+  again.bind(inet("127.0.0.1", 0));
+  again.listen();
+  using last = Socket.open();
+  last.connectSync(again.localAddress);
+  again.acceptSync({ timeout: AGES }).close();
+  assertEquals(calls, 3);
+}, { skip: onLinux });
 
 test("options that nothing understands are refused, with the key that is near", async () => {
   using ends = pair();

@@ -347,6 +347,40 @@ for (const [title, fake] of Object.entries(FAKES)) {
   });
 }
 
+/** Signals of a proxy that throws for one of its properties. */
+function throwing(trapped: string): AbortSignal {
+  const { signal } = new AbortController();
+  return new Proxy(signal, {
+    get(target, name) {
+      if (name === trapped) throw new Error(`no ${trapped}`);
+      return Reflect.get(target, name, target);
+    },
+  });
+}
+
+for (
+  const name of ["aborted", "addEventListener", "removeEventListener", "reason"]
+) {
+  test(`a signal whose ${name} throws leaves nothing behind`, async () => {
+    using ends = pair();
+    const { near, far } = ends;
+    const bytes = new Uint8Array(4);
+    for (
+      const call of [
+        () => near.ready("POLLIN", { signal: throwing(name), timeout: 5 }),
+        () => near.recv(bytes, { signal: throwing(name), timeout: 5 }),
+        () => connect({ port: 9, signal: throwing(name), timeout: AGES }),
+      ]
+    ) {
+      // It ends, in whatever way.
+      await call().catch(() => {});
+    }
+    far.sendSync(bytes);
+    assertEquals(await near.ready("POLLIN", { timeout: AGES }), ["POLLIN"]);
+    assertEquals(await near.recv(bytes, { timeout: AGES }), 4);
+  });
+}
+
 test("the methods of Socket have no use on other objects", async () => {
   const { prototype } = Socket;
   for (const other of [{}, Object.create(prototype), null]) {
