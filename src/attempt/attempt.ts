@@ -2,8 +2,8 @@
  * The engine: an attempt to connect, as one small record over a descriptor.
  *
  * What connects one address or a million stands on this. An attempt has no
- * promise, error or text of its own; its outcome is an errno, and whoever needs
- * more makes it. A record can be used again for another address.
+ * promise, error or text of its own; its outcome is an errno, and the caller that
+ * needs more makes it. A record can be used again for another address.
  *
  * The order of calls: {@linkcode Attempt.open}, {@linkcode Attempt.begin}; if
  * that returns {@linkcode PENDING}, {@linkcode Attempt.wait} or
@@ -547,7 +547,7 @@ function callConnect(
       return reason > 0 ? reason : errno;
     }
   }
-  // Once SO_ERROR has handed out why an attempt failed, Linux answers the next
+  // Once SO_ERROR has handed out why an attempt failed, Linux fails the next
   // call with ECONNABORTED, without trying; and after an attempt that did not
   // block and succeeded, with a late 0 instead of EISCONN.
   return phase === Phase.FAILED && errno === errnos.ECONNABORTED ||

@@ -23,7 +23,7 @@ export interface QueuedError {
  *
  * The kernel fills it for TCP over IPv4 whether or not IP_RECVERR is set, since
  * Linux 5.8, and for anybody; over IPv6 only with IPV6_RECVERR. A refusal by
- * RST leaves nothing in it, which tells it from one by ICMP; but routers send
+ * RST leaves nothing in it, unlike one by ICMP; but routers send
  * only so many errors, so that an empty queue proves nothing.
  *
  * @param found Takes the last ICMP error; stays as it is if there was none.
@@ -88,7 +88,7 @@ function memoryFor(libc: Libc, { msghdr }: ErrorQueue): Memory {
     const { littleEndian } = libc.abi;
     const message = newMemory(msghdr.size);
     const control = newMemory(CONTROL_ROOM);
-    // One vector, and an empty one: without any, QEMU answers 0 and leaves the
+    // One vector, and an empty one: without any, QEMU returns 0 and leaves the
     // kernel out of it.
     const vector = newMemory(msghdr.vectorSize);
     const view = new DataView(message.buffer);

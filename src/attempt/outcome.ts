@@ -99,7 +99,7 @@ export function readOutcome(
 ): number {
   const { errnos, POLLOUT, POLLERR, POLLHUP, POLLNVAL, errorQueue } = libc.abi;
   // A socket that is writable and nothing else has no error on Linux; where
-  // poll(2) says less, an attempt that failed has no peer, and SO_ERROR tells.
+  // poll(2) says less, an attempt that failed has no peer, and SO_ERROR says why.
   const isQuiet = (revents & (POLLERR | POLLHUP | POLLNVAL)) === 0;
   const early = isQuiet ? readPeer(libc, fd) : -1;
   if (early >= 0) return 0;

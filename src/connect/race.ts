@@ -58,7 +58,7 @@ class Contender extends Dial {
   /** Which one of them it is. */
   readonly order: number;
 
-  /** @param race What is told of the end, `null` if the thread waits for it. */
+  /** @param race What is notified of the end, `null` if the thread waits for it. */
   constructor(
     race: Race | null,
     { c, recipe, start, timeout, onSocket }: Call,

@@ -32,7 +32,7 @@ const PATIENT: Recipe = { ...PLAIN, waitsSoft: true };
 type Setting = readonly [SocketOptionName, SocketOptions[SocketOptionName]];
 
 /**
- * Checks what is to be set before connect(2), as far as that can be told
+ * Checks what is to be set before connect(2), as far as that is possible
  * without a socket.
  *
  * @param local Where to connect from.

@@ -54,7 +54,7 @@ export interface TcpTarget {
   /**
    * What TCP is to be spoken through: `"mptcp"` is multipath TCP, which falls
    * back to TCP where the peer does not speak it; {@linkcode Socket.getOption}
-   * of `"multipath"` tells. Linux.
+   * of `"multipath"` says which it is. Linux.
    *
    * @default {"tcp"}
    */
@@ -125,7 +125,7 @@ export type HostLookup = (
   | readonly (string | Address)[]
   | Promise<readonly (string | Address)[]>;
 
-/** What a {@linkcode HostLookup} is told. */
+/** What a {@linkcode HostLookup} is called with. */
 export interface HostLookupOptions {
   /** Which addresses are of use, `undefined` for all. */
   readonly family: LookupFamily | undefined;

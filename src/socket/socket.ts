@@ -363,7 +363,7 @@ export class Socket implements Disposable, AsyncDisposable {
    * A datagram socket only notes its peer, and may do so again and again.
    *
    * @param address Where to.
-   * @param options Limits for this attempt.
+   * @param options Limits for this attempt, and what ends it.
    * @throws {ErrnoError} The class of the errno: {@linkcode Errno}`.ECONNREFUSED`,
    * `ENETUNREACH`, ...; `ETIMEDOUT` with `timeoutKind` `"deadline"` if
    * `options.timeout` passed, `"kernel"` if the system gave up.
@@ -381,7 +381,8 @@ export class Socket implements Disposable, AsyncDisposable {
    * ```
    *
    * C: `connect(2)`; if it has to wait, `poll(2)`, `getsockopt(2)` with
-   * `SO_ERROR`, `getpeername(2)`; with a timeout, `fcntl(2)` before and after.
+   * `SO_ERROR`, `getpeername(2)`; `fcntl(2)` before and after, with a timeout, or
+   * to hear of soft errors.
    */
   connectSync(address: Address, options: AttemptOptions = {}): void {
     const errand = this.#errand(address, readFor("connectSync", options));
@@ -452,11 +453,13 @@ export class Socket implements Disposable, AsyncDisposable {
    * attempt may still be under way in the kernel, until the socket is closed.
    * To close it while the attempt is pending rejects with ECANCELED.
    *
-   * A Unix-domain listener whose backlog is full has no event to wait for, and
-   * is an EAGAIN error at once.
+   * A Unix-domain listener whose backlog is full has no event to wait for: with
+   * a timeout, connect(2) is called again every few milliseconds, and without one
+   * it is an EAGAIN error at once. A stream socket never connects to itself by
+   * chance: such a connection is dissolved, and is `ECONNREFUSED` in the end.
    *
    * @param address Where to.
-   * @param options Limits for this attempt.
+   * @param options Limits for this attempt, and what ends it.
    * @throws {ErrnoError} The class of the errno, as for
    * {@linkcode Socket.connectSync}; `EALREADY` while an attempt is pending,
    * `EISCONN` on a connected stream.
