@@ -65,6 +65,7 @@ export const SIGNATURES = {
   bind: { parameters: ["int", "buffer", "uint"], result: "int" },
   close: { parameters: ["int"], result: "int" },
   connect: { parameters: ["int", "buffer", "uint"], result: "int" },
+  dup: { parameters: ["int"], result: "int" },
   epoll_create1: { parameters: ["int"], result: "int", needs: "epoll" },
   epoll_ctl: {
     parameters: ["int", "int", "int", "buffer"],
@@ -276,6 +277,18 @@ export interface ConnectingSocket {
   adopt(fd: number): number;
 }
 
+/** A descriptor that the runtime's own event loop watches. */
+export interface Watch {
+  /**
+   * Resolves when the descriptor is readable, or just so; to a negative number
+   * if the loop does not watch it. One wait at a time, which keeps the process
+   * alive.
+   */
+  wait(): Promise<number>;
+  /** Ends the wait that may be under way, and gives everything up. */
+  close(): void;
+}
+
 /** What a runtime has to supply. */
 export interface Door {
   /**
@@ -325,6 +338,11 @@ export interface Door {
    * Absent in other runtimes.
    */
   bunSocket?(fd: number, handlers: object): Promise<unknown>;
+  /**
+   * Lets the runtime's own event loop watch a descriptor that can be polled;
+   * `null` if that cannot be done here. Absent where it never can.
+   */
+  watch?(libc: Libc, fd: number): Watch | null;
   /** For a runtime that calls no C off the thread: poll(2) in a worker. */
   readonly openPoll?: OpenPoll;
 }
@@ -374,6 +392,7 @@ export interface Libc {
   bind(fd: number, address: Uint8Array, length: number): number;
   close(fd: number): number;
   connect(fd: number, address: Uint8Array, length: number): number;
+  dup(fd: number): number;
   /** The three of epoll and `eventfd` exist where the table has `epoll`. */
   epoll_create1(flags: number): number;
   epoll_ctl(epfd: number, op: number, fd: number, event: Uint8Array): number;
@@ -484,5 +503,7 @@ export interface Libc {
     protocol: number,
     fds: Uint8Array,
   ): number;
+  /** As {@linkcode Door.watch}. */
+  watchReadable?(fd: number): Watch | null;
   write(fd: number, data: Uint8Array, size: number): number;
 }

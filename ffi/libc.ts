@@ -116,7 +116,7 @@ export function openLibc(abi: Abi, door: Door): Libc {
   const failures: unknown[] = [];
   for (const name of names) {
     try {
-      return bindLibc(
+      const libc = bindLibc(
         openAll(abi, door, name),
         abi,
         door.permissions,
@@ -124,6 +124,9 @@ export function openLibc(abi: Abi, door: Door): Libc {
         door.view,
         door.turns,
       );
+      if (door.watch === undefined) return libc;
+      const watch = door.watch.bind(door, libc);
+      return Object.assign(libc, { watchReadable: watch });
     } catch (error) {
       failures.push(error);
     }

@@ -52,6 +52,15 @@ export function setImmediate(callback: () => void): void {
   port2.postMessage(null);
 }
 
+/**
+ * Calls back some time later if the process lives on for other reasons. There is
+ * no calling off, and a test runner that counts timers does not know of it.
+ */
+export function whenIdle(callback: () => void, delay: number): void {
+  const words = new Int32Array(new SharedArrayBuffer(4));
+  Promise.resolve(waitAsync(words, 0, 0, delay).value).then(callback);
+}
+
 const { performance: clock } = globalThis;
 const { now } = clock;
 

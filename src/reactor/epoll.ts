@@ -1,5 +1,5 @@
 import type { Abi } from "../../ffi/abi.ts";
-import type { Libc } from "../../ffi/contract.ts";
+import type { Libc, Watch } from "../../ffi/contract.ts";
 import { newMemory } from "../../ffi/memory.ts";
 import { errnoErrorFor } from "../errors/errors.ts";
 import type { Selector } from "./selector.ts";
@@ -9,6 +9,9 @@ import type { Selector } from "./selector.ts";
  * is one turn's work.
  */
 const BATCH = 64;
+
+/** Where the runtime's own loop has missed what was ready. */
+const distrusted = new WeakSet<Libc>();
 
 /**
  * epoll(7). Its own descriptor can be polled, so that an off-thread poll of
@@ -31,6 +34,8 @@ export class EpollSelector implements Selector {
   readonly #batch: Uint8Array<ArrayBuffer>;
   readonly #batchView: DataView;
   readonly #pollfd: Uint8Array<ArrayBuffer>;
+  /** How the runtime's own loop waits, `undefined` before the first wait. */
+  #watch: Watch | null | undefined;
 
   /**
    * @throws {ErrnoError} If it takes more descriptors than there are, or the
@@ -99,7 +104,24 @@ export class EpollSelector implements Selector {
       this.#isAwake = false;
       this.#control(this.#epoll.EPOLL_CTL_MOD, this.#waker, 0);
     }
-    return this.#libc.pollAsync(this.#pollfd, 1, timeout);
+    if (this.#watch === undefined) this.#watch = this.#openWatch();
+    const watch = this.#watch;
+    return watch === null
+      ? this.#libc.pollAsync(this.#pollfd, 1, timeout)
+      : watch.wait();
+  }
+
+  #openWatch(): Watch | null {
+    return distrusted.has(this.#libc)
+      ? null
+      : this.#libc.watchReadable?.(this.#epfd) ?? null;
+  }
+
+  distrust(): void {
+    if (!this.#watch) return;
+    distrusted.add(this.#libc);
+    this.#watch.close();
+    this.#watch = null;
   }
 
   wake(): void {
@@ -109,6 +131,7 @@ export class EpollSelector implements Selector {
   }
 
   close(): void {
+    this.#watch?.close();
     if (this.#waker >= 0) this.#libc.close(this.#waker);
     this.#libc.close(this.#epfd);
   }

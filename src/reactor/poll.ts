@@ -116,6 +116,8 @@ export class PollSelector implements Selector {
     while (this.#libc.write(this.#said, this.#byte, 1) === -EINTR);
   }
 
+  distrust(): void {}
+
   close(): void {
     this.#libc.close(this.#heard);
     this.#libc.close(this.#said);

@@ -11,6 +11,7 @@ import {
   setImmediate,
   setTimeout,
   type Timer,
+  whenIdle,
 } from "../../ffi/timers.ts";
 import { errnoErrorFor } from "../errors/errors.ts";
 import { type Deadline, pushDeadline, removeDeadline } from "./deadlines.ts";
@@ -29,15 +30,13 @@ export const ABORTED = -0x1_0001;
 const BROKEN = -0x1_0002;
 
 /**
- * How long descriptors are looked at once a turn before a wait is parked, in
- * ms.
- *
- * Parking costs two hops between threads, 40 to 50 us, while a turn with a look
- * costs 2: within one round trip of a local network, about a millisecond,
- * looking wins. Past that the hops no longer show, and looking would burn a
- * core for nothing.
+ * How soon a wait must be over to be worth a look in the next turn, in ms:
+ * parking one takes two hops between threads, and a turn with a look takes 2 us.
  */
-const SPIN = 2;
+const QUICK = 0.25;
+
+/** How long what was opened is kept for the next wait, in ms. */
+const IDLE = 20;
 
 /**
  * How long a parked wait goes without a look from this thread, in ms.
@@ -49,6 +48,12 @@ const SLOW_LOOK = 100;
 
 /** The same after such a look has found what the parked wait did not, in ms. */
 const QUICK_LOOK = 1;
+
+/**
+ * How many things in a row may be found by slow looks alone before the way to
+ * wait is given up. After a turn that took long, a timer may come first.
+ */
+const MOST_MISSED = 3;
 
 /**
  * How many parked waits in a row may fail at once. Deadlines and slow looks
@@ -258,8 +263,10 @@ class Reactor {
   #delivers = false;
   /** Whether a turn is on its way. */
   #scheduled = false;
-  /** Whether a turn has passed without anybody waiting. */
-  #idle = false;
+  /** When the last wait was over. */
+  #restedAt = 0;
+  /** Whether somebody sees to it that what is not used is closed. */
+  #isClosing = false;
   /** Whether a parked wait is under way. */
   #isParked = false;
   #woken = false;
@@ -274,10 +281,10 @@ class Reactor {
   #isTimed = false;
   /** Since when turns have followed on turns. */
   #busySince = Infinity;
-  /** Until when to look in every turn. */
-  #spinUntil = -Infinity;
-  /** Whether looking has paid lately. */
-  #spins = true;
+  /** How much was found by slow looks alone since a parked wait has ended. */
+  #missed = 0;
+  /** Whether a look before a wait is parked has paid lately. */
+  #looksFirst = true;
 
   constructor(libc: Libc) {
     this.#libc = libc;
@@ -331,16 +338,22 @@ class Reactor {
   }
 
   /** Sees to it that a new waiter is looked after. */
-  #join({ since, end }: Waiter): void {
-    this.#idle = false;
+  #join({ end }: Waiter): void {
+    const now = performance.now();
     this.#misses = 0;
-    // Not for those that come after: a stream of them would never let it park.
-    if (this.#spins && this.#watched === 1) this.#spinUntil = since + SPIN;
-    if (!this.#isParked || this.#spins || this.#paced.size > 0) {
-      return this.#schedule();
+    if (this.#isParked) {
+      if (!this.#selector!.isLive) this.#wake();
+      const isSoon = this.#timer === null || end < this.#timerAt;
+      if (isSoon || this.#paced.size > 0) this.#setTimer(now);
+      if (this.#looksFirst) this.#schedule();
+    } else if (
+      this.#looksFirst || this.#delivers || !this.#selector!.isLive ||
+      end <= now
+    ) {
+      this.#schedule();
+    } else if (!this.#scheduled) {
+      this.#park(now);
     }
-    if (!this.#selector!.isLive) this.#wake();
-    if (this.#timer === null || end < this.#timerAt) this.#setTimer(since);
   }
 
   /** Ends a wait that no event has ended. */
@@ -460,14 +473,15 @@ class Reactor {
   };
 
   #work(): void {
-    const selector = this.#selector!;
+    const selector = this.#selector;
+    if (selector === null) return;
     const { fds, events } = selector;
     const found = selector.look();
     const { EINTR } = this.#libc.abi.errnos;
     if (found < 0 && found !== -EINTR) {
       throw this.#error(found, selector.lookCall);
     }
-    if (found > 0 && this.#isTimed) this.#lookPause = QUICK_LOOK;
+    if (found > 0 && this.#isTimed) this.#miss();
     const now = performance.now();
     for (let i = 0; i < found; i++) this.#tell(fds[i]!, events[i]!, now);
     const isBehind = this.#expire(now);
@@ -475,7 +489,6 @@ class Reactor {
     this.#deliver();
     if (this.#watched === 0) this.#rest();
     else if (found > 0 || isBehind) this.#goOn(now);
-    else if (now < this.#spinUntil) this.#spin();
     else if (!this.#scheduled) this.#park(now);
   }
 
@@ -489,16 +502,6 @@ class Reactor {
     afterAll(this.#libc, this.#turn);
   }
 
-  /**
-   * Comes back in the next turn. Whoever looks without a pause keeps a
-   * processor to itself, and on a machine that has few the very process that
-   * is to answer may be waiting for it: a peer on the same machine, for one.
-   */
-  #spin(): void {
-    this.#libc.sched_yield();
-    this.#schedule();
-  }
-
   /** Has an answer for everybody who waits for one of the events. */
   #tell(fd: number, events: number, now: number): void {
     const { POLLIN, POLLOUT } = this.#libc.abi;
@@ -508,8 +511,7 @@ class Reactor {
       const { next } = waiter;
       const isMeant = isFault || (waiter.events & events) !== 0;
       if (isMeant && !this.#paced.has(waiter)) {
-        this.#spins = now - waiter.since <= SPIN;
-        if (this.#spins) this.#spinUntil = now + SPIN;
+        this.#looksFirst = now - waiter.since <= QUICK;
         waiter.tries = countTry(waiter.tries, waiter.since, now);
         this.#settle(waiter, events);
       }
@@ -552,49 +554,71 @@ class Reactor {
     this.#deliver();
     if (this.#watched > 0) return this.#schedule();
     // No turn follows, for it might fail as this one did.
-    this.#idle = true;
     this.#rest();
+    if (!this.#isParked) this.#close();
   }
 
   #error(result: number, syscall: string): Error {
     return errnoErrorFor(-result, { syscall });
   }
 
-  /** Nobody waits: after one more turn without anybody, nothing is kept. */
+  /** Nobody waits. What was opened is kept for a while. */
   #rest(): void {
     this.#busySince = Infinity;
     if (this.#timer !== null) this.#clearTimer();
-    if (this.#isParked) {
-      this.#wake();
-    } else if (this.#idle) {
-      this.#idle = false;
-      this.#selector!.close();
-      this.#selector = null;
+    if (this.#isParked) return this.#wake();
+    this.#restedAt = performance.now();
+    if (this.#isClosing) return;
+    this.#isClosing = true;
+    whenIdle(this.#onIdle, IDLE);
+  }
+
+  readonly #onIdle = (): void => {
+    const isResting = this.#watched === 0 && !this.#isParked &&
+      !this.#scheduled && !this.#delivers;
+    const rest = isResting ? this.#restedAt + IDLE - performance.now() : IDLE;
+    if (rest > 0 && this.#selector !== null) {
+      whenIdle(this.#onIdle, Math.ceil(rest));
     } else {
-      this.#idle = true;
-      this.#schedule();
+      this.#isClosing = false;
+      this.#close();
     }
+  };
+
+  #close(): void {
+    this.#selector?.close();
+    this.#selector = null;
   }
 
   #park(now: number): void {
     this.#busySince = Infinity;
-    this.#spins = false;
+    this.#looksFirst = false;
     this.#setTimer(now);
     if (this.#isParked || this.#misses > MOST_MISSES) return;
     this.#isParked = true;
     const end = this.#deadlines[0]?.end ?? Infinity;
-    this.#selector!.wait(timeoutTo(end, now)).then(this.#unpark, this.#miss);
+    this.#selector!.wait(timeoutTo(end, now)).then(
+      this.#unpark,
+      this.#failToPark,
+    );
   }
 
   readonly #unpark = (result: number): void => {
     this.#isParked = false;
     this.#woken = false;
     this.#misses = result < 0 ? this.#misses + 1 : 0;
+    this.#missed = 0;
     this.#lookPause = SLOW_LOOK;
     if (!this.#scheduled) this.#turn();
   };
 
-  readonly #miss = (): void => this.#unpark(-1);
+  readonly #failToPark = (): void => this.#unpark(-1);
+
+  /** Notes that a parked wait has missed what a slow look has found. */
+  #miss(): void {
+    this.#lookPause = QUICK_LOOK;
+    if (++this.#missed >= MOST_MISSED) this.#selector!.distrust();
+  }
 
   #wake(): void {
     if (this.#woken) return;

@@ -36,6 +36,8 @@ export interface Selector {
    * before the other thread has noticed.
    */
   wake(): void;
+  /** Gives up a way to wait that has missed what looks have found. */
+  distrust(): void;
   /** Closes the descriptors of its own. No wait may be under way. */
   close(): void;
 }
