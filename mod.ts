@@ -1,11 +1,37 @@
 /**
- * `connect(2)` of the C library, with its own answers: synchronous or
- * asynchronous, and with one exception class per errno.
+ * `connect(2)` of the C library for Deno, Bun and Node: synchronous and
+ * asynchronous, with the kernel's own results and one exception class per
+ * errno.
  *
  * For tools that work on the network itself: port scanners, pings over TCP,
  * health checks, experiments with socket options. Every call is the C
- * function's, through FFI; importing the module opens nothing and asks for no
+ * function's, through FFI; importing the module opens nothing and needs no
  * permission.
+ *
+ * | you want | take |
+ * | --- | --- |
+ * | a connection, while other things go on | {@linkcode connect} |
+ * | a connection, in a script that does one thing | {@linkcode connectSync} |
+ * | the socket itself: options, bind, datagrams, poll | {@linkcode Socket.open} and its methods |
+ * | the bare errno, in a loop that allocates nothing | {@linkcode Socket.tryConnect} |
+ * | many targets, failures as results | `probe`, `ping`, `waitFor`, `trace` of `@einprogress/connect/tools` |
+ * | a `net.Socket`, an agent, an undici connector | `@einprogress/connect/node` |
+ * | the errno tables and {@linkcode explain} without FFI | `@einprogress/connect/errno` |
+ *
+ * What to know beforehand:
+ *
+ * - A call that blocks holds the thread, and with it a listener of the same
+ *   thread: once its backlog is full, the two wait for each other.
+ * - Each Worker opens the library for itself. One that is terminated leaves the
+ *   descriptors of what was pending open, until the process ends.
+ * - Descriptors are plain numbers, which no runtime counts: close sockets, or
+ *   declare them with `using`. Deno panics when it finds no descriptor for
+ *   itself, so leave it some (the tools leave 64).
+ * - `Deno.test` with `sanitizeResources` reports "A dynamic library was loaded"
+ *   for each test that is the first to call some function, since functions open
+ *   one by one and stay open. Such a test takes `sanitizeResources: false`.
+ * - Node prints an ExperimentalWarning for `node:ffi`;
+ *   `--disable-warning=ExperimentalWarning` turns it off.
  *
  * @example Is anybody there?
  * ```ts
