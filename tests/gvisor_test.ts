@@ -228,14 +228,39 @@ test("on gVisor the tools work", async () => {
   });
 }, { skip });
 
-test("on gVisor capabilities() knows which options do nothing", async () => {
-  const options = await inChild(
+test("on gVisor capabilities() knows what is not there", async () => {
+  const { options, facts, info } = await inChild(
     { command: SANDBOX },
-    ({ capabilities }) => capabilities().options,
+    async ({ capabilities, connect, listen }) => {
+      using listener = listen();
+      const { port } = listener.address;
+      using socket = await connect({ port });
+      const { minRtt, mss } = socket.tcpInfo()!;
+      const { options, ...facts } = capabilities();
+      return { options, facts: { ...facts }, info: { minRtt, mss } };
+    },
   );
-  const absent = ["freeBind", "transparent", "mark", "localPortRange"] as const;
-  for (const name of [...absent, "fastOpen"] as const) {
-    assertEquals(options[name], false, name);
-  }
-  assertEquals(options.ttl, true);
+  const absent = Object.entries(options).filter(([, isThere]) => !isThere);
+  assertEquals(absent.map(([name]) => name).sort(), [
+    "bindAddressNoPort",
+    "fastOpen",
+    "freeBind",
+    "localPortRange",
+    "mark",
+    "minTtl",
+    "mtu",
+    "pathMtuDiscovery",
+    "priority",
+    "transparent",
+    "unsentLowMark",
+  ]);
+  const { multipath, raw, sctp, tcpInfo, vsock } = facts;
+  assertEquals({ multipath, raw, sctp, tcpInfo, vsock }, {
+    multipath: false,
+    raw: false,
+    sctp: false,
+    tcpInfo: true,
+    vsock: false,
+  });
+  assertEquals(info, { minRtt: 0, mss: 0 });
 }, { skip });

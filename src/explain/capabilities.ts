@@ -58,6 +58,18 @@ export interface Capabilities {
  * Opens a few sockets and closes them again; nothing is sent, bound or
  * connected. What a packet filter or a router forbids is not in it.
  *
+ * It asks the kernel, and not which one it is. In gVisor, the sandbox of many
+ * cloud functions, these options are not there: `bindAddressNoPort`,
+ * `fastOpen`, `freeBind`, `localPortRange`, `mark`, `minTtl`, `mtu`,
+ * `pathMtuDiscovery`, `priority`, `transparent` and `unsentLowMark`; nor are
+ * vsock, Multipath TCP, and raw sockets unless the sandbox permits them. What
+ * is not asked for differs there as well: `userTimeout` does not end a
+ * handshake; SO_ERROR may report an error more than once; a stream that has
+ * failed to connect fails with ECONNABORTED from then on; one that is connected
+ * cannot be disconnected (EAFNOSUPPORT); the path of a Unix-domain socket of
+ * another type is ECONNREFUSED and not EPROTOTYPE; and `minRtt` and `mss` of
+ * {@linkcode Socket.tcpInfo} are 0.
+ *
  * @returns What there is now.
  * @throws The runtime's own error, unless the program may call the C library.
  *
