@@ -804,3 +804,30 @@ test(
   },
   { skip: canBlackHole() },
 );
+
+test(
+  "connect() ends all of its attempts by its deadline, be it late",
+  async () => {
+    using hole = blackHole({ at: inet("0.0.0.0", 0) });
+    const { port } = hole.address;
+    const pending = refusal(connect({
+      hostname: "three.test",
+      addresses: ["127.0.0.1", "127.0.0.2", "127.0.0.3"],
+      port,
+      timeout: 60,
+      attemptDelay: 25,
+    }));
+    // The timer of the third finds that the time of all is over.
+    await pause(30);
+    const until = performance.now() + 100;
+    while (performance.now() < until);
+    const error = await pending;
+    assertErrno(error, "ETIMEDOUT");
+    assertEquals(
+      error.errors.map(({ code }) => code),
+      Array(error.errors.length).fill("ETIMEDOUT"),
+    );
+    assert(error.errors.length <= 3);
+  },
+  { skip: needs(canBlackHole(), onLinux) },
+);
