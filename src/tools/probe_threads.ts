@@ -148,6 +148,8 @@ class Hand<J extends Job> {
   readonly #share: Share;
   #worker: WorkerThreads.Worker | null = null;
   #nextId = 0;
+  /** The host that was sent last. */
+  #host = "";
   #isReady = false;
   /** Whether it is gone, or was never there. */
   #isLost = false;
@@ -175,25 +177,30 @@ class Hand<J extends Job> {
   fill(): void {
     if (!this.#isReady || this.#isLost || this.#isStopping) return;
     const crew = this.#crew;
-    while (this.outstanding + crew.held < this.#room) {
-      const ids: number[] = [];
+    // A message for each job would cost more than the job.
+    const free = this.#room - this.outstanding - crew.held;
+    if (free < Math.min(BATCH, this.#room)) return;
+    for (let left = free; left > 0;) {
       const hosts: string[] = [];
-      const ports: number[] = [];
-      while (ids.length < BATCH && this.outstanding < this.#room) {
+      const ports = new Uint16Array(Math.min(BATCH, left));
+      const first = this.#nextId;
+      while (hosts.length < ports.length) {
         const job = crew.take();
         if (job === null) break;
         const { address } = job;
         const { hostname, port } = address;
-        ids.push(this.#nextId);
         const isScoped = address.family === "inet6" && address.scopeId !== 0 &&
           !hostname.includes("%");
-        hosts.push(isScoped ? `${hostname}%${address.scopeId}` : hostname);
-        ports.push(port);
+        const host = isScoped ? `${hostname}%${address.scopeId}` : hostname;
+        ports[hosts.length] = port;
+        hosts.push(host === this.#host ? "" : host);
+        this.#host = host;
         this.#jobs.set(this.#nextId++, job);
         this.outstanding++;
       }
-      if (ids.length === 0) return;
-      this.#send({ ids, hosts, ports });
+      if (hosts.length === 0) return;
+      this.#send({ first, hosts, ports });
+      left -= hosts.length;
     }
   }
 

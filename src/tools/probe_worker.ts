@@ -6,7 +6,7 @@
 import type * as WorkerThreads from "node:worker_threads";
 import { builtin } from "../../ffi/builtin.ts";
 import { libc } from "../../ffi/libc.ts";
-import { setImmediate, setTimeout } from "../../ffi/timers.ts";
+import { setTimeout } from "../../ffi/timers.ts";
 import { parseIp } from "../address/address.ts";
 import { isAtRest } from "../reactor/reactor.ts";
 import { Fifo } from "./fifo.ts";
@@ -31,12 +31,14 @@ export interface Share {
   readonly threads: number;
 }
 
-/** What a thread is told: addresses to probe by their numbers, or to stop. */
+/** What a thread is told: addresses to probe, or to stop. */
 export type Order =
   | {
-    readonly ids: readonly number[];
+    /** The number of the first; those of the others follow. */
+    readonly first: number;
+    /** The hosts; `""` is the one before. */
     readonly hosts: readonly string[];
-    readonly ports: readonly number[];
+    readonly ports: Uint16Array;
   }
   | "stop";
 
@@ -62,6 +64,9 @@ export const WIDTH = 9;
 
 /** How many findings are sent together, at most. */
 const BATCH = 128;
+
+/** How long a finding waits for others to be sent with, in ms. */
+const LONGEST_DELAY = 2;
 
 /** How often it is reported how far a thread has come, at least, in ms. */
 const REPORT_EVERY = 100;
@@ -127,6 +132,7 @@ export function serve(): void {
   let extras: [number, Extras][] = [];
   let filled = 0;
   let isScheduled = false;
+  let host = "";
   function tell(report: Report, moved: ArrayBuffer[] = []): void {
     port.postMessage(report, moved);
   }
@@ -159,7 +165,7 @@ export function serve(): void {
         if (++filled === BATCH) flush();
         else if (!isScheduled) {
           isScheduled = true;
-          setImmediate(flush);
+          setTimeout(flush, LONGEST_DELAY);
         }
       },
       done() {},
@@ -173,10 +179,10 @@ export function serve(): void {
       flush();
       return leave();
     }
-    const { ids, hosts, ports } = order;
-    for (let i = 0; i < ids.length; i++) {
-      const address = parseIp(hosts[i]!, ports[i]!)!;
-      jobs.push({ id: ids[i]!, address });
+    const { first, hosts, ports } = order;
+    for (let i = 0; i < hosts.length; i++) {
+      host = hosts[i]! || host;
+      jobs.push({ id: first + i, address: parseIp(host, ports[i]!)! });
     }
     run.pump();
   });
