@@ -3,7 +3,7 @@
  * who else wants a turn.
  */
 import { assert, assertEquals, assertGreater, assertLess } from "@std/assert";
-import type { Libc } from "../ffi/contract.ts";
+import type { Libc, Watch } from "../ffi/contract.ts";
 import { currentAbi, libc, useLibc } from "../ffi/libc.ts";
 import { connect, type ErrnoCode, inet, Socket } from "../mod.ts";
 import { assertErrno, pause, refusal } from "./_assertions.ts";
@@ -263,15 +263,18 @@ test(
 
 test("nobody's turn is late because of loops over connects", async () => {
   const late = await inChild({}, besideLoops, 16, 600);
-  // Half of them, for on a busy machine it is the others who have the processor.
-  for (const [kind, median] of Object.entries(late)) {
-    assertLess(median, kind === "child" ? 40 : 15, JSON.stringify(late));
+  for (const median of Object.values(late)) {
+    // An echo takes two turns: to be sent, and to be heard.
+    assertLess(median, 20, JSON.stringify(late));
   }
 });
 
-/** How long each kind of work waits for its turn beside loops of refused connects: the median, in ms. */
+/**
+ * How long each kind of work waits for its turn beside loops of refused connects: the median, in ms of this thread's own
+ * processor time. By the clock on the wall it is as long as the rest of the machine lets it be.
+ */
 async function besideLoops(
-  { bound, connect }: ChildApi,
+  { bound, connect, threadTime }: ChildApi,
   loops: number,
   time: number,
 ): Promise<Record<string, number>> {
@@ -324,9 +327,9 @@ async function besideLoops(
   for (const [kind, work] of Object.entries(kinds)) {
     const times: number[] = [];
     for (const end = performance.now() + time; performance.now() < end;) {
-      const start = performance.now();
+      const start = threadTime();
       await work();
-      times.push(performance.now() - start);
+      times.push(threadTime() - start);
     }
     times.sort((one, other) => one - other);
     medians[kind] = times[times.length >> 1]!;
@@ -337,4 +340,52 @@ async function besideLoops(
   server.close();
   await worker.terminate();
   return medians;
+}
+
+// A loop that does not notice --------------------------------------------------------
+
+/** Ways in which a runtime's own loop may fail to watch a descriptor. */
+const DEAF: Readonly<Record<string, () => Watch | null>> = {
+  "cannot watch": () => null,
+  "refuses every wait": () => ({
+    wait: () => Promise.resolve(-1),
+    close() {},
+  }),
+  "breaks off every wait": () => ({
+    wait: () => Promise.reject(new Error("not watched")),
+    close() {},
+  }),
+  "never notices anything"() {
+    let end: (result: number) => void = () => {};
+    return {
+      wait: () => new Promise((resolve) => end = resolve),
+      close: () => end(-1),
+    };
+  },
+};
+
+for (const [what, watchReadable] of Object.entries(DEAF)) {
+  test(
+    `ready() and its deadline hold where the runtime's loop ${what}`,
+    async () => {
+      using _use = useLibc({ ...libc(), watchReadable });
+      using near = Socket.open({ type: "dgram" });
+      using far = Socket.open({ type: "dgram" });
+      near.bind(inet("127.0.0.1", 0));
+      far.connectSync(near.localAddress!);
+      for (let i = 0; i < 8; i++) {
+        const ready = near.ready("POLLIN", { timeout: 60_000 });
+        await pause(10);
+        const start = performance.now();
+        far.sendSync(new Uint8Array(1));
+        assertEquals(await ready, ["POLLIN"]);
+        assertLess(performance.now() - start, LATE);
+        near.recvSync(new Uint8Array(1));
+        const late = performance.now();
+        assertEquals(await near.ready("POLLIN", { timeout: 20 }), []);
+        assertLess(performance.now() - late, LATE);
+      }
+    },
+    { skip: abi.epoll === null ? `${abi.os} has no epoll` : null },
+  );
 }
