@@ -571,6 +571,28 @@ test("few descriptors slow a run down, and 64 stay free", async () => {
   assert(most > 100 && most <= 256 - 64, `${most} were open`);
 }, { skip: needs(onLinux, canIsolate(), hasCommand("nft")) });
 
+test(
+  "a run goes on, one by one, where next to no descriptors are",
+  async () => {
+    const script = 'ulimit -n 80 && exec "$0" "$@"';
+    const counts = await inChild(
+      { command: ["sh", "-c", script], namespace: FIREWALL },
+      async ({ probe, grid }) => {
+        const counts: Record<string, number> = {};
+        const options = { timeout: 50, retries: 1 };
+        const targets = grid("127.0.5.1,127.0.0.1", "1-4");
+        for await (const { state, code } of probe(targets, options)) {
+          const key = `${state} ${code}`;
+          counts[key] = (counts[key] ?? 0) + 1;
+        }
+        return counts;
+      },
+    );
+    assertEquals(counts, { "closed ECONNREFUSED": 4, "filtered ETIMEDOUT": 4 });
+  },
+  { skip: needs(onLinux, canIsolate(), hasCommand("nft")) },
+);
+
 // Pace -------------------------------------------------------------------------
 
 /** Counts what is open at once, and when each attempt began. */

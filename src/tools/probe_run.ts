@@ -289,7 +289,8 @@ export class Run<J extends Job> {
     const open = limit === Infinity ? 0 : countDescriptors(libc, limit);
     const spare = FREE_DESCRIPTORS + OWN_DESCRIPTORS;
     const room = Math.floor((limit - open - spare) / share);
-    this.#ceiling = limit - spare;
+    // One at a time is better than none.
+    this.#ceiling = room < 1 ? Infinity : limit - spare;
     this.#mostSockets = Math.max(1, room);
     this.#mostInFlight = Math.min(
       pacing.concurrency ?? USUAL_CONCURRENCY,
