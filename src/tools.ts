@@ -1,6 +1,21 @@
 /**
  * Many targets at once, and how long they take: failures are results here.
  *
+ * @example Wait for a server, and measure how far it is
+ * ```ts
+ * import { Histogram, ping, waitFor } from "@einprogress/connect/tools";
+ * import { assertEquals } from "@std/assert";
+ *
+ * using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+ * const { port } = listener.addr;
+ * await waitFor({ port }, { timeout: 5000 });
+ * const times = new Histogram();
+ * for await (const { wall } of ping({ port }, { count: 5, interval: 1 })) {
+ *   if (wall !== null) times.record(wall);
+ * }
+ * assertEquals(times.count, 5);
+ * ```
+ *
  * @module
  */
 export {

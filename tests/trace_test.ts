@@ -21,7 +21,7 @@ import {
 } from "./_fixtures.ts";
 import { canIpv6, hasCommand, needs, onLinux, test } from "./_harness.ts";
 import { linesOf } from "./_lines.ts";
-import { FLOWS, ROUTERS } from "./_networks.ts";
+import { FILES_ONLY, FLOWS, ROUTERS } from "./_networks.ts";
 
 const TOOLS = import.meta.resolve("../src/tools.ts");
 const CLI = import.meta.resolve("../src/cli.ts");
@@ -173,6 +173,27 @@ test("trace() meets nobody on the way to this machine", async () => {
     );
   }
 }, { skip: onLinux });
+
+test("trace() takes the address of a name to which it can send", async () => {
+  const found = await inChild(
+    { namespace: FILES_ONLY },
+    async ({ listen }, tools) => {
+      const { trace } = await import(tools);
+      using listener = listen();
+      const { port } = listener.address;
+      const target = { hostname: "six.test", port };
+      const all = [];
+      for await (const { from, kind } of trace(target, { queries: 1 })) {
+        all.push([from, kind]);
+      }
+      const six = { ...target, family: "inet6" };
+      const error = await trace(six).next().catch((error: unknown) => error);
+      return [...all, error.code];
+    },
+    TOOLS,
+  );
+  assertEquals(found, [["127.0.0.1", "open"], "ENETUNREACH"]);
+}, { skip: canIsolate() });
 
 test("trace() goes over IPv6", async () => {
   using listener = listen({ at: inet6("::1", 0) });

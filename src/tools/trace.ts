@@ -118,7 +118,7 @@ const EXPIRED = { inet: { type: 11, code: 0 }, inet6: { type: 3, code: 0 } };
  * target.
  *
  * @param target A host and port, or an IP address with a port; of a name, the
- * first of its addresses.
+ * first of its addresses to which something can be sent.
  * @param options How far, and how.
  * @returns The hops by `ttl` and `query`, each as soon as those before it are
  * known. Up to the target each `ttl` has all its queries; the last `ttl` is
@@ -176,19 +176,23 @@ async function* hopsOf(
   signal?.removeEventListener("abort", abandon);
   signal?.throwIfAborted();
   if (found instanceof Error) throw pointAt<Error>(found, caller);
-  const address = checkHops(found![0]!);
-  await warmUp(c, way.recipe, address);
-  signal?.throwIfAborted();
-  const run = new TraceRun(c, plan, way, address);
-  try {
-    for (;;) {
-      const hop = await run.next();
-      if (hop === null) return;
-      if (hop instanceof Error) throw pointAt<Error>(hop, caller);
-      yield hop;
+  for (const [i, address] of found!.entries()) {
+    checkHops(address);
+    await warmUp(c, way.recipe, address);
+    signal?.throwIfAborted();
+    const run = new TraceRun(c, plan, way, address);
+    try {
+      for (let count = 0;; count++) {
+        const hop = await run.next();
+        if (hop === null) return;
+        if (!(hop instanceof Error)) yield hop;
+        // Where nothing can be sent, another address of the name may do.
+        else if (count === 0 && i + 1 < found!.length) break;
+        else throw pointAt<Error>(hop, caller);
+      }
+    } finally {
+      run.close();
     }
-  } finally {
-    run.close();
   }
 }
 

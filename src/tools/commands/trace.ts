@@ -45,7 +45,8 @@ Needs no privilege. Linux.
 Usage: trace TARGET [OPTIONS]
 
 TARGET
-  HOST:PORT, [IPV6]:PORT; of a name, the first of its addresses
+  HOST:PORT, [IPV6]:PORT; of a name, the first of its addresses to which
+  something can be sent
 
 OPTIONS
   -m, --max-hops N       go no further [30]
