@@ -261,7 +261,7 @@ export class Race implements LookupListener {
   ended(error: Error | null): void {
     this.#isLooking = false;
     if (this.#isOver) return;
-    // What a resolver of the caller\'s own throws stays as it is.
+    // What a resolver of the caller's own throws stays as it is.
     if (error !== null) return this.#failAt((at) => pointed(error, at));
     this.#guard(() => this.#advance());
   }
@@ -414,7 +414,7 @@ function callLookup(
   return stop;
 }
 
-/** One failure for several addresses'. */
+/** One failure for several addresses. */
 function combine(
   { plan, start }: Call,
   known: number,
