@@ -1451,6 +1451,76 @@ test("probe() reports hosts that are denied, unless all of them are", async () =
   ]);
 });
 
+for (const isEarly of [true, false]) {
+  const when = isEarly ? "before" : "after";
+  test(`a prototype polluted ${when} the first use gets no permission`, async () => {
+    using listener = Deno.listen({ hostname: "127.0.0.2", port: 0 });
+    const { port } = listener.addr;
+    const folder = await Deno.makeTempDir();
+    const flags = [
+      "--allow-ffi",
+      "--allow-net=127.0.0.1",
+      `--allow-read=${folder}`,
+      `--allow-write=${folder}`,
+    ];
+    const found = await inChild(
+      flags,
+      async ({ mod, tools }, { port, folder, isEarly }) => {
+        const { connectSync, Socket, inet, rawAddress } = mod;
+        const prototype = Object.prototype as unknown as Record<
+          string,
+          unknown
+        >;
+        const polluted: Record<string, unknown> = {
+          name: "getpid",
+          kind: "none",
+          host: "127.0.0.1",
+          path: folder,
+        };
+        function first(): void {
+          const { tryConnect, close } = Socket.prototype;
+          const socket = Socket.open();
+          tryConnect.call(socket, inet("127.0.0.1", 9));
+          close.call(socket);
+        }
+        if (!isEarly) first();
+        Object.assign(prototype, polluted);
+        const tries: (() => unknown)[] = [
+          () => connectSync({ hostname: "127.0.0.2", port }),
+          () => connectSync({ hostname: "localhost", port }),
+          () => connectSync({ transport: "unix", path: "/nowhere/x.sock" }),
+          () => connectSync({ transport: "unix", path: "\0einprogress" }),
+          () => {
+            const bytes = inet("127.0.0.2", port).toBytes();
+            bytes[15] = 1;
+            return Socket.open().connectSync(rawAddress(bytes.slice(0, 15)));
+          },
+          () => tools.waitFor([{ hostname: "127.0.0.2", port }]),
+          async () => {
+            for await (
+              const _ of tools.probe([{ hostname: "127.0.0.2", port }])
+            );
+          },
+        ];
+        const names: string[] = [];
+        for (const run of tries) {
+          try {
+            await run();
+            names.push("passes");
+          } catch (error) {
+            names.push((error as Error).name);
+          }
+        }
+        for (const key of Object.keys(polluted)) delete prototype[key];
+        return names;
+      },
+      { port, folder, isEarly },
+    );
+    await Deno.remove(folder);
+    assertEquals(found, Array(7).fill("NotCapable"));
+  });
+}
+
 test("hosts that are called unix and vsock are asked for as hosts", async () => {
   const rows = [["unix,vsock", "LookupError"], ["127.0.0.1", "NotCapable"]];
   for (const [allowed, name] of rows) {

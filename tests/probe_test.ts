@@ -494,6 +494,7 @@ test(
       namespace: `
 ip link add d0 type veth peer name d1
 ip link set d0 addrgenmode none
+ip link set d1 addrgenmode none
 ip link set d0 up
 ip link set d1 up
 ip -6 route add 2001:db8::/32 dev d0
@@ -813,18 +814,20 @@ test("connections end by a reset", async () => {
   assert(error instanceof Errno.ECONNRESET, `${error}`);
 });
 
-test("what onOpen() throws ends the run", async () => {
+test("what onOpen() throws ends the run and closes the socket", async () => {
   using listener = listen();
   const reason = new Error("enough");
   const targets = Array.from({ length: 9 }, () => listener.address);
+  const shown: Socket[] = [];
   const run = probe(targets, {
     concurrency: 1,
     onOpen(socket) {
-      socket.close();
+      shown.push(socket);
       throw reason;
     },
   });
   assertStrictEquals(await assertRejects(() => all(run)), reason);
+  assertEquals(shown.map(({ closed }) => closed), [true]);
 });
 
 test("what the targets throw ends the run", async () => {
@@ -1152,6 +1155,50 @@ test("a target that is none ends the run", async () => {
       kind,
       message,
     );
+  }
+});
+
+test("probe() takes nothing from a polluted prototype", async () => {
+  using listener = listen();
+  const prototype = Object.prototype as unknown as Record<string, unknown>;
+  const polluted: Record<string, unknown> = {
+    transport: "unix",
+    hostname: "127.0.0.2",
+    index: 7,
+    softErrors: "none",
+  };
+  Object.assign(prototype, polluted);
+  const { port } = listener.address;
+  const run = all(probe([{ port }]));
+  try {
+    const [result] = await run;
+    assertEquals(result!.index, 0);
+    assertEquals(result!.address, `127.0.0.1:${port}`);
+    assertEquals(result!.state, "open");
+  } finally {
+    for (const key of Object.keys(polluted)) delete prototype[key];
+  }
+});
+
+test("targets without end that nothing is sent to leave the loop its turns", async () => {
+  let made = 0;
+  function* targets(): Generator<ProbeTarget, void, void> {
+    for (;; made++) yield { hostname: "127.0.0.1", port: 9 };
+  }
+  for (const states of [["open"], ["unsent"]] as const) {
+    made = 0;
+    const enough = new AbortController();
+    const timer = setTimeout(() => enough.abort(new Error("enough")), 50);
+    const { signal } = enough;
+    const run = probe(targets(), { family: "inet6", states, signal });
+    if (states[0] === "unsent") {
+      assertEquals((await run.next()).value!.code, "EAFNOSUPPORT");
+      // Whoever reads no more is not overrun.
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      assert(made < 10_000, `${made} were made`);
+    }
+    await assertRejects(() => all(run), Error, "enough");
+    clearTimeout(timer);
   }
 });
 

@@ -327,6 +327,9 @@ test("waitFor() refuses what makes no sense, before any call", async () => {
   const port = 9;
   const rows: [targets: unknown, options: object, words: string][] = [
     [{ port: 65536 }, {}, "port"],
+    [{ port, timeout: 50 }, {}, "target with timeout: 50"],
+    [[{ port, onSocket() {} }], {}, "target with onSocket"],
+    [[null], {}, "target null"],
     [{ hostname: "127.1", port }, {}, "127.1"],
     ["localhost:80", {}, "targets"],
     [undefined, {}, "targets"],

@@ -33,7 +33,7 @@ export const denoDoor: Door = {
     // The user is asked for all of FFI, not for one library: a bare name that
     // is granted at the prompt is afterwards sought in the working directory
     // (denoland/deno#29246).
-    if (Deno.permissions.requestSync(all).state === "granted") return names;
+    if (request(all).state === "granted") return names;
     // Opening it all the same brings forth the error that Deno itself words.
     Deno.dlopen(names[0]!, {});
     return names;
@@ -41,7 +41,7 @@ export const denoDoor: Door = {
 
   open(library, declaration, nfdsSize): DenoFunction {
     const { symbols } = Deno.dlopen(library, {
-      [declaration.symbol]: define(declaration, nfdsSize),
+      [declaration.symbol]: bare(define(declaration, nfdsSize)),
     });
     return symbols[declaration.symbol] as DenoFunction;
   },
@@ -84,8 +84,24 @@ function define(
   };
 }
 
+/**
+ * A record in which only what it has is found: Deno reads what a prototype has
+ * got meanwhile, too, and would answer about another host.
+ */
+function bare<T extends object>(record: T): T {
+  return Object.assign(Object.create(null), record);
+}
+
+function query(descriptor: Deno.PermissionDescriptor): Deno.PermissionStatus {
+  return Deno.permissions.querySync(bare(descriptor));
+}
+
+function request(descriptor: Deno.PermissionDescriptor): Deno.PermissionStatus {
+  return Deno.permissions.requestSync(bare(descriptor));
+}
+
 function isGranted(descriptor: Deno.PermissionDescriptor): boolean {
-  return isWhole(Deno.permissions.querySync(descriptor));
+  return isWhole(query(descriptor));
 }
 
 /** Whether a grant has no exception: `partial` says that something is denied. */
@@ -117,7 +133,7 @@ function denoPermissions(): Permissions {
   // A kept status object follows a later revoke, and reading it takes
   // nanoseconds, where a query takes a microsecond.
   const [net, read, write, ...rest] = EVERYTHING.map((name) =>
-    Deno.permissions.querySync({ name } as Deno.PermissionDescriptor)
+    query({ name } as Deno.PermissionDescriptor)
   ) as [Deno.PermissionStatus, Deno.PermissionStatus, Deno.PermissionStatus];
   function hasNet(): boolean {
     return isWhole(net);
@@ -137,7 +153,7 @@ function denoPermissions(): Permissions {
     },
     demandResolved(address, port) {
       const host = hostOf(address, port);
-      const { state } = Deno.permissions.querySync({ name: "net", host });
+      const { state } = query({ name: "net", host });
       if (state === "denied") throw notCapable("net", host);
     },
     demandPath(name) {
@@ -199,15 +215,13 @@ function hostOf(hostname: string, port: number): string {
 
 /** Asks as Deno's own operations do: at the prompt where there is one. */
 function demand(descriptor: Deno.PermissionDescriptor, what: string): void {
-  let { state } = Deno.permissions.querySync(descriptor);
-  if (state === "prompt") {
-    state = Deno.permissions.requestSync(descriptor).state;
-  }
+  let { state } = query(descriptor);
+  if (state === "prompt") ({ state } = request(descriptor));
   if (state !== "granted") throw notCapable(descriptor.name, what);
 }
 
 function demandWhole(name: "net" | "read" | "write", what: string): void {
-  const status = Deno.permissions.requestSync({ name });
+  const status = request({ name });
   if (!isWhole(status)) throw notCapable(name, what);
 }
 

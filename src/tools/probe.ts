@@ -116,7 +116,8 @@ export interface ProbeOptions<T extends Probeable = Probeable> {
   readonly states?: readonly ProbeState[] | undefined;
   /**
    * Takes each connected socket, as soon as it is one, and owns it from then
-   * on. Without it connections end by a reset. What it throws ends the run.
+   * on. Without it connections end by a reset. What it throws ends the run, and
+   * the socket is closed.
    */
   readonly onOpen?:
     | ((socket: Socket, result: ProbeResult<T>) => void)
@@ -448,10 +449,19 @@ class Probes<T extends Probeable>
   found({ ticket, address }: ProbeJob<T>, finding: Finding): void {
     const result = new Result(ticket, address, finding);
     this.#finish(ticket, result);
-    if (finding.fd >= 0) {
-      this.#options.onOpen!(Socket.fromFd(finding.fd), result);
-    }
+    if (finding.fd >= 0) this.#handOver(finding.fd, result);
     this.#give(result);
+  }
+
+  #handOver(fd: number, result: Result<T>): void {
+    const socket = Socket.fromFd(fd);
+    try {
+      const { onOpen } = this.#options;
+      onOpen!(socket, result);
+    } catch (error) {
+      socket.close();
+      throw error;
+    }
   }
 
   wake(): void {
@@ -696,7 +706,13 @@ function checkOptions<T extends Probeable>(
   const { retryAfter, concurrency, localAddress, onOpen } = given;
   if (onOpen !== undefined) checkFunction("onOpen", onOpen);
   const { interface: device, protocol, socketOptions } = given;
-  const setup = { localAddress, interface: device, protocol, socketOptions };
+  const setup = {
+    localAddress,
+    interface: device,
+    protocol,
+    socketOptions,
+    softErrors: undefined,
+  };
   const from = localAddress === undefined
     ? null
     : checkLocalAddress(localAddress);

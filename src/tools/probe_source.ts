@@ -21,10 +21,11 @@ import {
   checkInteger,
   checkText,
   isObject,
+  readOptions,
   show,
-  unknownOption,
 } from "../errors/arguments.ts";
 import { errnoError } from "../errors/errors.ts";
+import { afterAll } from "../reactor/turns.ts";
 import { Fifo } from "./fifo.ts";
 import type { Feed, Job } from "./probe_run.ts";
 import { asGrid, type Grid, type Position } from "./targets.ts";
@@ -69,6 +70,8 @@ export interface ProbeJob<T> extends Job {
 
 /** Where targets go that cannot be probed. */
 export interface Office<T> {
+  /** How many results nobody has read yet. */
+  readonly held: number;
   /** A target is on its way. */
   taken(ticket: Ticket<T>): void;
   /** Nobody may reach the target, or nobody knows it. */
@@ -91,6 +94,9 @@ const MOST_LOOKUPS = 16;
 
 /** How many targets may wait for names. */
 const MOST_WAITING = 1024;
+
+/** How many targets may have no job one after the other, before others have a turn. */
+const MOST_REFUSED = 256;
 
 /** What is known of a name. */
 interface Name<T> {
@@ -121,6 +127,7 @@ export class Source<T extends Probeable> implements Feed<ProbeJob<T>> {
   #isAllowed = false;
   /** Whether a target is on its way. */
   #isAsking = false;
+  #isResting = false;
   #isDone = false;
 
   constructor(
@@ -153,10 +160,17 @@ export class Source<T extends Probeable> implements Feed<ProbeJob<T>> {
   }
 
   take(): ProbeJob<T> | null {
-    for (;;) {
+    for (let refused = 0;; refused++) {
       const job = this.#ready.shift();
       if (job !== undefined) return job;
       if (this.#isDone || this.#isAsking || this.#waiting >= MOST_WAITING) {
+        return null;
+      }
+      // Of targets that nothing is sent to there may be no end.
+      if (this.#isResting || this.#office.held >= MOST_WAITING) return null;
+      if (refused === MOST_REFUSED) {
+        this.#isResting = true;
+        afterAll(this.#libc, this.#goOn);
         return null;
       }
       const step = this.#iterator.next();
@@ -171,6 +185,11 @@ export class Source<T extends Probeable> implements Feed<ProbeJob<T>> {
       this.#accept(step as IteratorResult<T>);
     }
   }
+
+  readonly #goOn = (): void => {
+    this.#isResting = false;
+    this.#office.wake();
+  };
 
   /** Takes no more; whoever makes the targets is told so. */
   stop(): void {
@@ -330,7 +349,7 @@ interface Place {
   readonly address: IpAddress | null;
 }
 
-const TARGET_KEYS = ["transport", "hostname", "port", "index"];
+const TARGET_KEYS = ["transport", "hostname", "port", "index"] as const;
 
 function placeOf(target: unknown): Place {
   if (!isObject(target)) throw notProbeable(target);
@@ -343,14 +362,11 @@ function placeOf(target: unknown): Place {
     const { hostname, port } = target;
     return { hostname, port, index: undefined, address: target };
   }
-  for (const key in target) {
-    if (!TARGET_KEYS.includes(key) && Object.hasOwn(target, key)) {
-      const value = (target as Record<string, unknown>)[key];
-      throw unknownOption("target", key, value, TARGET_KEYS);
-    }
-  }
-  const { transport, hostname = "127.0.0.1", port, index } =
-    target as ProbeTarget;
+  const { transport, hostname = "127.0.0.1", port, index } = readOptions(
+    "target",
+    target,
+    TARGET_KEYS,
+  );
   if (transport !== undefined && transport !== "tcp") {
     throw new TypeError(
       `Cannot probe transport ${show(transport)}: it is no port of an ` +

@@ -13,8 +13,9 @@ import {
   type HostLookup,
   permitted,
   readAddresses,
+  TARGET_KEYS,
 } from "../connect/target.ts";
-import { isObject, notA } from "../errors/arguments.ts";
+import { isObject, notA, readOptions } from "../errors/arguments.ts";
 import type { ErrnoError, LookupError } from "../errors/errors.ts";
 import { demand } from "../socket/permission.ts";
 import { type Destination, destinationText } from "./destination.ts";
@@ -52,7 +53,8 @@ export function wayTo(c: Libc, destination: Destination): Way {
     const text = destinationText(destination);
     return { text, addresses, ...nothing, recipe: PLAIN };
   }
-  const { plan, recipe } = prepare(destination, undefined);
+  const written = readOptions("target", destination, TARGET_KEYS);
+  const { plan, recipe } = prepare(written, undefined);
   // What was checked, and not the caller's object once more.
   const { address, host, source } = plan;
   const text = address?.toString() ?? destinationText(host!);
