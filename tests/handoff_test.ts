@@ -8,6 +8,7 @@ import {
 import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import http from "node:http";
+import http2 from "node:http2";
 import https from "node:https";
 import net from "node:net";
 import { join } from "node:path";
@@ -543,6 +544,36 @@ test("an HTTP/1.1 request goes over the web streams", async () => {
     const answer = await new Response(socket.readable).text();
     assert(answer.startsWith("HTTP/1.1 200 OK\r\n"), answer);
     assert(answer.includes("hello"), answer);
+  });
+});
+
+test("HTTP/2 goes over a handed-off socket", async () => {
+  const server = http2.createServer((_request, response) => {
+    response.end("hello");
+  });
+  await serve(server as unknown as net.Server, async (port) => {
+    const socket = await connect({ port, timeout: AGES });
+    const session = http2.connect("http://localhost", {
+      createConnection: () => socket.toNodeSocket(),
+    });
+    const answers = await Promise.all(
+      Array.from(
+        { length: 10 },
+        () =>
+          new Promise<string>((resolve, reject) => {
+            session.on("error", reject);
+            const request = session.request({ ":path": "/" });
+            let text = "";
+            request.setEncoding("utf8");
+            request.on("data", (part: string) => text += part);
+            request.on("end", () => resolve(text));
+            request.on("error", reject);
+            request.end();
+          }),
+      ),
+    );
+    assertEquals(answers, new Array(10).fill("hello"));
+    await new Promise<void>((resolve) => session.close(() => resolve()));
   });
 });
 
