@@ -19,6 +19,8 @@ import {
   checkInteger,
   checkMilliseconds,
   checkSignal,
+  heedAbort,
+  ignoreAbort,
   readOptions,
   show,
 } from "../errors/arguments.ts";
@@ -120,7 +122,7 @@ export function lookup(
       function settle(): void {
         leave();
         releaseCaller(caller);
-        signal?.removeEventListener("abort", abort);
+        ignoreAbort(signal, abort);
       }
       function abort(): void {
         settle();
@@ -140,7 +142,7 @@ export function lookup(
           rejectAt(resolve, caller, (at) => pointed(error!, at));
         },
       });
-      signal?.addEventListener("abort", abort);
+      heedAbort(signal, abort);
     });
   } catch (error) {
     return Promise.reject(pointed(error, lookup));

@@ -21,7 +21,7 @@ import {
 } from "../address/lookup.ts";
 import { PENDING } from "../attempt/attempt.ts";
 import { errorFor, Failure } from "../attempt/failure.ts";
-import { isObject } from "../errors/arguments.ts";
+import { heedAbort, ignoreAbort, isObject } from "../errors/arguments.ts";
 import {
   type Caller,
   keepCaller,
@@ -232,7 +232,7 @@ export class Race implements LookupListener {
     this.#caller = caller ?? keepCaller(at);
     return new Promise((resolve) => {
       this.#resolve = resolve;
-      signal?.addEventListener("abort", this.#onAbort);
+      heedAbort(signal, this.#onAbort);
       const { source } = plan;
       const host = plan.host!;
       this.#guard(() => {
@@ -361,7 +361,7 @@ export class Race implements LookupListener {
   #finish(): void {
     this.#isOver = true;
     releaseCaller(this.#caller);
-    this.#call.signal?.removeEventListener("abort", this.#onAbort);
+    ignoreAbort(this.#call.signal, this.#onAbort);
     if (this.#timer !== null) clearTimeout(this.#timer);
     this.#abandonLookup?.();
     for (const dial of [...this.#running]) {

@@ -151,6 +151,37 @@ export function checkSignal(
   return value as AbortSignal;
 }
 
+// Of the engine, for a caller's signal may have others of its own.
+const { addEventListener, removeEventListener } = AbortSignal.prototype;
+
+/**
+ * Has a listener called when a signal aborts.
+ *
+ * @throws What a proxy of a signal may throw. So this comes before all that
+ * somebody else would have to end.
+ */
+export function heedAbort(
+  signal: AbortSignal | undefined,
+  listener: (event: Event) => void,
+): void {
+  if (signal !== undefined) {
+    addEventListener.call(signal, "abort", listener as EventListener);
+  }
+}
+
+/** Has it called no more. What a proxy of a signal may throw is of no account. */
+export function ignoreAbort(
+  signal: AbortSignal | undefined,
+  listener: (event: Event) => void,
+): void {
+  if (signal === undefined) return;
+  try {
+    removeEventListener.call(signal, "abort", listener as EventListener);
+  } catch {
+    // It was a caller's object that failed, and nobody waits for it any more.
+  }
+}
+
 /** Returns the number, with -0 made 0. */
 export function checkInteger(
   name: string,

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { heedAbort, ignoreAbort } from "../errors/arguments.ts";
 import type { Libc } from "../../ffi/contract.ts";
 import {
   clearTimeout,
@@ -235,9 +236,6 @@ function openSelector(libc: Libc): Selector {
     : new EpollSelector(libc, epoll);
 }
 
-// A caller's signal may have others of its own.
-const { addEventListener, removeEventListener } = EventTarget.prototype;
-
 class Reactor {
   readonly #libc: Libc;
   /** There as long as somebody waits. */
@@ -437,7 +435,7 @@ class Reactor {
     let party = this.#signals.get(signal);
     if (party === undefined) {
       party = new Set();
-      addEventListener.call(signal, "abort", this.#onAbort);
+      heedAbort(signal, this.#onAbort);
       this.#signals.set(signal, party);
     }
     party.add(waiter);
@@ -448,7 +446,7 @@ class Reactor {
     party.delete(waiter);
     if (party.size > 0) return;
     this.#signals.delete(signal);
-    removeEventListener.call(signal, "abort", this.#onAbort);
+    ignoreAbort(signal, this.#onAbort);
   }
 
   readonly #onAbort = (event: Event): void => {

@@ -32,6 +32,8 @@ import {
   checkInteger,
   checkMilliseconds,
   checkSignal,
+  heedAbort,
+  ignoreAbort,
   readOptions,
   show,
 } from "../errors/arguments.ts";
@@ -361,7 +363,7 @@ class PingRun implements Pinging {
   }
 
   #begin(): void {
-    this.#plan.signal?.addEventListener("abort", this.#onAbort);
+    heedAbort(this.#plan.signal, this.#onAbort);
     for (const loop of this.#loops) {
       this.#running++;
       loop.run().catch((reason) => this.fail(reason)).finally(() => {
@@ -378,7 +380,7 @@ class PingRun implements Pinging {
 
   #stop(): void {
     this.#isOver = true;
-    this.#plan.signal?.removeEventListener("abort", this.#onAbort);
+    ignoreAbort(this.#plan.signal, this.#onAbort);
     for (const loop of this.#loops) loop.stop();
     for (const wake of this.#wakeLoops.splice(0)) wake();
     this.#wakeReader?.();

@@ -15,6 +15,8 @@ import {
   checkInteger,
   checkMilliseconds,
   checkSignal,
+  heedAbort,
+  ignoreAbort,
   isObject,
   notA,
   readOptions,
@@ -487,7 +489,7 @@ class Probes<T extends Probeable>
     this.#rateSince = performance.now();
     const { signal } = this.#options;
     if (signal?.aborted) return this.failed(signal.reason);
-    signal?.addEventListener("abort", this.#onAbort);
+    heedAbort(signal, this.#onAbort);
     this.#run.pump();
   }
 
@@ -529,7 +531,7 @@ class Probes<T extends Probeable>
   #end(): void {
     if (this.#isOver) return;
     this.#isOver = true;
-    this.#options.signal?.removeEventListener("abort", this.#onAbort);
+    ignoreAbort(this.#options.signal, this.#onAbort);
     const stopping = this.#run.stop();
     this.#source.stop();
     if (stopping === undefined) return this.#dismiss();

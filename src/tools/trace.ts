@@ -15,6 +15,8 @@ import {
   checkInteger,
   checkMilliseconds,
   checkSignal,
+  heedAbort,
+  ignoreAbort,
   readOptions,
 } from "../errors/arguments.ts";
 import {
@@ -171,9 +173,9 @@ async function* hopsOf(
   const { signal } = plan;
   signal?.throwIfAborted();
   const { found: finding, abandon } = findAddresses(c, way, Infinity);
-  signal?.addEventListener("abort", abandon);
+  heedAbort(signal, abandon);
   const found = await finding;
-  signal?.removeEventListener("abort", abandon);
+  ignoreAbort(signal, abandon);
   signal?.throwIfAborted();
   if (found instanceof Error) throw pointAt<Error>(found, caller);
   for (const [i, address] of found!.entries()) {

@@ -25,6 +25,8 @@ import {
   checkInteger,
   checkMilliseconds,
   checkSignal,
+  heedAbort,
+  ignoreAbort,
   readOptions,
   show,
 } from "../errors/arguments.ts";
@@ -306,7 +308,7 @@ async function runAll(
     stop();
   }, Math.max(end - performance.now(), 0));
   try {
-    signal?.addEventListener("abort", stop);
+    heedAbort(signal, stop);
     const runs = watches.map(async (watch) => {
       try {
         await watch.run();
@@ -325,7 +327,7 @@ async function runAll(
     return isLate && ready < Math.min(needed, watches.length);
   } finally {
     if (timer !== null) clearTimeout(timer);
-    signal?.removeEventListener("abort", stop);
+    ignoreAbort(signal, stop);
   }
 }
 
