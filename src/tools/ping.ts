@@ -114,7 +114,7 @@ export interface PingOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** What one probe came to. Times are in milliseconds. */
+/** The result of one probe. Times are in milliseconds. */
 export interface Ping {
   /** The place of its target among the targets, from 0. */
   readonly index: number;
@@ -140,7 +140,7 @@ export interface Ping {
   readonly icmp: Icmp | null;
   /** Whether TCP would have gone on after that error. */
   readonly soft: boolean;
-  /** How many SYNs were repeated; `null` where the kernel does not tell. */
+  /** How many SYNs were repeated; `null` where the kernel does not report it. */
   readonly retransmits: number | null;
   /**
    * From the call of connect(2) until its outcome was known, by the wall clock;

@@ -1,12 +1,12 @@
 /**
- * What the probes of one target come to.
+ * The results of the probes of one target.
  *
  * @module
  */
 import { type Distribution, Histogram } from "./histogram.ts";
 import type { Ping } from "./ping.ts";
 
-/** What many probes of one target came to. Times are in milliseconds. */
+/** The results of many probes of one target. Times are in milliseconds. */
 export interface PingSummary {
   /** How many there were. */
   readonly probes: number;
@@ -107,7 +107,7 @@ export class PingStats {
     this.#last = time;
   }
 
-  /** What they come to so far. */
+  /** The results so far. */
   summary(): PingSummary {
     return {
       probes: this.#probes,

@@ -1,7 +1,7 @@
 /**
  * The pictures of a report, as SVG.
  *
- * Colours are classes: whoever puts a picture somewhere supplies
+ * Colours are classes: the page that holds a picture supplies
  * {@linkcode CHART_STYLE} once.
  *
  * @module

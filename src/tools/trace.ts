@@ -69,7 +69,7 @@ export interface Hop {
   readonly query: number;
   /**
    * Who has answered: a router in between (`"hop"`), the target by a SYN/ACK
-   * (`"open"`) or by a reset (`"closed"`), whoever does not let it through
+   * (`"open"`) or by a reset (`"closed"`), a firewall that does not let it through
    * (`"filtered"`), or nobody (`"silent"`).
    */
   readonly kind: "hop" | "open" | "closed" | "filtered" | "silent";
@@ -84,7 +84,7 @@ export interface Hop {
    * handshake alone, and not after a repeated SYN.
    */
   readonly rtt: number | null;
-  /** The port that it came from, which tells flows apart. */
+  /** The port that it came from, which distinguishes flows. */
   readonly localPort: number;
 }
 
@@ -125,7 +125,7 @@ const EXPIRED = { inet: { type: 11, code: 0 }, inet6: { type: 3, code: 0 } };
  * @returns The hops by `ttl` and `query`, each as soon as those before it are
  * known. Up to the target each `ttl` has all its queries; the last `ttl` is
  * that of the target, of who filters, or `maxHops`.
- * @throws {NotSupportedError} If the system does not tell who has sent an ICMP
+ * @throws {NotSupportedError} If the system does not report who sent an ICMP
  * error: only Linux does.
  * @throws {ErrnoError} If nothing can be sent: no way, a local firewall.
  * @throws {LookupError} If the name does not resolve.
@@ -427,7 +427,7 @@ class Expiring extends Attempt {
   #finish(hop: Hop | Error | null): void {
     this.#isOver = true;
     this.reset();
-    // Whoever reads the hops sees that the signal is aborted.
+    // The reader of the hops sees that the signal is aborted.
     this.#run.ended(this, hop ?? this.#hop("silent", null, null, null));
   }
 }

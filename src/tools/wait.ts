@@ -318,7 +318,7 @@ async function runAll(
       }
       if (mode === "any" && watch.result !== null) stop();
     });
-    // All of them have come to an end before anything is reported.
+    // All of them have ended before anything is reported.
     const ends = await Promise.allSettled(runs);
     for (const one of ends) if (one.status === "rejected") throw one.reason;
     signal?.throwIfAborted();
@@ -510,7 +510,7 @@ class Knock extends Attempt {
   }
 
   override ended(): void {
-    // Whoever stops everything at the end may come before the end of this one.
+    // The timer of the whole wait may fire a little before this one ends.
     if (this.errno === CLOSED && isOver(this.end)) this.errno = DEADLINE;
     this.#leave();
     this.#settle?.();

@@ -62,7 +62,7 @@ export interface Command {
   run(args: readonly string[], io: CliIo): Promise<number>;
 }
 
-/** What a command line comes to, by the exit code of the process. */
+/** The exit codes of the process. */
 export const EXIT = {
   /** What was asked for is so: open, connected, reached. */
   yes: 0,
@@ -321,7 +321,7 @@ export interface ConnectFlags {
 }
 
 /**
- * What the common options of connecting come to.
+ * Reads the common options of connecting.
  *
  * @throws {UsageError} If they contradict each other.
  */

@@ -144,7 +144,7 @@ PERMISSIONS, on Deno
   --allow-write for -o and --hdr
 `;
 
-/** What the arguments come to. */
+/** The arguments, understood. */
 interface PingCall {
   readonly targets: readonly ConnectTarget[];
   readonly options: PingOptions;

@@ -43,7 +43,7 @@ export function processIo(): CliIo & Disposable {
     for (const [name, handler] of handlers) process.off(name, handler);
   }
   listen();
-  // Whoever read the results has gone, as head(1) does.
+  // The reader of the results has gone, as head(1) does.
   stdout.on("error", () => interrupt.abort(new Interruption("SIGPIPE", 13)));
   return {
     out: (text) => stdout.write(text),
