@@ -37,7 +37,7 @@ import {
   type InetAddress,
   unix,
 } from "../src/address/address.ts";
-import { ErrnoError } from "../src/errors/errors.ts";
+import { ErrnoError, isErrno } from "../src/errors/errors.ts";
 import { Socket } from "../src/socket/socket.ts";
 import { runtime } from "./_emulation.ts";
 import { canIpv6, hasCommand, isRoot, needs } from "./_harness.ts";
@@ -185,6 +185,21 @@ export function pair(): Pair {
   const near = Socket.open();
   near.connectSync(listener.address);
   return pairOf(near, listener.accept());
+}
+
+/**
+ * Two ends of a connection whose near one has no more room to send. In the Unix domain it stays so until somebody reads; in TCP
+ * the other kernel makes room whenever it takes something over.
+ */
+export function fullPair(): Pair {
+  const full = pairOf(...Socket.pair());
+  const data = new Uint8Array(1 << 20);
+  try {
+    for (;;) full.near.sendSync(data, { flags: abi.MSG_DONTWAIT });
+  } catch (error) {
+    if (!isErrno(error, "EAGAIN")) throw error;
+  }
+  return full;
 }
 
 /** A port that was free a moment ago. */

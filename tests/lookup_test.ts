@@ -332,7 +332,7 @@ for (const [name, run] of FORMS) {
       ["", {}, SyntaxError, /empty/],
       ["a\0b", {}, SyntaxError, /NUL/],
       ["\u00fc/x", {}, SyntaxError, /ASCII/],
-      ["\u00fc:80", {}, SyntaxError, /ASCII/],
+      ["\u00fc:80", {}, SyntaxError, /has a port/],
       ["\u00fc%", {}, SyntaxError, /ASCII/],
       ["a\uff0fb", {}, SyntaxError, /ASCII/],
       ["a", { family: "ipv4" }, TypeError, /family "ipv4"/],

@@ -5,34 +5,26 @@ import {
   assertRejects,
   assertThrows,
 } from "@std/assert";
-import { currentAbi } from "../ffi/libc.ts";
 import {
   connect,
   type ConnectOptions,
   connectSync,
-  Errno,
   ErrnoError,
   inet,
   Socket,
 } from "../mod.ts";
 import { AGES, turns } from "./_assertions.ts";
-import { blackHole, canBlackHole, pair, watchLibc } from "./_fixtures.ts";
+import {
+  blackHole,
+  canBlackHole,
+  fullPair,
+  pair,
+  watchLibc,
+} from "./_fixtures.ts";
 import { test } from "./_harness.ts";
 
 // What every method answers after close() is in socket_test.ts, which knows all
 // of them. Each test here runs inside the count of descriptors.
-
-const abi = currentAbi();
-
-/** Fills a connection until there is no more room. */
-function fill(socket: Socket): void {
-  const data = new Uint8Array(1 << 20);
-  try {
-    for (;;) socket.sendSync(data, { flags: abi.MSG_DONTWAIT });
-  } catch (error) {
-    assertInstanceOf(error, Errno.EAGAIN);
-  }
-}
 
 /** Everything that can be pending on a connected socket without room. */
 const PENDING: Readonly<Record<string, (socket: Socket) => Promise<unknown>>> =
@@ -58,9 +50,8 @@ const ENDS: Readonly<Record<string, (socket: Socket) => void>> = {
 for (const [end, give] of Object.entries(ENDS)) {
   test(`${end} ends every pending operation by ECANCELED`, async () => {
     for (const [name, begin] of Object.entries(PENDING)) {
-      using ends = pair();
+      using ends = fullPair();
       const { near } = ends;
-      fill(near);
       const work = assertRejects(() => begin(near), ErrnoError);
       await turns();
       give(near);
@@ -73,9 +64,8 @@ for (const [end, give] of Object.entries(ENDS)) {
 
   test(`${end} ends what has not even begun to wait`, async () => {
     for (const [name, begin] of Object.entries(PENDING)) {
-      using ends = pair();
+      using ends = fullPair();
       const { near } = ends;
-      fill(near);
       const work = assertRejects(() => begin(near), ErrnoError);
       give(near);
       const error = await work;
@@ -94,9 +84,8 @@ for (const [end, give] of Object.entries(ENDS)) {
 }
 
 test("close() ends many that wait at once, and each may close again", async () => {
-  using ends = pair();
+  using ends = fullPair();
   const { near } = ends;
-  fill(near);
   let count = 0;
   const works = Object.values(PENDING).slice(0, 7).map((begin) =>
     begin(near).catch((error) => {
@@ -144,9 +133,8 @@ for (const [title, lose] of Object.entries(LOSSES)) {
       ["data", (socket, bytes) => socket.write(bytes)],
     ];
     for (const [name, call] of calls) {
-      using ends = pair();
+      using ends = fullPair();
       const { near, far } = ends;
-      fill(near);
       const bytes = memory();
       const work = assertRejects(() => call(near, bytes), TypeError, name);
       await turns();
@@ -421,12 +409,11 @@ test("what is no target is refused before anything is called", async () => {
 
 test("a descriptor that somebody else closes is an error, and no crash", async () => {
   for (const [name, begin] of Object.entries(PENDING)) {
-    using ends = pair();
+    using ends = fullPair();
     const { near } = ends;
     const fd = near.detach();
     const one = Socket.fromFd(fd);
     const other = Socket.fromFd(fd);
-    fill(one);
     const work = assertRejects(() => begin(one), Error, undefined, name);
     await turns();
     // The reactor may still hear of it, for the kernel keeps what it polls.

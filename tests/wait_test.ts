@@ -536,7 +536,7 @@ test("waitFor() says that a firewall refuses, and who", async () => {
   const last = await inChild({ namespace: FIREWALL }, async (_, tools) => {
     const { waitFor } = await import(tools);
     const target = { hostname: "127.0.1.7", port: 80 };
-    const error = await waitFor(target, { timeout: 100 })
+    const error = await waitFor(target, { timeout: 1000 })
       .catch((error: unknown) => error);
     const [{ last, attempts }] = error.pending;
     return { code: last.code, icmp: last.icmp ?? null, attempts };
