@@ -869,7 +869,7 @@ test("an aborted signal ends a run, and no descriptor is left", async () => {
 }, { skip: canBlackHole() });
 
 test(
-  "whoever leaves the loop ends the run, and no descriptor is left",
+  "to leave the loop ends the run, and no descriptor is left",
   async () => {
     using hole = blackHole();
     using peer = bound();

@@ -192,7 +192,7 @@ export interface ProbeResult<T extends Probeable = Probeable> {
   readonly attempts: number;
   /**
    * How many SYNs the system has repeated in the attempt that was answered, or
-   * in the first one; `null` where it does not tell.
+   * in the first one; `null` where it does not report them.
    */
   readonly retransmits: number | null;
   /**
@@ -252,14 +252,14 @@ export interface Probing<T extends Probeable = Probeable>
  *
  * A failure is a result. A SYN/ACK means open, unless the socket has met
  * itself, which is tried again; a reset means closed; an ICMP error, soft or
- * hard, means filtered, by whoever sent it; silence means filtered, too; and
+ * hard, means filtered, by its sender; silence means filtered, too; and
  * what never left this machine is unsent: without a route, by its own firewall,
  * or because a name has no address. That descriptors, memory or ports have run
  * out is never a result: the target waits, and fewer are probed at a time; 64
  * descriptors stay free. Connections end by a reset.
  *
  * A name is looked up once in a run, however long that takes. No more results
- * are made than a slow reader takes. Whoever breaks out of the loop ends the
+ * are made than a slow reader takes. To break out of the loop ends the
  * run, and no descriptor is left.
  *
  * On Deno it needs `net` for each host and port, as `Deno.connect` does. A
@@ -494,7 +494,7 @@ class Probes<T extends Probeable>
   }
 
   readonly #onAbort = (): void => {
-    // What nobody has seen yet is done again by whoever goes on from here.
+    // What nobody has seen yet is done again by the run that goes on from here.
     this.#results.clear();
     this.failed(this.#options.signal!.reason);
   };
@@ -648,7 +648,7 @@ function codeOf(cause: Error | null): Result<Probeable>["code"] {
     : "EACCES";
 }
 
-/** What a target comes to that is never tried. */
+/** The result of a target that is never tried. */
 function refusal(cause: Error, isDenied: boolean): Finding {
   const isNamed = isDenied || cause instanceof ErrnoError &&
       cause.syscall === "connect";

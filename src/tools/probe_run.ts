@@ -1,6 +1,6 @@
 /**
  * Many attempts at once: when each one begins, when it is repeated, and what
- * they come to.
+ * the results are.
  *
  * @module
  */
@@ -100,7 +100,7 @@ export interface Pacing {
   readonly keepsSockets: boolean;
 }
 
-/** Where a run has come to. */
+/** How far a run has got. */
 export interface RunState {
   readonly inFlight: number;
   readonly retries: number;
@@ -670,7 +670,7 @@ export class Run<J extends Job> {
         localAddress = `${localEnd(libc, one.fd) ?? ""}` || null;
       }
       if (isOpen && this.#pacing.keepsSockets) {
-        // Whoever takes it over may wait for it elsewhere.
+        // Its new owner may wait for it elsewhere.
         forget(libc, one.fd);
         fd = one.take();
       } else if (isOpen) one.reset();
@@ -713,7 +713,7 @@ export class Run<J extends Job> {
   /** Gives one attempt up. */
   #drop(flight: Flight<J>, one: Try<J>): void {
     this.#remove(flight, one);
-    // It can be used again when it has been told so, which may be later.
+    // It can be used again once the reactor has ended its wait, maybe later.
     one.flight = null;
     one.cancel();
     one.close();

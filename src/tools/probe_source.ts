@@ -191,7 +191,7 @@ export class Source<T extends Probeable> implements Feed<ProbeJob<T>> {
     this.#office.wake();
   };
 
-  /** Takes no more; whoever makes the targets is told so. */
+  /** Takes no more, and lets the maker of the targets clean up. */
   stop(): void {
     for (const abandon of this.#lookups) abandon();
     this.#lookups.clear();

@@ -32,8 +32,8 @@ import {
 const BATCH = 64;
 
 /**
- * This thread and others, each with an engine of its own. Jobs go to whoever
- * has room for them, so that a thread that is slow has fewer; one that cannot
+ * This thread and others, each with an engine of its own. Jobs go to the
+ * one that has room for them, so that a thread that is slow has fewer; one that cannot
  * be started has none.
  */
 export class Crew<J extends Job> implements Feed<J>, Sink<J> {

@@ -31,7 +31,7 @@ export interface Share {
   readonly threads: number;
 }
 
-/** What a thread is told: addresses to probe, or to stop. */
+/** What a thread receives: addresses to probe, or to stop. */
 export type Order =
   | {
     /** The number of the first; those of the others follow. */
@@ -42,7 +42,7 @@ export type Order =
   }
   | "stop";
 
-/** What a thread tells: findings, that it can begin or cannot, or what has gone wrong. */
+/** What a thread reports: findings, that it can begin or cannot, or what has gone wrong. */
 export type Report =
   | {
     /** So many numbers for each finding, see {@linkcode packFinding}. */
@@ -120,7 +120,7 @@ function numberOr(value: number): number | null {
   return Number.isNaN(value) ? null : value;
 }
 
-/** Does a thread's work until it is told to stop. */
+/** Does a thread's work until the order to stop. */
 export function serve(): void {
   const { parentPort, workerData } = builtin<typeof WorkerThreads>(
     "node:worker_threads",
@@ -133,7 +133,7 @@ export function serve(): void {
   let filled = 0;
   let isScheduled = false;
   let host = "";
-  function tell(report: Report, moved: ArrayBuffer[] = []): void {
+  function send(report: Report, moved: ArrayBuffer[] = []): void {
     port.postMessage(report, moved);
   }
   function flush(): void {
@@ -143,7 +143,7 @@ export function serve(): void {
       extras,
       state: run.state,
     };
-    tell(report, [report.numbers.buffer]);
+    send(report, [report.numbers.buffer]);
     numbers = new Float64Array(BATCH * WIDTH);
     extras = [];
     filled = 0;
@@ -169,7 +169,7 @@ export function serve(): void {
         }
       },
       done() {},
-      failed: (failure) => tell({ failure }),
+      failed: (failure) => send({ failure }),
     },
     threads,
   );
@@ -188,7 +188,7 @@ export function serve(): void {
   });
   /** Waits until no descriptor is left: they would outlive the thread. */
   function leave(): void {
-    if (isAtRest(c)) tell("stopped");
+    if (isAtRest(c)) send("stopped");
     else setTimeout(leave, 1);
   }
   // Silence is nothing that would be reported, and progress all the same.
@@ -197,5 +197,5 @@ export function serve(): void {
     setTimeout(report, REPORT_EVERY);
   }
   setTimeout(report, REPORT_EVERY);
-  tell("ready");
+  send("ready");
 }

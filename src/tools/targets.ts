@@ -43,7 +43,7 @@ export interface Hosts extends Iterable<string> {
 /** Hosts, as text, as a list, or as several of either. */
 export type HostsInput = string | Hosts | Iterable<string | Hosts>;
 
-/** Where a run has come to, so that another one can go on from there. */
+/** How far a run has got, so that another one can go on from there. */
 export interface Position {
   /** The least index that was never taken from the targets. */
   readonly next: number;
@@ -621,7 +621,7 @@ function checkSize(part: Part, span: Span): Span {
 
 function readName(part: Part): string {
   const { text } = part;
-  // A zone is left to whoever connects.
+  // A zone is for connect(2) to check.
   if (text.includes("%") && text.includes(":")) return text;
   const wrong = /[\s\p{Cc}/:@[\]%]/u.exec(text);
   if (wrong === null) return text;

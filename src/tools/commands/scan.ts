@@ -192,7 +192,7 @@ interface Saved {
   readonly pending: readonly number[];
 }
 
-/** What the arguments come to. */
+/** What the arguments mean. */
 interface ScanPlan {
   readonly targets: Iterable<ProbeTarget> | AsyncIterable<ProbeTarget>;
   /** How many they are, `null` where that is not known. */
@@ -344,7 +344,7 @@ function portsBut(ports: string, exclude: string | null): number[] {
   return all.filter((port) => !out.has(port));
 }
 
-/** What a caller's text comes to; what is wrong with it is wrong usage. */
+/** Reads a caller's text; what is wrong with it is wrong usage. */
 function understood<T>(read: () => T): T {
   try {
     return read();

@@ -1,5 +1,5 @@
 /**
- * What a scan comes to: counts, and who has filtered.
+ * The result of a scan: counts, and who has filtered.
  *
  * @module
  */
@@ -217,7 +217,7 @@ function sorted(counts: ReadonlyMap<string, number>): [string, number][] {
   return [...counts].sort(([, a], [, b]) => b - a);
 }
 
-/** A number with its thousands told apart, and what it counts. */
+/** A number with its thousands set apart, and what it counts. */
 export function counted(n: number, noun?: string): string {
   const digits = String(n).replace(/\B(?=(?:[0-9]{3})+$)/g, ",");
   if (noun === undefined) return digits;
