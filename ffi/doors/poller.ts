@@ -40,10 +40,8 @@ const PAUSE = 1;
  * once in a millisecond. A worker is kept for the next wait and keeps the
  * process alive only while one is under way.
  *
- * Node's own event loop would notice a descriptor in 5 us, where this takes 10
- * (`uv_poll_start` on what `getCurrentEventLoop` answers, Node 26.10). But a
- * handle that is open when a worker of the program is terminated aborts the
- * whole process.
+ * What an epoll descriptor stands for is waited for by the runtime's own loop
+ * (`Door.watch`); this is for poll(2), and for where that fails.
  */
 export class Poller {
   readonly #options: PollerOptions;
@@ -224,7 +222,7 @@ function serve(poll: Poll): never {
   const { control, fds } = workerData as Shared;
   // Node joins its threads when it exits and can end none of them within
   // poll(2), so that no poll is long.
-  const longest = 50;
+  const longest = 100;
   parentPort!.postMessage(0);
   for (let turn = 0;; turn++) {
     Atomics.wait(control, 0, turn);

@@ -1,6 +1,13 @@
 /**
  * Waits for any number of descriptors on one thread, with at most one parked
- * wait off it.
+ * wait beside it: on another thread, or in the runtime's own event loop.
+ *
+ * No wait depends on that alone. A timer keeps the next deadline, and a look ten
+ * times a second finds what the parked wait has missed.
+ *
+ * A worker that is terminated runs nothing any more: the sockets that its
+ * program held stay open until the process ends, and so do the epoll descriptor
+ * and the eventfd of a wait that was under way.
  *
  * @module
  */
