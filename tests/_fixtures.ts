@@ -537,6 +537,15 @@ export function canLink(): string | null {
   );
 }
 
+/** `null` where the C library has threads of its own for names, which can be called off; musl has none. */
+export function canCallOffNames(): string | null {
+  const { gaicb } = abi;
+  return gaicb !== null &&
+      real.getaddrinfo_a(gaicb.GAI_NOWAIT, new Uint8Array(8), 0, null) === 0
+    ? null
+    : "is for a C library with getaddrinfo_a(3)";
+}
+
 /** `null` where {@linkcode traced} works, else a reason to skip. */
 export function canTrace(): string | null {
   return hasCommand("strace") ??

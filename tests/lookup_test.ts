@@ -20,6 +20,7 @@ import {
   lookupSync,
 } from "../mod.ts";
 import {
+  canCallOffNames,
   canIsolate,
   fakeResolver,
   inChild,
@@ -39,17 +40,8 @@ const NAMED = {
   skip: needs(canIsolate(), hasCommand("python3"), onLinux),
 };
 
-const { GAI_NOWAIT } = abi.gaicb ?? { GAI_NOWAIT: 0 };
-
-/** The same where the C library has threads of its own for names; musl has none. */
-const THREADED = {
-  skip: needs(
-    NAMED.skip,
-    libc().getaddrinfo_a(GAI_NOWAIT, new Uint8Array(8), 0, null) === 0
-      ? null
-      : "is for a C library with getaddrinfo_a(3)",
-  ),
-};
+/** The same where the C library has threads of its own for names. */
+const THREADED = { skip: needs(NAMED.skip, canCallOffNames()) };
 
 for (const dead of [32, 100]) {
   test(

@@ -18,6 +18,7 @@ import {
   blackHole,
   bound,
   canBlackHole,
+  canCallOffNames,
   canIsolate,
   freePort,
   inChild,
@@ -228,7 +229,7 @@ test("waitFor() tries every address of a name", async () => {
 
 test("waitFor() waits for a name, or fails by it", async () => {
   const found = await inChild(
-    { namespace: FILES_ONLY },
+    { namespace: NAME_SERVER + FILES_ONLY },
     async ({ listen }, tools) => {
       const { WaitError, waitFor } = await import(tools);
       const { appendFileSync } = await import("node:fs");
@@ -236,7 +237,7 @@ test("waitFor() waits for a name, or fails by it", async () => {
       const target = { hostname: "late.test", port: listener.address.port };
       const [fails, waits] = await Promise.all([
         waitFor(target, { names: "fail" }).catch((error: unknown) => error),
-        waitFor(target, { timeout: 60 }).catch((error: unknown) => error),
+        waitFor(target, { timeout: 1000 }).catch((error: unknown) => error),
       ]);
       const waiting = waitFor(target, { timeout: 60_000 });
       await new Promise((resolve) => setTimeout(resolve, 50));
@@ -254,10 +255,9 @@ test("waitFor() waits for a name, or fails by it", async () => {
   assertEquals(found.fails, "LookupError");
   assertMatch(String(found.waits), /^EAI_/);
   assertEquals([found.isSame, found.attempts], [true, true]);
-}, { skip: canIsolate() });
+}, { skip: needs(canIsolate(), hasCommand("python3")) });
 
 test("waitFor() is over in time while a name does not resolve", async () => {
-  const start = performance.now();
   const last = await inChild(
     { namespace: NAME_SERVER },
     async (_, tools) => {
@@ -268,7 +268,8 @@ test("waitFor() is over in time while a name does not resolve", async () => {
         .catch((error: unknown) => error);
       const time = performance.now() - start;
       const [{ last, attempts }] = error.pending;
-      return { code: last.code, syscall: last.syscall, attempts, time };
+      const { code, syscall } = last;
+      return { code, syscall, attempts, time, end: Date.now() };
     },
     TOOLS,
   );
@@ -279,7 +280,8 @@ test("waitFor() is over in time while a name does not resolve", async () => {
   ]);
   assert(last.time < 1000, `${last.time}`);
   // A resolver that is not given up takes ten.
-  assert(performance.now() - start < 5000);
+  const left = Date.now() - last.end;
+  if (canCallOffNames() === null) assert(left < 5000, `${left}`);
 }, { skip: needs(canIsolate(), hasCommand("python3")) });
 
 test(
