@@ -251,6 +251,9 @@ const TARGET_OPTIONS = [
   "timeout",
 ] as const;
 
+/** What says where to, which nothing special can. */
+const PLACES = ["transport", "hostname", "port", "path", "cid"] as const;
+
 /** What a socket of `node:net` is made with, as opposed to connected. */
 const SOCKET_OPTIONS = [
   "allowHalfOpen",
@@ -343,7 +346,17 @@ export function createConnection(
 ): net.Socket {
   const given = pick("options", options, TARGET_OPTIONS);
   const target = targetOf(given);
-  const { signal } = pick("special", special, ["signal"]);
+  const { signal, ...place } = pick("special", special, [
+    "signal",
+    ...PLACES,
+  ]);
+  for (const name of PLACES) {
+    if (Object.hasOwn(place, name)) {
+      throw new TypeError(
+        `Cannot use special with ${name}: options say where to connect`,
+      );
+    }
+  }
   const theirs = checkSignal("signal", signal);
   const isTcp = target.transport !== "unix";
   const silence = checkMilliseconds("timeout", given.timeout, 0);
@@ -360,6 +373,8 @@ export function createConnection(
   const caller = keepCaller(createConnection);
   const over = new AbortController();
   socket.once("close", () => over.abort());
+  // The socket reports it by itself, and takes a turn for that.
+  if (checkSignal("signal", own.signal)?.aborted) over.abort();
   const either = theirs === undefined
     ? over.signal
     : AbortSignal.any([over.signal, theirs]);

@@ -24,7 +24,14 @@ import {
   undiciConnector,
 } from "../src/node.ts";
 import { AGES, SHORT } from "./_assertions.ts";
-import { blackHole, canBlackHole, freePort, tempFolder } from "./_fixtures.ts";
+import {
+  blackHole,
+  canBlackHole,
+  freePort,
+  listen,
+  tempFolder,
+  watchLibc,
+} from "./_fixtures.ts";
 import { hasCommand, on, test } from "./_harness.ts";
 import { newFolder } from "./_servers.ts";
 
@@ -417,6 +424,23 @@ test("createConnection() is called off by either signal", async () => {
   }
 }, { skip: canBlackHole() });
 
+test("createConnection() with an aborted signal sends nothing", async () => {
+  using peer = listen();
+  const { port } = peer.address;
+  const signal = AbortSignal.abort();
+  for (const special of [false, true]) {
+    using watched = watchLibc();
+    const socket = special
+      ? createConnection({ host: HERE, port }, { signal })
+      : createConnection({ host: HERE, port, signal });
+    let connected = 0;
+    socket.on("connect", () => connected++);
+    assertEquals((await failureOf(socket)).name, "AbortError");
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    assertEquals([connected, watched.count("connect")], [0, 0]);
+  }
+});
+
 test("createConnection() has a deadline", async () => {
   using hole = blackHole();
   const { port } = hole.address;
@@ -553,6 +577,8 @@ test("createConnection() throws for what cannot be meant", () => {
     [{ host: "x", port: 1, lookup: 5 }, {}, TypeError, "lookup"],
     [{ host: HERE, port: 1, blockList: {} }, {}, TypeError, "blockList"],
     [{ host: HERE, port: 1 }, { signal: {} }, TypeError, "signal"],
+    [{ host: HERE, port: 1 }, { hostname: HERE }, TypeError, "hostname"],
+    [{ host: HERE, port: 1 }, { transport: "unix" }, TypeError, "transport"],
   ];
   for (const [options, special, errorClass, word] of rows) {
     assertThrows(

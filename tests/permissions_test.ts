@@ -1451,6 +1451,34 @@ test("probe() reports hosts that are denied, unless all of them are", async () =
   ]);
 });
 
+test("waitFor() and ping() end when the permission is given up", async () => {
+  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const { port } = listener.addr;
+  const found = await inChild(
+    ["--allow-ffi", "--allow-net"],
+    async ({ tools }, port) => {
+      async function pinged(hostname: string): Promise<void> {
+        const targets = [{ hostname, port }];
+        const options = { count: 1000, interval: 10 };
+        for await (const _ of tools.ping(targets, options));
+      }
+      const closed = { until: "closed", timeout: 60_000 } as const;
+      const running = ["127.0.0.1", "localhost"].flatMap((hostname) => [
+        tools.waitFor({ hostname, port }, closed),
+        pinged(hostname),
+      ]).map((run) => run.then(() => "done", (error: Error) => error.name));
+      await new Promise((resolve) => setTimeout(resolve, 100));
+      const { Deno } = globalThis as unknown as {
+        Deno: { permissions: { revokeSync(descriptor: object): unknown } };
+      };
+      Deno.permissions.revokeSync({ name: "net" });
+      return await Promise.all(running);
+    },
+    port,
+  );
+  assertEquals(found, Array(4).fill("NotCapable"));
+});
+
 for (const isEarly of [true, false]) {
   const when = isEarly ? "before" : "after";
   test(`a prototype polluted ${when} the first use gets no permission`, async () => {

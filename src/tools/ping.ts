@@ -58,6 +58,7 @@ import {
 import { warmUp } from "./warm_up.ts";
 import {
   type AddressSearch,
+  checkWay,
   findAddresses,
   listOf,
   type Way,
@@ -507,6 +508,7 @@ class PingLoop {
         // Those that come meanwhile go to the address that is known.
         this.#resolve().catch(() => {});
       }
+      checkWay(this.#c, this.#way);
       const kept = this.#kept;
       const echo = kept !== null
         ? await this.#connect(kept)

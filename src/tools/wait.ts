@@ -34,7 +34,14 @@ import { callerOf, pointAt } from "../errors/caller.ts";
 import { type ErrnoError, errnoError, LookupError } from "../errors/errors.ts";
 import { CLOSED } from "../reactor/reactor.ts";
 import type { Destination } from "./destination.ts";
-import { findAddresses, type Found, listOf, type Way, wayTo } from "./way.ts";
+import {
+  checkWay,
+  findAddresses,
+  type Found,
+  listOf,
+  type Way,
+  wayTo,
+} from "./way.ts";
 
 /** What is waited for, and how. */
 export interface WaitForOptions {
@@ -438,6 +445,7 @@ class Watch implements PendingTarget {
   /** Knocks at each address at once; returns one that makes it ready. */
   async #try(addresses: readonly Address[]): Promise<Address | null> {
     const { attemptTimeout, until } = this.#plan;
+    checkWay(this.#c, this.#way);
     const now = performance.now();
     const end = Math.min(now + attemptTimeout, this.#end);
     const knocks = this.#knocks = addresses.map((address) =>

@@ -68,6 +68,22 @@ export function wayTo(c: Libc, destination: Destination): Way {
   return { text, addresses: null, host, lookup: source, recipe };
 }
 
+/**
+ * Asks once more whether a destination may be reached, before each attempt at
+ * it: a program can give up a permission meanwhile.
+ *
+ * @throws The runtime's own error if the program may not reach it any more.
+ */
+export function checkWay(c: Libc, { addresses, host }: Way): void {
+  const { permissions } = c;
+  if (permissions.net()) return;
+  if (host !== null) return permissions.demandHost(host.hostname, host.port);
+  for (const address of addresses!) {
+    // A path was made absolute when it was asked for first.
+    if (address.family !== "unix") demand(c, address);
+  }
+}
+
 /** What is found of the addresses of a destination. */
 export type Found = readonly Address[] | LookupError | ErrnoError;
 
