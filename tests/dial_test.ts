@@ -944,11 +944,11 @@ END
       const options = {
         hostname: "many.test",
         port: 80,
-        timeout: 200,
+        timeout: 600,
         lookup: () => hosts,
       };
       const codes: string[][] = [];
-      for (let round = 0; round < 5; round++) {
+      for (let round = 0; round < 3; round++) {
         for (const way of [connect, connectSync]) {
           try {
             (await way(options)).close();
@@ -960,7 +960,7 @@ END
       }
       return codes;
     });
-    assertEquals(codes.length, 10);
+    assertEquals(codes.length, 6);
     for (const tried of codes) {
       assert(tried.length > 1 && tried.length < 60, `${tried.length} tried`);
       assertEquals([...new Set(tried)], ["ETIMEDOUT"]);

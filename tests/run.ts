@@ -106,7 +106,6 @@ const CONTRACT: readonly string[] = [
   "abi",
   "datagram",
   "dial",
-  "errors",
   "libc",
   "socket",
   "unix",
