@@ -220,9 +220,13 @@ test(
     const controller = new AbortController();
     const { signal } = controller;
     const reason = new Error("enough");
-    setTimeout(() => controller.abort(reason), 30);
     const probes = ping(silent.address, { timeout: 3_600_000, signal });
-    assertEquals(await probes.next().catch((error) => error), reason);
+    const first = probes.next().catch((error) => error);
+    while (probes.inFlight[0] !== 1) {
+      await new Promise((resolve) => setTimeout(resolve, 1));
+    }
+    controller.abort(reason);
+    assertEquals(await first, reason);
     assertEquals(probes.inFlight, [1]);
     assertEquals(await probes.next(), { done: true, value: undefined });
   },
