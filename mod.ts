@@ -133,7 +133,7 @@ export type {
   SocketType,
   WaitEvents,
 } from "./src/socket/names.ts";
-export { type TcpInfo } from "./src/socket/tcp_info.ts";
+export { type TcpInfo, tcpInfo } from "./src/socket/tcp_info.ts";
 export { UnexpectedEndError } from "./src/socket/transfer.ts";
 export type {
   AttemptOptions,
@@ -144,6 +144,7 @@ export type {
   SocketPairOptions,
   WaitOptions,
 } from "./src/socket/calls.ts";
+export { preload } from "./src/socket/preload.ts";
 export { Socket } from "./src/socket/socket.ts";
 export type {
   ConnectTarget,

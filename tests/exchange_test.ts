@@ -6,6 +6,7 @@ import {
   assertStringIncludes,
   assertThrows,
 } from "@std/assert";
+import process from "node:process";
 import { inspect } from "node:util";
 import { currentAbi, libc, useLibc } from "../ffi/libc.ts";
 import {
@@ -108,6 +109,33 @@ test("Socket#recvExactly() and recvUntil() report an end that comes too early", 
     assertEquals(textOf(error.received), "abc");
     assertEquals(error.name, "UnexpectedEndError");
   }
+});
+
+test("Socket#recvExactly() takes no memory for what does not come", async () => {
+  using ends = pair();
+  ends.far.sendSync("abc");
+  const before = process.memoryUsage().rss;
+  await assertFails(
+    ends.near.recvExactly(2 ** 31 - 1, { timeout: 20 }),
+    "ETIMEDOUT",
+  );
+  assert(process.memoryUsage().rss - before < 1 << 28);
+});
+
+test("errors of receiving name the peer", async () => {
+  using listener = listen();
+  using socket = await connect({ port: listener.address.port });
+  listener.reset();
+  await socket.ready("POLLIN", { timeout: AGES });
+  const error = assertFails(
+    () => socket.recvSync(new Uint8Array(1)),
+    "ECONNRESET",
+  );
+  assertEquals(error.address, `${listener.address}`);
+  assertStringIncludes(error.message, `${listener.address}`);
+  // The kernel has forgotten the peer of this one, and so has everybody else.
+  using adopted = Socket.fromFd(socket.detach());
+  await assertFails(adopted.send("x"), "EPIPE");
 });
 
 test("Socket#recvUntil() takes a line and leaves the next", async () => {

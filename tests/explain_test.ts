@@ -624,8 +624,13 @@ test("explain() goes by the address that failed most tellingly, and names the ot
 
 test("explain() takes a result that has the error of its failure", () => {
   const error = new Errno.EMFILE({ syscall: "socket" });
-  const result = { state: "error", target: "x", error };
+  const result = { state: "error", code: "EMFILE", target: "x", error };
   assertEquals(explain(result), explain(error));
+  assertThrows(
+    () => explain({ error: new Error("Requires net access") }),
+    TypeError,
+    "Cannot explain Error: Requires net access: it has no code",
+  );
   for (const nothing of [{ error: null }, { error: undefined }, null, 7]) {
     assertThrows(
       () => explain(nothing as unknown as ErrnoFacts),

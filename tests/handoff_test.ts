@@ -21,11 +21,12 @@ import {
   ErrnoError,
   NotSupportedError,
   Socket,
+  tcpInfo,
   unix,
 } from "../mod.ts";
 import { AGES, pause } from "./_assertions.ts";
 import { bound, listen, tempFolder } from "./_fixtures.ts";
-import { hasCommand, on, test } from "./_harness.ts";
+import { hasCommand, on, onLinux, test } from "./_harness.ts";
 
 /** Where streams of `node:net` are made of descriptors. */
 const onBun = on("bun");
@@ -529,6 +530,38 @@ test(
     });
   },
   { skip: on("node") },
+);
+
+test(
+  "tcpInfo() looks at a socket of node:net where that shows a descriptor",
+  async () => {
+    const server = net.createServer((peer) =>
+      peer.resume().on("end", () => peer.end())
+    );
+    await serve(server, async (port) => {
+      const stream = net.connect(port, "127.0.0.1");
+      await new Promise((resolve) =>
+        stream.once("connect", resolve as () => void)
+      );
+      try {
+        if (on("deno") === null) {
+          assertThrows(() => tcpInfo(stream), NotSupportedError, "descriptor");
+        } else {
+          assertEquals(tcpInfo(stream).state, "ESTABLISHED");
+        }
+      } finally {
+        stream.resume().end();
+        await closed(stream);
+      }
+    });
+    using listener = listen();
+    using socket = await connect({ port: listener.address.port });
+    assertEquals(tcpInfo(socket.fd).state, "ESTABLISHED");
+    assertThrows(() => tcpInfo(-1), RangeError, "of -1");
+    assertThrows(() => tcpInfo("3" as unknown as number), TypeError, 'of "3"');
+    assertThrows(() => tcpInfo({ _handle: { fd: NaN } }), NotSupportedError);
+  },
+  { skip: onLinux },
 );
 
 test("an HTTP/1.1 request goes over the web streams", async () => {

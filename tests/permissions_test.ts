@@ -796,6 +796,41 @@ for (const [flags, answer] of ADOPTED) {
   });
 }
 
+test("an adopted socket is handed over where its peer may be reached, and nowhere else", async () => {
+  await using peers = openPeers();
+  for (const flags of ["--allow-net=127.0.0.1", "--allow-net=127.0.0.2", ""]) {
+    const verdicts = await inChild(
+      flagsFor(flags, peers),
+      async ({ mod, floor }: Modules, port: number) => {
+        const c = floor.libc();
+        const own = mod.Socket.open();
+        const bytes = mod.inet("127.0.0.1", port).toBytes();
+        c.connect(own.fd, bytes, bytes.length);
+        using adopted = mod.Socket.fromFd(own.detach());
+        async function verdict(run: () => unknown): Promise<string> {
+          try {
+            await run();
+            return "passes";
+          } catch (error) {
+            // The peer is one that hangs up.
+            return error instanceof mod.ErrnoError
+              ? "passes"
+              : (error as Error).name;
+          }
+        }
+        return [
+          await verdict(() => adopted.writable.getWriter().write(bytes)),
+          await verdict(() => adopted.sendAll("x")),
+          await verdict(() => adopted.toNodeSocket().destroy()),
+        ];
+      },
+      peers.port,
+    );
+    const expected = flags.endsWith(".1") ? "passes" : "NotCapable";
+    assertEquals(verdicts, [expected, expected, expected], flags);
+  }
+});
+
 test("sendSync() stops on an adopted socket and goes on by our own when net is revoked", async () => {
   await using peers = openPeers();
   using receiver = Socket.open({ type: "dgram" });
@@ -1339,6 +1374,61 @@ for (const flags of SCOPES) {
     );
   }, { skip: path === undefined ? "no library lies at a known path" : null });
 }
+
+test("preload() opens all that anything needs, before FFI is given up", async () => {
+  await using peers = openPeers();
+  const outcome = await inChild(
+    ["--allow-ffi", "--allow-net"],
+    async ({ mod }: Modules, port: number) => {
+      mod.preload();
+      Deno.permissions.revokeSync({ name: "ffi" });
+      using socket = await mod.connect({ port, timeout: 5000 });
+      await socket.ready("POLLIN", { timeout: 5000 });
+      using named = await mod.connect({
+        hostname: "localhost",
+        port,
+        timeout: 5000,
+      });
+      const size = await named.recv(new Uint8Array(1), { timeout: 5000 });
+      const [one, other] = mod.Socket.pair();
+      one.sendSync("x");
+      const left = other.recvSync(new Uint8Array(4));
+      one.close();
+      other.close();
+      return [size, left, socket.tcpInfo().state !== ""];
+    },
+    peers.port,
+  );
+  assertEquals(outcome, [0, 1, true]);
+});
+
+test("preload() leaves nothing for sanitizeResources to find", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "permissions-"));
+  try {
+    const file = join(folder, "own_test.ts");
+    const body = (call: string) => `
+      import { connect, preload } from ${JSON.stringify(`${root}mod.ts`)};
+      ${call}
+      Deno.test("it listens", { sanitizeResources: true }, async () => {
+        const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+        const socket = await connect({ port: listener.addr.port, timeout: 9e4 });
+        await socket.ready("POLLIN", { timeout: 5 });
+        socket.close();
+        listener.close();
+      });
+    `;
+    const codes: number[] = [];
+    for (const call of ["", "preload();"]) {
+      writeFileSync(file, body(call));
+      const args = ["test", "-A", "--no-check", "--no-config", "--quiet", file];
+      const { code } = await new Deno.Command(runtime, { args }).output();
+      codes.push(code);
+    }
+    assertEquals(codes, [1, 0]);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
 
 test("connectSync() throws NotCapable in Deno's own words", async () => {
   await using peers = openPeers();

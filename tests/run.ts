@@ -11,6 +11,7 @@
  *     run.ts musl [FLAGS] [FILES]     all tests, or FILES, on Bun's build for musl
  *     run.ts gvisor                   what is about gVisor, on all three
  *     run.ts kernels [FILES]          what is about the kernel, or FILES, on Deno under an older one
+ *     run.ts package                  a program on Node and Bun, with what a registry would hand to it
  *     run.ts check [FLAGS] [FILES]    the types of everything, or of FILES
  *
  * @module
@@ -173,13 +174,15 @@ async function run(
       await runDeno("test", files, folder),
       ...await runElsewhere(["bun", "node"], files, folder),
     );
+  } else if (name === "package") {
+    outcomes.push(await runPackage());
   } else if (name === "kernels") {
     outcomes.push(await runKernel(args, folder));
   } else if (name === "musl") {
     outcomes.push(await runMusl(args, folder));
   } else if (COMMANDS[name] === undefined) {
     const known = [COMMANDS, RUNTIMES, EMULATIONS].flatMap(Object.keys)
-      .concat("musl", "gvisor", "kernels");
+      .concat("musl", "gvisor", "kernels", "package");
     print(`Cannot run "${name}": it is none of ${known}`);
     return 2;
   } else {
@@ -352,6 +355,23 @@ async function runEmulated(
     outcomes.push(await judge(spec, code, report));
   }
   return outcomes;
+}
+
+/** Packs what Node and Bun would get, and runs a program with it. */
+async function runPackage(): Promise<Outcome> {
+  const packages = await fetchPackages(Object.values(RUNTIMES), "true");
+  if (packages === null) return skipped("SKIP package: npx does not work here");
+  const { code } = await new Deno.Command("sh", {
+    args: [
+      "tests/package.sh",
+      `${packages}/.bin/node`,
+      `${packages}/.bin/bun`,
+    ],
+  }).spawn().status;
+  const [passed, failed] = code === 0 ? [1, 0] : [0, 1];
+  const summary = `package: ${passed} passed, 0 skipped, ${failed} failed: ` +
+    (code === 0 ? "ok" : `ended with code ${code}`);
+  return { code, summary, failures: [] };
 }
 
 /**

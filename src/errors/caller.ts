@@ -31,7 +31,7 @@ export interface Caller extends Error {}
 const MOST_CALLERS = 128;
 
 /** How many are kept now. */
-let kept = 0;
+let keptCallers = 0;
 
 // From load, for a program may put its own in their place.
 const { captureStackTrace } = Error as ErrorConstructor & {
@@ -61,14 +61,14 @@ export function callerOf(ours: PublicFunction): Caller {
  * already.
  */
 export function keepCaller(ours: PublicFunction): Caller | null {
-  if (kept >= MOST_CALLERS) return null;
-  kept++;
+  if (keptCallers >= MOST_CALLERS) return null;
+  keptCallers++;
   return callerOf(ours);
 }
 
 /** Makes room for another caller: the call of this one has ended. */
 export function releaseCaller(caller: Caller | null): void {
-  if (caller !== null) kept--;
+  if (caller !== null) keptCallers--;
 }
 
 /** The errors of this package that do not point at a caller yet. */

@@ -257,12 +257,12 @@ function describe(
 /** The port at the end of an address. */
 function portIn(address: string | undefined): number | undefined {
   if (address === undefined) return undefined;
-  const digits = PORT.exec(address)?.[1];
+  const digits = PORT_AT_END.exec(address)?.[1];
   return digits === undefined ? undefined : Number(digits);
 }
 
 /** A path may end like a port, and so may bytes. */
-const PORT = /^(?!unix:|raw:).*:(\d{1,10})$/;
+const PORT_AT_END = /^(?!unix:|raw:).*:(\d{1,10})$/;
 
 function messageOf(
   code: ErrnoCode | "UNKNOWN",
@@ -312,10 +312,10 @@ function classOf(own: ErrnoCode): OwnErrnoClass {
 /** The errors of failed calls, as opposed to those made by hand. */
 const ofCalls = new WeakSet<object>();
 
-type ErrnoNumbers = Readonly<Partial<Record<ErrnoCode, number>>>;
+type NumbersByName = Readonly<Partial<Record<ErrnoCode, number>>>;
 
 /** Each table's names by number, made when first needed. */
-const namesOf = new WeakMap<ErrnoNumbers, Map<number, ErrnoCode>>();
+const namesOf = new WeakMap<NumbersByName, Map<number, ErrnoCode>>();
 
 /** Two names of one number on this system share a class. */
 const classes: Readonly<Record<ErrnoCode, OwnErrnoClass>> = lazily(
@@ -327,7 +327,7 @@ const classes: Readonly<Record<ErrnoCode, OwnErrnoClass>> = lazily(
   },
 );
 
-function hostErrnos(): ErrnoNumbers {
+function hostErrnos(): NumbersByName {
   return hostAbi()?.errnos ?? {};
 }
 
@@ -415,7 +415,7 @@ export function errnoName(errno: number): ErrnoCode | "UNKNOWN" {
 
 /** The first name that a table lists for a number. */
 export function nameOf(
-  errnos: ErrnoNumbers,
+  errnos: NumbersByName,
   errno: number | undefined,
 ): ErrnoCode | undefined {
   if (errno === undefined) return undefined;

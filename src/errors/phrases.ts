@@ -250,7 +250,7 @@ export const LOOKUP_PHRASES: Readonly<Record<EaiCode, string>> = {
 };
 
 /** Text that needs no escapes. */
-const PLAIN = /^[ -~]*$/;
+const PLAIN_TEXT = /^[ -~]*$/;
 
 /**
  * What a terminal or a log would act on instead of showing it: controls, marks
@@ -261,7 +261,9 @@ const UNPRINTABLE = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu;
 
 /** Text of others for a message, each character that does not show escaped. */
 export function printable(text: string): string {
-  return PLAIN.test(text) ? text : text.replace(UNPRINTABLE, escapeCharacter);
+  return PLAIN_TEXT.test(text)
+    ? text
+    : text.replace(UNPRINTABLE, escapeCharacter);
 }
 
 function escapeCharacter(character: string): string {

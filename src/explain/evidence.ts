@@ -46,7 +46,7 @@ const COLLECTORS: Readonly<
 > = {
   linux: {
     EACCES: all(pathOf, routeTo, rules),
-    EADDRNOTAVAIL: all(localEnd, ports),
+    EADDRNOTAVAIL: all(foreignSource, ports),
     EAGAIN: all(backlogLimit, ports),
     ECONNREFUSED: all(pathOf, unixListener, tcpListener),
     EHOSTUNREACH: all(routeTo, neighbour),
@@ -121,12 +121,12 @@ function* pathOf(failure: ErrnoFacts): Iterable<string> {
       return;
     }
     if (!isLast && !stats.isDirectory()) {
-      yield `${part} is ${kindOf(stats)}, not a directory`;
+      yield `${part} is ${fileKindOf(stats)}, not a directory`;
       return;
     }
     if (isLast) {
       if (!stats.isSocket()) {
-        yield `${part} is ${kindOf(stats)}, not a socket`;
+        yield `${part} is ${fileKindOf(stats)}, not a socket`;
       } else if (failure.code === "EACCES") {
         yield `${part} ${ownership(stats)}; connecting takes w`;
       }
@@ -171,7 +171,7 @@ function look(
   }
 }
 
-function kindOf(stats: NodeFs.Stats): string {
+function fileKindOf(stats: NodeFs.Stats): string {
   if (stats.isFile()) return "a file";
   if (stats.isDirectory()) return "a directory";
   if (stats.isFIFO()) return "a pipe";
@@ -189,7 +189,7 @@ function* unixListener(failure: ErrnoFacts): Iterable<string> {
   const path = unixPath(failure);
   if (path === null) return;
   const file = "/proc/net/unix";
-  const sockets = read(file);
+  const sockets = readProc(file);
   if (sockets === null) return;
   // Number, count, protocol, flags, type, state, inode, path.
   const row = /^\S+: \S+ \S+ (\S+) \S+ \S+ +\d+ (.+)$/;
@@ -222,7 +222,7 @@ function unixPath({ address }: ErrnoFacts): string | null {
 function* backlogLimit({ address }: ErrnoFacts): Iterable<string> {
   if (address?.startsWith("unix:") !== true) return;
   const file = "/proc/sys/net/core/somaxconn";
-  const most = read(file)?.text.trim();
+  const most = readProc(file)?.text.trim();
   if (most !== undefined) {
     yield `A listener's queue holds ${most} connections at the most (${file})`;
   }
@@ -234,14 +234,16 @@ function* backlogLimit({ address }: ErrnoFacts): Iterable<string> {
 function* ports(failure: ErrnoFacts): Iterable<string> {
   if (ipOf(failure) === null) return;
   const file = "/proc/sys/net/ipv4/ip_local_port_range";
-  const range = /^(\d+)\s+(\d+)/.exec(read(file)?.text ?? "");
+  const range = /^(\d+)\s+(\d+)/.exec(readProc(file)?.text ?? "");
   if (range !== null) {
     const [first, last] = [Number(range[1]), Number(range[2])];
     yield `The system hands out ${last - first + 1} local ports, ${first} to ` +
       `${last} (${file})`;
   }
   const counts = "/proc/net/sockstat";
-  const tcp = /^TCP: inuse (\d+) .*\btw (\d+)/m.exec(read(counts)?.text ?? "");
+  const tcp = /^TCP: inuse (\d+) .*\btw (\d+)/m.exec(
+    readProc(counts)?.text ?? "",
+  );
   if (tcp !== null) {
     yield `${tcp[1]} TCP sockets are in use and ${tcp[2]} in TIME_WAIT ` +
       `(${counts})`;
@@ -249,21 +251,21 @@ function* ports(failure: ErrnoFacts): Iterable<string> {
 }
 
 /** Whether the address on this side is one of this machine. */
-function* localEnd(failure: ErrnoFacts): Iterable<string> {
+function* foreignSource(failure: ErrnoFacts): Iterable<string> {
   const near = failure.syscall === "bind"
     ? failure.address
     : failure.localAddress;
   const ip = ipOf({ ...failure, address: near });
   if (ip === null || ip.bytes.every((byte) => byte === 0)) return;
-  const route = find(ip);
+  const route = findRoute(ip);
   if (route === null || route === undefined || route.kind !== "local") {
-    yield `${ip.host} is no address of this machine (${sourceOf(ip)})`;
+    yield `${ip.host} is no address of this machine (${routeTableOf(ip)})`;
   }
 }
 
 /** How many descriptors the process has, and may have. */
 function* descriptors(): Iterable<string> {
-  const limits = read("/proc/self/limits");
+  const limits = readProc("/proc/self/limits");
   if (limits === null) {
     yield "Not even /proc/self/limits could be opened, so there is no descriptor left still";
   } else {
@@ -283,7 +285,7 @@ function* descriptors(): Iterable<string> {
 /** How many files the system has open, and may have. */
 function* openFiles(): Iterable<string> {
   const file = "/proc/sys/fs/file-nr";
-  const [open, , most] = read(file)?.text.trim().split(/\s+/) ?? [];
+  const [open, , most] = readProc(file)?.text.trim().split(/\s+/) ?? [];
   if (most !== undefined) {
     yield `The system has ${open} files open and may have ${most} (${file})`;
   }
@@ -293,15 +295,18 @@ function* openFiles(): Iterable<string> {
 
 /** What may forbid it besides the firewall, which only root can look at. */
 function* rules(): Iterable<string> {
-  if (/^Seccomp:\s*2$/m.test(read("/proc/self/status")?.text ?? "")) {
+  if (/^Seccomp:\s*2$/m.test(readProc("/proc/self/status")?.text ?? "")) {
     yield "A seccomp filter is in force for this process (/proc/self/status)";
   }
-  const label = read("/proc/self/attr/current")?.text.replace(/[\0\n]/g, "");
+  const label = readProc("/proc/self/attr/current")?.text.replace(
+    /[\0\n]/g,
+    "",
+  );
   if (label !== undefined && label !== "" && label !== "unconfined") {
     yield `A security module confines this process as ${label} ` +
       "(/proc/self/attr/current)";
   }
-  const group = /^0::(\/.+)$/m.exec(read("/proc/self/cgroup")?.text ?? "");
+  const group = /^0::(\/.+)$/m.exec(readProc("/proc/self/cgroup")?.text ?? "");
   if (group !== null) {
     yield `This process is in the cgroup ${group[1]}, which may have BPF ` +
       "programs (/proc/self/cgroup)";
@@ -311,7 +316,7 @@ function* rules(): Iterable<string> {
 // Routes and neighbours ----------------------------------------------------------
 
 /** An IP address, as text and as bytes. */
-interface Ip {
+interface IpEnd {
   readonly host: string;
   readonly port: number;
   readonly bytes: Uint8Array;
@@ -330,9 +335,9 @@ interface Route {
 function* routeTo(failure: ErrnoFacts): Iterable<string> {
   const ip = ipOf(failure);
   if (ip === null) return;
-  const route = find(ip);
+  const route = findRoute(ip);
   if (route === undefined) return;
-  const source = sourceOf(ip);
+  const source = routeTableOf(ip);
   switch (route?.kind) {
     case undefined:
       yield `No route leads to ${ip.host} (${source})`;
@@ -352,8 +357,8 @@ function* routeTo(failure: ErrnoFacts): Iterable<string> {
 }
 
 /** The route to an address, `null` if there is none, `undefined` if that cannot be read. */
-function find(ip: Ip): Route | null | undefined {
-  const table = read(sourceOf(ip));
+function findRoute(ip: IpEnd): Route | null | undefined {
+  const table = readProc(routeTableOf(ip));
   if (table === null || !table.whole) return undefined;
   const routes = ip.bytes.length === 4
     ? routes4(table.text)
@@ -368,7 +373,7 @@ function find(ip: Ip): Route | null | undefined {
     : best;
 }
 
-function sourceOf({ bytes }: Ip): string {
+function routeTableOf({ bytes }: IpEnd): string {
   return bytes.length === 4 ? "/proc/net/fib_trie" : "/proc/net/ipv6_route";
 }
 
@@ -414,7 +419,7 @@ function* routes6(text: string): Iterable<Route> {
 
 /** Interface, destination, gateway, flags, counts, metric, mask, ... */
 function gatewayOf({ prefix, length }: Route): string {
-  for (const line of read("/proc/net/route")?.text.split("\n") ?? []) {
+  for (const line of readProc("/proc/net/route")?.text.split("\n") ?? []) {
     const [name, destination, gateway, flags, , , , mask] = line.split(/\s+/);
     if (mask === undefined || !/^[0-9A-F]{8}$/.test(mask)) continue;
     const bits = native(mask).reduce((sum, byte) => sum + ones(byte), 0);
@@ -431,8 +436,8 @@ function* neighbour(failure: ErrnoFacts): Iterable<string> {
   const ip = ipOf(failure);
   if (ip === null) return;
   const file = "/proc/net/arp";
-  const via = find(ip)?.via ?? "";
-  for (const line of read(file)?.text.split("\n") ?? []) {
+  const via = findRoute(ip)?.via ?? "";
+  for (const line of readProc(file)?.text.split("\n") ?? []) {
     // Address, kind of hardware, flags, hardware address, mask, interface.
     const [host, , flags, , , name] = line.split(/\s+/);
     if (host !== ip.host && !via.endsWith(` ${host}`)) continue;
@@ -451,10 +456,10 @@ const LISTEN = "0A";
 function* tcpListener(failure: ErrnoFacts): Iterable<string> {
   const ip = ipOf(failure);
   if (ip === null || failure.syscall !== "connect") return;
-  if (find(ip)?.kind !== "local") return;
+  if (findRoute(ip)?.kind !== "local") return;
   const others: string[] = [];
   for (const file of ["/proc/net/tcp", "/proc/net/tcp6"]) {
-    const sockets = read(file);
+    const sockets = readProc(file);
     if (sockets === null) return;
     for (const line of sockets.text.split("\n")) {
       const [, , local, , state, queues] = line.split(/\s+/);
@@ -481,7 +486,7 @@ function* tcpListener(failure: ErrnoFacts): Iterable<string> {
 function* synRetries(failure: ErrnoFacts): Iterable<string> {
   if (failure.timeoutKind !== "kernel" || ipOf(failure) === null) return;
   const file = "/proc/sys/net/ipv4/tcp_syn_retries";
-  const retries = read(file)?.text.trim();
+  const retries = readProc(file)?.text.trim();
   if (retries !== undefined) {
     yield `The kernel repeats an unanswered SYN ${retries} times (${file})`;
   }
@@ -490,7 +495,7 @@ function* synRetries(failure: ErrnoFacts): Iterable<string> {
 // Reading -----------------------------------------------------------------------
 
 /** The address of a failure if it is one of IP. */
-function ipOf({ address = "" }: Pick<ErrnoFacts, "address">): Ip | null {
+function ipOf({ address = "" }: Pick<ErrnoFacts, "address">): IpEnd | null {
   const { sockaddrIn, sockaddrIn6 } = libc().abi;
   const v4 = /^([\d.]+):(\d+)$/.exec(address);
   if (v4 !== null) {
@@ -527,14 +532,14 @@ function ones(byte: number): number {
   return byte.toString(2).replaceAll("0", "").length;
 }
 
-interface Reading {
+interface ProcText {
   readonly text: string;
   /** Whether that is all there is. */
   readonly whole: boolean;
 }
 
 /** Reads a file of the kernel's, which has no size; `null` if it may not be read. */
-function read(path: string): Reading | null {
+function readProc(path: string): ProcText | null {
   let fd: number;
   try {
     fd = fs().openSync(path, "r");

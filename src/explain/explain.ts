@@ -71,10 +71,10 @@ function tableOf(os: Os): Abi {
 /** What a {@linkcode LookupError} holds, as plain data. */
 export type LookupFacts = Pick<LookupError, "code" | "errno" | "hostname">;
 
-/** A result that carries the error of its failure: one of a probe, for example. */
+/** A result that carries the error of its failure: a `ProbeResult`, for example. */
 export interface Failed {
-  /** The error, or the plain data of one. */
-  readonly error: ErrnoFacts | LookupFacts;
+  /** The error, or the plain data of one; `null` if nothing has failed. */
+  readonly error: Error | ErrnoFacts | LookupFacts | null;
 }
 
 /** For which system an errno is explained. */
@@ -176,7 +176,7 @@ export function explain(
   failure: ErrnoCode | EaiCode | ErrnoFacts | LookupFacts | Failed,
   options: ExplainOptions = {},
 ): Explanation {
-  const facts = factsOf(failure);
+  const facts = failureIn(failure);
   const code = facts === null ? failure as string : facts.code;
   const host = currentAbi();
   const { os = host.os } = options;
@@ -238,7 +238,7 @@ export function explain(
 }
 
 /** What a failure holds, `null` if it is a name. */
-function factsOf(
+function failureIn(
   failure: Parameters<typeof explain>[0],
 ): ErrnoFacts | LookupFacts | null {
   if (typeof failure === "string") return null;
@@ -247,15 +247,18 @@ function factsOf(
       `Cannot explain ${show(failure)}: it is no error and no name of one`,
     );
   }
-  const facts = "error" in failure && !("code" in failure)
-    ? failure.error
-    : failure as ErrnoFacts | LookupFacts;
-  if (!isObject(facts) || typeof facts.code !== "string") {
+  const facts = "error" in failure ? failure.error : failure;
+  if (!isObject(facts)) {
     throw new TypeError(
       "Cannot explain a result without an error: nothing failed",
     );
   }
-  return facts;
+  if (!("code" in facts) || typeof facts.code !== "string") {
+    throw new TypeError(
+      `Cannot explain ${facts}: it has no code of an errno or of getaddrinfo`,
+    );
+  }
+  return facts as ErrnoFacts | LookupFacts;
 }
 
 function isLookup(facts: ErrnoFacts | LookupFacts | null): boolean {
@@ -375,11 +378,11 @@ const RETRIES: Readonly<Record<RetryAdvice, string>> = {
 
 /** Makes the data a text where a text is wanted; nothing else sees that. */
 function finish(explanation: Explanation): Explanation {
-  Object.defineProperty(explanation, "toString", { value: textOf });
+  Object.defineProperty(explanation, "toString", { value: textOfExplanation });
   return explanation;
 }
 
-function textOf(this: Explanation): string {
+function textOfExplanation(this: Explanation): string {
   const { code, errno, aliases, os, meaning, retry, reusable } = this;
   const number = errno === null ? `no errno of ${os}` : `${errno} on ${os}`;
   const names = [number, ...aliases.map((alias) => `also ${alias}`)].join(", ");

@@ -8,7 +8,7 @@ import { LookupError } from "../errors/errors.ts";
 import { CATALOG, type RetryAdvice } from "./catalog.ts";
 
 /** What no page of connect has, for it ends connections that stand: a new one may last longer. */
-const BROKEN: Readonly<Partial<Record<ErrnoCode, RetryAdvice>>> = {
+const BROKEN_CONNECTIONS: Readonly<Partial<Record<ErrnoCode, RetryAdvice>>> = {
   ECONNABORTED: "later",
   ENETRESET: "later",
   EPIPE: "later",
@@ -68,5 +68,7 @@ export function isRetryable(error: unknown): boolean {
 
 function adviceFor(code: string): RetryAdvice | undefined {
   if (Object.hasOwn(CATALOG, code)) return CATALOG[code as ErrnoCode]!.retry;
-  return Object.hasOwn(BROKEN, code) ? BROKEN[code as ErrnoCode] : undefined;
+  return Object.hasOwn(BROKEN_CONNECTIONS, code)
+    ? BROKEN_CONNECTIONS[code as ErrnoCode]
+    : undefined;
 }

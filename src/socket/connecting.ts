@@ -305,7 +305,7 @@ export class Connecting {
     nobody: Uint8Array,
     isDatagram: boolean,
   ): number {
-    // Whoever waits for the attempt would take its end for an answer.
+    // A wait for the attempt would take its end for an outcome.
     if (this.attempt !== null) return -libc.abi.errnos.EALREADY;
     let result = libc.connect(fd, nobody, nobody.length);
     if (result < 0 && isDatagram) {

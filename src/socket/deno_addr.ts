@@ -24,7 +24,7 @@ export type DenoAddr =
     readonly path: string;
   }
   | {
-    /** Tells it from a port of a host. */
+    /** Sets it apart from a port of a host. */
     readonly transport: "vsock";
     /** The context identifier. */
     readonly cid: number;

@@ -11,6 +11,19 @@ import { type Limits, type Transfers, UnexpectedEndError } from "./transfer.ts";
 /** How much is looked at at once for a delimiter. */
 const GLANCE = 0x1000;
 
+/** How much memory there is before anything has come. */
+const FIRST = 0x1_0000;
+
+/** The same memory, twice as large, but no larger than it may get. */
+function grown(
+  bytes: Uint8Array<ArrayBuffer>,
+  most: number,
+): Uint8Array<ArrayBuffer> {
+  const larger = new Uint8Array(Math.min(2 * bytes.length, most));
+  larger.set(bytes);
+  return larger;
+}
+
 /** What is left of a time at the moment. */
 function leftOf({ timeout, signal }: Limits): () => Limits {
   if (timeout === Infinity) return () => ({ timeout, signal });
@@ -41,9 +54,11 @@ export async function receiveExactly(
   limits: Limits,
 ): Promise<Uint8Array<ArrayBuffer>> {
   const left = leftOf(limits);
-  const whole = new Uint8Array(size);
+  // A size is what somebody says, often the peer: memory follows what comes.
+  let whole = new Uint8Array(Math.min(size, FIRST));
   let filled = 0;
   while (filled < size) {
+    if (filled === whole.length) whole = grown(whole, size);
     const rest = whole.subarray(filled);
     const got = await io.receive(rest, flags, null, left(), null);
     if (got === 0) {
@@ -78,11 +93,7 @@ export async function receiveUntil(
         detail: `no delimiter within ${limit} bytes`,
       });
     }
-    if (filled === whole.length) {
-      const larger = new Uint8Array(Math.min(2 * whole.length, limit));
-      larger.set(whole);
-      whole = larger;
-    }
+    if (filled === whole.length) whole = grown(whole, limit);
     const room = whole.subarray(filled);
     const seen = await io.receive(room, looking, null, left(), null);
     if (seen === 0) {

@@ -1,9 +1,9 @@
 /**
- * Tells of descriptors whose owners were garbage-collected without having
- * given them up.
+ * Reports descriptors whose owners were garbage-collected without having given
+ * them up.
  *
  * Registering each owner with the garbage collector costs a few percent of a
- * connect, so that owners share a witness: it is collected once all of them
+ * connect, so that owners share a reporter: it is collected once all of them
  * are, and what is still on its list then has been lost.
  *
  * @module
@@ -11,15 +11,15 @@
 import type process from "node:process";
 import { builtin } from "../../ffi/builtin.ts";
 
-/** How many owners share a witness, and so wait for each other's end. */
+/** How many owners share a reporter, and so wait for each other's end. */
 const OWNERS = 32;
 
 /** What each of its owners refers to, and nobody else does. */
-export class Witness {
+export class LeakReporter {
   readonly #open = new Set<number>();
   #owners = 0;
 
-  static #latest: WeakRef<Witness> | null = null;
+  static #latest: WeakRef<LeakReporter> | null = null;
 
   /** Open descriptors stay so: by then, they might be in other hands. */
   static readonly #lost = new FinalizationRegistry<Set<number>>((open) => {
@@ -33,17 +33,17 @@ export class Witness {
     }
   });
 
-  /** Puts a descriptor on a witness's list; its owner has to keep the witness. */
-  static of(fd: number): Witness {
-    let witness = Witness.#latest?.deref();
-    if (witness === undefined || witness.#owners === OWNERS) {
-      witness = new Witness();
-      Witness.#lost.register(witness, witness.#open);
-      Witness.#latest = new WeakRef(witness);
+  /** Puts a descriptor on a reporter's list; its owner has to keep the reporter. */
+  static of(fd: number): LeakReporter {
+    let reporter = LeakReporter.#latest?.deref();
+    if (reporter === undefined || reporter.#owners === OWNERS) {
+      reporter = new LeakReporter();
+      LeakReporter.#lost.register(reporter, reporter.#open);
+      LeakReporter.#latest = new WeakRef(reporter);
     }
-    witness.#owners++;
-    witness.#open.add(fd);
-    return witness;
+    reporter.#owners++;
+    reporter.#open.add(fd);
+    return reporter;
   }
 
   /** Takes a descriptor off the list: its owner has given it up. */

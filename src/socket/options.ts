@@ -380,7 +380,7 @@ export interface SocketFacts {
    * for good when the peer, or something on the way, does not speak it; a
    * socket that was opened without `protocol: "mptcp"` never was one.
    *
-   * C: `MPTCP_INFO`, which a socket without it has no answer for. Linux since
+   * C: `MPTCP_INFO`, which a socket without it does not have. Linux since
    * 5.16.
    */
   readonly multipath: boolean;
@@ -955,7 +955,7 @@ export function setOption<N extends SocketOptionName>(
 }
 
 /**
- * Makes sure that an option can be set to a value, as far as that can be told
+ * Makes sure that an option can be set to a value, as far as that shows
  * without a socket.
  *
  * @returns The value to set, which nobody else can change any more.

@@ -73,7 +73,7 @@ import {
   checkStreamType,
   nodeSocketOf,
 } from "./hand_off.ts";
-import { Witness } from "./leaks.ts";
+import { LeakReporter } from "./leaks.ts";
 import {
   DIRECTIONS,
   eventsOf,
@@ -119,7 +119,7 @@ const SEAL = Symbol();
  *
  * A connected one fits where a `Deno.Conn` is taken.
  *
- * @example What connect(2) answers, without an exception
+ * @example What connect(2) returns, without an exception
  * ```ts
  * import { inet, Socket } from "@einprogress/connect";
  * import { assertEquals } from "@std/assert";
@@ -135,7 +135,7 @@ export class Socket implements Disposable, AsyncDisposable {
   #fd: number;
   readonly #family: number;
   readonly #type: number;
-  readonly #witness: Witness;
+  readonly #reporter: LeakReporter;
   /** Whether the descriptor's past is unknown. */
   readonly #adopted: boolean;
   readonly #connecting: Connecting;
@@ -179,7 +179,7 @@ export class Socket implements Disposable, AsyncDisposable {
     this.#isNonblocking = past !== Past.ADOPTED && past !== Past.BLOCKING;
     this.#hasWaited = past === Past.WAITED;
     this.#connecting = connecting;
-    this.#witness = Witness.of(fd);
+    this.#reporter = LeakReporter.of(fd);
   }
 
   /**
@@ -255,6 +255,12 @@ export class Socket implements Disposable, AsyncDisposable {
    * and closes it in the end; its former owner has to forget it. On failure
    * the descriptor is left as it was.
    *
+   * To borrow one, {@linkcode Socket.detach} it again before its owner goes on.
+   * So the options of this package reach a socket that Node has bound and not
+   * connected: `const socket = Socket.fromFd(bound.fd())` of a
+   * `net.BoundSocket`, `socket.setOption("ttl", 7)`, `socket.detach()`, and then
+   * `new net.Socket({ handle: bound }).connect(...)`.
+   *
    * @param fd The descriptor of a socket.
    * @returns The socket. The caller owns it and closes it.
    * @throws {ErrnoError} `EBADF` if it is no open descriptor, `ENOTSOCK` if it
@@ -309,18 +315,18 @@ export class Socket implements Disposable, AsyncDisposable {
   }
 
   /**
-   * Calls connect(2) once and hands over its answer.
+   * Calls connect(2) once and returns its errno.
    *
-   * Never throws and allocates nothing. EINPROGRESS is an answer like any
+   * Never throws and allocates nothing. EINPROGRESS is a result like any
    * other; {@linkcode Socket.connectSync} with the same address then waits for
    * the outcome. Where the runtime's `net` permission does not reach, the
-   * answer is EACCES, as from a sandbox of the system's own; on a closed socket
+   * result is EACCES, as from a sandbox of the system's own; on a closed socket
    * it is EBADF, and for a value that is no address EFAULT.
    *
    * @param address Where to.
    * @returns 0, or the errno: this system's number, positive.
    *
-   * @example Reading the answer
+   * @example Reading the result
    * ```ts
    * import { errnoName, inet, Socket } from "@einprogress/connect";
    * import { assertEquals } from "@std/assert";
@@ -402,7 +408,7 @@ export class Socket implements Disposable, AsyncDisposable {
    * Dissolves a datagram socket's association: it has no peer then, hears
    * everybody, and may be given another one. Needs no permission.
    *
-   * The systems answer this in different ways. BSD and macOS refuse the null
+   * The systems do this in different ways. BSD and macOS refuse the null
    * address after they have done what it asks for, by EAFNOSUPPORT, EINVAL,
    * ENOENT or EADDRNOTAVAIL; for a datagram socket that is no failure here, as
    * long as the peer is gone. On Linux a TCP socket may do it, too: a connection
@@ -433,7 +439,7 @@ export class Socket implements Disposable, AsyncDisposable {
   disconnect(): void {
     this.#use("connect");
     const nobody = unspecified();
-    // Whoever waits for the attempt would take its end for an answer.
+    // A wait for the attempt would take its end for an outcome.
     const isDatagram = this.#type === this.#libc.abi.SOCK_DGRAM;
     const result = this.#connecting.disconnect(
       this.#libc,
@@ -498,7 +504,7 @@ export class Socket implements Disposable, AsyncDisposable {
   /**
    * Resolves when something is to be read or may be written.
    *
-   * Readiness is a hint: errors and hang-ups are told without being asked for,
+   * Readiness is a hint: errors and hang-ups are reported without being asked for,
    * and wake-ups for nothing happen. To close the socket meanwhile rejects with
    * ECANCELED.
    *
@@ -578,7 +584,7 @@ export class Socket implements Disposable, AsyncDisposable {
   /**
    * The address on the other side, `null` if there is none.
    *
-   * C: `getpeername(2)`; `ENOTCONN` is the answer that is `null` here, and
+   * C: `getpeername(2)`; `ENOTCONN` is `null` here, and
    * `EINVAL`, which macOS has for a socket that failed or was shut down.
    */
   get remoteAddress(): Address | null {
@@ -651,7 +657,7 @@ export class Socket implements Disposable, AsyncDisposable {
    * Waits until something is to be read or may be written.
    *
    * Blocks the calling thread. Readiness is a hint: errors and hang-ups are
-   * told without being asked for, and wake-ups for nothing happen. A signal
+   * reported without being asked for, and wake-ups for nothing happen. A signal
    * does not end the wait.
    *
    * @param events What to wait for: `"POLLIN"`, `"POLLOUT"`, or both.
@@ -686,7 +692,7 @@ export class Socket implements Disposable, AsyncDisposable {
    * Sets an option by name, or any option by the system's own numbers.
    *
    * @param name The option.
-   * @param value Its value, in the units that {@linkcode SocketOptions} tells.
+   * @param value Its value, in the units that {@linkcode SocketOptions} names.
    * @throws {RangeError} If the value is out of range; {@linkcode TypeError} if
    * it is of the wrong kind.
    * @throws {NotSupportedError} If this system has no such option.
@@ -746,9 +752,9 @@ export class Socket implements Disposable, AsyncDisposable {
    *
    * @param name The option.
    * @returns Its value, in the units that {@linkcode ReadableSocketOptions}
-   * tells.
+   * names.
    * @throws {NotSupportedError} If this system has no such option.
-   * @throws {ErrnoError} If the system refuses to tell.
+   * @throws {ErrnoError} If the system refuses.
    *
    * C: `getsockopt(2)`.
    */
@@ -811,7 +817,7 @@ export class Socket implements Disposable, AsyncDisposable {
    *
    * @returns The state, and the round trip as the kernel measured it, without
    * any cost of the runtime.
-   * @throws {NotSupportedError} If this system does not tell.
+   * @throws {NotSupportedError} If this system does not report it.
    * @throws {ErrnoError} If it is no TCP socket.
    *
    * C: `getsockopt(2)` with `TCP_INFO`.
@@ -919,7 +925,7 @@ export class Socket implements Disposable, AsyncDisposable {
    * @throws {ErrnoError} As {@linkcode Socket.send}.
    * @throws {TypeError} If the memory is taken away while the call waits.
    *
-   * @example A request and its answer, within a second each
+   * @example A request and its reply, within a second each
    * ```ts
    * import { connect } from "@einprogress/connect";
    * import { assertEquals } from "@std/assert";
@@ -1192,9 +1198,9 @@ export class Socket implements Disposable, AsyncDisposable {
   /**
    * What goes out, as a stream; the same one each time.
    *
-   * Each chunk is sent whole. To close the stream tells the peer that no more
-   * will come, as {@linkcode Socket.closeWrite} does; to abort it tells the peer
-   * nothing. {@linkcode Socket.readable} says when the socket closes.
+   * Each chunk is sent whole. To close the stream lets the peer know that no
+   * more will come, as {@linkcode Socket.closeWrite} does; to abort it sends the
+   * peer nothing. {@linkcode Socket.readable} says when the socket closes.
    *
    * C: `send(2)`, `epoll(7)` or `poll(2)`, `shutdown(2)`.
    */
@@ -1204,8 +1210,8 @@ export class Socket implements Disposable, AsyncDisposable {
   }
 
   /**
-   * Tells the peer that no more will come; what it sends still arrives. Where
-   * the peer has reset the connection by then, there is nobody to tell.
+   * Lets the peer know that no more will come; what it sends still arrives.
+   * Where the peer has reset the connection by then, nothing is left to do.
    *
    * @throws {ErrnoError} `ENOTCONN` if there never was a connection.
    *
@@ -1336,7 +1342,7 @@ export class Socket implements Disposable, AsyncDisposable {
   /**
    * Ends one direction of the connection, or both.
    *
-   * @param how `"write"` tells the peer that no more will come.
+   * @param how `"write"` lets the peer know that no more will come.
    * @throws {ErrnoError} `ENOTCONN` if there is no connection.
    *
    * C: `shutdown(2)`.
@@ -1442,7 +1448,7 @@ export class Socket implements Disposable, AsyncDisposable {
    */
   close(): void {
     if (this.#fd < 0) return;
-    // Before anybody is told, for whoever is told may close the socket again.
+    // Before the waits end, for what runs then may close the socket again.
     const fd = this.#giveUp();
     if (this.#mayBeKnown()) cancelWaits(this.#libc, fd);
     const result = this.#libc.close(fd);
@@ -1503,7 +1509,7 @@ export class Socket implements Disposable, AsyncDisposable {
     this.#fd = -1;
     this.#transfers?.end();
     this.#connecting.giveUp();
-    this.#witness.release(fd);
+    this.#reporter.release(fd);
     return fd;
   }
 
@@ -1516,12 +1522,13 @@ export class Socket implements Disposable, AsyncDisposable {
   #checkStream(method: string, ours: PublicFunction): void {
     const { isConnected } = this.#connecting;
     checkStreamType(this.#libc.abi, this.#type, method);
+    this.#demandSend(null);
     if (isConnected || this.remoteAddress !== null) return;
     const errno = this.#adopted ? takeErrno(this.#libc, this.#fd) : 0;
     if (errno <= 0) {
       throw errnoError("ENOTCONN", { syscall: "getpeername" }, ours);
     }
-    // Once it has been told, nothing else would show that it was connected.
+    // Once the error is taken, nothing else shows that it was connected.
     this.close();
     throw errnoErrorFor(errno, { syscall: "getpeername" }, ours);
   }
@@ -1531,7 +1538,9 @@ export class Socket implements Disposable, AsyncDisposable {
     this.#use("sendto", to);
     if (to !== null) return demand(this.#libc, to);
     if (this.#adopted && !this.#libc.permissions.net()) {
-      demandPeer(this.#libc, this.remoteAddress);
+      const peer = this.remoteAddress;
+      // A stream without a peer sends nothing to anybody.
+      if (peer !== null || !this.#isStream) demandPeer(this.#libc, peer);
     }
     return null;
   }

@@ -7,7 +7,7 @@ import { checkBytes, viewOf } from "../errors/arguments.ts";
 
 /**
  * How many bytes are received at once at first, where the reader brings no
- * memory of its own: what a request or its answer takes.
+ * memory of its own: what a request or its reply takes.
  */
 const SMALLEST = 0x4000;
 
@@ -52,9 +52,9 @@ export interface Ends {
   receive(buffer: Uint8Array, by: Abortable): number | Promise<number>;
   /** Returns how many bytes went. */
   send(data: Uint8Array, by: Abortable): number | Promise<number>;
-  /** Tells the peer that no more will come. */
+  /** Lets the peer know that no more will come. */
   closeWrite(): void;
-  /** Is told once by each stream that no more will come of it. */
+  /** Each stream calls it once, at its end. */
   ended(): void;
 }
 
@@ -143,7 +143,7 @@ class Source implements UnderlyingByteSource, Abortable {
   }
 
   #fail(controller: ReadableByteStreamController, error: unknown): void {
-    // Whoever canceled has been told, and the stream is closed.
+    // It was canceled, and is closed.
     if (this.#isOver) return;
     controller.error(error);
     this.#end();

@@ -4,8 +4,12 @@
  * @module
  */
 import type { Libc } from "../../ffi/contract.ts";
+import { doorFor, libc } from "../../ffi/libc.ts";
 import { newMemory } from "../../ffi/memory.ts";
+import { checkInteger, isObject, show } from "../errors/arguments.ts";
+import { own } from "../errors/caller.ts";
 import { NotSupportedError } from "../errors/errors.ts";
+import { INT_MAX } from "./names.ts";
 import { refusal } from "./raw_options.ts";
 
 /**
@@ -55,7 +59,8 @@ export interface TcpInfo {
   readonly rttVariance: number;
   /**
    * The lowest round trip of late, in milliseconds; `null` before there is a
-   * sample, and where the system does not tell. Linux since 4.6.
+   * sample, and where the system does not report it. Linux
+   * since 4.6.
    */
   readonly minRtt: number | null;
   /**
@@ -65,7 +70,7 @@ export interface TcpInfo {
   readonly retransmits: number | null;
   /**
    * How many segments have been repeated since the connection began. `null`
-   * where the system does not tell.
+   * where the system does not report it.
    */
   readonly totalRetransmits: number | null;
   /** The largest segment that is sent, in bytes; `null` but on Linux. */
@@ -93,7 +98,7 @@ const SYN = 1;
  *
  * @param libc The C library.
  * @param fd The socket.
- * @throws {NotSupportedError} If this system, or its kernel, does not tell.
+ * @throws {NotSupportedError} If this system, or its kernel, does not report it.
  * @throws {ErrnoError} If the kernel refuses, as it does when the socket is not
  * one of TCP.
  */
@@ -142,4 +147,59 @@ export function readTcpInfo(libc: Libc, fd: number): TcpInfo {
       ? null
       : details!.optionNames.filter((_, bit) => (options >> bit & 1) !== 0),
   };
+}
+
+/**
+ * What the kernel knows of a TCP connection that another socket holds.
+ *
+ * The descriptor is looked at and nothing more: it stays with its owner, who
+ * must not close it meanwhile.
+ *
+ * @param of The descriptor, or a socket of `node:net` on Node or Bun; Deno's
+ * shows no descriptor.
+ * @returns As {@linkcode Socket.tcpInfo}.
+ * @throws {NotSupportedError} If the socket shows no descriptor, or this system
+ * does not report it.
+ * @throws {ErrnoError} If it is no TCP socket.
+ * @throws {TypeError} If it is neither a number nor an object.
+ *
+ * @example The round trip below a request, where the runtime shows it
+ * ```ts
+ * import { NotSupportedError, tcpInfo } from "@einprogress/connect";
+ * import { connect } from "node:net";
+ *
+ * using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+ * const socket = connect(listener.addr.port, "127.0.0.1");
+ * await new Promise<void>((resolve) => socket.once("connect", resolve));
+ * try {
+ *   console.log(`${tcpInfo(socket).rtt} ms`);
+ * } catch (error) {
+ *   if (!(error instanceof NotSupportedError)) throw error;
+ * }
+ * socket.destroy();
+ * ```
+ *
+ * C: `getsockopt(2)` with `TCP_INFO`.
+ */
+export function tcpInfo(of: number | object): TcpInfo {
+  return readTcpInfo(libc(), descriptorOf(of));
+}
+
+/** The descriptor of a socket of the runtime's. */
+function descriptorOf(of: unknown): number {
+  if (typeof of === "number") return checkInteger("of", of, INT_MAX);
+  if (!isObject(of)) {
+    throw own(
+      new TypeError(
+        `Cannot use of ${show(of)}: it is neither a descriptor nor a socket`,
+      ),
+    );
+  }
+  const { _handle } = of as { _handle?: { fd?: unknown } | null };
+  const fd = _handle?.fd;
+  if (typeof fd === "number" && Number.isInteger(fd) && fd >= 0) return fd;
+  throw new NotSupportedError(
+    "tcpInfo() of a socket without a descriptor",
+    doorFor().runtime,
+  );
 }

@@ -243,9 +243,9 @@ export class Transfers {
     const caller = ours === null ? null : keepCaller(ours);
     try {
       const end = performance.now() + timeout;
-      const answer = await this.wait(events, end, signal);
-      if (answer === ABORTED) throw signal!.reason;
-      if (answer !== CLOSED) return answer;
+      const came = await this.wait(events, end, signal);
+      if (came === ABORTED) throw signal!.reason;
+      if (came !== CLOSED) return came;
       throw canceled("poll", {}, caller ?? undefined);
     } finally {
       releaseCaller(caller);
@@ -267,11 +267,11 @@ export class Transfers {
   ): Promise<number> {
     for (;;) {
       if (!this.#isRef) {
-        const answer = await this.#lookAgain(events, end, signal, tries);
-        if (answer !== null) return answer;
+        const came = await this.#lookAgain(events, end, signal, tries);
+        if (came !== null) return came;
       }
       this.hasWaited = true;
-      const answer = await waitForEvents(
+      const came = await waitForEvents(
         this.#libc,
         this.#fd,
         events,
@@ -280,7 +280,7 @@ export class Transfers {
         tries,
       );
       // It may have been unref() that called it off.
-      if (answer !== CLOSED || this.#isOver) return answer;
+      if (came !== CLOSED || this.#isOver) return came;
     }
   }
 
@@ -302,10 +302,10 @@ export class Transfers {
       if (this.#isOver) return CLOSED;
       if (signal?.aborted) return ABORTED;
       if (this.#isRef) return null;
-      const answer = pause > 0 ? 0 : pollFd(this.#libc, this.#fd, events, 0);
-      if (answer > 0) return answer;
-      if (answer < 0 && answer !== -EINTR) {
-        throw errnoErrorFor(-answer, { syscall: "poll" });
+      const came = pause > 0 ? 0 : pollFd(this.#libc, this.#fd, events, 0);
+      if (came > 0) return came;
+      if (came < 0 && came !== -EINTR) {
+        throw errnoErrorFor(-came, { syscall: "poll" });
       }
       const left = end - performance.now();
       if (left <= 0) return 0;
@@ -347,7 +347,7 @@ export class Transfers {
     try {
       await turn;
       for (;; mustWait = false) {
-        // Whoever had a turn meanwhile may have done either.
+        // What had a turn meanwhile may have done either.
         if (this.#isOver) throw canceled(syscall, this.#contextOf(job), at);
         signal?.throwIfAborted();
         const result = mustWait ? -EAGAIN : this.#call(job, caller);
@@ -356,12 +356,12 @@ export class Transfers {
           throw errnoErrorFor(-result, this.#contextOf(job), at);
         }
         const since = performance.now();
-        const answer = await this.wait(events, end, signal, tries);
-        if (answer === ABORTED) throw signal!.reason;
-        if (answer === CLOSED) {
+        const came = await this.wait(events, end, signal, tries);
+        if (came === ABORTED) throw signal!.reason;
+        if (came === CLOSED) {
           throw canceled(syscall, this.#contextOf(job), at);
         }
-        if (answer === 0 && performance.now() >= end) {
+        if (came === 0 && performance.now() >= end) {
           throw errnoError("ETIMEDOUT", {
             ...this.#contextOf(job),
             elapsed: performance.now() - start,
@@ -372,7 +372,7 @@ export class Transfers {
           }, at);
         }
         // The kernel's queue of ICMP errors makes POLLERR come back for ever.
-        if ((answer & this.#libc.abi.POLLERR) !== 0) this.#owner.drain();
+        if ((came & this.#libc.abi.POLLERR) !== 0) this.#owner.drain();
         tries = countTry(tries, since);
       }
     } finally {

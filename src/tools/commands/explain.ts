@@ -128,27 +128,13 @@ export const explainCommand: Command = {
         return EXIT.yes;
       } catch (error) {
         if (io.signal?.aborted) return interruptedCode(io);
-        if (error instanceof LookupError) {
-          if (!values.quiet) {
-            output.result(
-              "explanation",
-              {
-                target,
-                code: error.code,
-                message: error.message,
-                evidence: [],
-              },
-              () => `${error.message}\n`,
-            );
-          }
-          return EXIT.usage;
-        }
-        if (!(error instanceof ErrnoError)) throw error;
+        const isName = error instanceof LookupError;
+        if (!isName && !(error instanceof ErrnoError)) throw error;
         if (!values.quiet) {
           const explanation = explain(error, os === undefined ? {} : { os });
           write(output, { target, message: error.message }, explanation);
         }
-        return EXIT.no;
+        return isName ? EXIT.usage : EXIT.no;
       }
     } finally {
       output[Symbol.dispose]();
