@@ -944,11 +944,11 @@ END
       const options = {
         hostname: "many.test",
         port: 80,
-        timeout: 600,
+        timeout: 200,
         lookup: () => hosts,
       };
       const codes: string[][] = [];
-      for (let round = 0; round < 3; round++) {
+      for (let round = 0; round < 5; round++) {
         for (const way of [connect, connectSync]) {
           try {
             (await way(options)).close();
@@ -960,11 +960,11 @@ END
       }
       return codes;
     });
-    assertEquals(codes.length, 6);
+    assertEquals(codes.length, 10);
     for (const tried of codes) {
       assert(tried.length > 1 && tried.length < 60, `${tried.length} tried`);
       assertEquals([...new Set(tried)], ["ETIMEDOUT"]);
     }
   },
-  { skip: needs(onLinux, canFilter()) },
+  { skip: needs(onLinux, canFilter(), unemulated("takes as long for one")) },
 );
