@@ -530,17 +530,21 @@ for (const [name, form] of Object.entries(FORMS)) {
   }, { skip: onLinux });
 }
 
-test("connectSync() wants a lookup that returns at once", () => {
-  const error = assertThrows(
-    () =>
-      connectSync({
-        hostname: "own.test",
-        port: 9,
-        lookup: () => Promise.resolve(["127.0.0.1"]),
-      }),
-    TypeError,
-  );
-  assertStringIncludes((error as Error).message, "promise");
+test("connectSync() wants a lookup that returns at once", async () => {
+  for (
+    const lookup of [
+      () => Promise.resolve(["127.0.0.1"]),
+      // Nobody else would handle that it rejects.
+      () => Promise.reject<string[]>(new Error("mine")),
+    ]
+  ) {
+    const error = assertThrows(
+      () => connectSync({ hostname: "own.test", port: 9, lookup }),
+      TypeError,
+    );
+    assertStringIncludes((error as Error).message, "promise");
+  }
+  await new Promise((resolve) => setTimeout(resolve, 0));
 });
 
 test("connect() waits for its lookup no longer than for anything else", async () => {

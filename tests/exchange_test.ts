@@ -382,6 +382,9 @@ test("a Socket shows what it is", async () => {
   assertStringIncludes(inspect({ socket }), `${socket.localAddress}`);
   socket.close();
   assertStringIncludes(inspect(socket), "fd: -1");
+  // What inherits from one is none, and is shown all the same.
+  inspect(Socket.prototype);
+  assertStringIncludes(inspect([Object.create(socket)]), "Socket");
 });
 
 test("a Socket shows what it is to Deno, too", () => {

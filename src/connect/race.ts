@@ -96,6 +96,8 @@ export function findSync(
   const { signal } = new AbortController();
   const found = source(hostname, { family, signal });
   if (isObject(found) && "then" in found) {
+    // Why it rejects is of no interest any more.
+    Promise.resolve(found).catch(() => {});
     throw new TypeError(
       "Cannot use lookup with connectSync(): it returned a promise",
     );

@@ -156,8 +156,11 @@ export class Socket implements Disposable, AsyncDisposable {
     printAs(
       this.prototype,
       "Socket",
+      // The prototype is printed, too, and whatever inherits from it.
       (socket) =>
-        factsOf(socket.#libc, socket.#fd, socket.#family, socket.#type),
+        #fd in socket
+          ? factsOf(socket.#libc, socket.#fd, socket.#family, socket.#type)
+          : {},
     );
   }
 
