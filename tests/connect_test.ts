@@ -966,11 +966,11 @@ test("connectSync() spends one timeout on all addresses of a name", () => {
   const { port } = hole.address;
   using _watched = watchLibc(fakeResolver([hole.address, hole.address]));
   const error = refusal(() =>
-    connectSync({ hostname: "slow.test", port, timeout: SHORT })
+    connectSync({ hostname: "slow.test", port, timeout: 10 * SHORT })
   );
   assertErrno(error, "ETIMEDOUT");
   assertEquals(error.timeoutKind, "deadline");
-  assertGreaterOrEqual(error.elapsed!, SHORT);
+  assertGreaterOrEqual(error.elapsed!, 10 * SHORT);
   assertLess(error.elapsed!, AGES / 2);
 }, { skip: canBlackHole() });
 
