@@ -724,7 +724,8 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
     : on("node") === null
     ? ["--no-warnings"]
     : [];
-  const { NO_COLOR: _, ...env } = process.env;
+  // Empty, it means nothing; Deno hands on what is left out.
+  const env = { ...process.env, NO_COLOR: "" };
   const { status, stdout, stderr } = spawnSync("python3", [
     "-c",
     program,
