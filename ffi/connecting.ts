@@ -29,7 +29,7 @@ interface ConnectRequest {
 }
 
 /** What a socket is told to connect to: an address, so that it asks no resolver. */
-const NOWHERE = { host: "127.0.0.1", port: 1 };
+const PLACEHOLDER = { host: "127.0.0.1", port: 1 };
 
 /**
  * Makes such a socket. `options` are those of its constructor, `isTcp` says what
@@ -51,7 +51,11 @@ export function connectingSocket(
   const socket = new Socket(options) as net.Socket & { _handle: Handle };
   // Deno takes keepAlive and noDelay here, Node has taken them before.
   socket.connect(
-    { __proto__: null, ...options, ...NOWHERE } as object as net.NetConnectOpts,
+    {
+      __proto__: null,
+      ...options,
+      ...PLACEHOLDER,
+    } as object as net.NetConnectOpts,
   );
   const handle = socket._handle;
   const { process } = globalThis as unknown as {

@@ -13,3 +13,16 @@
 export function newMemory(size: number): Uint8Array<ArrayBuffer> {
   return new Uint8Array(new ArrayBuffer(size));
 }
+
+/** Makes bytes of text, as C has it. */
+export const ENCODER = new TextEncoder();
+
+/** Room for a C `int`, for one system call at a time: no call outlives its use. */
+export const int = newMemory(4);
+/** The same memory, to read and to write the number. */
+export const intView = new DataView(int.buffer);
+
+/** How many bytes the longest address has; it is AIX's, of a Unix path. */
+export const LONGEST_ADDRESS = 1025;
+/** Room for an address, for one system call at a time: no call outlives its use. */
+export const addressRoom = newMemory(LONGEST_ADDRESS);

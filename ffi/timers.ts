@@ -7,6 +7,9 @@
  * @module
  */
 
+/** The longest time that a timer can be given, in ms; one for more fires at once. */
+export const LONGEST_TIMER = 0x7fff_ffff;
+
 /** What {@linkcode setTimeout} returns. */
 export interface Timer {
   /** Lets the process end although the timer is still to fire. */

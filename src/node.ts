@@ -37,7 +37,7 @@ import https from "node:https";
 import tls from "node:tls";
 import { connectingSocket } from "../ffi/connecting.ts";
 import { libc } from "../ffi/libc.ts";
-import { clearTimeout, setTimeout } from "../ffi/timers.ts";
+import { clearTimeout, LONGEST_TIMER, setTimeout } from "../ffi/timers.ts";
 import {
   connect,
   type ConnectDefaults,
@@ -265,10 +265,6 @@ const SOCKET_OPTIONS = [
   "signal",
   "typeOfService",
 ] as const;
-
-/** The longest time a timer can be told, in ms. */
-const LONGEST_TIMER = 0x7fff_ffff;
-
 /** libuv's number for EAI_NONAME, which Node calls ENOTFOUND. */
 const UV_ENOTFOUND = -3008;
 
@@ -455,7 +451,7 @@ function targetOf(
   }
   const { host, hostname = "localhost" } = options;
   const name = (host ?? hostname) as string;
-  const family = familyOf(options.family);
+  const family = ipFamilyOf(options.family);
   // What is an address already is not looked up.
   const lookup = isIP(name) ? undefined : lookupOf(options);
   return {
@@ -475,7 +471,7 @@ function portOf(port: unknown): number {
   return checkInteger("port", number, 0xffff);
 }
 
-function familyOf(family: unknown): "inet" | "inet6" | undefined {
+function ipFamilyOf(family: unknown): "inet" | "inet6" | undefined {
   if (family === 4 || family === "IPv4") return "inet";
   if (family === 6 || family === "IPv6") return "inet6";
   return undefined;
@@ -595,12 +591,16 @@ export function agent(
     throw new TypeError("Cannot use proxyEnv: these connections use no proxy");
   }
   const made = new https.Agent(options);
-  const secured = https.Agent.prototype as unknown as Connecting;
+  const secured = https.Agent.prototype as unknown as ConnectingAgent;
   return Object.defineProperties(made, {
     createConnection: {
       configurable: true,
       writable: true,
-      value(this: https.Agent, asked: Asked, callback?: unknown): net.Socket {
+      value(
+        this: https.Agent,
+        asked: AgentRequest,
+        callback?: unknown,
+      ): net.Socket {
         const isSecure = asked._defaultAgent?.protocol === "https:";
         if (!isSecure) return createConnection(asked, special);
         const { timeout: _, ...rest } = asked;
@@ -624,13 +624,13 @@ export function agent(
 }
 
 /** What an agent is asked for: options of the request and of the agent. */
-interface Asked extends NodeConnectOptions {
+interface AgentRequest extends NodeConnectOptions {
   /** Whose request it is. */
   readonly _defaultAgent?: { readonly protocol?: string };
 }
 
 /** What is used of an agent, which not all types of `node:https` show. */
-interface Connecting {
+interface ConnectingAgent {
   createConnection(asked: object, callback: unknown): net.Socket;
 }
 

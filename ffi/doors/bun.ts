@@ -5,6 +5,7 @@ import type {
   Declaration,
   Door,
   Libc,
+  Poll,
   Watch,
 } from "../contract.ts";
 
@@ -31,8 +32,6 @@ interface BunFunction {
 interface Adopting {
   connect(this: net.Socket, target: { fd: number }): void;
 }
-
-type Poll = ReturnType<NonNullable<Door["openPoll"]>>;
 
 const TYPES: Readonly<Record<Exclude<CType, "nfds">, string>> = {
   int: "i32",

@@ -149,7 +149,7 @@ function denoPermissions(): Permissions {
     files: hasEverything,
     demandHost(hostname, port) {
       const host = hostOf(hostname, port);
-      demand({ name: "net", host }, host);
+      demandPermission({ name: "net", host }, host);
     },
     demandResolved(address, port) {
       const host = hostOf(address, port);
@@ -163,19 +163,19 @@ function denoPermissions(): Permissions {
         throw notCapable("all", name);
       }
       const path = absolutePath(name);
-      if (!isWhole(read)) demand({ name: "read", path }, name);
-      if (!isWhole(write)) demand({ name: "write", path }, name);
+      if (!isWhole(read)) demandPermission({ name: "read", path }, name);
+      if (!isWhole(write)) demandPermission({ name: "write", path }, name);
       if (MAGIC.test(path) && !hasEverything()) throw notCapable("all", path);
       const host = `unix:${path}`;
-      if (!hasNet()) demand({ name: "net", host }, host);
+      if (!hasNet()) demandPermission({ name: "net", host }, host);
       return path;
     },
     demandVsock(cid, port) {
       const host = `vsock:${cid}:${port}`;
-      demand({ name: "net", host }, host);
+      demandPermission({ name: "net", host }, host);
     },
     demandAbstract() {
-      demand({ name: "net" }, "abstract Unix sockets");
+      demandPermission({ name: "net" }, "abstract Unix sockets");
     },
     demandAll(files) {
       demandWhole("net", "every address");
@@ -214,7 +214,10 @@ function hostOf(hostname: string, port: number): string {
 }
 
 /** Asks as Deno's own operations do: at the prompt where there is one. */
-function demand(descriptor: Deno.PermissionDescriptor, what: string): void {
+function demandPermission(
+  descriptor: Deno.PermissionDescriptor,
+  what: string,
+): void {
   let { state } = query(descriptor);
   if (state === "prompt") ({ state } = request(descriptor));
   if (state !== "granted") throw notCapable(descriptor.name, what);

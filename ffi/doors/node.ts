@@ -5,6 +5,7 @@ import type {
   Door,
   Libc,
   Permissions,
+  Poll,
   Watch,
 } from "../contract.ts";
 
@@ -27,8 +28,6 @@ interface NodeSignature {
 }
 
 type NodeFunction = (...parameters: unknown[]) => unknown;
-
-type Poll = ReturnType<NonNullable<Door["openPoll"]>>;
 
 /** What is used of `process`. */
 interface NodeProcess {
@@ -254,7 +253,7 @@ function nodeFfi(): NodeFfi | undefined {
 const DENIED = "ERR_ACCESS_DENIED";
 
 /** A path that is too long for any socket, so that nothing is connected to. */
-const NOWHERE = `/${"einprogress".repeat(100)}`;
+const OVERLONG_PATH = `/${"einprogress".repeat(100)}`;
 
 /** Whether Node forbids nothing and only keeps a record, once that is known. */
 let isAudited: boolean | null = null;
@@ -276,7 +275,7 @@ function asksForRecord(): boolean {
   const { Socket } = nodeProcess().getBuiltinModule("node:net");
   const socket = new Socket();
   socket.on("error", () => {});
-  socket.connect(NOWHERE);
+  socket.connect(OVERLONG_PATH);
   const { errored } = socket as { errored?: { code?: unknown } | null };
   socket.destroy();
   return errored?.code !== DENIED;

@@ -15,6 +15,7 @@ import {
   checkText,
   copyOf,
   isBytes,
+  MAX_PORT,
   show,
   sizeOf,
 } from "../errors/arguments.ts";
@@ -26,9 +27,10 @@ import {
   pointed,
 } from "../errors/errors.ts";
 import { formatIpv4, formatIpv6, parseIpv4, parseIpv6 } from "./ip.ts";
+import { ENCODER } from "../../ffi/memory.ts";
 
 /** Proves that it is this module that calls the constructor. */
-const SEAL = Symbol();
+const ADDRESS_SEAL = Symbol();
 
 let reveal: (address: SocketAddress) => Uint8Array<ArrayBuffer>;
 let has: (value: object) => boolean;
@@ -62,7 +64,7 @@ export class SocketAddress {
     seal = <A extends Address>(
       bytes: Uint8Array<ArrayBuffer>,
       fields: Omit<A, keyof SocketAddress>,
-    ) => new SocketAddress(SEAL, bytes, fields) as A;
+    ) => new SocketAddress(ADDRESS_SEAL, bytes, fields) as A;
   }
 
   private constructor(
@@ -70,7 +72,7 @@ export class SocketAddress {
     bytes: Uint8Array<ArrayBuffer>,
     fields: object,
   ) {
-    if (proof !== SEAL) {
+    if (proof !== ADDRESS_SEAL) {
       throw own(
         new TypeError(
           "Cannot construct an address: call inet(), inet6(), unix(), " +
@@ -248,12 +250,9 @@ export interface Inet6Options {
   flowInfo?: number;
 }
 
-const MAX_PORT = 0xffff;
 const MAX_UINT32 = 0xffffffff;
 /** The size of `struct sockaddr_storage` on all systems but AIX. */
 const MAX_RAW = 128;
-
-const ENCODER = new TextEncoder();
 const DECODER = new TextDecoder("utf-8", { ignoreBOM: true });
 
 /**

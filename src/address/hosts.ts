@@ -8,10 +8,10 @@ import { newMemory } from "../../ffi/memory.ts";
 import { performance } from "../../ffi/timers.ts";
 
 /** How long what was read is good for, in ms. */
-const FRESH = 1000;
+const FILE_LIFETIME = 1000;
 
 /** How much of a file is read, in bytes, and how much at a time. */
-const LARGEST = 0x10_0000;
+const LARGEST_FILE = 0x10_0000;
 const CHUNK = 0x4000;
 
 /** The hosts file in lower case; empty where the resolver asks others before. */
@@ -33,7 +33,7 @@ export function isInHostsFile(
   isIpv6: boolean | null,
 ): boolean {
   const now = performance.now();
-  if (now - readAt > FRESH || readBy !== libc) {
+  if (now - readAt > FILE_LIFETIME || readBy !== libc) {
     hosts = isFirst(libc) ? readText(libc, "/etc/hosts").toLowerCase() : "";
     readAt = now;
     readBy = libc;
@@ -69,7 +69,7 @@ function readText(libc: Libc, path: string): string {
   const chunk = newMemory(CHUNK);
   // A letter for each byte: nobody asks for what is no ASCII.
   const decoder = new TextDecoder("latin1");
-  while (text.length < LARGEST) {
+  while (text.length < LARGEST_FILE) {
     const count = libc.read(fd, chunk, CHUNK);
     if (count <= 0) break;
     text += decoder.decode(chunk.subarray(0, count));

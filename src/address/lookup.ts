@@ -10,6 +10,7 @@ import { currentAbi } from "../../ffi/libc.ts";
 import { newMemory } from "../../ffi/memory.ts";
 import {
   clearTimeout,
+  LONGEST_TIMER,
   performance,
   setImmediate,
   setTimeout,
@@ -83,10 +84,7 @@ const SPIN = 0.3;
 const LONGEST_PAUSE = 20;
 
 /** How old a question that nobody waits for is at most if a caller joins it, in ms. */
-const FRESH = 1000;
-
-/** The longest time that a timer can be given, in ms. */
-const LONGEST_TIMER = 0x7fff_ffff;
+const JOINABLE_AGE = 1000;
 
 /**
  * Resolves a name without holding the thread, and reports what comes, each time
@@ -139,9 +137,9 @@ function resolverOf(libc: Libc): Resolver {
 }
 
 /** A question that is asked, and whose it is. */
-interface Asked {
+interface OpenQuestion {
   readonly question: Question;
-  readonly name: Name;
+  readonly name: NameLookup;
   readonly lane: Lane;
   readonly since: number;
 }
@@ -150,7 +148,7 @@ interface Asked {
 interface Party {
   readonly query: LookupQuery;
   /** `null` once there is nothing to wait for. */
-  readonly name: Name | null;
+  readonly name: NameLookup | null;
   readonly start: number;
   readonly end: number;
   readonly listener: LookupListener;
@@ -159,7 +157,7 @@ interface Party {
 }
 
 /** What is to be reported to a party. */
-type Report =
+type Notice =
   & { readonly party: Party }
   & (
     | { readonly found: Answer; readonly except: LookupFamily | null }
@@ -168,7 +166,7 @@ type Report =
   );
 
 /** A name that is looked up, for everybody who asks for it. */
-interface Name {
+interface NameLookup {
   readonly key: string;
   readonly hostname: string;
   readonly family: LookupFamily | undefined;
@@ -195,9 +193,9 @@ class Resolver {
   /** How many more questions may be asked. */
   readonly #free: Record<Lane, number> = { whole: 0, inet: 0, inet6: 0 };
   /** Names whose lookup is not over, the oldest first. */
-  readonly #names = new Map<string, Name>();
-  readonly #asked = new Set<Asked>();
-  #reports: Report[] = [];
+  readonly #names = new Map<string, NameLookup>();
+  readonly #asked = new Set<OpenQuestion>();
+  #reports: Notice[] = [];
   /** No caller's time ends before, on the clock of `performance.now()`. */
   #nextEnd = Infinity;
   #timer: Timer | null = null;
@@ -282,7 +280,7 @@ class Resolver {
     const start = performance.now();
     const answer = this.#askHere(query);
     if (performance.now() >= end) throw deadlinePassed(query, start, end);
-    if (!isFound(answer)) throw failureOf(this.#libc, query, answer);
+    if (!isFound(answer)) throw lookupErrorOf(this.#libc, query, answer);
     return addressesOf(answer, query.port, null);
   }
 
@@ -315,7 +313,7 @@ class Resolver {
     // An old question that nobody waits for any more may have been lost on the
     // way. A new one finds out, as long as there is room for those of others.
     const isStale = name !== undefined && name.parties.size === 0 &&
-      start - name.since > FRESH &&
+      start - name.since > JOINABLE_AGE &&
       2 * this.#free.whole > places.whole;
     if (name === undefined || isStale) {
       name = {
@@ -349,7 +347,7 @@ class Resolver {
     if (!this.#isWanted()) this.#stop();
   }
 
-  #forget(name: Name): void {
+  #forget(name: NameLookup): void {
     if (this.#names.get(name.key) === name) this.#names.delete(name.key);
   }
 
@@ -370,12 +368,12 @@ class Resolver {
       if (name.parties.size === 0) continue;
       this.#begin(name, "whole", now);
       if (name.family !== undefined || isYoung) continue;
-      for (const family of FAMILIES) this.#begin(name, family, now);
+      for (const family of IP_FAMILIES) this.#begin(name, family, now);
     }
   }
 
   /** Asks a question once, if there is a place for it. */
-  #begin(name: Name, lane: Lane, since: number): void {
+  #begin(name: NameLookup, lane: Lane, since: number): void {
     if (this.#free[lane] === 0 || name.asked.has(lane)) return;
     name.asked.add(lane);
     this.#free[lane]--;
@@ -413,7 +411,7 @@ class Resolver {
     }
   }
 
-  #take({ name, lane }: Asked, answer: Answer): void {
+  #take({ name, lane }: OpenQuestion, answer: Answer): void {
     name.answers.set(lane, answer);
     if (lane === "whole") {
       const except = name.early;
@@ -424,7 +422,7 @@ class Resolver {
       this.#tell(name, answer, null);
       name.early ??= lane;
     }
-    const [inet, inet6] = FAMILIES.map((family) => name.answers.get(family));
+    const [inet, inet6] = IP_FAMILIES.map((family) => name.answers.get(family));
     if (inet === undefined || inet6 === undefined) return;
     // A family that the name does not have is no news where the other failed.
     const { EAI_NODATA, EAI_ADDRFAMILY } = this.#libc.abi.eais;
@@ -432,11 +430,15 @@ class Resolver {
     this.#finish(name, name.early !== null ? null : isEmpty ? inet6 : inet);
   }
 
-  #tell({ parties }: Name, found: Answer, except: LookupFamily | null): void {
+  #tell(
+    { parties }: NameLookup,
+    found: Answer,
+    except: LookupFamily | null,
+  ): void {
     for (const party of parties) this.#reports.push({ party, found, except });
   }
 
-  #finish(name: Name, end: Answer | null): void {
+  #finish(name: NameLookup, end: Answer | null): void {
     for (const party of name.parties) this.#end(party, end);
     name.parties.clear();
     this.#forget(name);
@@ -472,7 +474,7 @@ class Resolver {
     }
   }
 
-  #deliver(report: Report): void {
+  #deliver(report: Notice): void {
     const { party } = report;
     const { query, listener } = party;
     if ("found" in report) {
@@ -488,7 +490,7 @@ class Resolver {
         ? deadlinePassed(query, party.start, party.end)
         : failure === null
         ? null
-        : failureOf(this.#libc, query, failure),
+        : lookupErrorOf(this.#libc, query, failure),
     );
   }
 
@@ -572,7 +574,7 @@ function pauseAt(age: number): number {
 /** A set of descriptors without any. */
 const NOBODY = newMemory(8);
 
-const FAMILIES = ["inet", "inet6"] as const;
+const IP_FAMILIES = ["inet", "inet6"] as const;
 
 function isFound({ sockaddrs }: Answer): boolean {
   return sockaddrs.length > 0;
@@ -598,7 +600,7 @@ function addressesOf(
   return addresses;
 }
 
-function failureOf(
+function lookupErrorOf(
   libc: Libc,
   query: LookupQuery,
   { eai, errno, cause }: Answer,

@@ -11,7 +11,7 @@ import type * as NodeDns from "node:dns";
 import type { EaiCode } from "../../ffi/abi.ts";
 import { builtin } from "../../ffi/builtin.ts";
 import type { Libc } from "../../ffi/contract.ts";
-import { newMemory } from "../../ffi/memory.ts";
+import { ENCODER, newMemory } from "../../ffi/memory.ts";
 import { bytesOf, parseIp } from "./address.ts";
 
 /** What a question came to. */
@@ -64,7 +64,7 @@ export function inquiryFor(libc: Libc): Inquiry {
 export function askSync(libc: Libc, hostname: string, family: number): Answer {
   const hints = hintsFor(libc, family);
   const list = newMemory(8);
-  const [eai, errno] = libc.getaddrinfo(nameOf(hostname), hints, list);
+  const [eai, errno] = libc.getaddrinfo(nulTerminated(hostname), hints, list);
   return takeAnswer(libc, list, eai, errno);
 }
 
@@ -130,7 +130,7 @@ class GaiQuestion implements Question {
     this.#libc = libc;
     const { addrinfo, littleEndian } = libc.abi;
     const { size, name, request, GAI_NOWAIT } = libc.abi.gaicb!;
-    const text = nameOf(hostname);
+    const text = nulTerminated(hostname);
     const block = newMemory(size + addrinfo.size + text.length);
     this.request = libc.malloc(block.length);
     if (this.request === 0n) {
@@ -182,7 +182,7 @@ class PoolInquiry implements Inquiry {
   ask(hostname: string, family: number, onAnswer: () => void): Question {
     const libc = this.#libc;
     const memory = {
-      node: nameOf(hostname),
+      node: nulTerminated(hostname),
       hints: hintsFor(libc, family),
       list: newMemory(8),
     };
@@ -264,9 +264,7 @@ function failed({ abi }: Libc, code: EaiCode, errno: number): Answer {
   return { sockaddrs: [], eai: abi.eais[code]!, errno };
 }
 
-const ENCODER = new TextEncoder();
-
-function nameOf(hostname: string): Uint8Array<ArrayBuffer> {
+function nulTerminated(hostname: string): Uint8Array<ArrayBuffer> {
   return ENCODER.encode(`${hostname}\0`);
 }
 

@@ -60,12 +60,12 @@ export { DEADLINE, PENDING } from "./outcome.ts";
 const FULL = -3;
 
 /** The state of an attempt whose wait was ended by what a call has thrown. */
-export const BROKEN = -4;
+export const THROWN = -4;
 
 /** What that was. */
 const thrown = new WeakMap<Attempt, unknown>();
 
-/** What has ended the wait of an attempt that is {@linkcode BROKEN}. */
+/** What has ended the wait of an attempt that is {@linkcode THROWN}. */
 export function thrownAt(attempt: Attempt): unknown {
   return thrown.get(attempt);
 }
@@ -124,6 +124,15 @@ export const PLAIN: Recipe = {
   waitsSoft: false,
 };
 
+/** The same, but they outlast soft errors. */
+export const PATIENT: Recipe = { ...PLAIN, waitsSoft: true };
+
+/** Says that an attempt is to be repeated with another socket. */
+export const AGAIN: unique symbol = Symbol();
+
+/** How often an address is tried again after the kernel connected a socket to itself. */
+export const SELF_CONNECT_RETRIES = 3;
+
 /** How soon the attempts at one target, or of one run, have ended lately. */
 export interface Pace {
   /** Whether the last one that was looked at at once was over by then. */
@@ -166,7 +175,7 @@ export abstract class Attempt implements Waiter, Outcome {
   fd: number;
   /**
    * 0 for connected, an errno, {@linkcode PENDING}, {@linkcode DEADLINE},
-   * {@linkcode BROKEN}, or the reactor's `CLOSED` or `ABORTED`.
+   * {@linkcode THROWN}, or the reactor's `CLOSED` or `ABORTED`.
    */
   errno: number;
   /** When it began, on the clock of `performance.now()`. */
@@ -364,7 +373,7 @@ export abstract class Attempt implements Waiter, Outcome {
    * @returns 0, an errno, or {@linkcode PENDING}.
    */
   begin(phase: Phase = Phase.FRESH, pace: Pace | null = null): number {
-    const errno = begin(this, phase, pace);
+    const errno = beginConnect(this, phase, pace);
     this.errno = errno;
     return errno === FULL ? PENDING : errno;
   }
@@ -451,7 +460,7 @@ export abstract class Attempt implements Waiter, Outcome {
       return this.#conclude(error.errno);
     }
     thrown.set(this, error);
-    this.#conclude(BROKEN);
+    this.#conclude(THROWN);
   }
 
   /** Ends a wait by `CLOSED`; the descriptor stays open. */
@@ -556,7 +565,11 @@ function callConnect(
     : errno;
 }
 
-function begin(attempt: Attempt, phase: Phase, pace: Pace | null): number {
+function beginConnect(
+  attempt: Attempt,
+  phase: Phase,
+  pace: Pace | null,
+): number {
   const { libc, fd, address, recipe } = attempt;
   const { abi } = libc;
   const { EAGAIN, EINPROGRESS, EINTR } = abi.errnos;

@@ -5,12 +5,8 @@
  * @module
  */
 import type { Libc } from "../../ffi/contract.ts";
-import { newMemory } from "../../ffi/memory.ts";
+import { int, intView, newMemory } from "../../ffi/memory.ts";
 import { errnoErrorFor } from "../errors/errors.ts";
-
-const int = newMemory(4);
-const intView = new DataView(int.buffer);
-
 /** `struct linger`, which is the same everywhere: a switch, and seconds. */
 const linger = newMemory(8);
 const lingerView = new DataView(linger.buffer);

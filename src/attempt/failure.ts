@@ -4,7 +4,7 @@
  * @module
  */
 import type { Libc } from "../../ffi/contract.ts";
-import { newMemory } from "../../ffi/memory.ts";
+import { addressRoom } from "../../ffi/memory.ts";
 import { performance } from "../../ffi/timers.ts";
 import { decodeAddress } from "../address/address.ts";
 import type { Caller, PublicFunction } from "../errors/caller.ts";
@@ -15,11 +15,8 @@ import {
   errnoErrorFor,
 } from "../errors/errors.ts";
 import { CLOSED } from "../reactor/reactor.ts";
-import { type Attempt, BROKEN, DEADLINE, thrownAt } from "./attempt.ts";
+import { type Attempt, DEADLINE, THROWN, thrownAt } from "./attempt.ts";
 import { localAddress } from "./local_port.ts";
-
-/** Room for an address; AIX has the longest. */
-const name = newMemory(1025);
 
 /** What an error is to say, which is made when its caller is known. */
 export class Failure {
@@ -56,7 +53,7 @@ export function failureOf(
   isBound: boolean = attempt.recipe.local !== null,
 ): Failure {
   const { libc, errno, syscall, address } = attempt;
-  if (errno === BROKEN) throw thrownAt(attempt);
+  if (errno === THROWN) throw thrownAt(attempt);
   if (syscall === "socket") return new Failure(errno, { syscall });
   if (syscall === "bind") return bindFailure(attempt);
   const text = address.toString();
@@ -135,11 +132,12 @@ function bindFailure({ errno, syscall, address, recipe }: Attempt): Failure {
  * that goes wrong here may hide what went wrong before.
  */
 function boundTo(libc: Libc, fd: number): string | undefined {
-  const length = fd < 0 ? -1 : libc.getsockname(fd, name);
+  const length = fd < 0 ? -1 : libc.getsockname(fd, addressRoom);
   if (length < 0) return undefined;
   const { port } = libc.abi.sockaddrIn;
   // Most have neither port nor path, and the decoding is saved.
-  return length < port + 2 || (name[port] === 0 && name[port + 1] === 0)
+  return length < port + 2 ||
+      (addressRoom[port] === 0 && addressRoom[port + 1] === 0)
     ? undefined
-    : decodeAddress(name, length).toString();
+    : decodeAddress(addressRoom, length).toString();
 }

@@ -5,7 +5,7 @@
  * @module
  */
 import type { Libc } from "../../ffi/contract.ts";
-import { newMemory } from "../../ffi/memory.ts";
+import { addressRoom, int, intView } from "../../ffi/memory.ts";
 import {
   type Address,
   bytesOf,
@@ -45,11 +45,6 @@ export interface BindOutcome {
   /** Which C function failed. */
   syscall: string;
 }
-
-const int = newMemory(4);
-const intView = new DataView(int.buffer);
-/** Room for an address; AIX has the longest. */
-const name = newMemory(1025);
 
 /**
  * Binds a socket that is about to connect.
@@ -107,15 +102,15 @@ export function isSelfConnected(
   address: Uint8Array,
 ): boolean {
   const { port } = libc.abi.sockaddrIn;
-  const length = libc.getsockname(fd, name);
+  const length = libc.getsockname(fd, addressRoom);
   if (length < 0) return false;
   // The ports differ all but always, and a call is saved.
-  if (name[port] !== address[port]) return false;
-  if (name[port + 1] !== address[port + 1]) return false;
-  const local = name.slice(0, length);
-  const size = libc.getpeername(fd, name);
+  if (addressRoom[port] !== address[port]) return false;
+  if (addressRoom[port + 1] !== address[port + 1]) return false;
+  const local = addressRoom.slice(0, length);
+  const size = libc.getpeername(fd, addressRoom);
   if (size !== length) return false;
-  return local.every((byte, i) => byte === name[i]);
+  return local.every((byte, i) => byte === addressRoom[i]);
 }
 
 /** Leaves the choice of the port to connect(2), where the system can do that. */
@@ -206,9 +201,9 @@ function hands(libc: Libc, to: Address, port: number): boolean {
   const answer = result < 0 ? result : libc.bind(fd, from, from.length);
   // It is in use; connections may still share it.
   let does = answer === -libc.abi.errnos.EADDRINUSE;
-  if (answer >= 0 && libc.getsockname(fd, name) >= 0) {
+  if (answer >= 0 && libc.getsockname(fd, addressRoom) >= 0) {
     const { port: at } = libc.abi.sockaddrIn;
-    does = (name[at]! << 8 | name[at + 1]!) === port;
+    does = (addressRoom[at]! << 8 | addressRoom[at + 1]!) === port;
   }
   libc.close(fd);
   return does;

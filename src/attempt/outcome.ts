@@ -6,7 +6,7 @@
  */
 import type { Abi } from "../../ffi/abi.ts";
 import type { Libc } from "../../ffi/contract.ts";
-import { newMemory } from "../../ffi/memory.ts";
+import { addressRoom, int, intView, newMemory } from "../../ffi/memory.ts";
 import { type QueuedError, readErrorQueue } from "./icmp.ts";
 
 /** The outcome of an attempt whose deadline has passed; no errno is negative. */
@@ -26,10 +26,6 @@ export interface Outcome extends QueuedError {
 // Scratch memory: no call's use of it outlives the call.
 const pollfd = newMemory(16);
 const pollfdView = new DataView(pollfd.buffer);
-const int = newMemory(4);
-const intView = new DataView(int.buffer);
-/** Room for the address of a peer; AIX has the longest. */
-const peer = newMemory(1025);
 
 /**
  * Waits for events on one descriptor.
@@ -75,7 +71,7 @@ export function takeErrno(libc: Libc, fd: number): number {
  * @returns Its length, or `-errno`.
  */
 export function readPeer(libc: Libc, fd: number): number {
-  return libc.getpeername(fd, peer);
+  return libc.getpeername(fd, addressRoom);
 }
 
 /**

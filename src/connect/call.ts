@@ -64,7 +64,7 @@ export type ConnectOptions = ConnectTarget & ConnectDefaults;
 const ATTEMPT_DELAY = 250;
 
 /** The options of a call as they were read: each once, `undefined` if not given. */
-class Written {
+class WrittenCall {
   transport: unknown = undefined;
   hostname: unknown = undefined;
   port: unknown = undefined;
@@ -87,7 +87,7 @@ class Written {
 }
 
 /** The names of all options. */
-const KEYS: readonly string[] = [
+const CONNECT_KEYS: readonly string[] = [
   ...TARGET_KEYS,
   "timeout",
   "signal",
@@ -118,9 +118,9 @@ export interface Call {
  * @throws The reason of an aborted signal.
  */
 export function prepare(options: unknown, defaults: unknown): Call {
-  const written = new Written();
-  if (defaults !== undefined) read(written, "defaults", defaults);
-  if (options !== undefined) read(written, "options", options);
+  const written = new WrittenCall();
+  if (defaults !== undefined) readBag(written, "defaults", defaults);
+  if (options !== undefined) readBag(written, "options", options);
   const timeout = checkMilliseconds("timeout", written.timeout, Infinity);
   const delay = checkMilliseconds(
     "attemptDelay",
@@ -150,14 +150,14 @@ export function prepare(options: unknown, defaults: unknown): Call {
 }
 
 /** Reads the own properties of a bag of options. */
-function read(written: Written, name: string, bag: unknown): void {
+function readBag(written: WrittenCall, name: string, bag: unknown): void {
   if (!isObject(bag)) throw notA("object", name, bag);
   for (const key in bag) {
     if (!Object.hasOwn(bag, key)) continue;
     const value = (bag as Record<string, unknown>)[key];
     if (!Object.hasOwn(written, key)) {
-      throw unknownOption(name, key, value, KEYS);
+      throw unknownOption(name, key, value, CONNECT_KEYS);
     }
-    if (value !== undefined) written[key as keyof Written] = value;
+    if (value !== undefined) written[key as keyof WrittenCall] = value;
   }
 }

@@ -127,7 +127,7 @@ export function connect(
     // Attempts that take time bring the event loop its turns by themselves.
     const turn = plan.pace.isQuick ? yieldIfDue(c) : null;
     if (turn === null) {
-      const connecting = begin(call, null, connect);
+      const connecting = beginCall(call, null, connect);
       return connecting;
     }
     const caller = keepCaller(connect);
@@ -136,7 +136,7 @@ export function connect(
         releaseCaller(caller);
         throw signal.reason;
       }
-      const connecting = begin(call, caller, later);
+      const connecting = beginCall(call, caller, later);
       return connecting;
     });
   } catch (error) {
@@ -148,7 +148,7 @@ export function connect(
  * @param caller The caller, if it was kept.
  * @param at A function of ours that is running.
  */
-function begin(
+function beginCall(
   call: Call,
   caller: Caller | null,
   at: PublicFunction,

@@ -5,20 +5,20 @@
  */
 import type { Libc } from "../../ffi/contract.ts";
 import { type Address, bytesOf } from "../address/address.ts";
-import { Attempt, type Pace, Phase, type Recipe } from "../attempt/attempt.ts";
+import {
+  AGAIN,
+  Attempt,
+  type Pace,
+  Phase,
+  type Recipe,
+  SELF_CONNECT_RETRIES,
+} from "../attempt/attempt.ts";
 import { setFlags } from "../attempt/descriptor.ts";
 import { type Failure, failureOf, selfConnected } from "../attempt/failure.ts";
 import { familyOf } from "../attempt/outcome.ts";
 import { Connecting } from "../socket/connecting.ts";
 import { Past } from "../socket/connecting.ts";
 import { type Socket, socketOf } from "../socket/socket.ts";
-
-/** How often an address is tried again after the kernel joined us to ourselves. */
-const SELF_CONNECT_RETRIES = 3;
-
-/** Says that an attempt is to be repeated with another socket. */
-export const AGAIN: unique symbol = Symbol();
-
 /** Takes each socket before connect(2). */
 export type OnSocket = (socket: Socket) => void;
 

@@ -4,7 +4,13 @@
  * @module
  */
 import type { Address } from "../address/address.ts";
-import { type Pace, PENDING, PLAIN, type Recipe } from "../attempt/attempt.ts";
+import {
+  AGAIN,
+  type Pace,
+  PENDING,
+  PLAIN,
+  type Recipe,
+} from "../attempt/attempt.ts";
 import { errorFor, Failure } from "../attempt/failure.ts";
 import {
   type Caller,
@@ -16,7 +22,7 @@ import {
 import { ABORTED } from "../reactor/reactor.ts";
 import type { Socket } from "../socket/socket.ts";
 import type { Call } from "./call.ts";
-import { AGAIN, Dial } from "./dial.ts";
+import { Dial } from "./dial.ts";
 
 /** An attempt for which the calling thread waits. */
 class BlockingDial extends Dial {

@@ -21,6 +21,7 @@ import {
   checkSignal,
   heedAbort,
   ignoreAbort,
+  MAX_PORT,
   readOptions,
   show,
 } from "../errors/arguments.ts";
@@ -115,7 +116,7 @@ export function lookup(
     signal?.throwIfAborted();
     const end = performance.now() + timeout;
     const c = libc();
-    const literal = permit(c, query);
+    const literal = permitLookup(c, query);
     if (literal !== null) return Promise.resolve([literal]);
     const caller = keepCaller(lookup);
     return new Promise((resolve, reject) => {
@@ -189,7 +190,7 @@ export function lookupSync(
     signal?.throwIfAborted();
     const end = performance.now() + timeout;
     const c = libc();
-    const literal = permit(c, query);
+    const literal = permitLookup(c, query);
     if (literal !== null) return [literal];
     const found = runLookup(c, query, end);
     return [...permitted(c, found, true)];
@@ -210,12 +211,12 @@ function readRequest(hostname: unknown, options: unknown): LookupRequest {
   const { family, port = 0, timeout, signal } = readOptions(
     "options",
     options,
-    OPTIONS,
+    LOOKUP_KEYS,
   );
   return {
     query: {
       hostname: name,
-      port: checkInteger("port", port, 0xffff),
+      port: checkInteger("port", port, MAX_PORT),
       family: checkFamily(family),
     },
     timeout: checkMilliseconds("timeout", timeout, Infinity),
@@ -223,14 +224,14 @@ function readRequest(hostname: unknown, options: unknown): LookupRequest {
   };
 }
 
-const OPTIONS = ["family", "port", "timeout", "signal"] as const;
+const LOOKUP_KEYS = ["family", "port", "timeout", "signal"] as const;
 
 /**
  * Asks for permission.
  *
  * @returns The address that the text is, `null` for a name.
  */
-function permit(
+function permitLookup(
   c: Libc,
   { hostname, port, family }: LookupQuery,
 ): IpAddress | null {

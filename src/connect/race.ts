@@ -7,6 +7,7 @@ import type { Libc } from "../../ffi/contract.ts";
 import { newMemory } from "../../ffi/memory.ts";
 import {
   clearTimeout,
+  LONGEST_TIMER,
   performance,
   setTimeout,
   type Timer,
@@ -19,7 +20,7 @@ import {
   runLookup,
   startLookup,
 } from "../address/lookup.ts";
-import { PENDING } from "../attempt/attempt.ts";
+import { AGAIN, PENDING } from "../attempt/attempt.ts";
 import { errorFor, Failure } from "../attempt/failure.ts";
 import { heedAbort, ignoreAbort, isObject } from "../errors/arguments.ts";
 import {
@@ -33,13 +34,9 @@ import { errnoError, pointed } from "../errors/errors.ts";
 import { timeoutTo } from "../reactor/reactor.ts";
 import type { Socket } from "../socket/socket.ts";
 import type { Call } from "./call.ts";
-import { AGAIN, Dial } from "./dial.ts";
+import { Dial } from "./dial.ts";
 import { Schedule } from "./schedule.ts";
 import { type HostLookup, permitted, readAddresses } from "./target.ts";
-
-/** The longest time that a timer can be given, in ms; one for more fires at once. */
-const LONGEST_TIMER = 0x7fff_ffff;
-
 /** Which errno says most, where several addresses failed in several ways. */
 const TELLING = [
   "ECONNREFUSED",

@@ -4,7 +4,7 @@
  * @module
  */
 import type { Libc } from "../../ffi/contract.ts";
-import { PLAIN, type Recipe } from "../attempt/attempt.ts";
+import { PATIENT, PLAIN, type Recipe } from "../attempt/attempt.ts";
 import type { LocalEnd } from "../attempt/local_port.ts";
 import { isObject, notA, show } from "../errors/arguments.ts";
 import { own } from "../errors/caller.ts";
@@ -24,9 +24,6 @@ export interface WrittenSetup {
   readonly softErrors?: unknown;
   readonly socketOptions?: unknown;
 }
-
-/** Attempts without anything special that outlast soft errors. */
-const PATIENT: Recipe = { ...PLAIN, waitsSoft: true };
 
 /** A named option and its value. */
 type Setting = readonly [SocketOptionName, SocketOptions[SocketOptionName]];

@@ -24,13 +24,12 @@ import {
   checkFunction,
   checkInteger,
   checkText,
+  MAX_PORT,
   notA,
   show,
 } from "../errors/arguments.ts";
 import { own } from "../errors/caller.ts";
 import { demand } from "../socket/permission.ts";
-
-const MAX_PORT = 0xffff;
 
 /** A TCP port of a host. */
 export interface TcpTarget {
@@ -291,9 +290,9 @@ function planOne(c: Libc, address: Address): Plan {
 function planTcp(c: Libc, options: WrittenTarget, host: unknown): Plan {
   const port = checkInteger("port", options.port, MAX_PORT);
   const hostname = checkHostname(host);
-  const local = localOf(options);
-  const family = familyOf(options, local?.address ?? null);
-  const source = sourceOf(options, port, family);
+  const local = readLocalEnd(options);
+  const family = agreedFamily(options.family, local?.address ?? null);
+  const source = addressSource(options, port, family);
   const address = parseIp(hostname, port);
   const pace = newPace();
   if (address === null || source !== null) {
@@ -313,7 +312,7 @@ function planTcp(c: Libc, options: WrittenTarget, host: unknown): Plan {
 }
 
 /** What finds the addresses of a host in place of the system's resolver. */
-function sourceOf(
+function addressSource(
   { lookup, addresses }: WrittenTarget,
   port: number,
   family: LookupFamily | undefined,
@@ -395,7 +394,7 @@ export function permitted(
 }
 
 /** Where to connect from, `null` to leave that to the system. */
-function localOf(
+function readLocalEnd(
   { localAddress, localPort, localPortRange }: WrittenTarget,
 ): LocalEnd | null {
   if (
@@ -407,14 +406,14 @@ function localOf(
     : checkInteger("localPort", localPort, MAX_PORT);
   const range = localPortRange === undefined
     ? null
-    : readPortRange(localPortRange, localPort !== undefined);
+    : checkPortRange(localPortRange, localPort !== undefined);
   const address = localAddress === undefined
     ? null
     : parseOwn("localAddress", localAddress, port);
   return { address, port, range };
 }
 
-function readPortRange(value: unknown, hasPort: boolean): PortRange {
+function checkPortRange(value: unknown, hasPort: boolean): PortRange {
   if (!Array.isArray(value) || value.length !== 2) {
     throw own(
       new TypeError(
@@ -462,11 +461,12 @@ function parseOwn(name: string, text: unknown, port: number): IpAddress {
   );
 }
 
-function familyOf(
-  options: WrittenTarget,
+/** The family that the caller and the address to connect from ask for, `undefined` if neither does. */
+export function agreedFamily(
+  given: unknown,
   local: IpAddress | null,
 ): LookupFamily | undefined {
-  const family = checkFamily(options.family);
+  const family = checkFamily(given);
   if (family === undefined) return local?.family;
   if (local !== null && local.family !== family) {
     throw own(

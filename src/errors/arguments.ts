@@ -8,6 +8,13 @@ import { newMemory } from "../../ffi/memory.ts";
 import { own } from "./caller.ts";
 import { printable } from "./phrases.ts";
 
+/** The largest `int` and the largest `unsigned int` of C. */
+export const INT_MAX = 0x7fff_ffff;
+export const UINT_MAX = 0xffff_ffff;
+
+/** The largest port. */
+export const MAX_PORT = 0xffff;
+
 /** How much of a long text a message shows. */
 const MOST_SHOWN = 200;
 

@@ -10,20 +10,21 @@ import {
   checkInteger,
   checkMilliseconds,
   checkSignal,
+  INT_MAX,
   readOptions,
   show,
 } from "../errors/arguments.ts";
 import {
-  FAMILIES,
-  INT_MAX,
   numberFor,
   PROTOCOLS,
+  SOCKET_FAMILIES,
+  SOCKET_TYPES,
   type SocketFamily,
   type SocketProtocol,
   type SocketType,
-  TYPES,
 } from "./names.ts";
 import { type Limits, NO_LIMITS } from "./transfer.ts";
+import { ENCODER } from "../../ffi/memory.ts";
 
 /** What {@linkcode Socket.open} opens. */
 export interface SocketOpenOptions {
@@ -138,35 +139,33 @@ export interface ReceiveUntilOptions extends ReceiveOptions, WaitOptions {
   readonly limit?: number | undefined;
 }
 
-const encoder = new TextEncoder();
-
 const RECEIVE = ["flags"] as const;
-const WAIT = ["timeout", "signal"] as const;
-const BLOCKING = ["timeout", "softErrors"] as const;
+const WAITING_KEYS = ["timeout", "signal"] as const;
+const BLOCKING_KEYS = ["timeout", "softErrors"] as const;
 
 /** The options of each call. */
-export const KEYS = {
-  accept: WAIT,
+export const CALL_KEYS = {
+  accept: WAITING_KEYS,
   acceptSync: ["timeout"],
-  connect: [...BLOCKING, "signal"],
-  connectSync: BLOCKING,
+  connect: [...BLOCKING_KEYS, "signal"],
+  connectSync: BLOCKING_KEYS,
   open: ["family", "type", "protocol", "nonblocking"],
   pair: ["type", "nonblocking"],
-  ready: WAIT,
-  recv: [...RECEIVE, ...WAIT],
+  ready: WAITING_KEYS,
+  recv: [...RECEIVE, ...WAITING_KEYS],
   recvSync: RECEIVE,
-  recvUntil: ["limit", ...RECEIVE, ...WAIT],
-  send: ["to", ...RECEIVE, ...WAIT],
+  recvUntil: ["limit", ...RECEIVE, ...WAITING_KEYS],
+  send: ["to", ...RECEIVE, ...WAITING_KEYS],
   sendSync: ["to", ...RECEIVE],
 } as const satisfies Record<string, readonly string[]>;
 
 /** What is in an options bag that was read. */
-type Written<K extends keyof typeof KEYS> = Partial<
-  Record<(typeof KEYS)[K][number], unknown>
+type Written<K extends keyof typeof CALL_KEYS> = Partial<
+  Record<(typeof CALL_KEYS)[K][number], unknown>
 >;
 
 /** What a transfer was asked to do. */
-export interface Asked {
+export interface TransferRequest {
   /** The receiver, `null` for the peer. */
   readonly to: Address | null;
   readonly flags: number;
@@ -176,7 +175,7 @@ export interface Asked {
 }
 
 /** What is asked by those who pass no options, which costs nothing. */
-const NOTHING: Asked = {
+const PLAIN_TRANSFER: TransferRequest = {
   to: null,
   flags: 0,
   limits: NO_LIMITS,
@@ -186,13 +185,13 @@ const NOTHING: Asked = {
 const NONE = Object.freeze(Object.create(null));
 
 /** Reads the options of a call; nothing where none were passed. */
-export function readFor<K extends keyof typeof KEYS>(
+export function readFor<K extends keyof typeof CALL_KEYS>(
   call: K,
   options: unknown,
 ): Written<K> {
   return options === undefined
     ? NONE
-    : readOptions("options", options, KEYS[call]) as Written<K>;
+    : readOptions("options", options, CALL_KEYS[call]) as Written<K>;
 }
 
 /** What kind of socket is to be opened, in the system's numbers. */
@@ -204,7 +203,7 @@ export interface Kind {
 }
 
 /** Reads and checks what kind of socket is to be opened. */
-export function kindOf(
+export function readKind(
   abi: Abi,
   options: unknown,
   call: "open" | "pair" = "open",
@@ -218,8 +217,8 @@ export function kindOf(
   } = written;
   checkBoolean("nonblocking", nonblocking);
   return {
-    domain: numberFor(abi, "family", FAMILIES, family),
-    type: numberFor(abi, "type", TYPES, type),
+    domain: numberFor(abi, "family", SOCKET_FAMILIES, family),
+    type: numberFor(abi, "type", SOCKET_TYPES, type),
     protocol: numberFor(abi, "protocol", PROTOCOLS, protocol),
     nonblocking,
   };
@@ -229,13 +228,13 @@ export function kindOf(
 export function readTransfer(
   call: "recv" | "recvSync" | "recvUntil" | "send" | "sendSync",
   options: unknown,
-): Asked {
-  if (options === undefined) return NOTHING;
+): TransferRequest {
+  if (options === undefined) return PLAIN_TRANSFER;
   const written: Written<"recvUntil"> & Written<"send"> = readFor(
     call,
     options,
   );
-  const { to = null, flags = 0, limit = NOTHING.limit } = written;
+  const { to = null, flags = 0, limit = PLAIN_TRANSFER.limit } = written;
   if (to !== null) checkAddress(to);
   return {
     to,
@@ -271,5 +270,5 @@ export function checkAddress(address: unknown): asserts address is Address {
 
 /** What is to be sent, or looked for: text as bytes, all else as it is. */
 export function encoded(data: Uint8Array | string): Uint8Array {
-  return typeof data === "string" ? encoder.encode(data) : data;
+  return typeof data === "string" ? ENCODER.encode(data) : data;
 }

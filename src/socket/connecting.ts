@@ -4,16 +4,18 @@
  * @module
  */
 import type { Libc } from "../../ffi/contract.ts";
-import { newMemory } from "../../ffi/memory.ts";
+import { addressRoom } from "../../ffi/memory.ts";
 import { performance } from "../../ffi/timers.ts";
 import { type Address, bytesOf, unspecified } from "../address/address.ts";
 import {
+  AGAIN,
   Attempt,
   isUnderWay,
+  PATIENT,
   PENDING,
   Phase,
   PLAIN,
-  type Recipe,
+  SELF_CONNECT_RETRIES,
 } from "../attempt/attempt.ts";
 import { flagsOf, setFlags } from "../attempt/descriptor.ts";
 import {
@@ -34,15 +36,6 @@ import {
 } from "../errors/caller.ts";
 import { ABORTED, CLOSED } from "../reactor/reactor.ts";
 import { yieldIfDue } from "../reactor/turns.ts";
-
-/** How often a connection of a socket to itself is dissolved for another try. */
-const SELF_CONNECT_RETRIES = 3;
-
-/** Says that an attempt is to be repeated. */
-const AGAIN = Symbol();
-
-/** Attempts that outlast soft errors. */
-const PATIENT: Recipe = { ...PLAIN, waitsSoft: true };
 
 /** What is asked of one attempt. */
 export interface Errand {
@@ -389,11 +382,8 @@ export class Connecting {
   }
 }
 
-/** Room for the address of a peer; AIX has the longest. */
-const peer = newMemory(1025);
-
 function hasPeer(libc: Libc, fd: number): boolean {
-  return libc.getpeername(fd, peer) >= 0;
+  return libc.getpeername(fd, addressRoom) >= 0;
 }
 
 /** Whether attempts are to outlast soft errors. */

@@ -4,20 +4,16 @@
  * @module
  */
 import type { Libc } from "../../ffi/contract.ts";
-import { newMemory } from "../../ffi/memory.ts";
+import { addressRoom } from "../../ffi/memory.ts";
 import { type Address, decodeAddress } from "../address/address.ts";
 import { familyOf } from "../attempt/outcome.ts";
 import { errnoErrorFor } from "../errors/errors.ts";
-import { FAMILIES, nameFor, TYPES } from "./names.ts";
-import { LONGEST_ADDRESS } from "./transfer.ts";
-
-/** For one call at a time; no call outlives its use. */
-const memory = newMemory(LONGEST_ADDRESS);
+import { nameFor, SOCKET_FAMILIES, SOCKET_TYPES } from "./names.ts";
 
 /** The address on this side, or `-errno`. */
 export function localOf(libc: Libc, fd: number): Address | number {
-  const result = libc.getsockname(fd, memory);
-  return result < 0 ? result : decodeAddress(memory, result);
+  const result = libc.getsockname(fd, addressRoom);
+  return result < 0 ? result : decodeAddress(addressRoom, result);
 }
 
 /**
@@ -26,8 +22,8 @@ export function localOf(libc: Libc, fd: number): Address | number {
  * @throws {ErrnoError} If it is no socket.
  */
 export function ownFamilyOf(libc: Libc, fd: number): number {
-  const result = libc.getsockname(fd, memory);
-  if (result >= 0) return familyOf(libc.abi, memory);
+  const result = libc.getsockname(fd, addressRoom);
+  if (result >= 0) return familyOf(libc.abi, addressRoom);
   throw errnoErrorFor(-result, {
     syscall: "getsockname",
     subject: `descriptor ${fd}`,
@@ -36,22 +32,22 @@ export function ownFamilyOf(libc: Libc, fd: number): number {
 
 /** The address on the other side, or `-errno`. */
 export function peerOf(libc: Libc, fd: number): Address | number {
-  const result = libc.getpeername(fd, memory);
-  return result < 0 ? result : decodeAddress(memory, result);
+  const result = libc.getpeername(fd, addressRoom);
+  return result < 0 ? result : decodeAddress(addressRoom, result);
 }
 
 /** The address on this side as text, where there is one. */
 export function localText(libc: Libc, fd: number): string | undefined {
-  return textOf(localOf(libc, fd));
+  return addressText(localOf(libc, fd));
 }
 
 /** The address on the other side as text, where there is one. */
 export function peerText(libc: Libc, fd: number): string | undefined {
-  return textOf(peerOf(libc, fd));
+  return addressText(peerOf(libc, fd));
 }
 
 /** What is printed of a socket. */
-export function factsOf(
+export function socketFacts(
   libc: Libc,
   fd: number,
   family: number,
@@ -59,8 +55,8 @@ export function factsOf(
 ): object {
   const own = {
     fd,
-    family: nameFor(libc.abi, FAMILIES, family),
-    type: nameFor(libc.abi, TYPES, type),
+    family: nameFor(libc.abi, SOCKET_FAMILIES, family),
+    type: nameFor(libc.abi, SOCKET_TYPES, type),
   };
   return fd < 0 ? own : {
     ...own,
@@ -100,6 +96,6 @@ export function printAs<T extends object>(
   }
 }
 
-function textOf(address: Address | number): string | undefined {
+function addressText(address: Address | number): string | undefined {
   return typeof address === "number" ? undefined : address.toString();
 }

@@ -101,7 +101,7 @@ export async function receiveUntil(
     }
     // The delimiter may have begun in what came before.
     const from = Math.max(filled - delimiter.length + 1, 0);
-    const end = endOf(whole, delimiter, from, filled + seen);
+    const end = delimiterEnd(whole, delimiter, from, filled + seen);
     const size = end === -1 ? seen : end - filled;
     // It is there, so that this does not wait, unless somebody else took it.
     const got = await io.receive(
@@ -117,7 +117,7 @@ export async function receiveUntil(
 }
 
 /** Where the first delimiter ends, -1 without one. */
-function endOf(
+function delimiterEnd(
   bytes: Uint8Array,
   delimiter: Uint8Array,
   from: number,

@@ -9,7 +9,7 @@ import type { Libc } from "../../ffi/contract.ts";
 import { doorFor } from "../../ffi/libc.ts";
 import { isObject, show, unknownOption } from "../errors/arguments.ts";
 import { NotSupportedError } from "../errors/errors.ts";
-import { nameFor, TYPES } from "./names.ts";
+import { nameFor, SOCKET_TYPES } from "./names.ts";
 
 /** A socket of Bun's: https://bun.sh/docs/api/tcp */
 export interface BunSocket {
@@ -159,7 +159,7 @@ export function checkStreamType(abi: Abi, type: number, method: string): void {
   if (type === abi.SOCK_STREAM) return;
   throw new TypeError(
     `Cannot use ${method} on a socket of type ${
-      show(nameFor(abi, TYPES, type))
+      show(nameFor(abi, SOCKET_TYPES, type))
     }: it takes streams`,
   );
 }

@@ -4,7 +4,7 @@
  * @module
  */
 import type { Abi } from "../../ffi/abi.ts";
-import { checkInteger, show } from "../errors/arguments.ts";
+import { checkInteger, INT_MAX, show } from "../errors/arguments.ts";
 import { NotSupportedError } from "../errors/errors.ts";
 
 /** The address families that have a name here. */
@@ -42,7 +42,7 @@ const POLL_EVENTS: readonly PollEvent[] = [
 type Names<N extends string> = Readonly<Record<N, keyof Abi>>;
 
 /** The families by name. */
-export const FAMILIES: Names<SocketFamily> = {
+export const SOCKET_FAMILIES: Names<SocketFamily> = {
   inet: "AF_INET",
   inet6: "AF_INET6",
   unix: "AF_UNIX",
@@ -50,7 +50,7 @@ export const FAMILIES: Names<SocketFamily> = {
 };
 
 /** The types by name. */
-export const TYPES: Names<SocketType> = {
+export const SOCKET_TYPES: Names<SocketType> = {
   stream: "SOCK_STREAM",
   dgram: "SOCK_DGRAM",
   seqpacket: "SOCK_SEQPACKET",
@@ -72,9 +72,6 @@ export const DIRECTIONS: Names<"read" | "write" | "both"> = {
   write: "SHUT_WR",
   both: "SHUT_RDWR",
 };
-
-/** The largest int of C. */
-export const INT_MAX = 0x7fff_ffff;
 
 /** The system's number for a name, or the number that was given. */
 export function numberFor<N extends string>(

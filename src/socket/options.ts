@@ -6,17 +6,25 @@
  */
 import type { Abi } from "../../ffi/abi.ts";
 import type { Libc } from "../../ffi/contract.ts";
-import { newMemory } from "../../ffi/memory.ts";
+import { ENCODER, newMemory } from "../../ffi/memory.ts";
 import { type Address, bytesOf, isAddress } from "../address/address.ts";
-import { copyOf, isBytes, isObject, show } from "../errors/arguments.ts";
+import {
+  copyOf,
+  INT_MAX,
+  isBytes,
+  isObject,
+  MAX_PORT,
+  show,
+  UINT_MAX,
+} from "../errors/arguments.ts";
 import { own } from "../errors/caller.ts";
 import { ErrnoError, NotSupportedError } from "../errors/errors.ts";
 import {
   checkInt,
   LEVELS,
   type OptionConstant,
+  optionRefusal,
   readInt,
-  refusal,
 } from "./raw_options.ts";
 
 /**
@@ -443,9 +451,6 @@ interface Codec<T> {
   read(length: number, abi: Abi): T;
 }
 
-const INT_MAX = 0x7fffffff;
-const UINT_MAX = 0xffffffff;
-const PORT_MAX = 0xffff;
 /** Milliseconds in the unit of C's options that count seconds. */
 const SECOND = 1000;
 /** Both `IFNAMSIZ` and `TCP_CA_NAME_MAX`, on each system that takes names. */
@@ -454,7 +459,6 @@ const NAME_SIZE = 16;
 /** For one system call at a time; no call outlives its use. */
 const scratch = newMemory(256);
 const view = new DataView(scratch.buffer);
-const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 
 const FLAG: Codec<boolean> = {
@@ -498,7 +502,7 @@ function integer(min: number, max: number, unit = 1): Codec<number> {
 const COUNT = integer(0, INT_MAX);
 const UINT = integer(0, UINT_MAX);
 const OCTET = integer(0, 0xff);
-const PORT = integer(0, PORT_MAX);
+const PORT = integer(0, MAX_PORT);
 const SECONDS = integer(0, INT_MAX, SECOND);
 
 const TTL: Codec<number> = {
@@ -539,7 +543,7 @@ const NAME: Codec<string> = {
     return value;
   },
   write(value) {
-    const { written } = encoder.encodeInto(`${value}\0`, scratch);
+    const { written } = ENCODER.encodeInto(`${value}\0`, scratch);
     return written;
   },
   read(length) {
@@ -590,7 +594,7 @@ const PORT_RANGE: Codec<readonly [number, number]> = {
   },
   read(_length, abi) {
     const range = view.getUint32(0, abi.littleEndian);
-    return [range & PORT_MAX, range >>> 16];
+    return [range & MAX_PORT, range >>> 16];
   },
 };
 
@@ -640,7 +644,7 @@ function single<T>(
       const bytes = scratch.subarray(0, codec.size).fill(0);
       const length = libc.getsockopt(fd, level, option, bytes);
       if (length >= 0) return codec.read(length, libc.abi);
-      throw refusal("getsockopt", length, named(name));
+      throw optionRefusal("getsockopt", length, named(name));
     },
   };
 }
@@ -755,7 +759,7 @@ const INTERFACE: Option<string> = {
       index = libc.if_nametoindex(cString(name, value));
       if (index < 0) {
         const what = `${named(name)} to ${show(value)}`;
-        throw refusal("if_nametoindex", index, what);
+        throw optionRefusal("if_nametoindex", index, what);
       }
     }
     INTERFACE_BY_INDEX.set(target, index);
@@ -792,7 +796,7 @@ const MD5: Option<Md5Key> = {
       );
     }
     const key = typeof secret === "string"
-      ? encoder.encode(secret)
+      ? ENCODER.encode(secret)
       : copyOf(secret);
     if (key.length > keySize) {
       throw own(
@@ -819,7 +823,7 @@ const MD5: Option<Md5Key> = {
       bytes,
       bytes.length,
     );
-    if (result < 0) throw refusal("setsockopt", result, named(name));
+    if (result < 0) throw optionRefusal("setsockopt", result, named(name));
   },
   get({ name }) {
     throw own(new TypeError(`Cannot get option "${name}": it can only be set`));
@@ -839,7 +843,7 @@ const MULTIPATH: Option<boolean> = fact({
     const isOther = result === -errnos.EOPNOTSUPP ||
       result === -errnos.ENOPROTOOPT;
     if (isOther) return false;
-    throw refusal("getsockopt", result, named(name));
+    throw optionRefusal("getsockopt", result, named(name));
   },
 });
 
@@ -852,7 +856,7 @@ const PEER_CREDENTIALS: Option<PeerCredentials> = fact({
     const { SO_PEERCRED, size, pid, uid, gid } = peerCredentials!;
     const bytes = scratch.subarray(0, size);
     const length = libc.getsockopt(fd, SOL_SOCKET, SO_PEERCRED, bytes);
-    if (length < 0) throw refusal("getsockopt", length, named(name));
+    if (length < 0) throw optionRefusal("getsockopt", length, named(name));
     if (length < size) throw unsupported(name, libc.abi);
     return {
       pid: view.getInt32(pid, littleEndian),
@@ -916,7 +920,7 @@ const OPTIONS: { readonly [N in keyof AllOptions]: Option<AllOptions[N]> } = {
 };
 
 /** Finds an option, `name` being whatever a caller without types passed. */
-function find<N extends keyof AllOptions>(
+function findOption<N extends keyof AllOptions>(
   verb: "get" | "set" | "look up",
   name: N,
 ): Option<AllOptions[N]> {
@@ -949,7 +953,7 @@ export function setOption<N extends SocketOptionName>(
   name: N,
   value: SocketOptions[N],
 ): void {
-  const option: Option<SocketOptions[N]> = find("set", name);
+  const option: Option<SocketOptions[N]> = findOption("set", name);
   const checked = checkOption(libc.abi, name, value);
   option.set({ libc, fd, family, name }, checked);
 }
@@ -966,7 +970,7 @@ export function checkOption<N extends SocketOptionName>(
   name: N,
   value: SocketOptions[N],
 ): SocketOptions[N] {
-  const option: Option<SocketOptions[N]> = find("set", name);
+  const option: Option<SocketOptions[N]> = findOption("set", name);
   if (!option.isIn(abi)) throw unsupported(name, abi);
   return option.check(value, name, abi);
 }
@@ -989,7 +993,7 @@ export function getOption<N extends ReadableSocketOptionName>(
   family: number,
   name: N,
 ): ReadableSocketOptions[N] {
-  const option: Option<ReadableSocketOptions[N]> = find("get", name);
+  const option: Option<ReadableSocketOptions[N]> = findOption("get", name);
   if (!option.isIn(libc.abi)) throw unsupported(name, libc.abi);
   return option.get({ libc, fd, family, name });
 }
@@ -999,7 +1003,7 @@ export function isSupported(
   abi: Abi,
   name: SocketOptionName | keyof SocketFacts,
 ): boolean {
-  return find("look up", name).isIn(abi);
+  return findOption("look up", name).isIn(abi);
 }
 
 /** The names of all options, readable or not. */
@@ -1018,7 +1022,7 @@ function set(
 ): void {
   const result = libc.setsockopt(fd, level, option, bytes, length);
   if (result >= 0) return;
-  throw refusal("setsockopt", result, `${named(name)} to ${show(value)}`);
+  throw optionRefusal("setsockopt", result, `${named(name)} to ${show(value)}`);
 }
 
 /** An option as messages call it. */
@@ -1030,7 +1034,7 @@ function named(name: string): string {
 function cString(name: string, value: unknown): Uint8Array<ArrayBuffer> {
   if (typeof value !== "string") throw wrongType(name, value, "a string");
   if (value.includes("\0")) throw outOfRange(name, value, "no NUL in it");
-  const bytes = encoder.encode(`${value}\0`);
+  const bytes = ENCODER.encode(`${value}\0`);
   const memory = newMemory(bytes.length);
   memory.set(bytes);
   return memory;

@@ -5,22 +5,20 @@
  */
 import type { Abi } from "../../ffi/abi.ts";
 import type { Libc } from "../../ffi/contract.ts";
-import { newMemory } from "../../ffi/memory.ts";
-import { copyOf, isBytes, show } from "../errors/arguments.ts";
+import { int, intView, newMemory } from "../../ffi/memory.ts";
+import {
+  copyOf,
+  INT_MAX,
+  isBytes,
+  show,
+  UINT_MAX,
+} from "../errors/arguments.ts";
 import { own } from "../errors/caller.ts";
 import { type ErrnoError, errnoErrorFor } from "../errors/errors.ts";
 
 const INT_MIN = -0x80000000;
-const INT_MAX = 0x7fffffff;
-const UINT_MAX = 0xffffffff;
-
 /** The most bytes that an option is read into; the largest of Linux's has a few thousand. */
-const LARGEST = 0x1_0000;
-
-/** For one system call at a time; no call outlives its use. */
-const int = newMemory(4);
-const intView = new DataView(int.buffer);
-
+const LARGEST_OPTION = 0x1_0000;
 /** The level of an option, by how its C name begins. */
 export const LEVELS = {
   SO: "SOL_SOCKET",
@@ -69,7 +67,11 @@ export function setRawOption(
   const result = libc.setsockopt(fd, level, option, bytes, bytes.length);
   if (result >= 0) return;
   const text = bytes === int ? `${value}` : `${bytes.length} bytes`;
-  throw refusal("setsockopt", result, `${nameOf(level, option)} to ${text}`);
+  throw optionRefusal(
+    "setsockopt",
+    result,
+    `${optionName(level, option)} to ${text}`,
+  );
 }
 
 /**
@@ -96,7 +98,7 @@ export function getRawOption(
   demandReading(libc, level);
   const length = libc.getsockopt(fd, level, option, int);
   if (length >= 0) return readInt(intView, length, libc.abi);
-  throw refusal("getsockopt", length, nameOf(level, option));
+  throw optionRefusal("getsockopt", length, optionName(level, option));
 }
 
 /**
@@ -121,14 +123,19 @@ export function getRawOptionBytes(
   size: number,
 ): Uint8Array<ArrayBuffer> {
   checkNumbers("get", level, option);
-  if (!isInt(size, 0, LARGEST)) {
-    checkInt(`Cannot get ${nameOf(level, option)} of size`, size, 0, LARGEST);
+  if (!isInt(size, 0, LARGEST_OPTION)) {
+    checkInt(
+      `Cannot get ${optionName(level, option)} of size`,
+      size,
+      0,
+      LARGEST_OPTION,
+    );
   }
   demandReading(libc, level);
   const bytes = newMemory(size);
   const length = libc.getsockopt(fd, level, option, bytes);
   if (length >= 0) return bytes.subarray(0, length);
-  throw refusal("getsockopt", length, nameOf(level, option));
+  throw optionRefusal("getsockopt", length, optionName(level, option));
 }
 
 /** Reads an `int` out of so many bytes, or a byte that stands for one. */
@@ -147,7 +154,7 @@ export function readInt(
 }
 
 /** The error for an option that the kernel refuses. */
-export function refusal(
+export function optionRefusal(
   syscall: string,
   result: number,
   what: string,
@@ -188,7 +195,7 @@ function checkNumbers(
 /** Checks the value of an option that is a number. */
 function checkValue(level: number, option: number, value: unknown): void {
   if (isInt(value, INT_MIN, UINT_MAX)) return;
-  const action = `Cannot set ${nameOf(level, option)} to`;
+  const action = `Cannot set ${optionName(level, option)} to`;
   if (typeof value === "number") checkInt(action, value, INT_MIN, UINT_MAX);
   throw own(
     new TypeError(
@@ -203,7 +210,7 @@ function isInt(value: unknown, min: number, max: number): boolean {
 }
 
 /** An option as messages call it. */
-function nameOf(level: number, option: number): string {
+function optionName(level: number, option: number): string {
   return `option ${option} at level ${level}`;
 }
 

@@ -22,7 +22,12 @@ import {
 } from "../attempt/descriptor.ts";
 import { canceled, errorFor } from "../attempt/failure.ts";
 import { takeErrno } from "../attempt/outcome.ts";
-import { checkBytes, checkInteger, copyOf } from "../errors/arguments.ts";
+import {
+  checkBytes,
+  checkInteger,
+  copyOf,
+  INT_MAX,
+} from "../errors/arguments.ts";
 import type { PublicFunction } from "../errors/caller.ts";
 import {
   type ErrnoError,
@@ -36,9 +41,9 @@ import {
   checkAddress,
   checkTimeout,
   encoded,
-  kindOf,
   limitsOf,
   readFor,
+  readKind,
   readTransfer,
   type ReceiveOptions,
   type ReceiveUntilOptions,
@@ -57,12 +62,12 @@ import {
 } from "./connecting.ts";
 import { type DenoAddr, denoAddrOf } from "./deno_addr.ts";
 import {
-  factsOf,
   localOf,
   ownFamilyOf,
   peerOf,
   peerText,
   printAs,
+  socketFacts,
 } from "./ends.ts";
 import { receiveExactly, receiveUntil, sendAll } from "./exchange.ts";
 import {
@@ -77,7 +82,6 @@ import { LeakReporter } from "./leaks.ts";
 import {
   DIRECTIONS,
   eventsOf,
-  INT_MAX,
   isOrdinary,
   maskOf,
   numberFor,
@@ -103,7 +107,7 @@ import { readTcpInfo, type TcpInfo } from "./tcp_info.ts";
 import { NO_LIMITS, pointingAt, pollUntil, Transfers } from "./transfer.ts";
 
 /** Proves that it is this module that calls the constructor. */
-const SEAL = Symbol();
+const SOCKET_SEAL = Symbol();
 
 /**
  * A socket of the C library: one descriptor and its methods.
@@ -159,7 +163,7 @@ export class Socket implements Disposable, AsyncDisposable {
       // The prototype is printed, too, and whatever inherits from it.
       (socket) =>
         #fd in socket
-          ? factsOf(socket.#libc, socket.#fd, socket.#family, socket.#type)
+          ? socketFacts(socket.#libc, socket.#fd, socket.#family, socket.#type)
           : {},
     );
   }
@@ -168,7 +172,7 @@ export class Socket implements Disposable, AsyncDisposable {
     seal: symbol,
     ...[libc, fd, family, type, past, connecting]: Parts
   ) {
-    if (seal !== SEAL) {
+    if (seal !== SOCKET_SEAL) {
       throw new TypeError(
         "Cannot construct a Socket: call connect(), Socket.open() or " +
           "Socket.fromFd()",
@@ -209,7 +213,7 @@ export class Socket implements Disposable, AsyncDisposable {
    */
   static open(options?: SocketOpenOptions): Socket {
     const c = libc();
-    const kind = kindOf(c.abi, options);
+    const kind = readKind(c.abi, options);
     // What leaves such a socket need not go to the address that is named for
     // it, or to any: no rule about addresses covers it.
     if (!isOrdinary(c.abi, kind)) c.permissions.demandAll(false);
@@ -217,7 +221,7 @@ export class Socket implements Disposable, AsyncDisposable {
     const fd = openDescriptor(c, domain, type, protocol, nonblocking);
     if (fd < 0) throw errnoErrorFor(-fd, { syscall: "socket" }, Socket.open);
     const past = nonblocking ? Past.NONBLOCKING : Past.BLOCKING;
-    return new Socket(SEAL, c, fd, domain, type, past, new Connecting());
+    return new Socket(SOCKET_SEAL, c, fd, domain, type, past, new Connecting());
   }
 
   /**
@@ -243,10 +247,10 @@ export class Socket implements Disposable, AsyncDisposable {
    */
   static pair(options?: SocketPairOptions): [one: Socket, other: Socket] {
     const c = libc();
-    const { domain, type, nonblocking } = kindOf(c.abi, options, "pair");
+    const { domain, type, nonblocking } = readKind(c.abi, options, "pair");
     const past = nonblocking ? Past.NONBLOCKING : Past.BLOCKING;
     const [one, other] = openPair(c, type, nonblocking).map((fd) =>
-      new Socket(SEAL, c, fd, domain, type, past, Connecting.done())
+      new Socket(SOCKET_SEAL, c, fd, domain, type, past, Connecting.done())
     ) as [Socket, Socket];
     return [one, other];
   }
@@ -288,7 +292,15 @@ export class Socket implements Disposable, AsyncDisposable {
     const family = ownFamilyOf(c, fd);
     closeOnExec(c, fd);
     const connecting = new Connecting();
-    return new Socket(SEAL, c, fd, family, type, Past.ADOPTED, connecting);
+    return new Socket(
+      SOCKET_SEAL,
+      c,
+      fd,
+      family,
+      type,
+      Past.ADOPTED,
+      connecting,
+    );
   }
 
   /** The descriptor, -1 once this object has given it up. */
@@ -1635,5 +1647,5 @@ export class Socket implements Disposable, AsyncDisposable {
  */
 export function socketOf(...parts: Parts): Socket {
   type Closed = new (seal: symbol, ...parts: Parts) => Socket;
-  return new (Socket as unknown as Closed)(SEAL, ...parts);
+  return new (Socket as unknown as Closed)(SOCKET_SEAL, ...parts);
 }

@@ -9,13 +9,13 @@ import { checkBytes, viewOf } from "../errors/arguments.ts";
  * How many bytes are received at once at first, where the reader brings no
  * memory of its own: what a request or its reply takes.
  */
-const SMALLEST = 0x4000;
+const SMALLEST_CHUNK = 0x4000;
 
 /**
  * How many at most, once the stream has filled less. Twice as fast as a quarter
  * of it on Deno, and more than this gains nothing.
  */
-const LARGEST = 0x4_0000;
+const LARGEST_CHUNK = 0x4_0000;
 
 /**
  * A chunk that fills less than this part of its memory is copied, and the
@@ -62,17 +62,17 @@ export interface Ends {
 export function readableOf(
   ends: Pick<Ends, "receive" | "ended">,
 ): ReadableStream<Uint8Array<ArrayBuffer>> {
-  return new ReadableStream(new Source(ends), { highWaterMark: 0 });
+  return new ReadableStream(new ReceiveSource(ends), { highWaterMark: 0 });
 }
 
-class Source implements UnderlyingByteSource, Abortable {
+class ReceiveSource implements UnderlyingByteSource, Abortable {
   readonly type = "bytes";
   readonly #ends: Pick<Ends, "receive" | "ended">;
   #canceled: AbortController | null = null;
   #isOver = false;
   /** Memory that nobody else has. */
   #memory: Uint8Array<ArrayBuffer> | null = null;
-  #room = SMALLEST;
+  #room = SMALLEST_CHUNK;
 
   constructor(ends: Pick<Ends, "receive" | "ended">) {
     this.#ends = ends;
@@ -132,7 +132,9 @@ class Source implements UnderlyingByteSource, Abortable {
     } else if (request !== null) {
       request.respond(size);
     } else {
-      if (size === view.length && this.#room < LARGEST) this.#room *= SPARSE;
+      if (size === view.length && this.#room < LARGEST_CHUNK) {
+        this.#room *= SPARSE;
+      }
       if (size <= view.length / SPARSE) {
         controller.enqueue(view.slice(0, size));
       } else {
@@ -167,10 +169,10 @@ interface ByobRequest {
 export function writableOf(
   ends: Omit<Ends, "receive">,
 ): WritableStream<Uint8Array> {
-  return new WritableStream(new Sink(ends));
+  return new WritableStream(new SendSink(ends));
 }
 
-class Sink implements UnderlyingSink<Uint8Array> {
+class SendSink implements UnderlyingSink<Uint8Array> {
   readonly #ends: Omit<Ends, "receive">;
   #isOver = false;
 

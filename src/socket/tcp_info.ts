@@ -6,11 +6,10 @@
 import type { Libc } from "../../ffi/contract.ts";
 import { doorFor, libc } from "../../ffi/libc.ts";
 import { newMemory } from "../../ffi/memory.ts";
-import { checkInteger, isObject, show } from "../errors/arguments.ts";
+import { checkInteger, INT_MAX, isObject, show } from "../errors/arguments.ts";
 import { own } from "../errors/caller.ts";
 import { NotSupportedError } from "../errors/errors.ts";
-import { INT_MAX } from "./names.ts";
-import { refusal } from "./raw_options.ts";
+import { optionRefusal } from "./raw_options.ts";
 
 /**
  * What the kernel knows of a TCP connection. Durations are milliseconds, with
@@ -110,7 +109,7 @@ export function readTcpInfo(libc: Libc, fd: number): TcpInfo {
   const bytes = newMemory(size);
   const view = new DataView(bytes.buffer);
   const length = libc.getsockopt(fd, abi.IPPROTO_TCP, option, bytes);
-  if (length < 0) throw refusal("getsockopt", length, "tcpInfo()");
+  if (length < 0) throw optionRefusal("getsockopt", length, "tcpInfo()");
   // The structure grew from release to release: an older kernel fills in less.
   function byte(at: number | null = null): number | null {
     return at !== null && at + 1 <= length ? view.getUint8(at) : null;

@@ -5,7 +5,7 @@
  */
 import type { Abi } from "../../ffi/abi.ts";
 import type { Libc, Sender } from "../../ffi/contract.ts";
-import { newMemory } from "../../ffi/memory.ts";
+import { LONGEST_ADDRESS, newMemory } from "../../ffi/memory.ts";
 import { performance, setTimeout } from "../../ffi/timers.ts";
 import {
   type Address,
@@ -48,12 +48,8 @@ const LOOK_PAUSE = 10;
 
 /** The most that one call is given; its result has to fit an int. */
 const LARGEST_TRANSFER = 0x7fff_f000;
-
-/** The longest socket address: AIX has paths of 1023 bytes behind two. */
-export const LONGEST_ADDRESS = 1025;
-
 /** What C is shown where there is no memory: Node refuses what was detached. */
-const NOTHING = newMemory(1);
+const NO_MEMORY = newMemory(1);
 
 // No call's use of it outlives the call.
 const sender: Sender = { address: newMemory(LONGEST_ADDRESS), length: 0 };
@@ -76,7 +72,7 @@ export interface Owner {
 }
 
 /** What a call of sendto(2) or recvfrom(2) needs to be made again. */
-interface Job {
+interface TransferJob {
   readonly syscall: "recvfrom" | "sendto";
   readonly events: number;
   readonly memory: Uint8Array;
@@ -141,7 +137,7 @@ export class Transfers {
     for (;;) {
       const result = this.#libc.sendto(
         this.#fd,
-        size === 0 ? NOTHING : data,
+        size === 0 ? NO_MEMORY : data,
         Math.min(size, LARGEST_TRANSFER),
         flags | (abi.MSG_NOSIGNAL ?? 0),
         to,
@@ -162,7 +158,7 @@ export class Transfers {
     for (;;) {
       const result = this.#libc.recvfrom(
         this.#fd,
-        size === 0 ? NOTHING : buffer,
+        size === 0 ? NO_MEMORY : buffer,
         Math.min(size, LARGEST_TRANSFER),
         flags,
         from === null ? null : sender,
@@ -318,7 +314,10 @@ export class Transfers {
   }
 
   /** Does a job at once, or begins to wait for when it can be done. */
-  #begin(job: Job, ours: PublicFunction | null): number | Promise<number> {
+  #begin(
+    job: TransferJob,
+    ours: PublicFunction | null,
+  ): number | Promise<number> {
     const turn = yieldIfDue(this.#libc);
     if (turn === null) {
       const result = this.#call(job);
@@ -333,7 +332,7 @@ export class Transfers {
 
   /** Makes a call again and again until it need not wait. */
   async #goOn(
-    job: Job,
+    job: TransferJob,
     turn: Promise<unknown> | null,
     caller: Caller | null,
   ): Promise<number> {
@@ -380,7 +379,7 @@ export class Transfers {
     }
   }
 
-  #call(job: Job, caller: Caller | null = null): number {
+  #call(job: TransferJob, caller: Caller | null = null): number {
     const { syscall, memory, size, flags, to, from } = job;
     const left = sizeOf(memory);
     if (left < size) {
@@ -407,7 +406,7 @@ export class Transfers {
     throw errnoErrorFor(-result, { syscall, address });
   }
 
-  #contextOf({ syscall, address }: Job): ErrnoContext {
+  #contextOf({ syscall, address }: TransferJob): ErrnoContext {
     return { syscall, address: address?.toString() ?? this.#owner.peer() };
   }
 }

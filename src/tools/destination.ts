@@ -4,7 +4,7 @@
  * @module
  */
 import { type Address, isAddress } from "../address/address.ts";
-import { show } from "../errors/arguments.ts";
+import { MAX_PORT, show } from "../errors/arguments.ts";
 import type { ConnectTarget } from "../connect/target.ts";
 
 /** What the tools reach: a target as `connect` takes it, or an address. */
@@ -82,7 +82,7 @@ export function parseDestination(text: string): ConnectTarget {
     const what = host === "" ? "host" : "port";
     throw bad(text, `the ${what} is missing: a target is HOST:PORT`);
   }
-  if (!/^[0-9]+$/.test(port) || Number(port) > 65535) {
+  if (!/^[0-9]+$/.test(port) || Number(port) > MAX_PORT) {
     throw bad(text, "a port is a number from 0 to 65535");
   }
   return { hostname: host, port: Number(port) };

@@ -37,7 +37,7 @@ export interface HistogramData extends Distribution {
 const NANOSECONDS = 1e6;
 
 /** An hour, in nanoseconds. */
-const MOST = 3.6e12;
+const LONGEST_DURATION = 3.6e12;
 
 /** Buckets for each power of two: enough for three significant digits. */
 const HALF = 1024;
@@ -310,7 +310,7 @@ export class Histogram {
 }
 
 /** What the format calls buckets: the powers of two up to an hour. */
-const BUCKETS = Math.floor(Math.log2(MOST)) - HALF_BITS + 1;
+const BUCKETS = Math.floor(Math.log2(LONGEST_DURATION)) - HALF_BITS + 1;
 
 /** A duration in whole nanoseconds, an hour at most. */
 function checkDuration(name: string, milliseconds: unknown): number {
@@ -322,5 +322,5 @@ function checkDuration(name: string, milliseconds: unknown): number {
       `Cannot use ${name} ${milliseconds}: it must be 0 or more milliseconds`,
     );
   }
-  return Math.min(Math.round(milliseconds * NANOSECONDS), MOST);
+  return Math.min(Math.round(milliseconds * NANOSECONDS), LONGEST_DURATION);
 }

@@ -7,6 +7,7 @@ import type { Libc } from "../../ffi/contract.ts";
 import { libc } from "../../ffi/libc.ts";
 import {
   clearTimeout,
+  LONGEST_TIMER,
   performance,
   setImmediate,
   setTimeout,
@@ -15,10 +16,10 @@ import type { Address } from "../address/address.ts";
 import type { IpAddress } from "../address/lookup.ts";
 import {
   Attempt,
-  BROKEN,
   DEADLINE,
   PENDING,
   type Recipe,
+  THROWN,
   thrownAt,
 } from "../attempt/attempt.ts";
 import {
@@ -43,10 +44,10 @@ import {
   type Icmp,
   type LookupError,
 } from "../errors/errors.ts";
+import { localOf } from "../socket/ends.ts";
 import type { Destination } from "./destination.ts";
 import {
   CLOSED_PORT,
-  localEnd,
   type ProbeReason,
   type ProbeState,
   readHandshake,
@@ -164,10 +165,6 @@ export interface Ping {
 
 /** How long to wait for an address of a name before the next is tried too, in ms. */
 const ADDRESS_DELAY = 250;
-
-/** The longest time that a timer can be given, in ms. */
-const LONGEST_PAUSE = 0x7fff_ffff;
-
 /**
  * Where timers are late by up to 2 ms, the rest of the time to a probe of an
  * open loop is spent looking at the clock, once a turn.
@@ -175,7 +172,7 @@ const LONGEST_PAUSE = 0x7fff_ffff;
 const NEAR = 2;
 
 /** How much of what was missed is made up for at once, in ms. */
-const MOST_MADE_UP = 1;
+const MOST_CAUGHT_UP = 1;
 
 /** How much faster than the rate probes are begun that are late. */
 const CATCH_UP = 1 / 0.6;
@@ -481,7 +478,7 @@ class PingLoop {
         turn = performance.now();
       }
       if (this.#isStopped) break;
-      paced = Math.max(paced, performance.now() - MOST_MADE_UP) + step;
+      paced = Math.max(paced, performance.now() - MOST_CAUGHT_UP) + step;
       const probe = this.#probe(seq, due)
         .catch((reason) => this.#run.fail(reason))
         .finally(() => probes.delete(probe));
@@ -573,7 +570,7 @@ class PingLoop {
       }
       if (running.size === 0) break;
       const delay = Math.max(schedule.next - performance.now(), 0);
-      const first = await firstOf([...running.values()], delay);
+      const first = await firstToEnd([...running.values()], delay);
       if (first === null) continue;
       running.delete(first);
       this.#echoes.delete(first);
@@ -618,7 +615,7 @@ class PingLoop {
     if (milliseconds <= 0) return nextTurn();
     return new Promise((resolve) => {
       if (this.#isStopped) return resolve();
-      const timer = setTimeout(resolve, Math.min(milliseconds, LONGEST_PAUSE));
+      const timer = setTimeout(resolve, Math.min(milliseconds, LONGEST_TIMER));
       this.#wake = () => {
         clearTimeout(timer);
         resolve();
@@ -690,7 +687,7 @@ class Echo extends Attempt {
   #finish(): void {
     const now = performance.now();
     this.#isOver = true;
-    if (this.errno === BROKEN) {
+    if (this.errno === THROWN) {
       this.reset();
       return this.#break(thrownAt(this));
     }
@@ -712,9 +709,9 @@ class Echo extends Attempt {
       : this.#isMissing
       ? ["closed", "errno"]
       : verdictOf(this, this.isSent);
-    const end = fd < 0 ? null : localEnd(libc, fd);
+    const end = fd < 0 ? fd : localOf(libc, fd);
     // A Unix socket has no name, and one that was refused no port any more.
-    if (end !== null && !("path" in end && end.path === "")) {
+    if (typeof end === "object" && !("path" in end && end.path === "")) {
       this.local = "port" in end && end.port === 0 ? null : end.toString();
     }
     this.reset();
@@ -788,7 +785,7 @@ class PingResult implements Ping {
 }
 
 /** The first of several to end, `null` if none has after a while. */
-function firstOf<T>(
+function firstToEnd<T>(
   promises: readonly Promise<T>[],
   delay: number,
 ): Promise<T | null> {

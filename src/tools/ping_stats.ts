@@ -5,6 +5,7 @@
  */
 import { type Distribution, Histogram } from "./histogram.ts";
 import type { Ping } from "./ping.ts";
+import { increase } from "./counts.ts";
 
 /** The results of many probes of one target. Times are in milliseconds. */
 export interface PingSummary {
@@ -84,8 +85,8 @@ export class PingStats {
       this.#syns += 1 + retransmits;
       this.#repeats += retransmits;
     }
-    if (icmp !== null) count(this.#routers, icmp.from);
-    if (code !== null) count(this.#failures, code);
+    if (icmp !== null) increase(this.#routers, icmp.from);
+    if (code !== null) increase(this.#failures, code);
     const start = ping.time.getTime();
     if (!ping.answered) {
       this.#down ??= start;
@@ -130,10 +131,6 @@ export class PingStats {
   #outageUntil(now: number): number {
     return this.#down === null ? 0 : Math.max(now - this.#down, 0);
   }
-}
-
-function count(counts: Map<string, number>, key: string): void {
-  counts.set(key, (counts.get(key) ?? 0) + 1);
 }
 
 function ranked(counts: ReadonlyMap<string, number>): Record<string, number> {

@@ -10,6 +10,7 @@ import type { Inet6Address, InetAddress } from "../address/address.ts";
 import type { LookupFamily } from "../address/lookup.ts";
 import { DEADLINE } from "../attempt/outcome.ts";
 import type { Recipe } from "../attempt/attempt.ts";
+import { agreedFamily } from "../connect/target.ts";
 import {
   checkFunction,
   checkInteger,
@@ -57,6 +58,7 @@ import {
 import { Crew } from "./probe_threads.ts";
 import type { Position } from "./targets.ts";
 import {
+  PROBE_STATES,
   type ProbeReason,
   type ProbeState,
   UNNAMED,
@@ -301,8 +303,6 @@ export function probe<T extends Probeable>(
   return new Probes(targets, options);
 }
 
-const STATES: readonly ProbeState[] = ["open", "closed", "filtered", "unsent"];
-
 /** How long the rate of attempts is averaged over, in ms. */
 const RATE_SPAN = 1000;
 
@@ -437,7 +437,7 @@ class Probes<T extends Probeable>
   }
 
   refused(ticket: Ticket<T>, error: Error, isDenied: boolean): void {
-    const result = new Result(ticket, null, refusal(error, isDenied));
+    const result = new Result(ticket, null, untried(error, isDenied));
     if (isDenied && this.#denied !== null) {
       if (this.#denied.length === 0) this.#denial = error;
       this.#denied.push(result);
@@ -649,7 +649,7 @@ function codeOf(cause: Error | null): Result<Probeable>["code"] {
 }
 
 /** The result of a target that is never tried. */
-function refusal(cause: Error, isDenied: boolean): Finding {
+function untried(cause: Error, isDenied: boolean): Finding {
   const isNamed = isDenied || cause instanceof ErrnoError &&
       cause.syscall === "connect";
   return {
@@ -681,7 +681,7 @@ interface Checked<T extends Probeable> {
   readonly signal: AbortSignal | undefined;
 }
 
-const KEYS = [
+const PROBE_KEYS = [
   "timeout",
   "retries",
   "retryAfter",
@@ -704,7 +704,7 @@ function checkOptions<T extends Probeable>(
   c: Libc,
   options: unknown,
 ): Checked<T> {
-  const given = readOptions("options", options, KEYS);
+  const given = readOptions("options", options, PROBE_KEYS);
   const { retryAfter, concurrency, localAddress, onOpen } = given;
   if (onOpen !== undefined) checkFunction("onOpen", onOpen);
   const { interface: device, protocol, socketOptions } = given;
@@ -740,30 +740,12 @@ function checkOptions<T extends Probeable>(
       rate: checkRate(given.rate),
       keepsSockets: onOpen !== undefined,
     },
-    family: checkFamily(given.family, from),
+    family: agreedFamily(given.family, from),
     allAddresses: checkFlag("allAddresses", given.allAddresses),
     states: checkStates(given.states),
     onOpen: onOpen as ProbeOptions<T>["onOpen"],
     signal: checkSignal("signal", given.signal),
   };
-}
-
-function checkFamily(
-  family: unknown,
-  local: InetAddress | Inet6Address | null,
-): LookupFamily | undefined {
-  if (family === undefined) return local?.family;
-  if (family !== "inet" && family !== "inet6") {
-    throw new TypeError(
-      `Cannot use family ${show(family)}: the families are "inet" and "inet6"`,
-    );
-  }
-  if (local !== null && local.family !== family) {
-    throw new TypeError(
-      `Cannot use localAddress "${local.hostname}": family asks for ${family}`,
-    );
-  }
-  return family;
 }
 
 function checkFlag(name: string, value: unknown): boolean {
@@ -773,14 +755,16 @@ function checkFlag(name: string, value: unknown): boolean {
 }
 
 function checkStates(states: unknown): ReadonlySet<ProbeState> {
-  if (states === undefined) return new Set(STATES);
+  if (states === undefined) return new Set(PROBE_STATES);
   if (!Array.isArray(states)) {
     throw notA("list", "states", states);
   }
   for (const state of states) {
-    if (!STATES.includes(state)) {
+    if (!PROBE_STATES.includes(state)) {
       throw new TypeError(
-        `Cannot use state ${show(state)}: the states are ${STATES.join(", ")}`,
+        `Cannot use state ${show(state)}: the states are ${
+          PROBE_STATES.join(", ")
+        }`,
       );
     }
   }

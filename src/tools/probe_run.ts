@@ -5,7 +5,12 @@
  * @module
  */
 import type { Libc } from "../../ffi/contract.ts";
-import { performance, setImmediate, setTimeout } from "../../ffi/timers.ts";
+import {
+  LONGEST_TIMER,
+  performance,
+  setImmediate,
+  setTimeout,
+} from "../../ffi/timers.ts";
 import {
   bytesOf,
   type Inet6Address,
@@ -22,6 +27,7 @@ import {
 import { ErrnoError, type Icmp } from "../errors/errors.ts";
 import { forget } from "../reactor/reactor.ts";
 import { afterAll } from "../reactor/turns.ts";
+import { localOf } from "../socket/ends.ts";
 import { Fifo } from "./fifo.ts";
 import {
   countDescriptors,
@@ -32,7 +38,6 @@ import {
   CLOSED_PORT,
   type Handshake,
   isExhaustion,
-  localEnd,
   OPEN,
   readHandshake,
   SILENT,
@@ -132,7 +137,7 @@ const MOST_MADE_UP = 10;
 
 /** How long a run may hold the thread, in ms, and how often it looks at the clock. */
 const LONGEST_SLICE = 4;
-const CLOCK_EVERY = 8;
+const TRIES_PER_LOOK = 8;
 
 /** How long nothing is begun after something has run out, in ms. */
 const EXHAUSTED_PAUSE = 10;
@@ -413,7 +418,7 @@ export class Run<J extends Job> {
 
   /** Whether everybody else is to have a turn before the next attempt. */
   #isTired(): boolean {
-    if (this.#steps++ % CLOCK_EVERY !== 0) return false;
+    if (this.#steps++ % TRIES_PER_LOOK !== 0) return false;
     const now = performance.now();
     if (this.#sliceStart < 0) {
       this.#sliceStart = now;
@@ -667,7 +672,8 @@ export class Run<J extends Job> {
         readHandshake(libc, fd, handshake);
       }
       if (isOpen) {
-        localAddress = `${localEnd(libc, one.fd) ?? ""}` || null;
+        const end = localOf(libc, one.fd);
+        if (typeof end === "object") localAddress = `${end}` || null;
       }
       if (isOpen && this.#pacing.keepsSockets) {
         // Its new owner may wait for it elsewhere.
@@ -726,6 +732,3 @@ export class Run<J extends Job> {
     else if (at >= 0) tries.splice(at, 1);
   }
 }
-
-/** The longest time that a timer can be given, in ms. */
-const LONGEST_TIMER = 0x7fff_ffff;

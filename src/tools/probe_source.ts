@@ -21,6 +21,7 @@ import {
   checkInteger,
   checkText,
   isObject,
+  MAX_PORT,
   readOptions,
   show,
 } from "../errors/arguments.ts";
@@ -99,7 +100,7 @@ const MOST_WAITING = 1024;
 const MOST_REFUSED = 256;
 
 /** What is known of a name. */
-interface Name<T> {
+interface KnownName<T> {
   readonly hostname: string;
   /** `null` while it is being looked up. */
   result: readonly IpAddress[] | Error | null;
@@ -117,8 +118,8 @@ export class Source<T extends Probeable> implements Feed<ProbeJob<T>> {
   readonly #isAsync: boolean;
   readonly #grid: Grid | null;
   readonly #ready = new Fifo<ProbeJob<T>>();
-  readonly #names = new Map<string, Name<T>>();
-  readonly #toLookUp = new Fifo<Name<T>>();
+  readonly #names = new Map<string, KnownName<T>>();
+  readonly #toLookUp = new Fifo<KnownName<T>>();
   readonly #lookups = new Set<() => void>();
   #waiting = 0;
   /** How many targets were taken, and what comes after the highest index. */
@@ -299,7 +300,7 @@ export class Source<T extends Probeable> implements Feed<ProbeJob<T>> {
     }
   }
 
-  #resolved(name: Name<T>, result: readonly IpAddress[] | Error): void {
+  #resolved(name: KnownName<T>, result: readonly IpAddress[] | Error): void {
     name.result = result;
     try {
       for (const { ticket, port } of name.waiting.splice(0)) {
@@ -349,7 +350,7 @@ interface Place {
   readonly address: IpAddress | null;
 }
 
-const TARGET_KEYS = ["transport", "hostname", "port", "index"] as const;
+const PROBE_TARGET_KEYS = ["transport", "hostname", "port", "index"] as const;
 
 function placeOf(target: unknown): Place {
   if (!isObject(target)) throw notProbeable(target);
@@ -365,7 +366,7 @@ function placeOf(target: unknown): Place {
   const { transport, hostname = "127.0.0.1", port, index } = readOptions(
     "target",
     target,
-    TARGET_KEYS,
+    PROBE_TARGET_KEYS,
   );
   if (transport !== undefined && transport !== "tcp") {
     throw new TypeError(
@@ -383,7 +384,7 @@ function placeOf(target: unknown): Place {
         (host === "" ? "it is empty" : "it holds a NUL"),
     );
   }
-  const number = checkInteger("port", port, 0xffff);
+  const number = checkInteger("port", port, MAX_PORT);
   return {
     hostname: host,
     port: number,

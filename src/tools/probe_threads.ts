@@ -20,16 +20,16 @@ import {
   USUAL_CONCURRENCY,
 } from "./probe_run.ts";
 import {
+  FINDING_WIDTH,
   type Order,
-  type Report,
   type Share,
+  type ThreadReport,
   unpackFinding,
-  WIDTH,
   workerUrl,
 } from "./probe_worker.ts";
 
 /** How many jobs are sent together, at most. */
-const BATCH = 64;
+const JOB_BATCH = 64;
 
 /**
  * This thread and others, each with an engine of its own. Jobs go to the
@@ -68,7 +68,7 @@ export class Crew<J extends Job> implements Feed<J>, Sink<J> {
     this.#own = new Run(libc, recipe, shared, this, this, threads);
     const share: Share = { setup, pacing: shared, threads };
     // What is sent ahead waits for nobody else.
-    const ahead = Math.min(2 * BATCH, Math.max(1, Math.floor(shared.rate)));
+    const ahead = Math.min(2 * JOB_BATCH, Math.max(1, Math.floor(shared.rate)));
     const room = shared.concurrency! + ahead;
     this.#others = Array.from(
       { length: threads - 1 },
@@ -168,7 +168,7 @@ class Hand<J extends Job> {
       this.#isLost = true;
       return;
     }
-    this.#worker.on("message", (report: Report) => this.#take(report));
+    this.#worker.on("message", (report: ThreadReport) => this.#take(report));
     this.#worker.on("error", (error) => this.#lose(error));
     this.#worker.on("exit", () => this.#lose(null));
   }
@@ -179,10 +179,10 @@ class Hand<J extends Job> {
     const crew = this.#crew;
     // A message for each job would cost more than the job.
     const free = this.#room - this.outstanding - crew.held;
-    if (free < Math.min(BATCH, this.#room)) return;
+    if (free < Math.min(JOB_BATCH, this.#room)) return;
     for (let left = free; left > 0;) {
       const hosts: string[] = [];
-      const ports = new Uint16Array(Math.min(BATCH, left));
+      const ports = new Uint16Array(Math.min(JOB_BATCH, left));
       const first = this.#nextId;
       while (hosts.length < ports.length) {
         const job = crew.take();
@@ -223,7 +223,7 @@ class Hand<J extends Job> {
     this.#worker!.postMessage(order);
   }
 
-  #take(report: Report): void {
+  #take(report: ThreadReport): void {
     if (report === "unable") {
       return this.#lose(null);
     } else if (report === "ready") {
@@ -236,7 +236,7 @@ class Hand<J extends Job> {
       const { numbers, state } = report;
       const extras = new Map(report.extras);
       this.state = state;
-      for (let i = 0, at = 0; at < numbers.length; i++, at += WIDTH) {
+      for (let i = 0, at = 0; at < numbers.length; i++, at += FINDING_WIDTH) {
         const id = numbers[at]!;
         const job = this.#jobs.get(id)!;
         this.#jobs.delete(id);
@@ -268,7 +268,7 @@ function startWorker(share: Share): WorkerThreads.Worker | null {
   const text = `
     const { parentPort } = process.getBuiltinModule("node:worker_threads");
     import(${JSON.stringify(workerUrl)}).then(
-      (module) => module.serve(),
+      (module) => module.serveJobs(),
       () => parentPort.postMessage("unable"),
     );
   `;

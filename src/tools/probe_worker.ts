@@ -43,7 +43,7 @@ export type Order =
   | "stop";
 
 /** What a thread reports: findings, that it can begin or cannot, or what has gone wrong. */
-export type Report =
+export type ThreadReport =
   | {
     /** So many numbers for each finding, see {@linkcode packFinding}. */
     readonly numbers: Float64Array<ArrayBuffer>;
@@ -60,10 +60,10 @@ export type Report =
 export type Extras = Pick<Finding, "icmp" | "localAddress" | "syscall">;
 
 /** How many numbers a finding takes. */
-export const WIDTH = 9;
+export const FINDING_WIDTH = 9;
 
 /** How many findings are sent together, at most. */
-const BATCH = 128;
+const FINDING_BATCH = 128;
 
 /** How long a finding waits for others to be sent with, in ms. */
 const LONGEST_DELAY = 2;
@@ -121,30 +121,30 @@ function numberOr(value: number): number | null {
 }
 
 /** Does a thread's work until the order to stop. */
-export function serve(): void {
+export function serveJobs(): void {
   const { parentPort, workerData } = builtin<typeof WorkerThreads>(
     "node:worker_threads",
   );
   const port = parentPort!;
   const { setup, pacing, threads } = workerData as Share;
   const jobs = new Fifo<NumberedJob>();
-  let numbers = new Float64Array(BATCH * WIDTH);
+  let numbers = new Float64Array(FINDING_BATCH * FINDING_WIDTH);
   let extras: [number, Extras][] = [];
   let filled = 0;
   let isScheduled = false;
   let host = "";
-  function send(report: Report, moved: ArrayBuffer[] = []): void {
+  function send(report: ThreadReport, moved: ArrayBuffer[] = []): void {
     port.postMessage(report, moved);
   }
   function flush(): void {
     isScheduled = false;
     const report = {
-      numbers: numbers.slice(0, filled * WIDTH),
+      numbers: numbers.slice(0, filled * FINDING_WIDTH),
       extras,
       state: run.state,
     };
     send(report, [report.numbers.buffer]);
-    numbers = new Float64Array(BATCH * WIDTH);
+    numbers = new Float64Array(FINDING_BATCH * FINDING_WIDTH);
     extras = [];
     filled = 0;
   }
@@ -157,12 +157,12 @@ export function serve(): void {
     {
       held: 0,
       found({ id }, finding) {
-        packFinding(numbers, filled * WIDTH, id, finding);
+        packFinding(numbers, filled * FINDING_WIDTH, id, finding);
         const { icmp, localAddress, syscall } = finding;
         if (icmp !== null || localAddress !== null || syscall !== "connect") {
           extras.push([filled, { icmp, localAddress, syscall }]);
         }
-        if (++filled === BATCH) flush();
+        if (++filled === FINDING_BATCH) flush();
         else if (!isScheduled) {
           isScheduled = true;
           setTimeout(flush, LONGEST_DELAY);

@@ -3,8 +3,9 @@
  *
  * @module
  */
+import { increase } from "./counts.ts";
 import { Histogram } from "./histogram.ts";
-import type { ProbeState } from "./verdict.ts";
+import { PROBE_STATES, type ProbeState } from "./verdict.ts";
 
 /** The probes of one target. Times are in milliseconds, those of day since 1970. */
 export interface PingSeries {
@@ -43,8 +44,6 @@ export class LineError extends SyntaxError {
   /** The name of the class. */
   override readonly name = "LineError";
 }
-
-const STATES: readonly string[] = ["open", "closed", "filtered", "unsent"];
 
 /** Gathers lines, in memory that grows with the probes of a ping alone. */
 export class ReportData {
@@ -117,7 +116,9 @@ export class ReportData {
     const [, host, port] = /^(.*):([0-9]+)$/.exec(target) ?? [];
     if (host === undefined) throw this.#bad("its target is none");
     const { state, code, icmp } = fields;
-    if (typeof state !== "string" || !STATES.includes(state)) {
+    if (
+      typeof state !== "string" || !PROBE_STATES.includes(state as ProbeState)
+    ) {
       throw this.#bad("its state is none");
     }
     const { hosts, states, routers, failures } = this.scan;
@@ -163,8 +164,4 @@ function newSeries(name: string): PingSeries {
     syns: 0,
     repeats: 0,
   };
-}
-
-function increase<K>(counts: Map<K, number>, key: K): void {
-  counts.set(key, (counts.get(key) ?? 0) + 1);
 }

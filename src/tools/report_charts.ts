@@ -19,12 +19,12 @@ export interface Chart {
   readonly body: string;
 }
 
-const WIDTH = 720;
+const CHART_WIDTH = 720;
 const LEFT = 84;
 const RIGHT = 16;
 const TOP = 10;
 const BOTTOM = 34;
-const INNER = WIDTH - LEFT - RIGHT;
+const INNER = CHART_WIDTH - LEFT - RIGHT;
 
 /** The shades of a heat map, from few to many. */
 const STEPS = 6;
@@ -72,7 +72,7 @@ ${
 `;
 
 /** Text that stands in HTML or SVG as it is. */
-export function escapeText(text: string): string {
+export function escapeMarkup(text: string): string {
   return text.replace(/[&<>"']/g, (letter) => `&#${letter.charCodeAt(0)};`);
 }
 
@@ -92,12 +92,12 @@ export function svgOf(charts: readonly Chart[]): string {
   let at = 0;
   const parts = charts.map(({ title, height, body }) => {
     const part = `<text class="name" x="${LEFT}" y="${at + 20}">${
-      escapeText(title)
+      escapeMarkup(title)
     }</text><g transform="translate(0 ${at + 30})">${body}</g>`;
     at += height + 40;
     return part;
   });
-  return `<svg xmlns="http://www.w3.org/2000/svg" class="chart" viewBox="0 0 ${WIDTH} ${at}" width="${WIDTH}" height="${at}"><style>${CHART_STYLE}</style><rect class="back" width="${WIDTH}" height="${at}"/>${
+  return `<svg xmlns="http://www.w3.org/2000/svg" class="chart" viewBox="0 0 ${CHART_WIDTH} ${at}" width="${CHART_WIDTH}" height="${at}"><style>${CHART_STYLE}</style><rect class="back" width="${CHART_WIDTH}" height="${at}"/>${
     parts.join("")
   }</svg>\n`;
 }
@@ -105,7 +105,7 @@ export function svgOf(charts: readonly Chart[]): string {
 /** One picture as an element of HTML. */
 export function figureOf({ title, width, height, body }: Chart): string {
   return `<svg class="chart" viewBox="0 0 ${width} ${height}" role="img" aria-label="${
-    escapeText(title)
+    escapeMarkup(title)
   }">${body}</svg>`;
 }
 
@@ -188,7 +188,7 @@ function heatChart(
   parts.push(timeAxis(end - start, TOP + height + 12));
   return {
     title: `${kind === "wall" ? "Wall clock" : "Kernel"} of ${series.name}`,
-    width: WIDTH,
+    width: CHART_WIDTH,
     height: TOP + height + BOTTOM,
     body: parts.join(""),
   };
@@ -245,14 +245,14 @@ export function percentileChart(
     parts.push(
       `<path class="curve ${kind}" d="M${
         points.join("L")
-      }"/><text class="name" x="${WIDTH - RIGHT - 4}" y="${
+      }"/><text class="name" x="${CHART_WIDTH - RIGHT - 4}" y="${
         f(place)
       }" text-anchor="end" style="fill:var(--${kind})">${label}</text>`,
     );
   }
   return {
     title: `Percentiles of ${name}`,
-    width: WIDTH,
+    width: CHART_WIDTH,
     height: TOP + height + BOTTOM,
     body: parts.join(""),
   };
@@ -269,9 +269,9 @@ export function failureChart(
   const left = 200;
   const parts = rows.map(([code, count], i) => {
     const y = TOP + i * 28;
-    const width = (WIDTH - left - 90) * count / greatest;
+    const width = (CHART_WIDTH - left - 90) * count / greatest;
     return `<text x="${left - 8}" y="${y + 15}" text-anchor="end">${
-      escapeText(code)
+      escapeMarkup(code)
     }</text><rect class="bar" x="${left}" y="${y + 2}" width="${
       f(Math.max(width, 2))
     }" height="18" rx="2"/><text class="name" x="${
@@ -280,7 +280,7 @@ export function failureChart(
   });
   return {
     title,
-    width: WIDTH,
+    width: CHART_WIDTH,
     height: TOP + rows.length * 28 + 8,
     body: parts.join(""),
   };
@@ -305,8 +305,11 @@ export function gridChart({ hosts }: ScanGrid): Chart | null {
     .slice(0, MOST_PORTS).map(([port]) => port).sort((a, b) => a - b);
   const left = 180;
   const top = 76;
-  const cell = Math.min(Math.max((WIDTH - left - 8) / columns.length, 5), 22);
-  const width = Math.max(left + cell * columns.length + 8, WIDTH);
+  const cell = Math.min(
+    Math.max((CHART_WIDTH - left - 8) / columns.length, 5),
+    22,
+  );
+  const width = Math.max(left + cell * columns.length + 8, CHART_WIDTH);
   const parts: string[] = [];
   for (const [i, port] of columns.entries()) {
     const x = left + (i + 0.5) * cell;
@@ -324,7 +327,7 @@ export function gridChart({ hosts }: ScanGrid): Chart | null {
     if (cell >= 10 || i % 2 === 0) {
       parts.push(
         `<text x="${left - 8}" y="${f(y + cell / 2 + 4)}" text-anchor="end">${
-          escapeText(shortened(host))
+          escapeMarkup(shortened(host))
         }</text>`,
       );
     }
@@ -372,7 +375,7 @@ function rect(
 ): string {
   return `<rect class="${kind}" x="${f(x)}" y="${f(y)}" width="${
     f(width)
-  }" height="${f(height)}"><title>${escapeText(title)}</title></rect>`;
+  }" height="${f(height)}"><title>${escapeMarkup(title)}</title></rect>`;
 }
 
 /** Lines and labels for each power of ten, and thinner ones in between. */
@@ -382,7 +385,7 @@ function logAxis(low: number, high: number, height: number): string {
     const y = f(TOP + height - (step - low) / (high - low) * height);
     parts.push(
       `<line class="grid" x1="${LEFT}" x2="${
-        WIDTH - RIGHT
+        CHART_WIDTH - RIGHT
       }" y1="${y}" y2="${y}"/><text x="${LEFT - 8}" y="${
         f(Number(y) + 4)
       }" text-anchor="end">${shortTime(10 ** step)}</text>`,

@@ -7,7 +7,7 @@ import type { PingSeries, ReportData, ScanGrid } from "./report.ts";
 import {
   type Chart,
   CHART_STYLE,
-  escapeText,
+  escapeMarkup,
   failureChart,
   figureOf,
   gridChart,
@@ -58,12 +58,12 @@ export function pageOf(data: ReportData, title: string): string {
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width,initial-scale=1">
 <link rel="icon" href="data:,">
-<title>${escapeText(title)}</title>
+<title>${escapeMarkup(title)}</title>
 <style>${PAGE_STYLE}${CHART_STYLE}</style>
 </head>
 <body>
 <main>
-<h1>${escapeText(title)}</h1>
+<h1>${escapeMarkup(title)}</h1>
 ${parts.join("\n")}
 </main>
 </body>
@@ -101,8 +101,8 @@ function pingSection(series: PingSeries): string {
   const where = addresses.filter((address) => address !== name);
   const shown = where.length === 0 ? "" : ` at ${where.join(", then ")}`;
   return `<section>
-<h2>${escapeText(name)}</h2>
-<p>${escapeText(`From ${begin.toISOString()}${shown}.`)}${
+<h2>${escapeMarkup(name)}</h2>
+<p>${escapeMarkup(`From ${begin.toISOString()}${shown}.`)}${
     lost === 0 ? "" : ` ${lost} without an answer.`
   }</p>
 ${tilesOf(tiles)}
@@ -152,13 +152,13 @@ function scanSection(grid: ScanGrid): string {
   return `<section>
 <h2>Scan</h2>
 ${tilesOf(tiles)}
-<h3>${escapeText(chart.title)}</h3>
+<h3>${escapeMarkup(chart.title)}</h3>
 <div class="legend">${legend.join("")}</div>
 <div class="wide">${figureOf(chart)}</div>
 ${heading(failureChart("Not open, by errno", failures))}
 ${heading(failureChart("Turned away by", routers))}
 <h3>Open</h3>
-<p>${escapeText(listText(open))}</p>
+<p>${escapeMarkup(listText(open))}</p>
 </section>`;
 }
 
@@ -175,14 +175,14 @@ function listText(open: readonly string[]): string {
 function heading(chart: Chart | null): string {
   return chart === null
     ? ""
-    : `<h3>${escapeText(chart.title)}</h3>\n${figureOf(chart)}`;
+    : `<h3>${escapeMarkup(chart.title)}</h3>\n${figureOf(chart)}`;
 }
 
 function tilesOf(tiles: readonly [value: string, label: string][]): string {
   return `<div class="tiles">${
     tiles.map(([value, label]) =>
-      `<div class="tile"><b>${escapeText(value)}</b><span>${
-        escapeText(label)
+      `<div class="tile"><b>${escapeMarkup(value)}</b><span>${
+        escapeMarkup(label)
       }</span></div>`
     ).join("")
   }</div>`;

@@ -10,11 +10,10 @@ import {
   checkInteger,
   checkText,
   isObject,
+  MAX_PORT,
   readOptions,
   show,
 } from "../errors/arguments.ts";
-
-const MAX_PORT = 0xffff;
 const MAX_IPV4 = 0xffff_ffffn;
 const MAX_IPV6 = (1n << 128n) - 1n;
 
@@ -167,7 +166,7 @@ export function parsePorts(text: string): number[] {
     if (part.text === "all") addRange(ports, 1, MAX_PORT);
     else if (part.text === "common") COMMON.forEach((port) => ports.add(port));
     else {
-      const [low, high] = readPortRange(part);
+      const [low, high] = parsePortRange(part);
       addRange(ports, low, high);
     }
   }
@@ -267,7 +266,7 @@ class OrderedGrid implements Grid {
     this.#hostSquare = squareFor(hosts.size);
     this.#portSquare = squareFor(ports.length);
     const { next, pending } = checkPosition(from, total);
-    const first = firstOf(share, shares, next);
+    const first = firstIndex(share, shares, next);
     this.from = { next: first, pending };
     const rest = first < total
       ? Math.floor((total - 1 - first) / shares) + 1
@@ -303,7 +302,7 @@ class OrderedGrid implements Grid {
 }
 
 /** The least index of a share that is not below another one. */
-function firstOf(share: number, shares: number, least: number): number {
+function firstIndex(share: number, shares: number, least: number): number {
   const behind = ((share - 1 - least) % shares + shares) % shares;
   return least + behind;
 }
@@ -427,7 +426,7 @@ class HostList implements Hosts {
       else high = middle;
     }
     const { family, first } = this.#spans[low]!;
-    return textOf(family, first + BigInt(index - starts[low]!));
+    return ipText(family, first + BigInt(index - starts[low]!));
   }
 
   has(host: string): boolean {
@@ -629,7 +628,7 @@ function readName(part: Part): string {
 }
 
 /** The address that a text stands for, `null` for a name. */
-function readNumber(part: Part, offset: number, text: string): Ip | null {
+function readNumber(part: Part, offset: number, text: string): IpNumber | null {
   try {
     return numberOf(text);
   } catch (error) {
@@ -640,7 +639,7 @@ function readNumber(part: Part, offset: number, text: string): Ip | null {
 }
 
 /** The same, with `null` for whatever is no address. */
-function tryNumber(text: string): Ip | null {
+function tryNumber(text: string): IpNumber | null {
   try {
     return text.includes("%") ? null : numberOf(text);
   } catch (error) {
@@ -650,12 +649,12 @@ function tryNumber(text: string): Ip | null {
 }
 
 /** An address as a number. */
-interface Ip {
+interface IpNumber {
   readonly family: 4 | 6;
   readonly value: bigint;
 }
 
-function numberOf(text: string): Ip | null {
+function numberOf(text: string): IpNumber | null {
   const address = parseIp(text, 0);
   if (address === null) return null;
   const { sockaddrIn, sockaddrIn6 } = currentAbi();
@@ -669,7 +668,7 @@ function numberOf(text: string): Ip | null {
   return { family, value };
 }
 
-function textOf(family: 4 | 6, value: bigint): string {
+function ipText(family: 4 | 6, value: bigint): string {
   if (family === 4) {
     const n = Number(value & MAX_IPV4);
     return `${n >>> 24}.${n >>> 16 & 255}.${n >>> 8 & 255}.${n & 255}`;
@@ -754,7 +753,7 @@ function checkPlace(index: number, size: number): void {
   checkInteger("index", index, size - 1);
 }
 
-function readPortRange(part: Part): [low: number, high: number] {
+function parsePortRange(part: Part): [low: number, high: number] {
   const { text } = part;
   const dash = text.indexOf("-");
   if (dash < 0) {

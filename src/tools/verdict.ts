@@ -5,15 +5,24 @@
  */
 import type { Libc } from "../../ffi/contract.ts";
 import { newMemory } from "../../ffi/memory.ts";
-import { type Address, bytesOf, decodeAddress } from "../address/address.ts";
+import { type Address, bytesOf } from "../address/address.ts";
 import { openDescriptor } from "../attempt/descriptor.ts";
 import type { Icmp } from "../errors/errors.ts";
+import { localOf } from "../socket/ends.ts";
 
 /**
  * What is known of a port: something listens there, nothing does, a filter on
  * the way or silence hides it, or nothing could be sent to it.
  */
 export type ProbeState = "open" | "closed" | "filtered" | "unsent";
+
+/** All of them. */
+export const PROBE_STATES: readonly ProbeState[] = [
+  "open",
+  "closed",
+  "filtered",
+  "unsent",
+];
 
 /**
  * What a state was concluded from: the answer of the peer, an ICMP error,
@@ -48,7 +57,7 @@ export const VERDICTS: readonly Verdict[] = [
 ];
 
 /** A failed attempt, as far as a verdict takes it into account. */
-export interface Failure {
+export interface FailedAttempt {
   readonly libc: Libc;
   readonly fd: number;
   readonly address: Address;
@@ -62,7 +71,7 @@ export interface Failure {
  *
  * @param isSent Whether something was sent.
  */
-export function verdictOf(failure: Failure, isSent: boolean): Verdict {
+export function verdictOf(failure: FailedAttempt, isSent: boolean): Verdict {
   const { libc, errno, syscall, icmp } = failure;
   if (errno === 0) return OPEN;
   if (syscall !== "connect") return UNSENT;
@@ -91,22 +100,14 @@ export function verdictOf(failure: Failure, isSent: boolean): Verdict {
  * nothing has left it. That a neighbour does not answer is reported by this
  * machine, too, as "host unreachable", and is no filter's doing.
  */
-function isFromHere({ libc, fd, address }: Failure, icmp: Icmp): boolean {
+function isFromHere({ libc, fd, address }: FailedAttempt, icmp: Icmp): boolean {
   const isV6 = address.family === "inet6";
   const [type, code] = isV6 ? [1, 3] : [3, 1];
   if (icmp.type === type && icmp.code === code) return false;
   if ("hostname" in address && address.hostname === icmp.from) return false;
-  const local = localEnd(libc, fd);
-  return local !== null && "hostname" in local && local.hostname === icmp.from;
-}
-
-/** Room for an address; AIX has the longest. */
-const name = newMemory(1025);
-
-/** The address on this side of a socket, `null` if it cannot be read. */
-export function localEnd(libc: Libc, fd: number): Address | null {
-  const length = libc.getsockname(fd, name);
-  return length < 0 ? null : decodeAddress(name, length);
+  const local = localOf(libc, fd);
+  return typeof local === "object" && "hostname" in local &&
+    local.hostname === icmp.from;
 }
 
 /** What TCP knows of a handshake. */

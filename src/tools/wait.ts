@@ -5,13 +5,18 @@
  */
 import type { Libc } from "../../ffi/contract.ts";
 import { libc } from "../../ffi/libc.ts";
-import { clearTimeout, performance, setTimeout } from "../../ffi/timers.ts";
+import {
+  clearTimeout,
+  LONGEST_TIMER,
+  performance,
+  setTimeout,
+} from "../../ffi/timers.ts";
 import type { Address } from "../address/address.ts";
 import {
   Attempt,
-  BROKEN,
   DEADLINE,
   PENDING,
+  THROWN,
   thrownAt,
 } from "../attempt/attempt.ts";
 import {
@@ -172,10 +177,6 @@ const FRESHNESS = 1000;
 
 /** The shortest pause after a name did not resolve: others are asked, too. */
 const LOOKUP_PAUSE = 250;
-
-/** The longest time that a timer can be given, in ms. */
-const LONGEST_SLEEP = 0x7fff_ffff;
-
 /** How many targets a message names. */
 const MOST_NAMED = 3;
 
@@ -282,7 +283,7 @@ export function beginWait(
   const start = performance.now();
   const end = start + plan.timeout;
   const watches = list.map((target, index) =>
-    new Watch(c, plan, target, index, wayTo(c, target), start, end)
+    new TargetWait(c, plan, target, index, wayTo(c, target), start, end)
   );
   return {
     ready: runAll(watches, plan, end).then((isLate) => {
@@ -293,7 +294,7 @@ export function beginWait(
   };
 }
 
-function pendingOf(watches: readonly Watch[]): PendingTarget[] {
+function pendingOf(watches: readonly TargetWait[]): PendingTarget[] {
   return watches.filter(({ result }) => result === null)
     .map(({ target, attempts, last }) =>
       Object.freeze({ target, attempts, last })
@@ -302,7 +303,7 @@ function pendingOf(watches: readonly Watch[]): PendingTarget[] {
 
 /** Runs every watch; returns whether time has run out before they were ready. */
 async function runAll(
-  watches: readonly Watch[],
+  watches: readonly TargetWait[],
   { mode, timeout, signal }: WaitPlan,
   end: number,
 ): Promise<boolean> {
@@ -310,7 +311,7 @@ async function runAll(
     for (const watch of watches) watch.stop();
   }
   let isLate = false;
-  const timer = timeout > LONGEST_SLEEP ? null : setTimeout(() => {
+  const timer = timeout > LONGEST_TIMER ? null : setTimeout(() => {
     isLate = true;
     stop();
   }, Math.max(end - performance.now(), 0));
@@ -339,7 +340,7 @@ async function runAll(
 }
 
 /** One target that is waited for. */
-class Watch implements PendingTarget {
+class TargetWait implements PendingTarget {
   readonly target: Destination;
   readonly text: string;
   attempts = 0;
@@ -382,7 +383,7 @@ class Watch implements PendingTarget {
     return last instanceof Knock ? last.failure() : last;
   }
 
-  /** Ends {@linkcode Watch.run}, ready or not. */
+  /** Ends {@linkcode TargetWait.run}, ready or not. */
   stop(): void {
     this.#isStopped = true;
     for (const knock of this.#knocks) knock.cancel();
@@ -434,7 +435,7 @@ class Watch implements PendingTarget {
   #sleep(milliseconds: number): Promise<void> {
     return new Promise((resolve) => {
       if (this.#isStopped) return resolve();
-      const timer = setTimeout(resolve, Math.min(milliseconds, LONGEST_SLEEP));
+      const timer = setTimeout(resolve, Math.min(milliseconds, LONGEST_TIMER));
       this.#wake = () => {
         clearTimeout(timer);
         resolve();
@@ -461,7 +462,7 @@ class Watch implements PendingTarget {
     }
     if (pending.length > 0) await Promise.all(pending);
     for (const knock of knocks) {
-      if (knock.errno === BROKEN) throw thrownAt(knock);
+      if (knock.errno === THROWN) throw thrownAt(knock);
     }
     const open = knocks.find(({ isOpen }) => isOpen);
     // Silence is less than what somebody said.
@@ -578,7 +579,7 @@ function unresolved(text: string): ErrnoError {
   });
 }
 
-function lateness(watches: readonly Watch[], plan: WaitPlan): WaitError {
+function lateness(watches: readonly TargetWait[], plan: WaitPlan): WaitError {
   const waiting = watches.filter(({ result }) => result === null);
   const pending = pendingOf(watches);
   const each = pending.slice(0, MOST_NAMED).map(({ attempts, last }, i) => {

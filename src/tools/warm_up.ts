@@ -16,7 +16,7 @@ const WARM_UP_ROUNDS = 100;
  * How long to wait for news of a socket that was never connected, in ms: Linux
  * has them at once, BSD has none.
  */
-const WAIT = 1;
+const NEWS_WAIT = 1;
 
 /**
  * Goes the way of a probe without sending anything: an invalid descriptor is
@@ -31,7 +31,7 @@ export async function warmUp(
   const echo = new Warming(c, recipe, address);
   for (let round = 0; round < WARM_UP_ROUNDS; round++) {
     const now = performance.now();
-    echo.reuse(address, now, now + WAIT);
+    echo.reuse(address, now, now + NEWS_WAIT);
     echo.begin();
     if (round % 10 === 0) await echo.wake();
   }

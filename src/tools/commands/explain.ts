@@ -96,7 +96,7 @@ export const explainCommand: Command = {
       throw new UsageError(`Cannot explain "${more[0]}" as well: give one`);
     }
     const os = systemOf(values.os);
-    const code = codeOf(what, os);
+    const code = parseErrno(what, os);
     const connection = code === null
       ? restricted(destinationOf(what), connectFlags(values))
       : null;
@@ -172,7 +172,7 @@ function systemOf(text: string | undefined): Os | undefined {
 }
 
 /** An errno by its name or its number, `null` for what is a target. */
-function codeOf(text: string, os: Os | undefined): ErrnoCode | null {
+function parseErrno(text: string, os: Os | undefined): ErrnoCode | null {
   if (text.includes(":")) return null;
   const tables = os === undefined ? Object.values(ERRNOS) : [ERRNOS[os]];
   if (/^[0-9]+$/.test(text)) {

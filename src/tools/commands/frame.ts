@@ -10,6 +10,7 @@ import { nearest } from "../../errors/arguments.ts";
 import type { ConnectTarget } from "../../connect/target.ts";
 import type { LookupFamily } from "../../address/lookup.ts";
 import { parseDestination } from "../destination.ts";
+import { LONGEST_TIMER } from "../../../ffi/timers.ts";
 
 /** What a command writes to, and what ends it. */
 export interface CliIo {
@@ -213,9 +214,6 @@ function unknownFlag(
   );
 }
 
-/** The longest time that timers take, in milliseconds. */
-const LONGEST_FLAG_TIME = 0x7fff_ffff;
-
 const UNITS: Readonly<Record<string, number>> = {
   us: 1e-3,
   ms: 1,
@@ -247,7 +245,7 @@ export function parseTime<F>(
   const [, digits, unit] = /^([0-9]+(?:\.[0-9]+)?)(us|ms|s|m|h|)$/.exec(text) ??
     [];
   const time = Number(digits) * (UNITS[unit ?? ""] ?? NaN);
-  if (time <= LONGEST_FLAG_TIME) return time;
+  if (time <= LONGEST_TIMER) return time;
   throw new UsageError(
     `Cannot use ${option} "${text}": it must be a time from 0 to 596 hours, ` +
       "as 200ms, 1.5s or 5m; milliseconds without a unit",

@@ -12,15 +12,15 @@ const BARS =
   "\u2581\u2582\u2583\u2584\u2585\u2586\u2587\u2588" satisfies string;
 
 /** The columns of a heat row: the least and the greatest time, in ms. */
-const LEAST = 0.01;
-const MOST = 10_000;
+const SMALLEST_COLUMN = 0.01;
+const LARGEST_COLUMN = 10_000;
 
 /** How many columns there are for each power of ten. */
 const PER_DECADE = 8;
 
 /** How many columns a row has. */
 export const HEAT_WIDTH: number = Math.round(
-  Math.log10(MOST / LEAST) * PER_DECADE,
+  Math.log10(LARGEST_COLUMN / SMALLEST_COLUMN) * PER_DECADE,
 );
 
 /** The axis of a row, as wide as the row itself. */
@@ -33,7 +33,7 @@ export function heatAxis(): string {
 export function heatRow(times: readonly number[]): string {
   const counts = new Array<number>(HEAT_WIDTH).fill(0);
   for (const time of times) {
-    const place = Math.floor(Math.log10(time / LEAST) * PER_DECADE);
+    const place = Math.floor(Math.log10(time / SMALLEST_COLUMN) * PER_DECADE);
     counts[Math.min(Math.max(place, 0), HEAT_WIDTH - 1)]!++;
   }
   const most = Math.max(...counts);

@@ -10,12 +10,13 @@ import type {
   ProbeResult,
   ProbeState,
 } from "../probe.ts";
+import { increase } from "../counts.ts";
 
 /** How many networks are told apart. */
-const MOST_NETWORKS = 0x1_0000;
+const MOST_TALLIED = 0x1_0000;
 
 /** How many of a list the summary names. */
-const MOST_NAMED = 10;
+const MOST_IN_SUMMARY = 10;
 
 /** What one router, or one firewall, has rejected. */
 interface Router {
@@ -26,7 +27,7 @@ interface Router {
 }
 
 /** What is known of a /24 or a /64. */
-interface Network {
+interface NetworkTally {
   silent: number;
   /** Who has rejected something in it. */
   readonly routers: Set<string>;
@@ -45,7 +46,7 @@ export class ScanTally {
   total = 0;
   readonly #reasons = new Map<string, number>();
   readonly #routers = new Map<string, Router>();
-  readonly #networks = new Map<string, Network>();
+  readonly #networks = new Map<string, NetworkTally>();
   readonly #unsent = new Map<string, number>();
 
   /** Counts one more result. */
@@ -53,8 +54,8 @@ export class ScanTally {
     const { state, reason, code, icmp, address } = result;
     this.total++;
     this.states[state]++;
-    count(this.#reasons, `${state} ${reason}`);
-    if (state === "unsent") count(this.#unsent, code ?? "UNKNOWN");
+    increase(this.#reasons, `${state} ${reason}`);
+    if (state === "unsent") increase(this.#unsent, code ?? "UNKNOWN");
     if (state !== "filtered" || address === null) return;
     const network = this.#networkOf(address);
     if (reason === "no-answer") {
@@ -68,7 +69,7 @@ export class ScanTally {
         this.#routers.set(from, router);
       }
       router.rejected++;
-      count(router.kinds, kindOf(icmp, address.startsWith("[")));
+      increase(router.kinds, icmpWords(icmp, address.startsWith("[")));
     }
   }
 
@@ -119,7 +120,7 @@ export class ScanTally {
       lines.push(`unsent: ${counted(n)} ${code}`);
     }
     const routers = this.#byCount();
-    for (const { from, rejected, kinds } of routers.slice(0, MOST_NAMED)) {
+    for (const { from, rejected, kinds } of routers.slice(0, MOST_IN_SUMMARY)) {
       const each = sorted(kinds).map(([kind, n]) => `${counted(n)} ${kind}`);
       lines.push(
         `filtered by ${from}: ${counted(rejected)} (${each.join(", ")})`,
@@ -134,8 +135,8 @@ export class ScanTally {
         );
       }
     }
-    if (routers.length > MOST_NAMED) {
-      const rest = routers.length - MOST_NAMED;
+    if (routers.length > MOST_IN_SUMMARY) {
+      const rest = routers.length - MOST_IN_SUMMARY;
       lines.push(`and by ${counted(rest, "other")}`);
     }
     const silent = this.#reasons.get("filtered no-answer") ?? 0;
@@ -158,13 +159,13 @@ export class ScanTally {
     return silent;
   }
 
-  #networkOf(address: string): Network | null {
+  #networkOf(address: string): NetworkTally | null {
     const key = address.startsWith("[")
       ? expandedHalf(address.slice(1, address.indexOf("]")))
       : address.slice(0, address.lastIndexOf("."));
     let network = this.#networks.get(key);
     if (network === undefined) {
-      if (this.#networks.size === MOST_NETWORKS) return null;
+      if (this.#networks.size === MOST_TALLIED) return null;
       network = { silent: 0, routers: new Set() };
       this.#networks.set(key, network);
     }
@@ -203,14 +204,10 @@ const ICMP6_WORDS: Readonly<Record<string, string>> = {
   "3/0": "too many hops",
 };
 
-function kindOf({ type, code }: Icmp, isV6: boolean): string {
+function icmpWords({ type, code }: Icmp, isV6: boolean): string {
   const key = `${type}/${code}`;
   const words = (isV6 ? ICMP6_WORDS : ICMP_WORDS)[key];
   return words === undefined ? `ICMP ${key}` : words;
-}
-
-function count(counts: Map<string, number>, key: string): void {
-  counts.set(key, (counts.get(key) ?? 0) + 1);
 }
 
 function sorted(counts: ReadonlyMap<string, number>): [string, number][] {
