@@ -46,6 +46,25 @@ const TOP_LEVEL: readonly string[] = [
   "tests",
 ];
 
+/**
+ * The names that stand in each file of a folder: its tables, or its doors, have
+ * one shape.
+ */
+const ALIKE: Readonly<Record<string, readonly string[]>> = {
+  "ffi/abi": ["common"],
+  "ffi/doors": ["TYPES", "define", "openPoll"],
+};
+
+/** A declaration at the top level of a module, which is not indented. */
+const TOP_LEVEL_NAME =
+  /^(?:export )?(?:declare )?(?:abstract )?(?:async )?(?:function\*?|class|const|let|var|type|interface|enum) ([\w$]+)/gm;
+
+/** A module's state that others see and cannot know the changes of. */
+const EXPORTED_STATE = /^export (?:let|var)\b[^\n]*/m;
+
+/** How many lines of code a file of `src/` may have. */
+const MOST_LINES = 700;
+
 /** What only the doors may name, for only they know how a runtime calls C. */
 const DOOR_WORDS =
   /\bdlopen\b|\bDeno\s*\.\s*Unsafe|\bUnsafe(?:Callback|FnPointer|Pointer|PointerView)\b|["'`]bun:|node:ffi/;
@@ -164,6 +183,25 @@ function filesNaming(words: RegExp, sources: [string, string][]): string[] {
   });
 }
 
+/** The names that more than one module declares at its top level, and which ones do. */
+function sharedNames(sources: [path: string, code: string][]): string[] {
+  const places = new Map<string, Set<string>>();
+  for (const [path, code] of sources) {
+    const folder = posix.dirname(path);
+    for (const [, name] of code.matchAll(TOP_LEVEL_NAME)) {
+      // What is alike counts once, for its folder.
+      const place = ALIKE[folder]?.includes(name!) ? folder : path;
+      places.set(name!, (places.get(name!) ?? new Set()).add(place));
+    }
+  }
+  return [...places].filter(([, paths]) => paths.size > 1)
+    .map(([name, paths]) => `${name}: ${[...paths].join(", ")}`);
+}
+
+function linesOf(code: string): number {
+  return code.split("\n").filter((line) => line.trim() !== "").length;
+}
+
 /** Syntax that Node 20 cannot read, which is to be met by a sentence: nothing of the package would run otherwise. */
 const YOUNG_SYNTAX =
   /^\s*(?:await\s+)?using\s+[\w$]+\s*=|\bimport\s+(?:defer|source)\b|^\s*@[a-z]\w*\s|\(\?[ims-]+:/m;
@@ -199,6 +237,23 @@ test("only the doors know how a runtime calls C", () => {
 test("nothing above the floor asks where it runs", () => {
   const above = readCode().filter(([path]) => !path.startsWith("ffi/"));
   assertEquals(filesNaming(PLATFORM_WORDS, above), []);
+});
+
+test("no top-level name stands twice", () => {
+  const sources = readCode().filter(([path]) => /^(?:src|ffi)\//.test(path));
+  assertEquals(sharedNames(sources), []);
+});
+
+test("no module exports what it may change", () => {
+  const changing = readCode().filter(([, code]) => EXPORTED_STATE.test(code))
+    .map(([path, code]) => `${path}: ${EXPORTED_STATE.exec(code)![0]}`);
+  assertEquals(changing, []);
+});
+
+test(`no file of src/ has more than ${MOST_LINES} lines of code`, () => {
+  const long = readCode().map(([path, code]) => [path, linesOf(code)] as const)
+    .filter(([path, lines]) => path.startsWith("src/") && lines > MOST_LINES);
+  assertEquals(long, []);
 });
 
 test("sources are plain ASCII", () => {
@@ -268,6 +323,34 @@ test("the rules object to what they forbid", () => {
   ];
   assertEquals(findCycle(circle), ["b.ts", "c.ts", "b.ts"]);
   assertEquals(findCycle(circle.slice(0, 2)), null);
+
+  const names: [text: string, path: string, isShared: boolean][] = [
+    ["export const a = 1;", "src/tools/b.ts", true],
+    ["export async function a() {}", "src/tools/b.ts", true],
+    ["function* a() {}", "ffi/abi/b.ts", true],
+    ["export abstract class a {}", "mod.ts", true],
+    ["type a = 1;", "src/tools/b.ts", true],
+    ["  const a = 1;", "src/tools/b.ts", false],
+    ["/*\nconst a = 1;\n*/", "src/tools/b.ts", false],
+    ["const ab = 1;", "src/tools/b.ts", false],
+  ];
+  for (const [text, path, isShared] of names) {
+    const code: [string, string][] = [
+      ["src/a.ts", "interface a {}\n"],
+      [path, withoutComments(text)],
+    ];
+    assertEquals(sharedNames(code).length, Number(isShared), text);
+  }
+  const common = "function common() {}";
+  for (
+    const [path, count] of [["ffi/abi/b.ts", 0], ["ffi/doors/b.ts", 1]] as const
+  ) {
+    const code: [string, string][] = [["ffi/abi/a.ts", common], [path, common]];
+    assertEquals(sharedNames(code).length, count, path);
+  }
+  assertEquals(EXPORTED_STATE.test("\nexport let a = 1;"), true);
+  assertEquals(EXPORTED_STATE.test("export const a = 1;\nlet b = 1;"), false);
+  assertEquals(linesOf(withoutComments("a();\n\n// b\n/*\n*/ c();\n")), 2);
 
   const words: [text: string, door: boolean, platform: boolean][] = [
     [`Deno.dlopen("libc.so.6", {})`, true, false],

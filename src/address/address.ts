@@ -9,6 +9,7 @@
  */
 import type { Abi } from "../../ffi/abi.ts";
 import { currentAbi, libc } from "../../ffi/libc.ts";
+import { ENCODER } from "../../ffi/memory.ts";
 import {
   checkBytes,
   checkInteger,
@@ -27,7 +28,6 @@ import {
   pointed,
 } from "../errors/errors.ts";
 import { formatIpv4, formatIpv6, parseIpv4, parseIpv6 } from "./ip.ts";
-import { ENCODER } from "../../ffi/memory.ts";
 
 /** Proves that it is this module that calls the constructor. */
 const ADDRESS_SEAL = Symbol();

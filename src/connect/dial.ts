@@ -16,8 +16,7 @@ import {
 import { setFlags } from "../attempt/descriptor.ts";
 import { type Failure, failureOf, selfConnected } from "../attempt/failure.ts";
 import { familyOf } from "../attempt/outcome.ts";
-import { Connecting } from "../socket/connecting.ts";
-import { Past } from "../socket/connecting.ts";
+import { Connecting, Past } from "../socket/connecting.ts";
 import { type Socket, socketOf } from "../socket/socket.ts";
 /** Takes each socket before connect(2). */
 export type OnSocket = (socket: Socket) => void;

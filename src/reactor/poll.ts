@@ -10,7 +10,7 @@ import type { Selector } from "./selector.ts";
 const POLL_BATCH = 128;
 
 /** How many descriptors the first array holds. */
-const FIRST_ROOM = 64;
+const FIRST_LENGTH = 64;
 
 /** poll(2), which every system has: the set is an array, and a wait a copy. */
 export class PollSelector implements Selector {
@@ -37,7 +37,7 @@ export class PollSelector implements Selector {
   constructor(libc: Libc) {
     const { abi } = libc;
     this.#libc = libc;
-    this.#array = newMemory(abi.pollfd.size * FIRST_ROOM);
+    this.#array = newMemory(abi.pollfd.size * FIRST_LENGTH);
     this.#view = new DataView(this.#array.buffer);
     libc.prepare("close", "fcntl", "poll", "pollOffThread", "read", "write");
     const pipe = newMemory(8);

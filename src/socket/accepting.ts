@@ -5,7 +5,7 @@
  */
 import type { Libc } from "../../ffi/contract.ts";
 import { performance } from "../../ffi/timers.ts";
-import { closeOnExec } from "../attempt/descriptor.ts";
+import { closeOnExec, setNonblocking } from "../attempt/descriptor.ts";
 import { pollFd } from "../attempt/outcome.ts";
 import { canceled } from "../attempt/failure.ts";
 import {
@@ -21,7 +21,7 @@ import type { Limits, Transfers } from "./transfer.ts";
  * Takes the next connection of a descriptor that listens and does not block,
  * and waits for one.
  *
- * @returns Its descriptor, with close-on-exec set.
+ * @returns Its descriptor, with close-on-exec set, which blocks.
  * @throws {ErrnoError} If the system refuses, or nobody comes in time.
  */
 export function acceptBlocking(
@@ -73,6 +73,7 @@ function acceptOnce(libc: Libc, fd: number): number | null {
       : libc.accept4(fd, SOCK_CLOEXEC);
     if (taken >= 0) {
       if (SOCK_CLOEXEC === null) closeOnExec(libc, taken);
+      makeBlocking(libc, taken);
       return taken;
     }
     switch (-taken) {
@@ -88,6 +89,16 @@ function acceptOnce(libc: Libc, fd: number): number | null {
           localAddress: localText(libc, fd),
         });
     }
+  }
+}
+
+/** Makes a connection block that was taken: BSD hands the listener's mode down. */
+function makeBlocking(libc: Libc, fd: number): void {
+  try {
+    setNonblocking(libc, fd, false);
+  } catch (error) {
+    libc.close(fd);
+    throw error;
   }
 }
 

@@ -4,6 +4,7 @@
  * @module
  */
 import type { Abi } from "../../ffi/abi.ts";
+import { ENCODER } from "../../ffi/memory.ts";
 import { type Address, isAddress } from "../address/address.ts";
 import {
   checkBoolean,
@@ -24,7 +25,6 @@ import {
   type SocketType,
 } from "./names.ts";
 import { type Limits, NO_LIMITS } from "./transfer.ts";
-import { ENCODER } from "../../ffi/memory.ts";
 
 /** What {@linkcode Socket.open} opens. */
 export interface SocketOpenOptions {
@@ -139,7 +139,7 @@ export interface ReceiveUntilOptions extends ReceiveOptions, WaitOptions {
   readonly limit?: number | undefined;
 }
 
-const RECEIVE = ["flags"] as const;
+const RECEIVE_KEYS = ["flags"] as const;
 const WAITING_KEYS = ["timeout", "signal"] as const;
 const BLOCKING_KEYS = ["timeout", "softErrors"] as const;
 
@@ -152,11 +152,11 @@ export const CALL_KEYS = {
   open: ["family", "type", "protocol", "nonblocking"],
   pair: ["type", "nonblocking"],
   ready: WAITING_KEYS,
-  recv: [...RECEIVE, ...WAITING_KEYS],
-  recvSync: RECEIVE,
-  recvUntil: ["limit", ...RECEIVE, ...WAITING_KEYS],
-  send: ["to", ...RECEIVE, ...WAITING_KEYS],
-  sendSync: ["to", ...RECEIVE],
+  recv: [...RECEIVE_KEYS, ...WAITING_KEYS],
+  recvSync: RECEIVE_KEYS,
+  recvUntil: ["limit", ...RECEIVE_KEYS, ...WAITING_KEYS],
+  send: ["to", ...RECEIVE_KEYS, ...WAITING_KEYS],
+  sendSync: ["to", ...RECEIVE_KEYS],
 } as const satisfies Record<string, readonly string[]>;
 
 /** What is in an options bag that was read. */

@@ -221,7 +221,7 @@ export class Socket implements Disposable, AsyncDisposable {
     const fd = openDescriptor(c, domain, type, protocol, nonblocking);
     if (fd < 0) throw errnoErrorFor(-fd, { syscall: "socket" }, Socket.open);
     const past = nonblocking ? Past.NONBLOCKING : Past.BLOCKING;
-    return new Socket(SOCKET_SEAL, c, fd, domain, type, past, new Connecting());
+    return socketOf(c, fd, domain, type, past, new Connecting());
   }
 
   /**
@@ -249,10 +249,9 @@ export class Socket implements Disposable, AsyncDisposable {
     const c = libc();
     const { domain, type, nonblocking } = readKind(c.abi, options, "pair");
     const past = nonblocking ? Past.NONBLOCKING : Past.BLOCKING;
-    const [one, other] = openPair(c, type, nonblocking).map((fd) =>
-      new Socket(SOCKET_SEAL, c, fd, domain, type, past, Connecting.done())
+    return openPair(c, type, nonblocking).map((fd) =>
+      socketOf(c, fd, domain, type, past, Connecting.done())
     ) as [Socket, Socket];
-    return [one, other];
   }
 
   /**
@@ -291,16 +290,7 @@ export class Socket implements Disposable, AsyncDisposable {
     const type = getRawOption(c, fd, c.abi.SOL_SOCKET, c.abi.SO_TYPE);
     const family = ownFamilyOf(c, fd);
     closeOnExec(c, fd);
-    const connecting = new Connecting();
-    return new Socket(
-      SOCKET_SEAL,
-      c,
-      fd,
-      family,
-      type,
-      Past.ADOPTED,
-      connecting,
-    );
+    return socketOf(c, fd, family, type, Past.ADOPTED, new Connecting());
   }
 
   /** The descriptor, -1 once this object has given it up. */
@@ -1605,18 +1595,9 @@ export class Socket implements Disposable, AsyncDisposable {
 
   /** Makes a socket of a connection that was taken. */
   #accepted(fd: number): Socket {
-    const c = this.#libc;
-    const past = Past.BLOCKING;
+    const { BLOCKING } = Past;
     const done = Connecting.done();
-    const socket = socketOf(c, fd, this.#family, this.#type, past, done);
-    try {
-      // BSD hands the listener's mode down.
-      socket.nonblocking = false;
-    } catch (error) {
-      socket.close();
-      throw error;
-    }
-    return socket;
+    return socketOf(this.#libc, fd, this.#family, this.#type, BLOCKING, done);
   }
 
   /** Refuses to work on a descriptor that is no longer ours. */

@@ -3,9 +3,9 @@
  *
  * @module
  */
+import { increase } from "./counts.ts";
 import { type Distribution, Histogram } from "./histogram.ts";
 import type { Ping } from "./ping.ts";
-import { increase } from "./counts.ts";
 
 /** The results of many probes of one target. Times are in milliseconds. */
 export interface PingSummary {

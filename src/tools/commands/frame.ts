@@ -6,11 +6,11 @@
  */
 import { closeSync, openSync, writeSync } from "node:fs";
 import { parseArgs } from "node:util";
+import { LONGEST_TIMER } from "../../../ffi/timers.ts";
 import { nearest } from "../../errors/arguments.ts";
 import type { ConnectTarget } from "../../connect/target.ts";
 import type { LookupFamily } from "../../address/lookup.ts";
 import { parseDestination } from "../destination.ts";
-import { LONGEST_TIMER } from "../../../ffi/timers.ts";
 
 /** What a command writes to, and what ends it. */
 export interface CliIo {

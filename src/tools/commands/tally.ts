@@ -4,13 +4,13 @@
  * @module
  */
 import type { Icmp } from "../../errors/errors.ts";
+import { increase } from "../counts.ts";
 import type {
   Probeable,
   ProbeProgress,
   ProbeResult,
   ProbeState,
 } from "../probe.ts";
-import { increase } from "../counts.ts";
 
 /** How many networks are told apart. */
 const MOST_TALLIED = 0x1_0000;
