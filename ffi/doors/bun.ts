@@ -167,15 +167,24 @@ class SocketWatch implements Watch {
   readonly #libc: Libc;
   readonly #fd: number;
   readonly #handlers: object;
+  #socket: { terminate(): void } | null = null;
+  #isClosed = false;
   #resolve: ((result: number) => void) | null = null;
 
   constructor(libc: Libc, fd: number) {
     this.#libc = libc;
     this.#fd = fd;
     this.#handlers = {
+      open: (socket: { terminate(): void }) => {
+        if (this.#isClosed) socket.terminate();
+        else this.#socket = socket;
+      },
       data() {},
       error() {},
-      close: () => this.#end(1),
+      close: () => {
+        this.#socket = null;
+        this.#end(1);
+      },
     };
   }
 
@@ -192,6 +201,8 @@ class SocketWatch implements Watch {
   }
 
   close(): void {
+    this.#isClosed = true;
+    this.#socket?.terminate();
     this.#end(-1);
   }
 

@@ -127,7 +127,11 @@ export class EpollSelector implements Selector {
   wake(): void {
     this.#isAwake = true;
     const { POLLOUT } = this.#libc.abi;
-    this.#control(this.#epoll.EPOLL_CTL_MOD, this.#waker, POLLOUT);
+    const { EPOLL_CTL_MOD } = this.#epoll;
+    if (this.#control(EPOLL_CTL_MOD, this.#waker, POLLOUT) >= 0) return;
+    // A wait of the runtime's loop has no end of its own.
+    this.#watch?.close();
+    this.#watch = undefined;
   }
 
   close(): void {
