@@ -29,7 +29,7 @@ const PROBE_TIMEOUT = 20_000;
 /** Milliseconds in which npm has to come up with two runtimes. */
 const FETCH_TIMEOUT = 300_000;
 /** How long a whole run takes, as far as that can be said. */
-const MINUTES = 6;
+const MINUTES = 10;
 /** Milliseconds that one test may take on Bun, and one file on Node. */
 const TEST_TIMEOUT = 600_000;
 
