@@ -1,3 +1,4 @@
+// deno-lint-ignore-file camelcase -- C's own names are keys here
 /**
  * The words of messages: what an errno means, what a call was about to do, and
  * text of others in a form that cannot upset a terminal or a log.
