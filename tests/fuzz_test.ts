@@ -6,7 +6,7 @@ import { type Address, inet, inet6, Socket, unix } from "../mod.ts";
 import type { ConnectTarget } from "../mod.ts";
 import * as tools from "../src/tools.ts";
 import { AGES } from "./_assertions.ts";
-import { listen, pair } from "./_fixtures.ts";
+import { canCallOffNames, listen, pair } from "./_fixtures.ts";
 import { test } from "./_harness.ts";
 
 // Whatever a caller hands in, a call returns, throws, or settles its promise; it neither crashes the process nor hangs, and no
@@ -654,4 +654,5 @@ test(`${COUNT} calls with hostile values end, seed ${SEED}`, async () => {
   using ends = pair();
   ends.near.sendSync(new Uint8Array([1, 2, 3]));
   assertEquals(await ends.far.recv(new Uint8Array(8), { timeout: AGES }), 3);
-});
+  // Else a resolver keeps sockets of its own for names that nobody waits for any more.
+}, { skip: canCallOffNames() });
