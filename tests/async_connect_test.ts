@@ -1000,3 +1000,25 @@ async function untilWritable(fd: number): Promise<void> {
 
 declare function setImmediate(callback: () => void): unknown;
 declare function gc(): void;
+
+test(
+  "connect() waits in a process that may have no Unix-domain socket",
+  async () => {
+    using silent = blackHole();
+    const { AF_UNIX, errnos } = system.abi;
+    using watched = watchLibc({
+      socket: (domain, type, protocol) =>
+        domain === AF_UNIX
+          ? -errnos.EAFNOSUPPORT!
+          : system.socket(domain, type, protocol),
+    });
+    const { hostname, port } = silent.address;
+    const error = await assertRejects(
+      () => connect({ hostname, port, timeout: 20 }),
+      ErrnoError,
+    );
+    assertEquals(error.code, "ETIMEDOUT");
+    assert(watched.count("socket") >= 1);
+  },
+  { skip: canBlackHole() },
+);
