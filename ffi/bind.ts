@@ -65,7 +65,7 @@ export function bindLibc(
       return -errno[0]! || -LOST_ERRNO;
     },
     addressOf(memory) {
-      // Copies nothing, and answers where to.
+      // Copies nothing, and returns the address of the target.
       return c.addressOf(memory, memory, nothing);
     },
     bind(fd, address, length) {

@@ -413,7 +413,7 @@ export interface Libc {
    */
   gai_cancel(request: bigint): number;
   gai_error(request: bigint): number;
-  /** Answers `[0, 0]`, or a code of `<netdb.h>` and the errno behind it. */
+  /** Returns `[0, 0]`, or a code of `<netdb.h>` and the errno behind it. */
   getaddrinfo(
     node: Uint8Array,
     hints: Uint8Array,
@@ -421,7 +421,7 @@ export interface Libc {
   ): readonly [eai: number, errno: number];
   /**
    * Resolves as `getaddrinfo` does, off this thread, where the runtime can do
-   * that; answers a code of `<netdb.h>` alone.
+   * that; reports a code of `<netdb.h>` alone.
    */
   getaddrinfoAsync?(
     node: Uint8Array,
@@ -452,7 +452,7 @@ export interface Libc {
     name: number,
     value: Uint8Array,
   ): number;
-  /** Answers the index, which is never 0. */
+  /** Returns the index, which is never 0. */
   if_nametoindex(name: Uint8Array): number;
   /** Memory that outlives this runtime's thread; 0 if there is none. */
   malloc(size: number): bigint;
@@ -466,7 +466,7 @@ export interface Libc {
   pipe(fds: Uint8Array): number;
   poll(fds: Uint8Array, count: number, timeout: number): number;
   /**
-   * Waits as poll does, off this thread. A negative answer says no more than:
+   * Waits as poll does, off this thread. A negative result says no more than:
    * look again.
    */
   pollAsync(fds: Uint8Array, count: number, timeout: number): Promise<number>;

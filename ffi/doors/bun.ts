@@ -160,8 +160,7 @@ function readInto(
  * ready, and closes the duplicate.
  *
  * A wake takes 8 us, where a worker takes 60 and more. All of this is
- * undocumented (Bun 1.4), so that whoever waits so looks by himself now and
- * then.
+ * undocumented (Bun 1.4), so the reactor looks by itself now and then.
  */
 class SocketWatch implements Watch {
   readonly #libc: Libc;

@@ -86,7 +86,7 @@ function define(
 
 /**
  * A record in which only what it has is found: Deno reads what a prototype has
- * got meanwhile, too, and would answer about another host.
+ * got meanwhile, too, and would report on another host.
  */
 function bare<T extends object>(record: T): T {
   return Object.assign(Object.create(null), record);

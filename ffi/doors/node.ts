@@ -130,8 +130,8 @@ const HANDLES = 3;
  * ready.
  *
  * A wake takes 5 us more than a call that blocks, where a worker takes 130. All
- * of this is undocumented (Node 26.10), so that whoever waits so looks by
- * himself now and then.
+ * of this is undocumented (Node 26.10), so the reactor looks by itself now and
+ * then.
  */
 class PipeWatch implements Watch {
   readonly #libc: Libc;

@@ -55,7 +55,7 @@ export class Poller {
   }
 
   /**
-   * poll(2); a negative answer says no more than: look again. Everybody else
+   * poll(2); a negative result says no more than: look again. Everybody else
    * has had a turn by the time there is one.
    */
   poll(

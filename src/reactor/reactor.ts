@@ -28,13 +28,13 @@ import { PollSelector } from "./poll.ts";
 import type { Selector } from "./selector.ts";
 import { afterAll } from "./turns.ts";
 
-/** The answer that the wait was called off by {@linkcode cancelWaits}. */
+/** Reported when the wait was called off by {@linkcode cancelWaits}. */
 export const CLOSED = -0x1_0000;
 
-/** The answer that the signal of the wait was aborted. */
+/** Reported when the signal of the wait was aborted. */
 export const ABORTED = -0x1_0001;
 
-/** The answer that a call of the reactor itself has failed. */
+/** Reported when a call of the reactor itself has failed. */
 const BROKEN = -0x1_0002;
 
 /**
