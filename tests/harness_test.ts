@@ -315,3 +315,28 @@ Deno.test('<a> & "b"', () => {
   ]);
   assertMatch(end, /^deno: 1 passed, 0 skipped, 1 failed: /m);
 });
+
+test("a run says in the end which error belongs to no test", async () => {
+  const { code, output } = await runTests(
+    ["run", "-A", "tests/run.ts", "test", "--no-check"],
+    `Deno.test("good", () => {});
+setTimeout(() => {
+  throw new TypeError("nobody's");
+});
+await new Promise((resolve) => setTimeout(resolve, 1000));
+`,
+  );
+  assertEquals(code, 1, output);
+  const [, end = output] = output.split("Failed, and how:\n");
+  assertMatch(end, /^deno: .*a_test\.ts \(uncaught error\)\n.*nobody's/);
+});
+
+test("a run that nothing else explains ends with its last lines", async () => {
+  const { code, output } = await runTests(
+    ["run", "-A", "tests/run.ts", "test", "--no-check"],
+    `import "./absent.ts";`,
+  );
+  assertEquals(code, 1, output);
+  const [, end = output] = output.split("Failed, and how:\n");
+  assertMatch(end, /^deno: its last lines\n  .*Module not found.*absent\.ts/);
+});

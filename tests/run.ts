@@ -137,6 +137,12 @@ interface Outcome {
   failures: string[];
 }
 
+/** How a command ended, and the end of what it printed. */
+interface Ended {
+  code: number;
+  output: string;
+}
+
 /** What a command in a network of its own begins with. */
 const FURNISH = 'ip link set lo up && exec "$@"';
 /** What {@linkcode isolation} has found. */
@@ -144,6 +150,15 @@ let isolated: readonly string[] | null = null;
 
 /** Lines of a failure that are worth repeating. */
 const FAILURE_LINES = 30;
+/** How many letters of what a command prints are kept, to find such lines in. */
+const MOST_OUTPUT = 1_000_000;
+/** Milliseconds in which the rest of what a command has printed arrives once it has ended. */
+const GRACE = 2000;
+/** Where Bun and Deno print an error that belongs to no test: a report in the format of JUnit has no place for it. */
+const STRAY_ERROR = /^# Unhandled error between tests$|\(uncaught error\)$/;
+/** Colours and the like, which a terminal is sent. */
+// deno-lint-ignore no-control-regex
+const ESCAPES = /\x1b\[[0-9;]*[A-Za-z]/g;
 
 if (import.meta.main) Deno.exit(await main(Deno.args));
 
@@ -240,18 +255,17 @@ async function runDeno(
   if (name !== "test") {
     const { code } = await new Deno.Command(Deno.execPath(), { args: run })
       .spawn().status;
-    return await judge("deno", code, report);
+    return await judge("deno", { code, output: "" }, report);
   }
   // What the tests import has to be there before the network is not.
   await new Deno.Command(Deno.execPath(), {
     args: ["cache", "--quiet", ...map, ...await testFiles()],
   }).spawn().status;
-  const [start, ...rest] = [...isolation(), Deno.execPath(), ...run];
-  const { code } = await new Deno.Command(start!, {
-    args: rest,
-    env: { EINPROGRESS_SKIPS: `${folder}/skips` },
-  }).spawn().status;
-  return await judge("deno", code, report);
+  const ended = await watch(
+    [...isolation(), Deno.execPath(), ...run],
+    { EINPROGRESS_SKIPS: `${folder}/skips` },
+  );
+  return await judge("deno", ended, report);
 }
 
 /** Runs the tests on other runtimes, where npm has them. */
@@ -280,7 +294,7 @@ async function runElsewhere(
     const flags = runtime === "bun"
       ? await bunFlags(packages, report, folder)
       : nodeFlags(report);
-    const [start, ...rest] = [
+    const command = [
       ...isolation(),
       `${packages}/.bin/${runtime}`,
       ...flags,
@@ -289,17 +303,12 @@ async function runElsewhere(
     ];
     // A whole run shows Deno's lines, and of the others how they ended.
     const isWhole = runtimes.length > 1;
-    const { code } = await new Deno.Command(start!, {
-      args: rest,
-      env: {
-        EINPROGRESS_SKIPS: `${folder}/skips`,
-        EINPROGRESS_PACKAGES: packages,
-        ...clients === null ? {} : { EINPROGRESS_CLIENTS: clients },
-      },
-      stdout: isWhole ? "null" : "inherit",
-      stderr: isWhole ? "null" : "inherit",
-    }).spawn().status;
-    const outcome = await judge(RUNTIMES[runtime], code, report);
+    const ended = await watch(command, {
+      EINPROGRESS_SKIPS: `${folder}/skips`,
+      EINPROGRESS_PACKAGES: packages,
+      ...clients === null ? {} : { EINPROGRESS_CLIENTS: clients },
+    }, isWhole);
+    const outcome = await judge(RUNTIMES[runtime], ended, report);
     if (isWhole) print(outcome.summary);
     outcomes.push(outcome);
   }
@@ -337,22 +346,19 @@ async function runEmulated(
       { mode: 0o755 },
     );
     print(`\nOn ${spec}, emulated:`);
-    const { code } = await new Deno.Command(start, {
-      args: [...await emulatedFlags(runtime, packages, report, folder)]
-        .concat(args, files),
-      env: {
-        CC: compiler,
-        QEMU_LD_PREFIX: sysroot,
-        EINPROGRESS_EMULATOR: emulator,
-        EINPROGRESS_PACKAGES: packages,
-        EINPROGRESS_RUNTIME: start,
-        EINPROGRESS_SKIPS: `${folder}/skips`,
-        // A tenth of the speed is no reason to take ten times as long.
-        EINPROGRESS_LOAD: "2000",
-        FUZZ_COUNT: "2000",
-      },
-    }).spawn().status;
-    outcomes.push(await judge(spec, code, report));
+    const flags = await emulatedFlags(runtime, packages, report, folder);
+    const ended = await watch([start, ...flags, ...args, ...files], {
+      CC: compiler,
+      QEMU_LD_PREFIX: sysroot,
+      EINPROGRESS_EMULATOR: emulator,
+      EINPROGRESS_PACKAGES: packages,
+      EINPROGRESS_RUNTIME: start,
+      EINPROGRESS_SKIPS: `${folder}/skips`,
+      // A tenth of the speed is no reason to take ten times as long.
+      EINPROGRESS_LOAD: "2000",
+      FUZZ_COUNT: "2000",
+    });
+    outcomes.push(await judge(spec, ended, report));
   }
   return outcomes;
 }
@@ -420,27 +426,24 @@ sleep 60
 `,
     { mode: 0o755 },
   );
-  await new Deno.Command("linux.uml", {
-    args: [
-      "rootfstype=hostfs",
-      "rootflags=/",
-      "ro",
-      "mem=3G",
-      `init=${folder}/init`,
-      "con=null",
-      "con0=null,fd:1",
-      "quiet",
-    ],
-    stdin: "null",
-    stderr: "null",
-  }).spawn().status;
+  const { output } = await watch([
+    "linux.uml",
+    "rootfstype=hostfs",
+    "rootflags=/",
+    "ro",
+    "mem=3G",
+    `init=${folder}/init`,
+    "con=null",
+    "con0=null,fd:1",
+    "quiet",
+  ]);
   let code = 1;
   try {
     code = Number(await Deno.readTextFile(`${folder}/code`));
   } catch (error) {
     if (!(error instanceof Deno.errors.NotFound)) throw error;
   }
-  return await judge("kernel", code, `${folder}/kernel.xml`);
+  return await judge("kernel", { code, output }, `${folder}/kernel.xml`);
 }
 
 function build(name: string, version: string, program: string): Build {
@@ -465,7 +468,7 @@ async function runMusl(args: string[], folder: string): Promise<Outcome> {
   // Other people's libraries are the runtime's matter, whatever it is linked with.
   const files = args.some(isFile) ? [] : (await testFiles())
     .filter((file) => file !== "./tests/libraries_test.ts");
-  const [start, ...rest] = [
+  const command = [
     ...isolation(),
     `${folder}/bun`,
     ...await bunFlags(packages, report, folder),
@@ -473,16 +476,13 @@ async function runMusl(args: string[], folder: string): Promise<Outcome> {
     ...files,
   ];
   print(`\nOn ${spec}:`);
-  const { code } = await new Deno.Command(start!, {
-    args: rest,
-    env: {
-      EINPROGRESS_SKIPS: `${folder}/skips`,
-      EINPROGRESS_PACKAGES: packages,
-      // Another C library parses no text for us.
-      FUZZ_COUNT: "20000",
-    },
-  }).spawn().status;
-  return await judge("musl", code, report);
+  const ended = await watch(command, {
+    EINPROGRESS_SKIPS: `${folder}/skips`,
+    EINPROGRESS_PACKAGES: packages,
+    // Another C library parses no text for us.
+    FUZZ_COUNT: "20000",
+  });
+  return await judge("musl", ended, report);
 }
 
 async function emulatedFlags(
@@ -537,6 +537,46 @@ async function denoInfo(): Promise<{ denoDir: string; npmCache: string }> {
     args: ["info", "--json"],
   }).output();
   return JSON.parse(new TextDecoder().decode(stdout));
+}
+
+/** Runs a command, shows what it prints unless that is not wanted, and returns the end of it. */
+async function watch(
+  [program, ...args]: readonly string[],
+  env: Record<string, string> = {},
+  isQuiet = false,
+): Promise<Ended> {
+  const child = new Deno.Command(program!, {
+    args,
+    env,
+    stdin: "null",
+    stdout: "piped",
+    stderr: "piped",
+  }).spawn();
+  let output = "";
+  async function pass(
+    from: ReadableStream<Uint8Array>,
+    to: typeof Deno.stdout | typeof Deno.stderr,
+  ): Promise<void> {
+    const decoder = new TextDecoder();
+    for await (const chunk of from) {
+      output += decoder.decode(chunk, { stream: true });
+      output = output.slice(-MOST_OUTPUT);
+      for (let done = isQuiet ? chunk.length : 0; done < chunk.length;) {
+        done += await to.write(chunk.subarray(done));
+      }
+    }
+  }
+  const passed = Promise.all([
+    pass(child.stdout, Deno.stdout),
+    pass(child.stderr, Deno.stderr),
+  ]);
+  const { code } = await child.status;
+  // A process that a test has left behind may hold the pipes open.
+  let timer;
+  const grace = new Promise((resolve) => timer = setTimeout(resolve, GRACE));
+  await Promise.race([passed, grace]);
+  clearTimeout(timer);
+  return { code, output };
 }
 
 function starts(command: string): boolean {
@@ -615,7 +655,7 @@ function skipped(summary: string): Outcome {
 /** What a report in the format of JUnit comes to, as far as there is one. */
 async function judge(
   runtime: string,
-  code: number,
+  { code, output }: Ended,
   report: string,
 ): Promise<Outcome> {
   let text = "";
@@ -633,8 +673,30 @@ async function judge(
     code,
     summary: `${runtime}: ${cases.length - failed.length - skips} passed, ` +
       `${skips} skipped, ${failed.length} failed: ${end}`,
-    failures: failed.map((one) => `${runtime}: ${describeFailure(one)}`),
+    failures: [
+      ...failed.map(describeFailure),
+      ...code === 0 ? [] : strayErrors(output, failed.length === 0),
+    ].map((one) => `${runtime}: ${one}`),
   };
+}
+
+/** What a command has printed of errors that are no test's own, or its last lines if nothing else says why it failed. */
+function strayErrors(output: string, needsReason: boolean): string[] {
+  const lines = output.replace(ESCAPES, "").split("\n");
+  const found = lines.flatMap((line, index) => {
+    if (!STRAY_ERROR.test(line)) return [];
+    // Bun names the file above its tests.
+    const file = lines.slice(0, index).findLast((one) =>
+      /_test\.ts:$/.test(one)
+    );
+    const excerpt = lines.slice(index, index + FAILURE_LINES);
+    return [file === undefined ? excerpt : [file, ...excerpt]];
+  });
+  if (found.length === 0 && needsReason) {
+    const last = lines.filter((line) => line.trim() !== "");
+    found.push(["its last lines", ...last.slice(-FAILURE_LINES)]);
+  }
+  return found.map((excerpt) => excerpt.join("\n  "));
 }
 
 /** The name in one `testcase` of a report, and what failed in it. */
