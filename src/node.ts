@@ -293,6 +293,8 @@ const KEEP_ALIVE_DELAY = 60_000;
  * `unref()`ed or not; a connection does as it is told. There is no `'lookup'`
  * event.
  *
+ * C: that of `connect`.
+ *
  * @param options Where to, in Node's words. What is not used of it is ignored.
  * @param special What makes the connection special.
  * @returns The socket. The caller owns it and ends it.
@@ -333,8 +335,6 @@ const KEEP_ALIVE_DELAY = 60_000;
  * assert(error instanceof Errno.ECONNREFUSED);
  * assertEquals([error.address, error.port], ["127.0.0.1", port]);
  * ```
- *
- * C: that of `connect`.
  */
 export function createConnection(
   options: NodeConnectOptions,

@@ -338,5 +338,5 @@ test("a run that nothing else explains ends with its last lines", async () => {
   );
   assertEquals(code, 1, output);
   const [, end = output] = output.split("Failed, and how:\n");
-  assertMatch(end, /^deno: its last lines\n  .*Module not found.*absent\.ts/);
+  assertMatch(end, /^deno: its last lines\n\s+.*Module not found.*absent\.ts/);
 });

@@ -96,6 +96,7 @@ const MUSL: Readonly<{ program: Build; commands: readonly string[] }> = {
 
 /** What is about Deno itself: its permissions, its test runner, its view of the modules. */
 const DENO_ALONE: readonly string[] = [
+  "tests/docs_test.ts",
   "tests/examples_test.ts",
   "tests/harness_test.ts",
   "tests/layering_test.ts",

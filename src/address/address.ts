@@ -262,6 +262,8 @@ const DECODER = new TextDecoder("utf-8", { ignoreBOM: true });
  * C library's own readings of `127.1`, `0x7f.0.0.1` and `2130706433` are errors
  * here.
  *
+ * C: `struct sockaddr_in`, `ip(7)`.
+ *
  * @param host The address as text. Names are for `connect` to resolve.
  * @param port 0 to 65535; 0 lets the kernel choose one in `bind`.
  * @returns The address, encoded.
@@ -279,8 +281,6 @@ const DECODER = new TextDecoder("utf-8", { ignoreBOM: true });
  * assertEquals(address.port, 80);
  * assertThrows(() => inet("127.1", 80), SyntaxError);
  * ```
- *
- * C: `struct sockaddr_in`, `ip(7)`.
  */
 export function inet(host: string, port: number): InetAddress {
   try {
@@ -306,6 +306,8 @@ export function inet(host: string, port: number): InetAddress {
  * An IPv4-mapped address such as `::ffff:127.0.0.1` reaches the IPv4 peer,
  * except on OpenBSD and on sockets with `IPV6_V6ONLY`.
  *
+ * C: `struct sockaddr_in6`, `ipv6(7)`, `if_nametoindex(3)`.
+ *
  * @param host The address as text. Names are for `connect` to resolve.
  * @param port 0 to 65535; 0 lets the kernel choose one in `bind`.
  * @param options Scope and flow information.
@@ -327,8 +329,6 @@ export function inet(host: string, port: number): InetAddress {
  * assertEquals(inet6("fe80::1%2", 443).scopeId, 2);
  * assertEquals(inet6("fe80::1", 443, { scopeId: 2 }).scopeId, 2);
  * ```
- *
- * C: `struct sockaddr_in6`, `ipv6(7)`, `if_nametoindex(3)`.
  */
 export function inet6(
   host: string,
@@ -366,6 +366,8 @@ export function inet6(
  * BSDs, 1022 on AIX. A longer one can be reached through a shorter one, by
  * changing the directory or by a symbolic link.
  *
+ * C: `struct sockaddr_un`, `unix(7)`.
+ *
  * @param path The path of the socket.
  * @returns The address, encoded.
  * @throws {TypeError} If the path is no text, is empty, holds a NUL, or holds
@@ -381,8 +383,6 @@ export function inet6(
  * assertEquals(address.path, "/run/x.sock");
  * assertEquals(address.abstract, false);
  * ```
- *
- * C: `struct sockaddr_un`, `unix(7)`.
  */
 export function unix(path: string): UnixAddress {
   try {
@@ -423,6 +423,8 @@ export function unix(path: string): UnixAddress {
  * Each byte counts, a NUL like any other, and so does their number. The empty
  * name is a name. Permissions of files do not guard abstract names.
  *
+ * C: `struct sockaddr_un`, `unix(7)`.
+ *
  * @param name The name without the leading NUL, at most 107 bytes: text, which
  * is encoded in UTF-8, or the bytes themselves.
  * @returns The address, encoded.
@@ -442,8 +444,6 @@ export function unix(path: string): UnixAddress {
  *   assert(error instanceof NotSupportedError);
  * }
  * ```
- *
- * C: `struct sockaddr_un`, `unix(7)`.
  */
 export function abstractUnix(name: string | Uint8Array): UnixAddress {
   if (!isBytes(name)) checkText("name", name);
@@ -464,6 +464,8 @@ export function abstractUnix(name: string | Uint8Array): UnixAddress {
  * Makes the address of a port in a virtual machine, or of its host. Linux and
  * Darwin have them.
  *
+ * C: `struct sockaddr_vm`, `vsock(7)`.
+ *
  * @param cid The context: 1 is this machine, 2 the host, larger numbers are the
  * host's guests; 4294967295 is any, in `bind`.
  * @param port 0 to 4294967295; the last one lets the kernel choose, in `bind`.
@@ -483,8 +485,6 @@ export function abstractUnix(name: string | Uint8Array): UnixAddress {
  *   assert(error instanceof NotSupportedError);
  * }
  * ```
- *
- * C: `struct sockaddr_vm`, `vsock(7)`.
  */
 export function vsock(cid: number, port: number): VsockAddress {
   const context = checkInteger("cid", cid, MAX_UINT32);
@@ -510,6 +510,8 @@ export function vsock(cid: number, port: number): VsockAddress {
  * its association. `Socket.disconnect` does so, and knows the systems that
  * answer an error although it worked.
  *
+ * C: `struct sockaddr` with `AF_UNSPEC`, `connect(2)`.
+ *
  * @returns The address, encoded: the family `AF_UNSPEC` and zeros.
  *
  * @example The address of no peer
@@ -519,8 +521,6 @@ export function vsock(cid: number, port: number): VsockAddress {
  *
  * assertEquals(unspecified().family, "unspec");
  * ```
- *
- * C: `struct sockaddr` with `AF_UNSPEC`, `connect(2)`.
  */
 export function unspecified(): UnspecifiedAddress {
   return newUnspecified(currentAbi());
@@ -534,6 +534,8 @@ export function unspecified(): UnspecifiedAddress {
  * {@linkcode inet} or its like make, the answer is that kind of address;
  * everything else is a {@linkcode RawAddress}, even a known family with one
  * reserved bit set.
+ *
+ * C: `struct sockaddr`, `connect(2)`.
  *
  * @param bytes The structure as this system lays it out, 0 to 128 bytes, to
  * 1025 on AIX. They are copied.
@@ -550,8 +552,6 @@ export function unspecified(): UnspecifiedAddress {
  * assertEquals(rawAddress(bytes).toString(), "127.0.0.1:80");
  * assertEquals(rawAddress(bytes.slice(0, 8)).family, "raw");
  * ```
- *
- * C: `struct sockaddr`, `connect(2)`.
  */
 export function rawAddress(bytes: Uint8Array): Address {
   checkBytes("bytes", bytes);

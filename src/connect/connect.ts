@@ -35,6 +35,9 @@ export type { ConnectDefaults, ConnectOptions } from "./call.ts";
  * `Deno.connect` would need: `net` for the host and port, `read` and `write`
  * for a path.
  *
+ * C: `getaddrinfo_a(3)` or `getaddrinfo(3)`, `socket(2)`, `connect(2)`; if it
+ * has to wait, `poll(2)`, `getsockopt(2)` with `SO_ERROR`.
+ *
  * @param options Where to, and how.
  * @param defaults The same for many targets; `options` wins over it.
  * @returns The connected socket. The caller owns it and closes it.
@@ -55,9 +58,6 @@ export type { ConnectDefaults, ConnectOptions } from "./call.ts";
  * using socket = connectSync({ hostname: "127.0.0.1", port, timeout: 1000 });
  * assertEquals(`${socket.remoteAddress}`, `127.0.0.1:${port}`);
  * ```
- *
- * C: `getaddrinfo_a(3)` or `getaddrinfo(3)`, `socket(2)`, `connect(2)`; if it
- * has to wait, `poll(2)`, `getsockopt(2)` with `SO_ERROR`.
  */
 export function connectSync(
   options: ConnectOptions,
@@ -89,6 +89,9 @@ export function connectSync(
  *
  * On Deno it needs the permissions that {@linkcode connectSync} needs.
  *
+ * C: `getaddrinfo_a(3)` or `getaddrinfo(3)`, `socket(2)`, `connect(2)`,
+ * `poll(2)` or `epoll(7)`, `getsockopt(2)` with `SO_ERROR`, `getpeername(2)`.
+ *
  * @param options Where to, and how.
  * @param defaults The same for many targets; `options` wins over it.
  * @returns The connected socket. The caller owns it and closes it.
@@ -113,9 +116,6 @@ export function connectSync(
  * assertEquals(sockets.length, 100);
  * for (const socket of sockets) socket.close();
  * ```
- *
- * C: `getaddrinfo_a(3)` or `getaddrinfo(3)`, `socket(2)`, `connect(2)`,
- * `poll(2)` or `epoll(7)`, `getsockopt(2)` with `SO_ERROR`, `getpeername(2)`.
  */
 export function connect(
   options: ConnectOptions,

@@ -70,8 +70,10 @@ export interface Capabilities {
  * another type is ECONNREFUSED and not EPROTOTYPE; and `minRtt` and `mss` of
  * {@linkcode Socket.tcpInfo} are 0.
  *
+ * C: `socket(2)`, `getsockopt(2)`.
+ *
  * @returns What there is now.
- * @throws The runtime's own error, unless the program may call the C library.
+ * @throws {Error} The runtime's own error, unless the program may call the C library.
  *
  * @example An option where there is one
  * ```ts
@@ -85,8 +87,6 @@ export interface Capabilities {
  *   assertEquals(socket.getOption("userTimeout"), 1500);
  * }
  * ```
- *
- * C: `socket(2)`, `getsockopt(2)`.
  */
 export function capabilities(): Capabilities {
   const c = libc();

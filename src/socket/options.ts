@@ -77,6 +77,8 @@ export interface Md5Key {
  * All of them can be read back, except `md5`. {@linkcode SocketFacts} has what
  * can be read only.
  *
+ * C: `setsockopt(2)`, `getsockopt(2)`.
+ *
  * @example Setting an option before connecting, and reading it back
  * ```ts
  * import { Socket } from "@einprogress/connect";
@@ -88,8 +90,6 @@ export interface Md5Key {
  * assertEquals(socket.getOption("ttl"), 3);
  * assertEquals(socket.getOption("linger"), 2000);
  * ```
- *
- * C: `setsockopt(2)`, `getsockopt(2)`.
  */
 export interface SocketOptions {
   /**

@@ -18,7 +18,7 @@ import { declarationsFor, libc } from "../../ffi/libc.ts";
  * - before a program gives its permission for FFI up, after which nothing more
  *   can be opened.
  *
- * @throws The runtime's own error if it does not let the C library be opened.
+ * @throws {Error} The runtime's own error if it does not let the C library be opened.
  *
  * @example For tests of one's own
  * ```ts

@@ -192,12 +192,14 @@ export class Socket implements Disposable, AsyncDisposable {
   /**
    * Opens a socket.
    *
+   * C: `socket(2)` with `SOCK_CLOEXEC`, and `fcntl(2)` where it takes no flags.
+   *
    * @param options What kind of socket.
    * @returns The socket. The caller owns it and closes it.
    * @throws {ErrnoError} If the system refuses: `EMFILE`, `EACCES` and
    * `EPERM` for raw sockets, `EPROTONOSUPPORT`, `EAFNOSUPPORT`, ...
    * @throws {NotSupportedError} If the system has no such family or protocol.
-   * @throws The runtime's own error, for raw sockets and families without a
+   * @throws {Error} The runtime's own error, for raw sockets and families without a
    * name here, unless the program may reach every address.
    *
    * @example A non-blocking one
@@ -208,8 +210,6 @@ export class Socket implements Disposable, AsyncDisposable {
    * using socket = Socket.open({ family: "inet6", nonblocking: true });
    * assert(socket.nonblocking);
    * ```
-   *
-   * C: `socket(2)` with `SOCK_CLOEXEC`, and `fcntl(2)` where it takes no flags.
    */
   static open(options?: SocketOpenOptions): Socket {
     const c = libc();
@@ -227,6 +227,9 @@ export class Socket implements Disposable, AsyncDisposable {
   /**
    * Opens two Unix sockets that are connected to each other.
    *
+   * C: `socketpair(2)` with `SOCK_CLOEXEC`, and `fcntl(2)` where it takes no
+   * flags.
+   *
    * @param options What kind of sockets.
    * @returns Both. The caller owns them and closes them.
    * @throws {ErrnoError} If the system refuses: `EMFILE`, ...
@@ -241,9 +244,6 @@ export class Socket implements Disposable, AsyncDisposable {
    * one.sendSync("hello");
    * assertEquals(other.recvSync(new Uint8Array(16)), 5);
    * ```
-   *
-   * C: `socketpair(2)` with `SOCK_CLOEXEC`, and `fcntl(2)` where it takes no
-   * flags.
    */
   static pair(options?: SocketPairOptions): [one: Socket, other: Socket] {
     const c = libc();
@@ -267,6 +267,8 @@ export class Socket implements Disposable, AsyncDisposable {
    * `net.BoundSocket`, `socket.setOption("ttl", 7)`, `socket.detach()`, and then
    * `new net.Socket({ handle: bound }).connect(...)`.
    *
+   * C: `getsockopt(2)` with `SO_TYPE`, `getsockname(2)`, `fcntl(2)`.
+   *
    * @param fd The descriptor of a socket.
    * @returns The socket. The caller owns it and closes it.
    * @throws {ErrnoError} `EBADF` if it is no open descriptor, `ENOTSOCK` if it
@@ -281,8 +283,6 @@ export class Socket implements Disposable, AsyncDisposable {
    * using socket = Socket.fromFd(fd);
    * assertEquals(socket.fd, fd);
    * ```
-   *
-   * C: `getsockopt(2)` with `SO_TYPE`, `getsockname(2)`, `fcntl(2)`.
    */
   static fromFd(fd: number): Socket {
     checkInteger("fd", fd, INT_MAX);
@@ -328,6 +328,8 @@ export class Socket implements Disposable, AsyncDisposable {
    * result is EACCES, as from a sandbox of the system's own; on a closed socket
    * it is EBADF, and for a value that is no address EFAULT.
    *
+   * C: `connect(2)`.
+   *
    * @param address Where to.
    * @returns 0, or the errno: this system's number, positive.
    *
@@ -343,8 +345,6 @@ export class Socket implements Disposable, AsyncDisposable {
    * const errno = socket.tryConnect(inet("127.0.0.1", port));
    * assertEquals(errnoName(errno), "ECONNREFUSED");
    * ```
-   *
-   * C: `connect(2)`.
    */
   tryConnect(address: Address): number {
     const libc = this.#libc;
@@ -373,6 +373,10 @@ export class Socket implements Disposable, AsyncDisposable {
    *
    * A datagram socket only notes its peer, and may do so again and again.
    *
+   * C: `connect(2)`; if it has to wait, `poll(2)`, `getsockopt(2)` with
+   * `SO_ERROR`, `getpeername(2)`; `fcntl(2)` before and after, with a timeout, or
+   * to hear of soft errors.
+   *
    * @param address Where to.
    * @param options Limits for this attempt, and what ends it.
    * @throws {ErrnoError} The class of the errno: {@linkcode Errno}`.ECONNREFUSED`,
@@ -390,10 +394,6 @@ export class Socket implements Disposable, AsyncDisposable {
    * socket.connectSync(address, { timeout: 1000 });
    * assertEquals(socket.remoteAddress?.equals(address), true);
    * ```
-   *
-   * C: `connect(2)`; if it has to wait, `poll(2)`, `getsockopt(2)` with
-   * `SO_ERROR`, `getpeername(2)`; `fcntl(2)` before and after, with a timeout, or
-   * to hear of soft errors.
    */
   connectSync(address: Address, options: AttemptOptions = {}): void {
     const errand = this.#errand(address, readFor("connectSync", options));
@@ -424,6 +424,8 @@ export class Socket implements Disposable, AsyncDisposable {
    * port that was bound to by number stays, one that was left to the system
    * does not.
    *
+   * C: `connect(2)` with `AF_UNSPEC`.
+   *
    * @throws {ErrnoError} If the system refuses and the peer is still there, or
    * the family has no such thing: `EISCONN`, `EINVAL`, ...
    *
@@ -438,8 +440,6 @@ export class Socket implements Disposable, AsyncDisposable {
    * socket.disconnect();
    * assertEquals(socket.remoteAddress, null);
    * ```
-   *
-   * C: `connect(2)` with `AF_UNSPEC`.
    */
   disconnect(): void {
     this.#use("connect");
@@ -469,6 +469,9 @@ export class Socket implements Disposable, AsyncDisposable {
    * it is an EAGAIN error at once. A stream socket never connects to itself by
    * chance: such a connection is dissolved, and is `ECONNREFUSED` in the end.
    *
+   * C: `connect(2)`; then `epoll(7)` or `poll(2)`, `getsockopt(2)` with
+   * `SO_ERROR`, `getpeername(2)`.
+   *
    * @param address Where to.
    * @param options Limits for this attempt, and what ends it.
    * @throws {ErrnoError} The class of the errno, as for
@@ -486,9 +489,6 @@ export class Socket implements Disposable, AsyncDisposable {
    * await socket.connect(address, { timeout: 1000 });
    * assertEquals(socket.remoteAddress?.equals(address), true);
    * ```
-   *
-   * C: `connect(2)`; then `epoll(7)` or `poll(2)`, `getsockopt(2)` with
-   * `SO_ERROR`, `getpeername(2)`.
    */
   async connect(
     address: Address,
@@ -513,6 +513,8 @@ export class Socket implements Disposable, AsyncDisposable {
    * and wake-ups for nothing happen. To close the socket meanwhile rejects with
    * ECANCELED.
    *
+   * C: `epoll(7)` or `poll(2)`.
+   *
    * @param events What to wait for: `"POLLIN"`, `"POLLOUT"`, or both.
    * @param options Limits for this wait.
    * @returns The events that came; empty if none did in time.
@@ -529,8 +531,6 @@ export class Socket implements Disposable, AsyncDisposable {
    * await peer.write(new Uint8Array(1));
    * assertEquals(await socket.ready("POLLIN"), ["POLLIN"]);
    * ```
-   *
-   * C: `epoll(7)` or `poll(2)`.
    */
   async ready(
     events: WaitEvents,
@@ -549,6 +549,8 @@ export class Socket implements Disposable, AsyncDisposable {
   /**
    * Gives the socket its own address.
    *
+   * C: `bind(2)`.
+   *
    * @param address The address; port 0 leaves the choice to the system.
    * @throws {ErrnoError} `EADDRINUSE`, `EADDRNOTAVAIL`, `EACCES` for a
    * privileged port, ...
@@ -562,8 +564,6 @@ export class Socket implements Disposable, AsyncDisposable {
    * socket.bind(inet("127.0.0.2", 0));
    * assertEquals(`${socket.localAddress}`.split(":")[0], "127.0.0.2");
    * ```
-   *
-   * C: `bind(2)`.
    */
   bind(address: Address): void {
     checkAddress(address);
@@ -606,10 +606,10 @@ export class Socket implements Disposable, AsyncDisposable {
    * {@linkcode Socket.localAddress} is to C, this is to code that takes a
    * `Deno.Conn`.
    *
+   * C: `getsockname(2)`.
+   *
    * @throws {NotSupportedError} If that has no form for addresses of this
    * family.
-   *
-   * C: `getsockname(2)`.
    */
   get localAddr(): DenoAddr {
     return denoAddrOf("localAddr", this.localAddress, this.#isStream);
@@ -619,6 +619,8 @@ export class Socket implements Disposable, AsyncDisposable {
    * The address on the other side in Deno's words, as a plain object: what
    * {@linkcode Socket.remoteAddress} is to C, this is to code that takes a
    * `Deno.Conn`.
+   *
+   * C: `getpeername(2)`.
    *
    * @throws {ErrnoError} `ENOTCONN` if there is none.
    * @throws {NotSupportedError} If that has no form for addresses of this
@@ -635,8 +637,6 @@ export class Socket implements Disposable, AsyncDisposable {
    * const { transport, hostname } = listener.addr;
    * assertEquals(socket.remoteAddr, { transport, hostname, port });
    * ```
-   *
-   * C: `getpeername(2)`.
    */
   get remoteAddr(): DenoAddr {
     const address = this.remoteAddress;
@@ -649,9 +649,9 @@ export class Socket implements Disposable, AsyncDisposable {
   /**
    * Takes the error that is pending on the socket, which clears it.
    *
-   * @returns The error, `null` if there is none.
-   *
    * C: `getsockopt(2)` with `SO_ERROR`.
+   *
+   * @returns The error, `null` if there is none.
    */
   takeError(): ErrnoError | null {
     this.#use("getsockopt");
@@ -664,6 +664,8 @@ export class Socket implements Disposable, AsyncDisposable {
    * Blocks the calling thread. Readiness is a hint: errors and hang-ups are
    * reported without being asked for, and wake-ups for nothing happen. A signal
    * does not end the wait.
+   *
+   * C: `poll(2)`.
    *
    * @param events What to wait for: `"POLLIN"`, `"POLLOUT"`, or both.
    * @param timeout Milliseconds, 0 to look without waiting.
@@ -680,8 +682,6 @@ export class Socket implements Disposable, AsyncDisposable {
    * assert(socket.poll("POLLOUT", 1000).includes("POLLOUT"));
    * assert(socket.takeError() === null);
    * ```
-   *
-   * C: `poll(2)`.
    */
   poll(events: WaitEvents, timeout: number = Infinity): PollEvent[] {
     const { abi } = this.#libc;
@@ -695,6 +695,8 @@ export class Socket implements Disposable, AsyncDisposable {
 
   /**
    * Sets an option by name, or any option by the system's own numbers.
+   *
+   * C: `setsockopt(2)`.
    *
    * @param name The option.
    * @param value Its value, in the units that {@linkcode SocketOptions} names.
@@ -717,8 +719,6 @@ export class Socket implements Disposable, AsyncDisposable {
    *   assertEquals(socket.getOption(IPPROTO_IP, IP_TTL), 42);
    * }
    * ```
-   *
-   * C: `setsockopt(2)`.
    */
   setOption<N extends SocketOptionName>(
     name: N,
@@ -734,7 +734,7 @@ export class Socket implements Disposable, AsyncDisposable {
    * @param level The level: `SOL_SOCKET`, `IPPROTO_TCP`, ...
    * @param name The option's number at that level.
    * @param value An int, or the bytes of whatever the option takes.
-   * @throws The runtime's own error, if the option reaches farther than the
+   * @throws {Error} The runtime's own error, if the option reaches farther than the
    * program may.
    */
   setOption(level: number, name: number, value: number | Uint8Array): void;
@@ -755,13 +755,13 @@ export class Socket implements Disposable, AsyncDisposable {
   /**
    * Reads an option by name, or any int-valued option by the system's numbers.
    *
+   * C: `getsockopt(2)`.
+   *
    * @param name The option.
    * @returns Its value, in the units that {@linkcode ReadableSocketOptions}
    * names.
    * @throws {NotSupportedError} If this system has no such option.
    * @throws {ErrnoError} If the system refuses.
-   *
-   * C: `getsockopt(2)`.
    */
   getOption<N extends ReadableSocketOptionName>(
     name: N,
@@ -778,6 +778,8 @@ export class Socket implements Disposable, AsyncDisposable {
    *
    * At levels other than those of sockets, IP, TCP and MPTCP, reading wants the
    * permission for every address, for there it may do more than read.
+   *
+   * C: `getsockopt(2)`.
    *
    * @param level The level: `SOL_SOCKET`, `IPPROTO_TCP`, ...
    * @param name The option's number at that level.
@@ -799,8 +801,6 @@ export class Socket implements Disposable, AsyncDisposable {
    *   }
    * }
    * ```
-   *
-   * C: `getsockopt(2)`.
    */
   getOption(level: number, name: number, size: number): Uint8Array<ArrayBuffer>;
   getOption(
@@ -820,12 +820,12 @@ export class Socket implements Disposable, AsyncDisposable {
   /**
    * What the kernel knows of a TCP connection, also while it is pending.
    *
+   * C: `getsockopt(2)` with `TCP_INFO`.
+   *
    * @returns The state, and the round trip as the kernel measured it, without
    * any cost of the runtime.
    * @throws {NotSupportedError} If this system does not report it.
    * @throws {ErrnoError} If it is no TCP socket.
-   *
-   * C: `getsockopt(2)` with `TCP_INFO`.
    */
   tcpInfo(): TcpInfo {
     this.#use("getsockopt");
@@ -837,6 +837,8 @@ export class Socket implements Disposable, AsyncDisposable {
    *
    * On a blocking socket it waits for room. A peer that is gone is an EPIPE
    * error, never a signal.
+   *
+   * C: `send(2)`, `sendto(2)`, with `MSG_NOSIGNAL`.
    *
    * @param data What to send; one datagram on a socket of that kind. Text goes
    * in UTF-8.
@@ -857,8 +859,6 @@ export class Socket implements Disposable, AsyncDisposable {
    * assertEquals(sender.sendSync("abc"), 3);
    * assertEquals(receiver.recvSync(new Uint8Array(16)), 3);
    * ```
-   *
-   * C: `send(2)`, `sendto(2)`, with `MSG_NOSIGNAL`.
    */
   sendSync(data: Uint8Array | string, options?: SendOptions): number {
     const { to, flags } = readTransfer("sendSync", options);
@@ -876,6 +876,9 @@ export class Socket implements Disposable, AsyncDisposable {
    *
    * A peer that is gone is an EPIPE error, never a signal. To close the socket
    * meanwhile rejects with ECANCELED. The data must stay as they are until then.
+   *
+   * C: `send(2)`, `sendto(2)`, with `MSG_NOSIGNAL` and `MSG_DONTWAIT`; then
+   * `epoll(7)` or `poll(2)`.
    *
    * @param data What to send; one datagram on a socket of that kind. Text goes
    * in UTF-8.
@@ -898,9 +901,6 @@ export class Socket implements Disposable, AsyncDisposable {
    * await peer.write(new Uint8Array([4, 5]));
    * assertEquals(await socket.recv(new Uint8Array(16), { timeout: 1000 }), 2);
    * ```
-   *
-   * C: `send(2)`, `sendto(2)`, with `MSG_NOSIGNAL` and `MSG_DONTWAIT`; then
-   * `epoll(7)` or `poll(2)`.
    */
   async send(
     data: Uint8Array | string,
@@ -925,6 +925,9 @@ export class Socket implements Disposable, AsyncDisposable {
    * The time counts for the whole. After a failure it is not known how much the
    * peer has got.
    *
+   * C: `send(2)` with `MSG_NOSIGNAL` and `MSG_DONTWAIT`; then `epoll(7)` or
+   * `poll(2)`.
+   *
    * @param data What to send. Text goes in UTF-8.
    * @param options Flags, and limits for the wait.
    * @throws {ErrnoError} As {@linkcode Socket.send}.
@@ -945,9 +948,6 @@ export class Socket implements Disposable, AsyncDisposable {
    * assertEquals(new TextDecoder().decode(line), "+PONG\r\n");
    * assertEquals((await socket.recvExactly(1))[0], 0x24);
    * ```
-   *
-   * C: `send(2)` with `MSG_NOSIGNAL` and `MSG_DONTWAIT`; then `epoll(7)` or
-   * `poll(2)`.
    */
   async sendAll(
     data: Uint8Array | string,
@@ -970,14 +970,14 @@ export class Socket implements Disposable, AsyncDisposable {
    * On a blocking socket it waits for some. A datagram that is longer than the
    * buffer is cut, and its rest is lost.
    *
+   * C: `recv(2)`.
+   *
    * @param buffer Where to put them.
    * @param options Flags.
    * @returns How many there were; on a stream, 0 means that the peer sends no
    * more.
    * @throws {ErrnoError} If the system refuses, `EAGAIN` if a non-blocking
    * socket has nothing.
-   *
-   * C: `recv(2)`.
    */
   recvSync(buffer: Uint8Array, options?: ReceiveOptions): number {
     return this.#receive(buffer, options, null);
@@ -986,12 +986,12 @@ export class Socket implements Disposable, AsyncDisposable {
   /**
    * Receives as {@linkcode Socket.recvSync} does, and returns the sender, too.
    *
+   * C: `recvfrom(2)`.
+   *
    * @param buffer Where to put the bytes.
    * @param options Flags.
    * @returns How many there were, and the sender's address; that of a sender
    * without a name, and of a stream's, is unspecified.
-   *
-   * C: `recvfrom(2)`.
    */
   recvFromSync(
     buffer: Uint8Array,
@@ -1009,6 +1009,8 @@ export class Socket implements Disposable, AsyncDisposable {
    * To close the socket meanwhile rejects with ECANCELED. Two that wait at once
    * get what comes in no particular order.
    *
+   * C: `recv(2)` with `MSG_DONTWAIT`; then `epoll(7)` or `poll(2)`.
+   *
    * @param buffer Where to put them.
    * @param options Flags, and limits for the wait.
    * @returns How many there were; on a stream, 0 means that the peer sends no
@@ -1016,8 +1018,6 @@ export class Socket implements Disposable, AsyncDisposable {
    * @throws {ErrnoError} If the system refuses; `ETIMEDOUT` with `timeoutKind`
    * `"deadline"` if nothing came within `options.timeout`.
    * @throws {TypeError} If the memory is taken away while the call waits.
-   *
-   * C: `recv(2)` with `MSG_DONTWAIT`; then `epoll(7)` or `poll(2)`.
    */
   async recv(
     buffer: Uint8Array,
@@ -1038,12 +1038,12 @@ export class Socket implements Disposable, AsyncDisposable {
   /**
    * Receives as {@linkcode Socket.recv} does, and returns the sender, too.
    *
+   * C: `recvfrom(2)` with `MSG_DONTWAIT`; then `epoll(7)` or `poll(2)`.
+   *
    * @param buffer Where to put the bytes.
    * @param options Flags, and limits for the wait.
    * @returns How many there were, and the sender's address; that of a sender
    * without a name, and of a stream's, is unspecified.
-   *
-   * C: `recvfrom(2)` with `MSG_DONTWAIT`; then `epoll(7)` or `poll(2)`.
    */
   async recvFrom(
     buffer: Uint8Array,
@@ -1068,13 +1068,13 @@ export class Socket implements Disposable, AsyncDisposable {
    *
    * The time counts for the whole. What had come when it fails is lost.
    *
+   * C: `recv(2)` with `MSG_DONTWAIT`; then `epoll(7)` or `poll(2)`.
+   *
    * @param size How many, 0 to 2147483647.
    * @param options Flags, and limits for the wait.
    * @returns The bytes.
    * @throws {UnexpectedEndError} If the peer ends the connection before.
    * @throws {ErrnoError} As {@linkcode Socket.recv}.
-   *
-   * C: `recv(2)` with `MSG_DONTWAIT`; then `epoll(7)` or `poll(2)`.
    */
   async recvExactly(
     size: number,
@@ -1096,15 +1096,15 @@ export class Socket implements Disposable, AsyncDisposable {
    *
    * The time counts for the whole. What had come when it fails is lost.
    *
+   * C: `recv(2)` with `MSG_DONTWAIT`, once with `MSG_PEEK` and once without;
+   * then `epoll(7)` or `poll(2)`.
+   *
    * @param delimiter What to look for: text, or at least one byte.
    * @param options How much to receive at most, flags, and limits for the wait.
    * @returns All of it, the delimiter at its end.
    * @throws {UnexpectedEndError} If the peer ends the connection before.
    * @throws {ErrnoError} `EMSGSIZE` if there is no delimiter within the limit;
    * the rest as {@linkcode Socket.recv}.
-   *
-   * C: `recv(2)` with `MSG_DONTWAIT`, once with `MSG_PEEK` and once without;
-   * then `epoll(7)` or `poll(2)`.
    */
   async recvUntil(
     delimiter: Uint8Array | string,
@@ -1128,12 +1128,12 @@ export class Socket implements Disposable, AsyncDisposable {
   /**
    * Reads as `Deno.Conn` does.
    *
+   * C: `recv(2)`, `epoll(7)` or `poll(2)`.
+   *
    * @param buffer Where to put the bytes.
    * @returns How many there were, `null` if the peer of a stream sends no more;
    * 0 for a buffer without room.
    * @throws {ErrnoError} If the system refuses.
-   *
-   * C: `recv(2)`, `epoll(7)` or `poll(2)`.
    */
   async read(buffer: Uint8Array): Promise<number | null> {
     const room = checkBytes("buffer", buffer);
@@ -1153,11 +1153,11 @@ export class Socket implements Disposable, AsyncDisposable {
   /**
    * Writes as `Deno.Conn` does: as many bytes as the system takes in one call.
    *
+   * C: `send(2)`, `epoll(7)` or `poll(2)`.
+   *
    * @param data The bytes.
    * @returns How many were taken, which may be fewer than there are.
    * @throws {ErrnoError} If the system refuses.
-   *
-   * C: `send(2)`, `epoll(7)` or `poll(2)`.
    */
   async write(data: Uint8Array): Promise<number> {
     checkBytes("data", data);
@@ -1179,6 +1179,8 @@ export class Socket implements Disposable, AsyncDisposable {
    * canceled, aborted or failed, the socket closes, as `Deno.Conn` does; the
    * end of one alone leaves it open.
    *
+   * C: `recv(2)`, `epoll(7)` or `poll(2)`.
+   *
    * @example All that the peer sends
    * ```ts
    * import { connect } from "@einprogress/connect";
@@ -1192,8 +1194,6 @@ export class Socket implements Disposable, AsyncDisposable {
    * }
    * assertEquals(await new Response(socket.readable).text(), "hello");
    * ```
-   *
-   * C: `recv(2)`, `epoll(7)` or `poll(2)`.
    */
   get readable(): ReadableStream<Uint8Array<ArrayBuffer>> {
     this.#use("recvfrom");
@@ -1218,9 +1218,9 @@ export class Socket implements Disposable, AsyncDisposable {
    * Lets the peer know that no more will come; what it sends still arrives.
    * Where the peer has reset the connection by then, nothing is left to do.
    *
-   * @throws {ErrnoError} `ENOTCONN` if there never was a connection.
-   *
    * C: `shutdown(2)` with `SHUT_WR`.
+   *
+   * @throws {ErrnoError} `ENOTCONN` if there never was a connection.
    */
   // deno-lint-ignore require-await
   async closeWrite(): Promise<void> {
@@ -1255,11 +1255,13 @@ export class Socket implements Disposable, AsyncDisposable {
    * For what the runtime serves, its own servers are the better choice: this is
    * for seqpacket, vsock, Multipath TCP, and tests.
    *
+   * C: `listen(2)`.
+   *
    * @param backlog How many may wait to be accepted, 0 to 2147483647. The
    * system has a limit of its own.
    * @throws {ErrnoError} `EADDRINUSE`, `EOPNOTSUPP` for datagrams, `EINVAL` for
    * a socket that is connected, ...
-   * @throws The runtime's own error, unless the program may reach the address
+   * @throws {Error} The runtime's own error, unless the program may reach the address
    * on this side.
    *
    * @example Packets within this machine, which no runtime serves
@@ -1280,8 +1282,6 @@ export class Socket implements Disposable, AsyncDisposable {
    * socket.sendSync("one packet");
    * assertEquals(peer.recvSync(new Uint8Array(64)), 10);
    * ```
-   *
-   * C: `listen(2)`.
    */
   listen(backlog: number = 128): void {
     checkInteger("backlog", backlog, INT_MAX);
@@ -1297,13 +1297,13 @@ export class Socket implements Disposable, AsyncDisposable {
    *
    * Blocks the calling thread, on a non-blocking socket too.
    *
+   * C: `accept4(2)`, or `accept(2)` and `fcntl(2)`; `poll(2)`.
+   *
    * @param options How long to wait.
    * @returns The connection, as a blocking socket. The caller owns it and closes
    * it.
    * @throws {ErrnoError} `EINVAL` if it does not listen; `EMFILE`, ...;
    * `ETIMEDOUT` with `timeoutKind` `"deadline"` if nobody came in time.
-   *
-   * C: `accept4(2)`, or `accept(2)` and `fcntl(2)`; `poll(2)`.
    */
   acceptSync(options?: Pick<WaitOptions, "timeout">): Socket {
     const timeout = checkTimeout(readFor("acceptSync", options).timeout);
@@ -1324,12 +1324,12 @@ export class Socket implements Disposable, AsyncDisposable {
    *
    * To close the socket meanwhile rejects with ECANCELED.
    *
+   * C: `accept4(2)`, or `accept(2)` and `fcntl(2)`; `epoll(7)` or `poll(2)`.
+   *
    * @param options Limits for the wait.
    * @returns The connection, as a blocking socket. The caller owns it and closes
    * it.
    * @throws {ErrnoError} As {@linkcode Socket.acceptSync}.
-   *
-   * C: `accept4(2)`, or `accept(2)` and `fcntl(2)`; `epoll(7)` or `poll(2)`.
    */
   async accept(options?: WaitOptions): Promise<Socket> {
     const limits = limitsOf(readFor("accept", options));
@@ -1347,10 +1347,10 @@ export class Socket implements Disposable, AsyncDisposable {
   /**
    * Ends one direction of the connection, or both.
    *
+   * C: `shutdown(2)`.
+   *
    * @param how `"write"` lets the peer know that no more will come.
    * @throws {ErrnoError} `ENOTCONN` if there is no connection.
-   *
-   * C: `shutdown(2)`.
    */
   shutdown(how: "read" | "write" | "both"): void {
     this.#use("shutdown");
@@ -1446,10 +1446,10 @@ export class Socket implements Disposable, AsyncDisposable {
   /**
    * Closes the descriptor. Closing a second time does nothing.
    *
+   * C: `close(2)`, once: after EINTR, too, the descriptor is gone.
+   *
    * @throws {ErrnoError} `EBADF` if somebody else has closed the descriptor,
    * which means that somewhere a number is used that is not theirs.
-   *
-   * C: `close(2)`, once: after EINTR, too, the descriptor is gone.
    */
   close(): void {
     if (this.#fd < 0) return;

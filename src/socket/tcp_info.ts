@@ -20,6 +20,9 @@ import { optionRefusal } from "./raw_options.ts";
  * be asked as well: `state` is `"SYN_SENT"` then, and `retransmits` counts the
  * first segments that went unanswered.
  *
+ * C: `TCP_INFO`; on macOS, `TCP_CONNECTION_INFO`. Linux, macOS, FreeBSD,
+ * OpenBSD, NetBSD.
+ *
  * @example Telling the network's share of the time from the rest
  * ```ts
  * import { connectSync } from "@einprogress/connect";
@@ -32,9 +35,6 @@ import { optionRefusal } from "./raw_options.ts";
  * assertEquals(state, "ESTABLISHED");
  * assertEquals(totalRetransmits, 0);
  * ```
- *
- * C: `TCP_INFO`; on macOS, `TCP_CONNECTION_INFO`. Linux, macOS, FreeBSD,
- * OpenBSD, NetBSD.
  */
 export interface TcpInfo {
   /**
@@ -154,6 +154,8 @@ export function readTcpInfo(libc: Libc, fd: number): TcpInfo {
  * The descriptor is looked at and nothing more: it stays with its owner, who
  * must not close it meanwhile.
  *
+ * C: `getsockopt(2)` with `TCP_INFO`.
+ *
  * @param of The descriptor, or a socket of `node:net` on Node or Bun; Deno's
  * shows no descriptor.
  * @returns As {@linkcode Socket.tcpInfo}.
@@ -177,8 +179,6 @@ export function readTcpInfo(libc: Libc, fd: number): TcpInfo {
  * }
  * socket.destroy();
  * ```
- *
- * C: `getsockopt(2)` with `TCP_INFO`.
  */
 export function tcpInfo(of: number | object): TcpInfo {
   return readTcpInfo(libc(), descriptorOf(of));

@@ -222,15 +222,15 @@ interface PingPlan {
  * On Deno the program needs the permissions that `connect` needs for each
  * target.
  *
+ * C: `socket(2)`, `connect(2)`, `poll(2)` or `epoll(7)`, `getsockopt(2)` with
+ * `SO_ERROR` and `TCP_INFO`.
+ *
  * @param targets What to ping: one target, or any number of them.
  * @param options How often, and how.
  * @returns The probes, each as soon as it is over.
  * @throws {TypeError} If an argument is of the wrong kind.
  * @throws {RangeError} If an argument is out of range.
  * @throws {SyntaxError} If the text of a target does not parse.
- *
- * C: `socket(2)`, `connect(2)`, `poll(2)` or `epoll(7)`, `getsockopt(2)` with
- * `SO_ERROR` and `TCP_INFO`.
  *
  * @example How far a server is
  * ```ts

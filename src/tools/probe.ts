@@ -268,6 +268,9 @@ export interface Probing<T extends Probeable = Probeable>
  * target that is denied is unsent, with the code `"EACCES"`; if all are, the
  * runtime's own error is thrown.
  *
+ * C: `socket(2)`, `connect(2)`, `epoll(7)` or `poll(2)`, `getsockopt(2)` with
+ * `SO_ERROR` and `TCP_INFO`, `recvmsg(2)` with `MSG_ERRQUEUE`, `getrlimit(2)`.
+ *
  * @param targets The ports, as a list or as they come. A target with a numeric
  * host needs no lookup.
  * @param options How to probe them.
@@ -292,9 +295,6 @@ export interface Probing<T extends Probeable = Probeable>
  * }
  * assert(open.includes(port));
  * ```
- *
- * C: `socket(2)`, `connect(2)`, `epoll(7)` or `poll(2)`, `getsockopt(2)` with
- * `SO_ERROR` and `TCP_INFO`, `recvmsg(2)` with `MSG_ERRQUEUE`, `getrlimit(2)`.
  */
 export function probe<T extends Probeable>(
   targets: Iterable<T> | AsyncIterable<T>,

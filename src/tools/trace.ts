@@ -119,6 +119,9 @@ const EXPIRED = { inet: { type: 11, code: 0 }, inet6: { type: 3, code: 0 } };
  * On Deno the program needs the permissions that `connect` needs for the
  * target.
  *
+ * C: `connect(2)` with `IP_TTL` or `IPV6_UNICAST_HOPS`, `recvmsg(2)` with
+ * `MSG_ERRQUEUE`.
+ *
  * @param target A host and port, or an IP address with a port; of a name, the
  * first of its addresses to which something can be sent.
  * @param options How far, and how.
@@ -132,10 +135,8 @@ const EXPIRED = { inet: { type: 11, code: 0 }, inet6: { type: 3, code: 0 } };
  * @throws {TypeError} If an argument is of the wrong kind.
  * @throws {RangeError} If an argument is out of range.
  * @throws {SyntaxError} If the text of the target does not parse.
- * @throws The reason of `options.signal`, once it is aborted.
- *
- * C: `connect(2)` with `IP_TTL` or `IPV6_UNICAST_HOPS`, `recvmsg(2)` with
- * `MSG_ERRQUEUE`.
+ * @throws {DOMException} The reason of `options.signal`, once it is aborted: an
+ * `AbortError`, unless `abort()` was given another reason.
  *
  * @example The way to a port of this machine
  * ```ts

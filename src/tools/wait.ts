@@ -217,6 +217,9 @@ interface WaitPlan {
  * On Deno the program needs the permissions that `connect` needs for each
  * target.
  *
+ * C: `getaddrinfo(3)`, `socket(2)`, `connect(2)`, `poll(2)` or `epoll(7)`,
+ * `getsockopt(2)` with `SO_ERROR`.
+ *
  * @param targets What to wait for: one target, or any number of them.
  * @param options Until when, and how.
  * @returns Those that are ready, in the order given: all of them, or with
@@ -227,10 +230,8 @@ interface WaitPlan {
  * @throws {TypeError} If an argument is of the wrong kind.
  * @throws {RangeError} If an argument is out of range.
  * @throws {SyntaxError} If the text of a target does not parse.
- * @throws The reason of `options.signal`, once it is aborted.
- *
- * C: `getaddrinfo(3)`, `socket(2)`, `connect(2)`, `poll(2)` or `epoll(7)`,
- * `getsockopt(2)` with `SO_ERROR`.
+ * @throws {DOMException} The reason of `options.signal`, once it is aborted: an
+ * `AbortError`, unless `abort()` was given another reason.
  *
  * @example Until a server listens
  * ```ts
