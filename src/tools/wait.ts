@@ -10,6 +10,7 @@ import {
   LONGEST_TIMER,
   performance,
   setTimeout,
+  type Timer,
 } from "../../ffi/timers.ts";
 import type { Address } from "../address/address.ts";
 import {
@@ -39,14 +40,7 @@ import { callerOf, pointAt } from "../errors/caller.ts";
 import { type ErrnoError, errnoError, LookupError } from "../errors/errors.ts";
 import { CLOSED } from "../reactor/reactor.ts";
 import type { Destination } from "./destination.ts";
-import {
-  checkWay,
-  findAddresses,
-  type Found,
-  listOf,
-  type Way,
-  wayTo,
-} from "./way.ts";
+import { checkWay, findAddresses, listOf, type Way, wayTo } from "./way.ts";
 
 /** What is waited for, and how. */
 export interface WaitForOptions {
@@ -340,13 +334,19 @@ async function runAll(
   }
 }
 
-/** One target that is waited for. */
+/**
+ * One target that is waited for.
+ *
+ * A pause wakes the processor from its rest, so that every line and object of a
+ * try costs more than elsewhere: a try that is over at once makes no promise,
+ * and the records of the try before the last one are used again.
+ */
 class TargetWait implements PendingTarget {
   readonly target: Destination;
   readonly text: string;
   attempts = 0;
   result: WaitResult | null = null;
-  /** What the last try left behind; an error is made of it when asked for. */
+  /** Why the last try failed; an error is made of it when asked for. */
   #last: Knock | LookupError | ErrnoError | null = null;
   readonly #c: Libc;
   readonly #plan: WaitPlan;
@@ -355,10 +355,22 @@ class TargetWait implements PendingTarget {
   readonly #start: number;
   readonly #end: number;
   #isStopped = false;
-  /** What is under way. */
-  #knocks: readonly Knock[] = [];
-  /** Ends the pause or the lookup that is under way. */
-  #wake: (() => void) | null = null;
+  /** The current addresses, and when they were found. */
+  #addresses: readonly Address[];
+  #resolved: number;
+  /** The current try at each address, and the one before, which has `#last`. */
+  #knocks: Knock[] = [];
+  #before: Knock[] = [];
+  /** How many parts of the current try are not over. */
+  #left = 0;
+  #pause: number;
+  /** How many tries in a row have found it ready. */
+  #streak = 0;
+  #timer: Timer | null = null;
+  /** Abandons the lookup that is under way. */
+  #abandon: (() => void) | null = null;
+  #settle!: () => void;
+  #break!: (reason: unknown) => void;
 
   constructor(
     c: Libc,
@@ -377,6 +389,9 @@ class TargetWait implements PendingTarget {
     this.text = way.text;
     this.#start = start;
     this.#end = end;
+    this.#addresses = way.addresses ?? [];
+    this.#resolved = way.addresses === null ? -Infinity : Infinity;
+    this.#pause = plan.interval;
   }
 
   get last(): ErrnoError | LookupError | null {
@@ -384,166 +399,206 @@ class TargetWait implements PendingTarget {
     return last instanceof Knock ? last.failure() : last;
   }
 
+  /** Tries until it is ready or stopped; nothing is left open then. */
+  run(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#settle = resolve;
+      this.#break = reject;
+      this.#begin();
+    });
+  }
+
   /** Ends {@linkcode TargetWait.run}, ready or not. */
   stop(): void {
     this.#isStopped = true;
     for (const knock of this.#knocks) knock.cancel();
-    this.#wake?.();
+    this.#abandon?.();
+    if (this.#timer === null) return;
+    clearTimeout(this.#timer);
+    this.#timer = null;
+    this.#settle();
   }
 
-  /** Tries until it is ready or stopped. */
-  async run(): Promise<void> {
-    const { interval, maxInterval, stable, names } = this.#plan;
-    let pause = interval;
-    let streak = 0;
-    let addresses: readonly Address[] = [];
-    let resolved = -Infinity;
-    while (!this.#isStopped) {
-      const now = performance.now();
-      let least = 0;
+  /** Begins one more try. */
+  readonly #begin = (): void => {
+    this.#timer = null;
+    if (this.#isStopped) return this.#settle();
+    try {
       this.attempts++;
-      if (now - resolved >= FRESHNESS || addresses.length === 0) {
-        const found = await this.#resolve();
-        if (found === null) return;
-        if (found instanceof Error) {
-          if (names === "fail") throw found;
-          addresses = [];
-          this.#last = found;
-          least = LOOKUP_PAUSE;
-        } else {
-          addresses = found;
-          resolved = this.#way.addresses === null ? now : Infinity;
-        }
-      }
-      const address = addresses.length > 0 ? await this.#try(addresses) : null;
-      streak = address === null ? 0 : streak + 1;
-      if (address !== null && streak >= stable) return this.#finish(address);
-      await this.#sleep(Math.max(pause, least));
-      pause = Math.min(pause * GROWTH, maxInterval);
+      const now = performance.now();
+      if (now - this.#resolved < FRESHNESS) this.#try(now);
+      else this.#resolve(now).catch(this.#break);
+    } catch (error) {
+      this.#break(error);
     }
-  }
+  };
 
-  /** The addresses, or why there are none; `null` if it was stopped. */
-  #resolve(): Promise<Found | null> {
+  /** Tries the addresses of the name, once they are found. */
+  async #resolve(now: number): Promise<void> {
     const { found, abandon } = findAddresses(this.#c, this.#way, this.#end);
-    this.#wake = () => {
+    this.#abandon = () => {
       if (isOver(this.#end)) this.#last ??= unresolved(this.text);
       abandon();
     };
-    return found;
+    const addresses = await found;
+    this.#abandon = null;
+    if (addresses === null) return this.#settle();
+    if (!(addresses instanceof Error)) {
+      this.#addresses = addresses;
+      this.#resolved = now;
+      return this.#try(performance.now());
+    }
+    if (this.#plan.names === "fail") throw addresses;
+    this.#last = addresses;
+    this.#streak = 0;
+    this.#rest(LOOKUP_PAUSE);
   }
 
-  #sleep(milliseconds: number): Promise<void> {
-    return new Promise((resolve) => {
-      if (this.#isStopped) return resolve();
-      const timer = setTimeout(resolve, Math.min(milliseconds, LONGEST_TIMER));
-      this.#wake = () => {
-        clearTimeout(timer);
-        resolve();
-      };
-    });
-  }
-
-  /** Knocks at each address at once; returns one that makes it ready. */
-  async #try(addresses: readonly Address[]): Promise<Address | null> {
-    const { attemptTimeout, until } = this.#plan;
+  /** Knocks at each address at once. */
+  #try(now: number): void {
     checkWay(this.#c, this.#way);
-    const now = performance.now();
-    const end = Math.min(now + attemptTimeout, this.#end);
-    const knocks = this.#knocks = addresses.map((address) =>
-      new Knock(this.#c, this.#way.recipe, address, now, end, undefined)
-    );
-    const pending: Promise<void>[] = [];
+    const knocks = this.#nextKnocks(now);
+    // One for this loop, so that no end within it is the last.
+    this.#left = 1;
     for (const knock of knocks) {
-      if (!knock.start()) pending.push(this.#follow(knock));
-      else if (knock.isOpen) break;
+      this.#left++;
+      knock.start();
+      if (knock.isOpen) break;
     }
-    if (knocks.some(({ isOpen }) => isOpen)) {
-      for (const knock of knocks) knock.cancel();
+    this.over();
+  }
+
+  /** A record for each address; those of the last try are left as they are. */
+  #nextKnocks(now: number): readonly Knock[] {
+    const end = Math.min(now + this.#plan.attemptTimeout, this.#end);
+    const addresses = this.#addresses;
+    const knocks = this.#before;
+    this.#before = this.#knocks;
+    this.#knocks = knocks;
+    knocks.length = Math.min(knocks.length, addresses.length);
+    for (let i = 0; i < addresses.length; i++) {
+      const address = addresses[i]!;
+      const knock = knocks[i];
+      if (knock !== undefined) knock.reuse(address, now, end);
+      else knocks.push(new Knock(this, this.#c, this.#way, address, now, end));
     }
-    if (pending.length > 0) await Promise.all(pending);
+    return knocks;
+  }
+
+  /** Takes the end of one part of the current try. */
+  over(knock?: Knock): void {
+    if (knock?.isOpen) { for (const other of this.#knocks) other.cancel(); }
+    if (--this.#left > 0) return;
+    try {
+      this.#judge();
+    } catch (error) {
+      this.#break(error);
+    }
+  }
+
+  /** Takes the end of the whole try. */
+  #judge(): void {
+    const { until, stable } = this.#plan;
+    const knocks = this.#knocks;
+    let open: Knock | undefined;
+    let failed: Knock | undefined;
+    let late: Knock | undefined;
+    let isRefused = true;
     for (const knock of knocks) {
       if (knock.errno === THROWN) throw thrownAt(knock);
+      if (knock.isOpen) open ??= knock;
+      else if (knock.isLate) late ??= knock;
+      else if (knock.isFailure) failed ??= knock;
+      isRefused &&= knock.isRefusal;
     }
-    const open = knocks.find(({ isOpen }) => isOpen);
-    // Silence is less than what somebody said.
-    const failed = knocks.find((knock) => knock.errno > 0) ??
-      knocks.find(({ isLate }) => isLate);
+    // Silence is less than an answer.
+    failed ??= late;
     if (open !== undefined) this.#last = null;
     else if (failed !== undefined) this.#last = failed;
-    if (until === "open") return open?.address ?? null;
-    return knocks.every(({ isRefusal }) => isRefusal)
-      ? knocks.at(-1)!.address
-      : null;
-  }
-
-  /** Waits for one of several; the first that is open ends the others. */
-  async #follow(knock: Knock): Promise<void> {
-    await knock.finish();
-    if (!knock.isOpen) return;
-    for (const other of this.#knocks) other.cancel();
-  }
-
-  #finish(address: Address): void {
+    const ready = until === "open"
+      ? open
+      : isRefused
+      ? knocks.at(-1)
+      : undefined;
+    this.#streak = ready === undefined ? 0 : this.#streak + 1;
+    if (ready === undefined || this.#streak < stable) return this.#rest(0);
     this.result = {
       index: this.#index,
       target: this.target,
-      address: address.toString(),
+      address: ready.address.toString(),
       attempts: this.attempts,
       elapsed: performance.now() - this.#start,
     };
     this.#plan.onReady?.(this.result);
+    this.#settle();
+  }
+
+  /** Begins the next try after a pause. */
+  #rest(least: number): void {
+    if (this.#isStopped) return this.#settle();
+    const pause = Math.max(this.#pause, least);
+    this.#timer = setTimeout(this.#begin, Math.min(pause, LONGEST_TIMER));
+    this.#pause = Math.min(this.#pause * GROWTH, this.#plan.maxInterval);
   }
 }
 
 /** One try of one address. */
 class Knock extends Attempt {
+  readonly #watch: TargetWait;
   /** Whether it was to itself that it connected. */
   #isSelf = false;
-  #isOver = false;
   #elapsed = 0;
-  #settle: (() => void) | null = null;
 
-  /** Begins; returns whether it is over by then. */
-  start(): boolean {
-    if (this.open() === 0 && this.begin() === PENDING) return false;
-    this.#leave();
-    return true;
+  constructor(
+    watch: TargetWait,
+    c: Libc,
+    { recipe }: Way,
+    address: Address,
+    since: number,
+    end: number,
+  ) {
+    super(c, recipe, address, since, end, undefined);
+    this.#watch = watch;
   }
 
-  /** Resolves when it is over, and nothing of it is left open. */
-  finish(): Promise<void> {
-    return new Promise((resolve) => {
-      this.#settle = resolve;
-      this.wait();
-    });
+  override reuse(address: Address, since: number, end: number): void {
+    super.reuse(address, since, end);
+    this.#isSelf = false;
+  }
+
+  /** Begins; in the end nothing of it is left open. */
+  start(): void {
+    if (this.open() === 0 && this.begin() === PENDING) this.wait();
+    else this.#leave();
   }
 
   override ended(): void {
     // The timer of the whole wait may fire a little before this one ends.
     if (this.errno === CLOSED && isOver(this.end)) this.errno = DEADLINE;
     this.#leave();
-    this.#settle?.();
-  }
-
-  /** Gives it up, if it is still under way. */
-  override cancel(): void {
-    if (!this.#isOver) super.cancel();
   }
 
   #leave(): void {
-    this.#isOver = true;
     this.#elapsed = performance.now() - this.since;
-    if (this.errno !== 0) return this.close();
-    this.#isSelf = this.isSelfConnected();
-    this.reset();
+    if (this.errno === 0) {
+      this.#isSelf = this.isSelfConnected();
+      this.reset();
+    } else {
+      this.close();
+    }
+    this.#watch.over(this);
   }
 
   get isOpen(): boolean {
     return this.errno === 0 && !this.#isSelf;
   }
 
-  /** Whether nobody has answered in time. */
+  /** Whether it says why it has not connected. */
+  get isFailure(): boolean {
+    return this.errno > 0 || this.#isSelf;
+  }
+
+  /** Whether nothing came back in time. */
   get isLate(): boolean {
     return this.errno === DEADLINE;
   }
