@@ -19,6 +19,8 @@ export interface Timer {
 interface Timers {
   setTimeout(callback: () => void, delay: number): Timer;
   clearTimeout(timer: Timer): void;
+  setInterval(callback: () => void, delay: number): Timer;
+  clearInterval(timer: Timer): void;
   setImmediate(callback: () => void): object;
   clearImmediate(immediate: object): void;
 }
@@ -33,6 +35,26 @@ export function setTimeout(callback: () => void, delay: number): Timer {
   if (!isLazy || timer.constructor.name === "Timeout") return timer;
   take("clearTimeout")(timer);
   return new AtomicTimer(callback, delay);
+}
+
+/**
+ * Calls back again and again, each time no earlier than after `delay`
+ * milliseconds, until {@linkcode clearInterval}.
+ *
+ * Keeps the process alive until then. A new timer each time takes the
+ * processor half as long again.
+ */
+export function setInterval(callback: () => void, delay: number): Timer {
+  const timer = take("setInterval")(callback, delay);
+  if (!isLazy || timer.constructor.name === "Timeout") return timer;
+  take("clearInterval")(timer);
+  return new AtomicTimer(callback, delay, true);
+}
+
+/** Ends what {@linkcode setInterval} began. */
+export function clearInterval(timer: Timer): void {
+  if (timer instanceof AtomicTimer) timer.clear();
+  else take("clearInterval")(timer);
 }
 
 /** Calls a timer off. */
@@ -93,14 +115,20 @@ class AtomicTimer implements Timer {
   readonly #words = new Int32Array(new SharedArrayBuffer(4));
   /** An open port keeps the process alive, which a wait of the engine does not. */
   readonly #ports = new MessageChannel();
+  #isCleared = false;
 
-  constructor(callback: () => void, delay: number) {
+  constructor(callback: () => void, delay: number, repeats = false) {
     this.#ports.port1.onmessage = () => {};
-    const { value } = waitAsync(this.#words, 0, 0, Math.max(delay, 1));
-    Promise.resolve(value).then((result) => {
-      this.unref();
-      if (result === "timed-out") callback();
-    });
+    const wait = () => {
+      const { value } = waitAsync(this.#words, 0, 0, Math.max(delay, 1));
+      Promise.resolve(value).then((result) => {
+        const isDue = result === "timed-out" && !this.#isCleared;
+        if (isDue && repeats) wait();
+        else this.unref();
+        if (isDue) callback();
+      });
+    };
+    wait();
   }
 
   unref(): void {
@@ -109,6 +137,7 @@ class AtomicTimer implements Timer {
   }
 
   clear(): void {
+    this.#isCleared = true;
     this.unref();
     notify(this.#words, 0);
   }
@@ -122,6 +151,8 @@ function keep(name: keyof Timers): PropertyDescriptor {
 const kept: Readonly<Record<keyof Timers, PropertyDescriptor>> = {
   setTimeout: keep("setTimeout"),
   clearTimeout: keep("clearTimeout"),
+  setInterval: keep("setInterval"),
+  clearInterval: keep("clearInterval"),
   setImmediate: keep("setImmediate"),
   clearImmediate: keep("clearImmediate"),
 };

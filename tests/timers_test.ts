@@ -2,9 +2,11 @@ import { assertEquals, assertGreater, assertLess } from "@std/assert";
 import type { mock as Mock } from "node:test";
 import process from "node:process";
 import {
+  clearInterval,
   clearTimeout,
   performance,
   setImmediate,
+  setInterval,
   setTimeout,
 } from "../ffi/timers.ts";
 import { connect, type ErrnoError } from "../mod.ts";
@@ -19,12 +21,18 @@ const FAKERS: Readonly<Record<string, Faker>> = {
     const { mock } = process.getBuiltinModule("node:test") as unknown as {
       mock: typeof Mock;
     };
-    mock.timers.enable({ apis: ["setTimeout", "setImmediate"] });
+    mock.timers.enable({ apis: ["setTimeout", "setImmediate", "setInterval"] });
     return { [Symbol.dispose]: () => mock.timers.reset() };
   },
 
   "other globals"() {
-    const names = ["setTimeout", "clearTimeout", "setImmediate"] as const;
+    const names = [
+      "setTimeout",
+      "clearTimeout",
+      "setImmediate",
+      "setInterval",
+      "clearInterval",
+    ] as const;
     const before = names.map((name) =>
       Object.getOwnPropertyDescriptor(globalThis, name)!
     );
@@ -62,6 +70,20 @@ for (const [name, fake] of Object.entries(FAKERS)) {
     const idle = setTimeout(() => {}, 30_000);
     idle.unref();
     clearTimeout(idle);
+    let ticks = 0;
+    const again = performance.now();
+    await new Promise<void>((resolve) => {
+      const ticker = setInterval(() => {
+        if (++ticks < 3) return;
+        clearInterval(ticker);
+        resolve();
+      }, 10);
+    });
+    assertGreater(performance.now() - again, 25);
+    const never = setInterval(() => ticks++, 1);
+    clearInterval(never);
+    await new Promise<void>((resolve) => setTimeout(resolve, 20));
+    assertEquals(ticks, 3);
   });
 
   test(`connect() goes on under ${name}`, async () => {

@@ -10,9 +10,9 @@ import { join } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { libc } from "../ffi/libc.ts";
-import { inet, unix, vsock } from "../src/address/address.ts";
+import { bytesOf, inet, unix, vsock } from "../src/address/address.ts";
 import { main } from "../src/cli.ts";
-import { WaitError, waitFor } from "../src/tools/wait.ts";
+import { beginWait, WaitError, waitFor } from "../src/tools/wait.ts";
 import { runtime } from "./_emulation.ts";
 import {
   blackHole,
@@ -203,6 +203,71 @@ test("waitFor() makes its pauses longer, up to a limit", async () => {
   }
   assert(times.length >= 4 && times.length <= 10, `${pauses}`);
 });
+
+test(
+  "waitFor() counts the longest pause from the end of a try, too",
+  async () => {
+    using closed = bound();
+    using silent = blackHole();
+    const times: number[] = [];
+    using _ = watchLibc({
+      connect(fd, address, length) {
+        times.push(performance.now());
+        const isQuick = times.length <= 4;
+        return real.connect(
+          fd,
+          isQuick ? address : bytesOf(silent.address),
+          length,
+        );
+      },
+    });
+    await assertRejects(
+      () =>
+        waitFor(closed.address, {
+          timeout: 600,
+          interval: 40,
+          maxInterval: 40,
+          attemptTimeout: 50,
+        }),
+      WaitError,
+    );
+    const gaps = times.slice(1).map((time, i) => time - times[i]!);
+    // A try that is over at once, and one that takes the whole of its time.
+    for (const [i, gap] of gaps.entries()) {
+      assert(gap >= (i < 4 ? 30 : 85), `${gaps}`);
+    }
+    assert(gaps.length >= 6, `${gaps}`);
+  },
+  { skip: canBlackHole() },
+);
+
+test(
+  "the last error of a wait outlasts the beginning of the next try",
+  async () => {
+    using closed = bound();
+    using silent = blackHole();
+    let connects = 0;
+    using _ = watchLibc({
+      connect: (fd, address, length) =>
+        real.connect(
+          fd,
+          ++connects < 3 ? address : bytesOf(silent.address),
+          length,
+        ),
+    });
+    const controller = new AbortController();
+    const { signal } = controller;
+    const waiting = beginWait(closed.address, { timeout: LONG, signal });
+    while (connects < 3) await later(5);
+    const [pending] = waiting.pending();
+    assertEquals([pending!.attempts, pending!.last!.code], [3, "ECONNREFUSED"]);
+    assertStringIncludes(pending!.last!.message, `${closed.address}`);
+    const reason = new Error("enough");
+    controller.abort(reason);
+    assertEquals(await waiting.ready.catch((error) => error), reason);
+  },
+  { skip: canBlackHole() },
+);
 
 test("waitFor() tries every address of a name", async () => {
   const found = await inChild(

@@ -6,9 +6,11 @@
 import type { Libc } from "../../ffi/contract.ts";
 import { libc } from "../../ffi/libc.ts";
 import {
+  clearInterval,
   clearTimeout,
   LONGEST_TIMER,
   performance,
+  setInterval,
   setTimeout,
   type Timer,
 } from "../../ffi/timers.ts";
@@ -366,7 +368,10 @@ class TargetWait implements PendingTarget {
   #pause: number;
   /** How many tries in a row have found it ready. */
   #streak = 0;
+  /** Begins the next try, `null` while one is under way. */
   #timer: Timer | null = null;
+  /** Begins a try at each longest pause, while they are over at once. */
+  #ticker: Timer | null = null;
   /** Abandons the lookup that is under way. */
   #abandon: (() => void) | null = null;
   #settle!: () => void;
@@ -413,16 +418,16 @@ class TargetWait implements PendingTarget {
     this.#isStopped = true;
     for (const knock of this.#knocks) knock.cancel();
     this.#abandon?.();
-    if (this.#timer === null) return;
-    clearTimeout(this.#timer);
+    if (this.#timer === null && this.#ticker === null) return;
+    if (this.#timer !== null) clearTimeout(this.#timer);
     this.#timer = null;
-    this.#settle();
+    this.#finish();
   }
 
   /** Begins one more try. */
   readonly #begin = (): void => {
     this.#timer = null;
-    if (this.#isStopped) return this.#settle();
+    if (this.#isStopped) return this.#finish();
     try {
       this.attempts++;
       const now = performance.now();
@@ -442,7 +447,7 @@ class TargetWait implements PendingTarget {
     };
     const addresses = await found;
     this.#abandon = null;
-    if (addresses === null) return this.#settle();
+    if (addresses === null) return this.#finish();
     if (!(addresses instanceof Error)) {
       this.#addresses = addresses;
       this.#resolved = now;
@@ -530,15 +535,34 @@ class TargetWait implements PendingTarget {
       elapsed: performance.now() - this.#start,
     };
     this.#plan.onReady?.(this.result);
-    this.#settle();
+    this.#finish();
   }
 
   /** Begins the next try after a pause. */
   #rest(least: number): void {
-    if (this.#isStopped) return this.#settle();
-    const pause = Math.max(this.#pause, least);
-    this.#timer = setTimeout(this.#begin, Math.min(pause, LONGEST_TIMER));
-    this.#pause = Math.min(this.#pause * GROWTH, this.#plan.maxInterval);
+    if (this.#isStopped) return this.#finish();
+    const { maxInterval } = this.#plan;
+    const pause = Math.min(Math.max(this.#pause, least), LONGEST_TIMER);
+    if (this.#ticker !== null) return;
+    if (pause === maxInterval) this.#ticker = setInterval(this.#tick, pause);
+    else this.#timer = setTimeout(this.#begin, pause);
+    this.#pause = Math.min(this.#pause * GROWTH, maxInterval);
+  }
+
+  readonly #tick = (): void => {
+    this.#begin();
+    // Pauses count from the end of a try.
+    if (this.#left > 0 || this.#abandon !== null) this.#stopTicker();
+  };
+
+  #finish(): void {
+    this.#stopTicker();
+    this.#settle();
+  }
+
+  #stopTicker(): void {
+    if (this.#ticker !== null) clearInterval(this.#ticker);
+    this.#ticker = null;
   }
 }
 
