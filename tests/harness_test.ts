@@ -4,6 +4,7 @@ import {
   assertRejects,
   assertStrictEquals,
 } from "@std/assert";
+import { join } from "node:path";
 import {
   balanced,
   canIpv6,
@@ -12,6 +13,8 @@ import {
   needs,
   test,
 } from "./_harness.ts";
+import { tempFolder } from "./_fixtures.ts";
+import { Pool } from "./_runner.ts";
 
 const GRACE = 50;
 const AF_UNIX = 1;
@@ -297,17 +300,22 @@ test("CI=true passes a skip for what the system is", async () => {
   assertMatch(output, /^SKIP a: AIX alone has it, needs the command no such$/m);
 });
 
-test("a run tells in the end what failed, and how", async () => {
+/** Runs tests by the runner, and returns what it says in the end of what failed. */
+async function failuresOf(text: string): Promise<string> {
   const { code, output } = await runTests(
     ["run", "-A", "tests/run.ts", "test", "--no-check"],
-    `Deno.test("good", () => {});
+    text,
+  );
+  assertEquals(code, 1, output);
+  return output.split("Failed, and how:\n")[1] ?? output;
+}
+
+test("a run says in the end what failed, and how", async () => {
+  const end = await failuresOf(`Deno.test("good", () => {});
 Deno.test('<a> & "b"', () => {
   throw new TypeError("1 > 0\\nis true");
 });
-`,
-  );
-  assertEquals(code, 1, output);
-  const [, end = output] = output.split("Failed, and how:\n");
+`);
   assertEquals(end.split("\n").slice(0, 3), [
     'deno: <a> & "b"',
     "  TypeError: 1 > 0",
@@ -317,26 +325,46 @@ Deno.test('<a> & "b"', () => {
 });
 
 test("a run says in the end which error belongs to no test", async () => {
-  const { code, output } = await runTests(
-    ["run", "-A", "tests/run.ts", "test", "--no-check"],
-    `Deno.test("good", () => {});
+  const end = await failuresOf(`Deno.test("good", () => {});
 setTimeout(() => {
   throw new TypeError("nobody's");
 });
 await new Promise((resolve) => setTimeout(resolve, 1000));
-`,
-  );
-  assertEquals(code, 1, output);
-  const [, end = output] = output.split("Failed, and how:\n");
-  assertMatch(end, /^deno: .*a_test\.ts \(uncaught error\)\n.*nobody's/);
+`);
+  assertMatch(end, /^deno: a_test\.ts .* \(uncaught error\)\n.*nobody's/);
 });
 
-test("a run that nothing else explains ends with its last lines", async () => {
-  const { code, output } = await runTests(
-    ["run", "-A", "tests/run.ts", "test", "--no-check"],
-    `import "./absent.ts";`,
+test("a run says in the end which file does not load", async () => {
+  const end = await failuresOf(`import "./absent.ts";`);
+  assertMatch(
+    end,
+    /^deno: a_test\.ts ended with code 1, .*\n\s+.*not found.*absent\.ts/,
   );
-  assertEquals(code, 1, output);
-  const [, end = output] = output.split("Failed, and how:\n");
-  assertMatch(end, /^deno: its last lines\n\s+.*Module not found.*absent\.ts/);
+});
+
+test("a run fails by a file that ends before its report", async () => {
+  using place = tempFolder();
+  const pool = new Pool(2);
+  const rows = [
+    ["whole", "printf '<testsuites><testcase /></testsuites>' >$0"],
+    ["cut", "printf '<testsuites><testcase />' >$0; echo so far"],
+    ["killed", "kill -9 $$"],
+    ["silent", ":"],
+  ];
+  const jobs = rows.map(([name, script]) => {
+    const report = join(place.path, name!);
+    const command = ["sh", "-c", script!, report];
+    return { name: name!, command, env: {}, report };
+  });
+  const { code, summary, failures } = await pool.run("sh", jobs);
+  assertEquals([code, summary], [
+    137,
+    "sh: 2 passed, 0 skipped, 3 failed: ended with code 137",
+  ]);
+  const why = "and no test says why; its last lines";
+  assertEquals(failures, [
+    `sh: cut ended with code 0, ${why}\n  so far`,
+    `sh: killed ended with code 137, ${why}`,
+    `sh: silent ended with code 0, ${why}`,
+  ]);
 });

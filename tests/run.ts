@@ -17,6 +17,17 @@
  * @module
  */
 
+import { basename } from "node:path";
+import {
+  isolation,
+  type Job,
+  judgeAll,
+  type Outcome,
+  Pool,
+  print,
+  succeeds,
+  watch,
+} from "./_runner.ts";
 import versions from "./npm/runtimes.json" with { type: "json" };
 
 const IMPORT_MAP = "tests/npm/import_map.json";
@@ -30,23 +41,32 @@ const PROBE_TIMEOUT = 20_000;
 const FETCH_TIMEOUT = 300_000;
 /** How long a whole run takes, as far as that can be said. */
 const MINUTES = 10;
-/** Milliseconds that one test may take on Bun, and one file on Node. */
+/** Milliseconds that one test may take on Bun, whose own limit is short. */
 const TEST_TIMEOUT = 600_000;
+/** How many files run at once: some of them wait at any time. Without networks of their own, fewer get in each other's way. */
+const AT_ONCE = isolation().length > 0 ? navigator.hardwareConcurrency + 1 : 2;
 
-const COMMANDS: Readonly<Record<string, { flags: string[]; files: string[] }>> =
-  {
-    test: {
-      // Tests start commands and other runtimes and read what /proc says of them, so narrower permissions would not hold.
-      flags: [
-        "-A",
-        "--doc",
-        "--preload=tests/_preload.ts",
-        "--v8-flags=--expose-gc",
-      ],
-      files: ["tests", "mod.ts", "src", "README.md"],
-    },
-    check: { flags: [], files: ["mod.ts", "src", "ffi", "tests", "bench"] },
-  };
+/** Whose types are checked. */
+const CHECKED: readonly string[] = ["mod.ts", "src", "ffi", "tests", "bench"];
+/** Whose examples are run, in one go. */
+const EXAMPLES: readonly string[] = ["mod.ts", "src", "README.md"];
+/** Tests start commands and other runtimes and read what /proc says of them, so narrower permissions would not hold. */
+const DENO_FLAGS: readonly string[] = [
+  "test",
+  "-A",
+  "--preload=tests/_preload.ts",
+  "--v8-flags=--expose-gc",
+];
+/** A file of tests is a program for Node, whose own runner would begin a process more for each. */
+const NODE_FLAGS: readonly string[] = [
+  "--no-warnings",
+  "--expose-gc",
+  "--import=./tests/_resolve.ts",
+  "--import=./tests/_preload.ts",
+  "--test-reporter=spec",
+  "--test-reporter-destination=stdout",
+  "--test-reporter=junit",
+];
 
 /** The runtimes beside Deno; npm has them all. */
 export type Runtime = "bun" | "node";
@@ -129,94 +149,84 @@ const KERNEL: readonly string[] = [
   "unix",
 ].map((name) => `./tests/${name}_test.ts`);
 
-/** How a run of the tests went. */
-interface Outcome {
-  code: number;
-  /** One line, in words. */
-  summary: string;
-  /** Each test that failed, and the first lines of how. */
-  failures: string[];
+/** What a command of this file was given. */
+interface Run {
+  /** The files to test; all that the command is for, if there are none. */
+  files: readonly string[];
+  /** For the runtime. */
+  flags: readonly string[];
+  /** A folder that lasts as long as the run. */
+  folder: string;
+  pool: Pool;
+  /** Whether what is run shows each test, and not how a file has ended. */
+  isShown: boolean;
 }
 
-/** How a command ended, and the end of what it printed. */
-interface Ended {
-  code: number;
-  output: string;
-}
-
-/** What a command in a network of its own begins with. */
-const FURNISH = 'ip link set lo up && exec "$@"';
-/** What {@linkcode isolation} has found. */
-let isolated: readonly string[] | null = null;
-
-/** Lines of a failure that are worth repeating. */
-const FAILURE_LINES = 30;
-/** How many letters of what a command prints are kept, to find such lines in. */
-const MOST_OUTPUT = 1_000_000;
-/** Milliseconds in which the rest of what a command has printed arrives once it has ended. */
-const GRACE = 2000;
-/** Where Bun and Deno print an error that belongs to no test: a report in the format of JUnit has no place for it. */
-const STRAY_ERROR = /^# Unhandled error between tests$|\(uncaught error\)$/;
-/** Colours and the like, which a terminal is sent. */
-// deno-lint-ignore no-control-regex
-const ESCAPES = /\x1b\[[0-9;]*[A-Za-z]/g;
+/** What the tests are run on, by the names of the commands. */
+const SUITES: Readonly<Record<string, (run: Run) => Promise<Outcome[]>>> = {
+  test: runAll,
+  bun: (run) => runElsewhere(["bun"], run),
+  node: (run) => runElsewhere(["node"], run),
+  arm64: (run) => runEmulated("arm64", run),
+  musl: runMusl,
+  gvisor: runGvisor,
+  kernels: runKernel,
+  package: runPackage,
+};
 
 if (import.meta.main) Deno.exit(await main(Deno.args));
 
 async function main([name = "test", ...args]: string[]): Promise<number> {
+  if (name === "check") return await check(args);
+  const suite = Object.hasOwn(SUITES, name) ? SUITES[name] : undefined;
+  if (suite === undefined) {
+    const known = ["check", ...Object.keys(SUITES)].join(", ");
+    print(`Cannot run "${name}": it is none of ${known}`);
+    return 2;
+  }
   const folder = await Deno.makeTempDir();
   try {
-    return await run(name, args, folder);
+    const skips = `${folder}/skips`;
+    await Deno.writeTextFile(skips, "");
+    const files = args.filter(isFile);
+    const outcomes = await suite({
+      files,
+      isShown: files.length === 1,
+      flags: args.filter((arg) => !isFile(arg)),
+      folder,
+      pool: new Pool(AT_ONCE),
+    });
+    summarize(outcomes, (await Deno.readTextFile(skips)).trim());
+    return outcomes.find(({ code }) => code !== 0)?.code ?? 0;
   } finally {
     await Deno.remove(folder, { recursive: true });
   }
 }
 
-async function run(
-  name: string,
-  args: string[],
-  folder: string,
-): Promise<number> {
-  const skips = `${folder}/skips`;
-  await Deno.writeTextFile(skips, "");
-  const outcomes: Outcome[] = [];
-  if (name === "bun" || name === "node") {
-    outcomes.push(...await runElsewhere([name], args, folder));
-  } else if (Object.hasOwn(EMULATIONS, name)) {
-    outcomes.push(...await runEmulated(name, args, folder));
-  } else if (name === "gvisor") {
-    const files = ["./tests/gvisor_test.ts", ...args];
-    outcomes.push(
-      await runDeno("test", files, folder),
-      ...await runElsewhere(["bun", "node"], files, folder),
-    );
-  } else if (name === "package") {
-    outcomes.push(await runPackage());
-  } else if (name === "kernels") {
-    outcomes.push(await runKernel(args, folder));
-  } else if (name === "musl") {
-    outcomes.push(await runMusl(args, folder));
-  } else if (COMMANDS[name] === undefined) {
-    const known = [COMMANDS, RUNTIMES, EMULATIONS].flatMap(Object.keys)
-      .concat("musl", "gvisor", "kernels", "package");
-    print(`Cannot run "${name}": it is none of ${known}`);
-    return 2;
-  } else {
-    const isWhole = name === "test" && !args.some(isFile);
-    if (isWhole) print(await announcement());
-    // Deno beside the others: most of a test's time is waiting.
-    const parts = await Promise.all([
-      runDeno(name, args, folder),
-      isWhole ? runElsewhere(["bun", "node"], [], folder) : [],
-    ]);
-    outcomes.push(...parts.flat());
-  }
-  const lines = (await Deno.readTextFile(skips)).trim();
-  if (lines !== "") print(`Skipped, and why:\n${lines}`);
+function summarize(outcomes: readonly Outcome[], skips: string): void {
+  if (skips !== "") print(`Skipped, and why:\n${skips}`);
   const failures = outcomes.flatMap((one) => one.failures);
   if (failures.length > 0) print(`Failed, and how:\n${failures.join("\n")}`);
-  if (name !== "check") print(outcomes.map((one) => one.summary).join("\n"));
-  return outcomes.find(({ code }) => code !== 0)?.code ?? 0;
+  print(outcomes.map((one) => one.summary).join("\n"));
+}
+
+async function check(args: string[]): Promise<number> {
+  const files = args.some(isFile) ? [] : CHECKED;
+  const { code } = await new Deno.Command(Deno.execPath(), {
+    args: ["check", ...await importMap(), ...args, ...files],
+  }).spawn().status;
+  return code;
+}
+
+/** All tests on all three runtimes, or some on Deno. */
+async function runAll(run: Run): Promise<Outcome[]> {
+  if (run.files.length > 0) return [await runDeno(run)];
+  print(await announcement());
+  const outcomes = await Promise.all([
+    runDeno(run),
+    runElsewhere(["bun", "node"], { ...run, flags: [] }),
+  ]);
+  return outcomes.flat();
 }
 
 /** What is about to happen, for somebody who waits for it. */
@@ -230,50 +240,48 @@ async function announcement(): Promise<string> {
     `That takes about ${MINUTES} minutes on two processors.`;
 }
 
-/**
- * The start of a command that gives it a network of its own, where other programs' ports and firewalls cannot fail a test;
- * nothing where this user may not make one.
- */
-function isolation(): readonly string[] {
-  const start = ["unshare", "--net", "sh", "-c", FURNISH, "sh"];
-  return isolated ??= succeeds([...start, "true"]) ? start : [];
-}
-
 async function runDeno(
-  name: string,
-  args: string[],
-  folder: string,
+  { files, flags, folder, pool, isShown }: Run,
 ): Promise<Outcome> {
-  const command = COMMANDS[name]!;
-  const map = await jsrReachable() ? [] : [`--import-map=${IMPORT_MAP}`];
-  if (map.length > 0) {
-    print("JSR is out of reach: @std comes from npm for this run.");
-  }
-  const files = args.some(isFile) ? [] : command.files;
-  const report = `${folder}/deno.xml`;
-  const junit = name === "test" ? [`--junit-path=${report}`] : [];
-  const run = [name, ...command.flags, ...junit, ...map, ...args, ...files];
-  if (name !== "test") {
-    const { code } = await new Deno.Command(Deno.execPath(), { args: run })
-      .spawn().status;
-    return await judge("deno", { code, output: "" }, report);
-  }
+  const map = await importMap();
+  const isWhole = files.length === 0;
+  const tests = isWhole ? bySize([...await testFiles(), ...DENO_ALONE]) : files;
   // What the tests import has to be there before the network is not.
   await new Deno.Command(Deno.execPath(), {
-    args: ["cache", "--quiet", ...map, ...await testFiles()],
+    args: ["cache", "--quiet", ...map, ...tests, ...isWhole ? ["mod.ts"] : []],
   }).spawn().status;
-  const ended = await watch(
-    [...isolation(), Deno.execPath(), ...run],
-    { EINPROGRESS_SKIPS: `${folder}/skips` },
+  function toCommand(files: readonly string[], report: string, flag: string) {
+    const given = [...map, ...flags, flag, `--junit-path=${report}`];
+    return [...isolation(), Deno.execPath(), ...DENO_FLAGS, ...given, ...files];
+  }
+  // The types of a whole run are for the command `check`.
+  const flag = isWhole ? "--no-check" : "--doc";
+  const jobs = jobsFor(
+    tests,
+    "deno",
+    folder,
+    {},
+    (file, report) => toCommand([file], report, flag),
   );
-  return await judge("deno", ended, report);
+  const examples = ["the examples of the docs"];
+  if (isWhole) {
+    jobs.unshift(
+      ...jobsFor(
+        examples,
+        "deno",
+        folder,
+        {},
+        (_, report) => toCommand(EXAMPLES, report, "--doc"),
+      ),
+    );
+  }
+  return await pool.run("deno", jobs, isShown);
 }
 
 /** Runs the tests on other runtimes, where npm has them. */
 async function runElsewhere(
-  runtimes: Runtime[],
-  args: string[],
-  folder: string,
+  runtimes: readonly Runtime[],
+  { files, flags, folder, pool, isShown }: Run,
 ): Promise<Outcome[]> {
   // Both start, and not only arrive.
   const start = "bun --version >&2 && node --version >&2";
@@ -283,44 +291,35 @@ async function runElsewhere(
       skipped(`SKIP ${runtime}: npx ${RUNTIMES[runtime]} does not work here`)
     );
   }
-  const files = args.some(isFile) ? [] : await testFiles();
+  const tests = files.length > 0 ? files : bySize(await testFiles());
   // Without them, the tests that need them are skipped.
-  const clients =
-    [...args, ...files].some((file) => file.endsWith(CLIENT_TESTS))
-      ? await fetchPackages(await readClients(), "true")
-      : null;
-  const outcomes: Outcome[] = [];
-  for (const runtime of runtimes) {
-    const report = `${folder}/${runtime}.xml`;
-    const flags = runtime === "bun"
-      ? await bunFlags(packages, report, folder)
-      : nodeFlags(report);
-    const command = [
-      ...isolation(),
-      `${packages}/.bin/${runtime}`,
+  const clients = tests.some((file) => file.endsWith(CLIENT_TESTS))
+    ? await fetchPackages(await readClients(), "true")
+    : null;
+  const env = {
+    EINPROGRESS_PACKAGES: packages,
+    ...clients === null ? {} : { EINPROGRESS_CLIENTS: clients },
+  };
+  const toWords = {
+    bun: await bunWords(packages, folder),
+    node: nodeWords,
+  };
+  return await Promise.all(runtimes.map((runtime) => {
+    const program = [...isolation(), `${packages}/.bin/${runtime}`];
+    const jobs = jobsFor(tests, runtime, folder, env, (file, report) => [
+      ...program,
+      ...toWords[runtime](report),
       ...flags,
-      ...args,
-      ...files,
-    ];
-    // A whole run shows Deno's lines, and of the others how they ended.
-    const isWhole = runtimes.length > 1;
-    const ended = await watch(command, {
-      EINPROGRESS_SKIPS: `${folder}/skips`,
-      EINPROGRESS_PACKAGES: packages,
-      ...clients === null ? {} : { EINPROGRESS_CLIENTS: clients },
-    }, isWhole);
-    const outcome = await judge(RUNTIMES[runtime], ended, report);
-    if (isWhole) print(outcome.summary);
-    outcomes.push(outcome);
-  }
-  return outcomes;
+      file,
+    ]);
+    return pool.run(RUNTIMES[runtime], jobs, isShown);
+  }));
 }
 
 /** Runs tests on the runtimes of another processor, where there is an emulator of it. */
 async function runEmulated(
   name: string,
-  args: string[],
-  folder: string,
+  { files, flags, folder, pool }: Run,
 ): Promise<Outcome[]> {
   const { emulator, sysroot, compiler, programs } = EMULATIONS[name]!;
   const lacking = [emulator, compiler].filter((command) => !starts(command));
@@ -335,39 +334,69 @@ async function runEmulated(
   if (packages === null) {
     return [skipped(`SKIP ${name}: npx ${specs} does not work`)];
   }
-  const files = args.some(isFile) ? [] : CONTRACT;
-  const outcomes: Outcome[] = [];
-  for (const [runtime, [spec, path]] of Object.entries(programs)) {
-    const report = `${folder}/${name}-${runtime}.xml`;
-    const start = `${folder}/${runtime}`;
-    const program = `${packages}/${path}`;
-    await Deno.writeTextFile(
-      start,
-      `#!/bin/sh\nexec ${emulator} -L ${sysroot} ${program} "$@"\n`,
-      { mode: 0o755 },
-    );
-    print(`\nOn ${spec}, emulated:`);
-    const flags = await emulatedFlags(runtime, packages, report, folder);
-    const ended = await watch([start, ...flags, ...args, ...files], {
-      CC: compiler,
-      QEMU_LD_PREFIX: sysroot,
-      EINPROGRESS_EMULATOR: emulator,
-      EINPROGRESS_PACKAGES: packages,
-      EINPROGRESS_RUNTIME: start,
-      EINPROGRESS_SKIPS: `${folder}/skips`,
-      // A tenth of the speed is no reason to take ten times as long.
-      EINPROGRESS_LOAD: "2000",
-      FUZZ_COUNT: "2000",
-    });
-    outcomes.push(await judge(spec, ended, report));
-  }
-  return outcomes;
+  const map = `--import-map=${IMPORT_MAP}`;
+  const toWords: Record<string, (report: string) => string[]> = {
+    deno: (report) => [
+      ...DENO_FLAGS,
+      "--no-check",
+      map,
+      `--junit-path=${report}`,
+    ],
+    bun: await bunWords(packages, folder),
+    node: nodeWords,
+  };
+  const outcomes = Object.entries(programs).map(
+    async ([runtime, [spec, path]]) => {
+      const start = `${folder}/${runtime}`;
+      const program = `${packages}/${path}`;
+      await Deno.writeTextFile(
+        start,
+        `#!/bin/sh\nexec ${emulator} -L ${sysroot} ${program} "$@"\n`,
+        { mode: 0o755 },
+      );
+      const env = {
+        CC: compiler,
+        QEMU_LD_PREFIX: sysroot,
+        EINPROGRESS_EMULATOR: emulator,
+        EINPROGRESS_PACKAGES: packages,
+        EINPROGRESS_RUNTIME: start,
+        // A tenth of the speed is no reason to take ten times as long.
+        EINPROGRESS_LOAD: "2000",
+        FUZZ_COUNT: "2000",
+      };
+      const tests = files.length > 0 ? files : CONTRACT;
+      const jobs = jobsFor(tests, runtime, folder, env, (file, report) => [
+        ...isolation(),
+        start,
+        ...toWords[runtime]!(report),
+        ...flags,
+        file,
+      ]);
+      return await pool.run(spec, jobs);
+    },
+  );
+  return await Promise.all(outcomes);
+}
+
+async function runGvisor({ files, ...run }: Run): Promise<Outcome[]> {
+  const given = {
+    ...run,
+    files: ["./tests/gvisor_test.ts", ...files],
+    isShown: false,
+  };
+  const outcomes = await Promise.all([
+    runDeno(given),
+    runElsewhere(["bun", "node"], given),
+  ]);
+  return outcomes.flat();
 }
 
 /** Packs what Node and Bun would get, and runs a program with it. */
-async function runPackage(): Promise<Outcome> {
+async function runPackage(): Promise<Outcome[]> {
   const packages = await fetchPackages(Object.values(RUNTIMES), "true");
-  if (packages === null) return skipped("SKIP package: npx does not work here");
+  if (packages === null) {
+    return [skipped("SKIP package: npx does not work here")];
+  }
   const { code } = await new Deno.Command("sh", {
     args: [
       "tests/package.sh",
@@ -378,27 +407,24 @@ async function runPackage(): Promise<Outcome> {
   const [passed, failed] = code === 0 ? [1, 0] : [0, 1];
   const summary = `package: ${passed} passed, 0 skipped, ${failed} failed: ` +
     (code === 0 ? "ok" : `ended with code ${code}`);
-  return { code, summary, failures: [] };
+  return [{ code, summary, failures: [] }];
 }
 
 /**
  * Runs tests on Deno under User-mode Linux, which is Debian's own kernel as a program: it reads this machine's files, and has a
  * network of its own with loopback alone.
  */
-async function runKernel(args: string[], folder: string): Promise<Outcome> {
-  if (!starts("linux.uml")) return skipped("SKIP kernels: needs linux.uml");
-  const files = args.some(isFile) ? args : KERNEL;
+async function runKernel({ files, folder }: Run): Promise<Outcome[]> {
+  if (!starts("linux.uml")) return [skipped("SKIP kernels: needs linux.uml")];
   const report = "/mnt/kernel.xml";
-  const { flags } = COMMANDS.test!;
   const test = [
     Deno.execPath(),
-    "test",
-    ...flags.filter((flag) => flag !== "--doc"),
+    ...DENO_FLAGS,
     "--no-check",
     "--cached-only",
     `--import-map=${IMPORT_MAP}`,
     `--junit-path=${report}`,
-    ...files,
+    ...files.length > 0 ? files : KERNEL,
   ];
   const { denoDir, npmCache } = await denoInfo();
   await Deno.writeTextFile(
@@ -444,62 +470,71 @@ sleep 60
   } catch (error) {
     if (!(error instanceof Deno.errors.NotFound)) throw error;
   }
-  return await judge("kernel", { code, output }, `${folder}/kernel.xml`);
-}
-
-function build(name: string, version: string, program: string): Build {
-  return [`${name}@${version}`, `${name}/${program}`];
+  return [
+    await judgeAll("kernel", { code, output }, `${folder}/kernel.xml`),
+  ];
 }
 
 /** Runs the tests on a Bun that is linked with musl, where it can be made. */
-async function runMusl(args: string[], folder: string): Promise<Outcome> {
+async function runMusl(
+  { files, flags, folder, pool, isShown }: Run,
+): Promise<Outcome[]> {
   const { program: [spec, path], commands } = MUSL;
   const lacking = commands.filter((command) => !starts(command));
   if (lacking.length > 0) {
-    return skipped(`SKIP musl: needs ${lacking.join(", ")}`);
+    return [skipped(`SKIP musl: needs ${lacking.join(", ")}`)];
   }
   // npm takes it for another system's, which it is.
   const packages = await fetchPackages([spec], "true", {
     npm_config_force: "true",
   });
-  if (packages === null) return skipped(`SKIP musl: npx ${spec} does not work`);
+  if (packages === null) {
+    return [skipped(`SKIP musl: npx ${spec} does not work`)];
+  }
   const made = succeeds(["sh", "tests/musl.sh", `${packages}/${path}`, folder]);
-  if (!made) return skipped("SKIP musl: needs libstdc++-12-pic");
-  const report = `${folder}/musl.xml`;
+  if (!made) return [skipped("SKIP musl: needs libstdc++-12-pic")];
   // Other people's libraries are the runtime's matter, whatever it is linked with.
-  const files = args.some(isFile) ? [] : (await testFiles())
-    .filter((file) => file !== "./tests/libraries_test.ts");
-  const command = [
-    ...isolation(),
-    `${folder}/bun`,
-    ...await bunFlags(packages, report, folder),
-    ...args,
-    ...files,
-  ];
-  print(`\nOn ${spec}:`);
-  const ended = await watch(command, {
-    EINPROGRESS_SKIPS: `${folder}/skips`,
+  const tests = files.length > 0
+    ? files
+    : bySize(await testFiles()).filter((file) => !file.endsWith(CLIENT_TESTS));
+  const env = {
     EINPROGRESS_PACKAGES: packages,
     // Another C library parses no text for us.
     FUZZ_COUNT: "20000",
-  });
-  return await judge("musl", ended, report);
+  };
+  const toWords = await bunWords(packages, folder);
+  const jobs = jobsFor(tests, "musl", folder, env, (file, report) => [
+    ...isolation(),
+    `${folder}/bun`,
+    ...toWords(report),
+    ...flags,
+    file,
+  ]);
+  return [await pool.run("musl", jobs, isShown)];
 }
 
-async function emulatedFlags(
+/** One job for each file, and a report of its own. */
+function jobsFor(
+  files: readonly string[],
   runtime: string,
-  packages: string,
-  report: string,
   folder: string,
-): Promise<string[]> {
-  if (runtime === "bun") return await bunFlags(packages, report, folder);
-  // Node starts a process for each file by what it takes for its own file, which only the emulator can start.
-  if (runtime === "node") {
-    return [...nodeFlags(report), "--test-isolation=none"];
-  }
-  const flags = COMMANDS.test!.flags.filter((flag) => flag !== "--doc");
-  const map = `--import-map=${IMPORT_MAP}`;
-  return ["test", ...flags, "--no-check", map, `--junit-path=${report}`];
+  env: Readonly<Record<string, string>>,
+  toCommand: (file: string, report: string) => string[],
+): Job[] {
+  return files.map((file) => {
+    const name = basename(file);
+    const report = `${folder}/${runtime}-${name}.xml`;
+    return {
+      name,
+      command: toCommand(file, report),
+      env: { EINPROGRESS_SKIPS: `${folder}/skips`, ...env },
+      report,
+    };
+  });
+}
+
+function build(name: string, version: string, program: string): Build {
+  return [`${name}@${version}`, `${name}/${program}`];
 }
 
 /** The `node_modules` in which npx keeps these packages and the tests' libraries, `null` where it cannot have them or the check fails. */
@@ -540,67 +575,15 @@ async function denoInfo(): Promise<{ denoDir: string; npmCache: string }> {
   return JSON.parse(new TextDecoder().decode(stdout));
 }
 
-/** Runs a command, shows what it prints unless that is not wanted, and returns the end of it. */
-async function watch(
-  [program, ...args]: readonly string[],
-  env: Record<string, string> = {},
-  isQuiet = false,
-): Promise<Ended> {
-  const child = new Deno.Command(program!, {
-    args,
-    env,
-    stdin: "null",
-    stdout: "piped",
-    stderr: "piped",
-  }).spawn();
-  let output = "";
-  async function pass(
-    from: ReadableStream<Uint8Array>,
-    to: typeof Deno.stdout | typeof Deno.stderr,
-  ): Promise<void> {
-    const decoder = new TextDecoder();
-    for await (const chunk of from) {
-      output += decoder.decode(chunk, { stream: true });
-      output = output.slice(-MOST_OUTPUT);
-      for (let done = isQuiet ? chunk.length : 0; done < chunk.length;) {
-        done += await to.write(chunk.subarray(done));
-      }
-    }
-  }
-  const passed = Promise.all([
-    pass(child.stdout, Deno.stdout),
-    pass(child.stderr, Deno.stderr),
-  ]);
-  const { code } = await child.status;
-  // A process that a test has left behind may hold the pipes open.
-  let timer;
-  const grace = new Promise((resolve) => timer = setTimeout(resolve, GRACE));
-  await Promise.race([passed, grace]);
-  clearTimeout(timer);
-  return { code, output };
-}
-
 function starts(command: string): boolean {
   return succeeds([command, "--version"]);
 }
 
-function succeeds([command, ...args]: readonly string[]): boolean {
-  try {
-    const options = { args, stdout: "null", stderr: "null" };
-    return new Deno.Command(command!, options as Deno.CommandOptions)
-      .outputSync().success;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
-    throw error;
-  }
-}
-
 /** Bun resolves by a tsconfig.json; this one says what the import map says. */
-async function bunFlags(
+async function bunWords(
   packages: string,
-  report: string,
   folder: string,
-): Promise<string[]> {
+): Promise<(report: string) => string[]> {
   const tests = `${Deno.cwd()}/tests`;
   const paths = Object.entries(await readImports()).map(([name, target]) =>
     target.startsWith(".")
@@ -614,7 +597,7 @@ async function bunFlags(
       compilerOptions: { baseUrl: "/", paths: Object.fromEntries(paths) },
     }),
   );
-  return [
+  return (report) => [
     "test",
     `--tsconfig-override=${config}`,
     "--preload=./tests/_preload.ts",
@@ -624,20 +607,8 @@ async function bunFlags(
   ];
 }
 
-function nodeFlags(report: string): string[] {
-  return [
-    "--no-warnings",
-    "--expose-gc",
-    "--import=./tests/_resolve.ts",
-    "--import=./tests/_preload.ts",
-    "--test",
-    "--test-concurrency=1",
-    `--test-timeout=${TEST_TIMEOUT}`,
-    "--test-reporter=dot",
-    "--test-reporter-destination=stdout",
-    "--test-reporter=junit",
-    `--test-reporter-destination=${report}`,
-  ];
+function nodeWords(report: string): string[] {
+  return [...NODE_FLAGS, `--test-reporter-destination=${report}`];
 }
 
 async function testFiles(): Promise<string[]> {
@@ -648,74 +619,23 @@ async function testFiles(): Promise<string[]> {
   return files.filter((file) => !DENO_ALONE.includes(file.slice(2))).sort();
 }
 
+/** The largest first, which take longest as a rule: at the end, no runtime waits for one of them. */
+function bySize(files: readonly string[]): string[] {
+  return files.map((file) => ({ file, size: Deno.statSync(file).size }))
+    .sort((a, b) => b.size - a.size)
+    .map(({ file }) => file);
+}
+
 /** What cannot run here is left out aloud, but under `CI=true`, where it has to run. */
 function skipped(summary: string): Outcome {
   return { code: Deno.env.get("CI") === "true" ? 1 : 0, summary, failures: [] };
 }
 
-/** What a report in the format of JUnit comes to, as far as there is one. */
-async function judge(
-  runtime: string,
-  { code, output }: Ended,
-  report: string,
-): Promise<Outcome> {
-  let text = "";
-  try {
-    text = await Deno.readTextFile(report);
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-  }
-  // The three write attributes in orders of their own, and one of them an unescaped ">" inside.
-  const cases = text.split("<testcase ").slice(1);
-  const failed = cases.filter((one) => one.includes("<failure"));
-  const skips = cases.filter((one) => one.includes("<skipped")).length;
-  const end = code === 0 ? "ok" : `ended with code ${code}`;
-  return {
-    code,
-    summary: `${runtime}: ${cases.length - failed.length - skips} passed, ` +
-      `${skips} skipped, ${failed.length} failed: ${end}`,
-    failures: [
-      ...failed.map(describeFailure),
-      ...code === 0 ? [] : strayErrors(output, failed.length === 0),
-    ].map((one) => `${runtime}: ${one}`),
-  };
-}
-
-/** What a command has printed of errors that are no test's own, or its last lines if nothing else says why it failed. */
-function strayErrors(output: string, needsReason: boolean): string[] {
-  const lines = output.replace(ESCAPES, "").split("\n");
-  const found = lines.flatMap((line, index) => {
-    if (!STRAY_ERROR.test(line)) return [];
-    // Bun names the file above its tests.
-    const file = lines.slice(0, index).findLast((one) =>
-      /_test\.ts:$/.test(one)
-    );
-    const excerpt = lines.slice(index, index + FAILURE_LINES);
-    return [file === undefined ? excerpt : [file, ...excerpt]];
-  });
-  if (found.length === 0 && needsReason) {
-    const last = lines.filter((line) => line.trim() !== "");
-    found.push(["its last lines", ...last.slice(-FAILURE_LINES)]);
-  }
-  return found.map((excerpt) => excerpt.join("\n  "));
-}
-
-/** The name in one `testcase` of a report, and what failed in it. */
-function describeFailure(testcase: string): string {
-  const name = /name="([^"]*)"/.exec(testcase)?.[1] ?? "";
-  const how = /<failure(?:\s+\w+="[^"]*")*>([^]*?)<\/failure>/.exec(testcase)
-    ?.[1] ?? "";
-  const lines = unescape(how).trim().split("\n");
-  return [unescape(name), ...lines.slice(0, FAILURE_LINES)].join("\n  ");
-}
-
-function unescape(text: string): string {
-  const named = { lt: "<", gt: ">", quot: '"', apos: "'", amp: "&" };
-  return text.replace(
-    /&(?:(lt|gt|quot|apos|amp)|#(\d+));/g,
-    (_, name: keyof typeof named, code: string) =>
-      name === undefined ? String.fromCodePoint(Number(code)) : named[name],
-  );
+/** What makes Deno find `@std`, where JSR has it or npm. */
+async function importMap(): Promise<string[]> {
+  if (await jsrReachable()) return [];
+  print("JSR is out of reach: @std comes from npm for this run.");
+  return [`--import-map=${IMPORT_MAP}`];
 }
 
 async function readImports(): Promise<Record<string, string>> {
@@ -750,9 +670,4 @@ function isFile(arg: string): boolean {
   } catch {
     return false;
   }
-}
-
-function print(text: string): void {
-  // deno-lint-ignore no-console
-  console.log(text);
 }
