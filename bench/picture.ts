@@ -1,18 +1,17 @@
 /**
  * Draws what a bench has found: how each side compares with C, case by case, a panel for each runtime.
  *
- *     deno task picture REPORT…
- *
- * A report is what the bench prints with `--json`; the picture is `picture.svg` beside this file.
+ * `publish.ts` puts it beside this file, as `picture.svg`.
  *
  * @module
  */
 import type { Side } from "./cases.ts";
-import type { CaseResult, MemoryResult, Report } from "./report.ts";
-import { sourcePath } from "./peers.ts";
-
-/** Where the picture goes. */
-export const PICTURE: string = sourcePath("picture.svg");
+import {
+  type CaseResult,
+  type MemoryResult,
+  ownConnect,
+  type Report,
+} from "./report.ts";
 
 /** How a side is marked. */
 interface Mark {
@@ -81,7 +80,10 @@ const SIDES = Object.keys(MARKS) as Side[];
 // All lengths are pixels at the size that the picture has by itself.
 const MARGIN = 22;
 const LABELS = 186;
-const PANEL = 266;
+/** Of a panel, what the marks take, and the times of CPUs beside them. */
+const MARKED = 266;
+const COSTS = 84;
+const PANEL = MARKED + COSTS;
 /** Of a panel's width, what the times of the baseline take. */
 const TIMES = 58;
 const ROW = 30;
@@ -148,7 +150,7 @@ function middleOf(row: number): number {
 /** Where a ratio lies within a panel: twice as much is as far from 1 as half as much. */
 function at(ratio: number): number {
   const share = Math.log(ratio / LEAST) / Math.log(MOST / LEAST);
-  return TIMES + (PANEL - TIMES - MARGIN) * Math.min(Math.max(share, 0), 1);
+  return TIMES + (MARKED - TIMES - MARGIN) * Math.min(Math.max(share, 0), 1);
 }
 
 function panel(
@@ -157,7 +159,12 @@ function panel(
   left: number,
   bottom: number,
 ): string[] {
-  const parts = [text(left + TIMES, HEAD - 26, machine.runtime!, "strong")];
+  const ends = left + PANEL - MARGIN;
+  const parts = [
+    text(left + TIMES, HEAD - 26, machine.runtime!, "strong"),
+    text(ends, HEAD - 20, "CPU µs:", "faint end"),
+    text(ends, HEAD - 8, "this, own", "faint end"),
+  ];
   for (const tick of TICKS) {
     const x = left + at(tick);
     const style = tick === 1 ? "one" : "grid";
@@ -170,7 +177,12 @@ function panel(
     const one = cases.find((other) => other.name === name);
     if (one === undefined) continue;
     const time = formatTime(one.sides[one.baseline]!.wall.median);
-    parts.push(text(left + TIMES - 8, middleOf(i) + 4, time, "faint end"));
+    const costs = [one.sides.ours, ownConnect(one)?.[1]]
+      .map((side) => side === undefined ? "-" : formatCost(side.cpu.median));
+    parts.push(
+      text(left + TIMES - 8, middleOf(i) + 4, time, "faint end"),
+      text(ends, middleOf(i) + 4, costs.join(", "), "faint end"),
+    );
     parts.push(
       handshake(one, left, middleOf(i)),
       ...marks(one, left, middleOf(i)),
@@ -292,7 +304,8 @@ function footer(reports: readonly Report[]): string[] {
   );
   return [
     `A mark is the median of the ratios within ${some.join(" to ")} rounds, ` +
-    "its line goes from quartile to quartile. The time beside a row is C's.",
+    "its line goes from quartile to quartile. The time before a row is C's; behind it stands the time of all CPUs",
+    "that a connect took, of this package and of the runtime's own connect.",
     "Where several connects are under way, Go's take all CPUs, and all others' one.",
     `${system}, ${cpu}. Commit ${commit}.`,
     engines.join(", "),
@@ -304,6 +317,12 @@ function formatTime(microseconds: number): string {
   return microseconds < 1000
     ? `${microseconds.toPrecision(3)} µs`
     : `${(microseconds / 1000).toPrecision(3)} ms`;
+}
+
+function formatCost(microseconds: number): string {
+  return microseconds < 99.95
+    ? microseconds.toFixed(1)
+    : microseconds.toFixed(0);
 }
 
 function text(x: number, y: number, words: string, style = ""): string {
@@ -334,11 +353,4 @@ function style(): string {
     ".full{fill:currentColor}.hollow{stroke:currentColor;stroke-width:1.5}" +
     ".whisker{stroke:currentColor;stroke-width:1.5}.kernel{stroke-width:2}" +
     `${colors(0)}@media(prefers-color-scheme:dark){${colors(1)}}`;
-}
-
-if (import.meta.main) {
-  const reports = Deno.args.flatMap((file): Report[] =>
-    JSON.parse(Deno.readTextFileSync(file))
-  );
-  Deno.writeTextFileSync(PICTURE, draw(reports));
 }

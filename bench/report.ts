@@ -59,3 +59,14 @@ export interface MemoryResult {
   /** What the system counts of the process; absent where that tells nothing. */
   readonly resident?: Spread;
 }
+
+/** The runtime's own connect among the sides of a case, by its name. */
+export function ownConnect(
+  { sides }: CaseResult,
+): [name: Side, result: SideResult] | undefined {
+  for (const name of ["Deno.connect", "Bun.connect", "node:net"] as const) {
+    const result = sides[name];
+    if (result !== undefined) return [name, result];
+  }
+  return undefined;
+}

@@ -3,12 +3,13 @@
  *
  *     deno task bench:all [--runtime=NAME…] [--picture] [ARGUMENTS of run.ts]
  *
- * With `--json`, the reports of all runtimes are one list. With `--picture`, they are drawn into `picture.svg`.
+ * With `--json`, the reports of all runtimes are one list. With `--picture`, they become the picture and the tables of
+ * `README.md`: see `publish.ts`.
  *
  * @module
  */
 // deno-lint-ignore-file no-console
-import { draw, PICTURE } from "./picture.ts";
+import { publish } from "./publish.ts";
 import type { Report } from "./report.ts";
 import { type Runtime, RUNTIMES } from "../tests/run.ts";
 
@@ -52,7 +53,7 @@ async function main(args: string[]): Promise<number> {
     await Deno.remove(folder, { recursive: true });
   }
   if (isJson) console.log(JSON.stringify(reports, null, 2));
-  if (isDrawn) await Deno.writeTextFile(PICTURE, draw(reports));
+  if (isDrawn) await publish(reports);
   return worst;
 }
 

@@ -45,9 +45,9 @@ type Registrar = (
   leavesTimers?: boolean,
 ) => void;
 
-type Runtime = "deno" | "bun" | "node";
+export type Runtime = "deno" | "bun" | "node";
 
-const RUNTIME: Runtime = "Deno" in globalThis
+export const RUNTIME: Runtime = "Deno" in globalThis
   ? "deno"
   : "Bun" in globalThis
   ? "bun"

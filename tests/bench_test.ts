@@ -1,8 +1,10 @@
 import { assert, assertEquals, assertGreater } from "@std/assert";
 import { spawnSync } from "node:child_process";
+import { readFileSync } from "node:fs";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { draw } from "../bench/picture.ts";
+import { FIGURES, PAGE, PICTURE, withTables } from "../bench/publish.ts";
 import type { Report } from "../bench/report.ts";
 import { hasCommand, test } from "./_harness.ts";
 
@@ -41,4 +43,15 @@ test("the bench compares each side with C, and draws that", () => {
 test("the bench refuses what it does not know", () => {
   assertEquals(bench("--no-such-flag").status, 2);
   assertEquals(bench("no such case").status, 2);
+});
+
+test("the picture and the tables show the figures that are kept", () => {
+  const reports: Report[] = JSON.parse(readFileSync(FIGURES, "utf8"));
+  assertEquals(readFileSync(PICTURE, "utf8"), draw(reports));
+  // The formatter pads cells, and breaks lines.
+  function plain(page: string): string {
+    return page.replace(/-{2,}/g, "-").replace(/\s+/g, " ");
+  }
+  const page = readFileSync(PAGE, "utf8");
+  assertEquals(plain(page), plain(withTables(page, reports)));
 });

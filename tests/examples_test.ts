@@ -15,9 +15,15 @@ import { createServer } from "node:https";
 import { type AddressInfo, createServer as createTcpServer } from "node:net";
 import { join } from "node:path";
 import process from "node:process";
-import { fileURLToPath } from "node:url";
+import { fileURLToPath, pathToFileURL } from "node:url";
 import { freePort, listen, tempFolder } from "./_fixtures.ts";
-import { hasCommand, onLinux, test } from "./_harness.ts";
+import {
+  hasCommand,
+  onLinux,
+  RUNTIME,
+  type Runtime,
+  test,
+} from "./_harness.ts";
 
 const root = fileURLToPath(new URL("../", import.meta.url));
 const folder = `${root}tests/examples`;
@@ -30,31 +36,70 @@ interface Outcome {
   errors: string;
 }
 
+/** What the program of a user has in the place of a registry's package: its entry points by their names. */
+const ENTRIES: Readonly<Record<string, string>> = Object.fromEntries(
+  Object.entries<string>(
+    JSON.parse(readFileSync(`${root}deno.json`, "utf8")).exports,
+  ).map(([key, path]) => [
+    join("@einprogress/connect", key),
+    join(root, path),
+  ]),
+);
+
+/** How each runtime finds the package from a folder that has nothing else of it, and what it calls the program with. */
+const STARTS: Readonly<
+  Record<Runtime, (folder: string, permissions: readonly string[]) => string[]>
+> = {
+  deno(folder, permissions) {
+    const map = join(folder, "import_map.json");
+    const imports = Object.entries(ENTRIES)
+      .map(([name, path]) => [name, pathToFileURL(path).href]);
+    writeFileSync(
+      map,
+      JSON.stringify({ imports: Object.fromEntries(imports) }),
+    );
+    const flags = ["--no-config", "--no-prompt", "--cached-only"];
+    return ["run", ...flags, `--import-map=${map}`, ...permissions];
+  },
+  bun(folder) {
+    const paths = Object.entries(ENTRIES).map(([name, path]) => [name, [path]]);
+    writeFileSync(
+      join(folder, "tsconfig.json"),
+      JSON.stringify({
+        compilerOptions: { baseUrl: "/", paths: Object.fromEntries(paths) },
+      }),
+    );
+    return ["run"];
+  },
+  node(folder) {
+    const hook = join(folder, "import_map.mjs");
+    writeFileSync(
+      hook,
+      `import { registerHooks } from "node:module";
+const entries = ${JSON.stringify(ENTRIES)};
+registerHooks({
+  resolve: (name, context, next) => next(entries[name] ?? name, context),
+});
+`,
+    );
+    return ["--no-warnings", `--import=${hook}`];
+  },
+};
+
 /** Runs an example from a folder that has nothing else of this package. */
 async function runExample(
   name: string,
   args: readonly (string | number)[],
-  flags: readonly string[] = ["--allow-ffi", "--allow-net", "--allow-read"],
 ): Promise<Outcome> {
   using place = tempFolder();
-  const { exports } = JSON.parse(readFileSync(`${root}deno.json`, "utf8"));
-  const imports = Object.fromEntries(
-    Object.entries<string>(exports).map(([key, path]) => [
-      join("@einprogress/connect", key),
-      `file://${join(root, path)}`,
-    ]),
-  );
-  const map = join(place.path, "import_map.json");
-  writeFileSync(map, JSON.stringify({ imports }));
   const program = join(place.path, name);
   copyFileSync(join(folder, name), program);
+  // As its own comment says.
+  const permissions = readFileSync(program, "utf8").match(/--allow-[a-z]+/g) ??
+    [];
+  const start = STARTS[RUNTIME](place.path, permissions);
   const child = spawn(process.execPath, [
-    "run",
-    "--no-config",
-    "--no-prompt",
-    "--cached-only",
-    `--import-map=${map}`,
-    ...flags,
+    ...start,
     program,
     ...args.map(String),
   ], { cwd: place.path, stdio: ["ignore", "pipe", "pipe"] });

@@ -10,9 +10,9 @@ import { canCallOffNames, listen, pair } from "./_fixtures.ts";
 import { test } from "./_harness.ts";
 
 // Whatever a caller hands in, a call returns, throws, or settles its promise; it neither crashes the process nor hangs, and no
-// descriptor is lost. `FUZZ_COUNT` says how many calls are made, `FUZZ_SEED` repeats a run.
+// descriptor is lost. `FUZZ_CALLS` says how many calls are made, `FUZZ_SEED` repeats a run.
 
-const COUNT = Number(process.env.FUZZ_COUNT ?? 4000);
+const COUNT = Number(process.env.FUZZ_CALLS ?? 4000);
 const SEED = Number(process.env.FUZZ_SEED ?? Date.now() % 2 ** 31);
 
 /** How many calls share their sockets. */

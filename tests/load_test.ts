@@ -22,7 +22,7 @@ const onLinux = abi.os === "linux"
   : "the whole of 127.0.0.0/8 is this machine on Linux alone";
 
 /** How many connects there are in all; `EINPROGRESS_LOAD` sets another number. */
-const CONNECTS = Number(process.env.EINPROGRESS_LOAD ?? 100_000);
+const CONNECTS = Number(process.env.EINPROGRESS_LOAD ?? 40_000);
 /** How many a peer serves, which a child of its own does for each round. */
 const ROUND = 20_000;
 /** How many are under way at a time. */

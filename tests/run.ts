@@ -117,7 +117,6 @@ const MUSL: Readonly<{ program: Build; commands: readonly string[] }> = {
 /** What is about Deno itself: its permissions, its test runner, its view of the modules. */
 const DENO_ALONE: readonly string[] = [
   "tests/docs_test.ts",
-  "tests/examples_test.ts",
   "tests/harness_test.ts",
   "tests/layering_test.ts",
   "tests/permissions_test.ts",
@@ -363,6 +362,7 @@ async function runEmulated(
         // A tenth of the speed is no reason to take ten times as long.
         EINPROGRESS_LOAD: "2000",
         FUZZ_COUNT: "2000",
+        FUZZ_CALLS: "2000",
       };
       const tests = files.length > 0 ? files : CONTRACT;
       const jobs = jobsFor(tests, runtime, folder, env, (file, report) => [
@@ -501,6 +501,7 @@ async function runMusl(
     EINPROGRESS_PACKAGES: packages,
     // Another C library parses no text for us.
     FUZZ_COUNT: "20000",
+    FUZZ_CALLS: "20000",
   };
   const toWords = await bunWords(packages, folder);
   const jobs = jobsFor(tests, "musl", folder, env, (file, report) => [

@@ -2,7 +2,7 @@
  * HTTP, and HTTP over TLS, by a connection that was made in a special way: from
  * an address of our choice, with a deadline for the connect alone.
  *
- *     deno run --allow-ffi --allow-net https.ts https://127.0.0.1:8443/ 127.0.0.9 ca.pem
+ *     deno run --allow-ffi --allow-net --allow-read https.ts https://127.0.0.1:8443/ 127.0.0.9 ca.pem
  */
 import { readFileSync } from "node:fs";
 import * as http from "node:http";
