@@ -14,11 +14,42 @@ const TOOLS = import.meta.resolve("../src/tools.ts");
 /** One figure, and what was promised. */
 type Row = readonly [what: string, found: string, promised: string];
 
+/** A cable without a delay between this namespace and that of the peer. */
+const VETH = `ip link add end0 type veth peer name end0 netns peer`;
+
+/** A cable that takes a packet so many milliseconds from end to end; not every kernel has a qdisc that delays. */
+function slowCable(milliseconds: number): string {
+  return `
+python3 -c '
+import fcntl, heapq, os, select, struct, subprocess, time
+def tun(name):
+    fd = os.open("/dev/net/tun", os.O_RDWR)
+    fcntl.ioctl(fd, 0x400454ca, struct.pack("16sH22x", name, 0x1001))  # TUNSETIFF, IFF_TUN | IFF_NO_PI
+    return fd
+near, far = tun(b"end0"), tun(b"far0")
+subprocess.run("ip link set far0 netns peer && ip -n peer link set far0 name end0", shell=True, check=True)
+open("/run/cable", "w")
+other, under_way, parent = {near: far, far: near}, [], os.getppid()
+while os.getppid() == parent:
+    wait = max(under_way[0][0] - time.monotonic(), 0) if under_way else 0.1
+    for fd in select.select(list(other), [], [], wait)[0]:
+        at = time.monotonic() + ${milliseconds} / 1000
+        heapq.heappush(under_way, (at, other[fd], os.read(fd, 65536)))
+    while under_way and under_way[0][0] <= time.monotonic():
+        _, fd, packet = heapq.heappop(under_way)
+        try: os.write(fd, packet)
+        except OSError: pass  # that end is not up yet
+' > /dev/null 2>&1 &
+while [ ! -e /run/cable ]; do sleep 0.01; done
+`;
+}
+
 /** Two ends of a cable: this one is 10.8.0.1, the other one 10.8.0.2, in a namespace of its own, and its port 80 is open. */
-const CABLE = `
+function ends(cable: string): string {
+  return `
 mount -t tmpfs none /run
 ip netns add peer
-ip link add end0 type veth peer name end0 netns peer
+${cable}
 ip addr add 10.8.0.1/24 dev end0
 ip link set end0 up
 ip -n peer addr add 10.8.0.2/24 dev end0
@@ -34,21 +65,22 @@ while os.getppid() == parent: time.sleep(0.1)
 ' > /dev/null 2>&1 &
 while [ ! -e /run/ready ]; do sleep 0.01; done
 `;
+}
 
 /** Writes the time from each SYN to its SYN/ACK, in microseconds, a line each. */
 const CAPTURE = `
 import socket, struct, sys
-s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+s = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(3))
 s.bind(("end0", 0))
 s.setsockopt(socket.SOL_SOCKET, 35, 1)  # SO_TIMESTAMPNS
 print("ready", flush=True)
 begun = {}
 while True:
     frame, control, _, _ = s.recvmsg(2048, 256)
-    if frame[12:14] != b"\\x08\\x00" or frame[23] != 6: continue
+    if frame[0] >> 4 != 4 or frame[9] != 6: continue
     seconds, rest = struct.unpack("qq", control[0][2][:16])
     now = seconds * 10**9 + rest
-    at = 14 + (frame[14] & 15) * 4
+    at = (frame[0] & 15) * 4
     source, target = struct.unpack("!HH", frame[at:at + 4])
     flags = frame[at + 13] & 0x12
     if flags == 2 and source not in begun: begun[source] = now
@@ -163,59 +195,65 @@ const CASES: Readonly<Record<string, () => Promise<Row[]>>> = {
     ];
   },
 
-  async "round trip over veth"() {
-    const [captured, kernel, wall] = await inChild(
-      { namespace: CABLE },
-      async (_, tools, program) => {
-        const { ping } = await import(tools);
-        const { spawn } = await import("node:child_process");
-        const capture = spawn("python3", ["-c", program], {
-          stdio: ["ignore", "pipe", "inherit"],
-        });
-        let text = "";
-        await new Promise<void>((resolve) => {
-          capture.stdout.setEncoding("utf8").on("data", (more: string) => {
-            text += more;
-            if (text.startsWith("ready")) resolve();
-          });
-        });
-        const rtts: number[] = [];
-        const walls: number[] = [];
-        const target = { hostname: "10.8.0.2", port: 80 };
-        const options = { count: 1000, interval: 3 };
-        for await (const { rtt, wall } of ping(target, options)) {
-          rtts.push(rtt ?? NaN);
-          walls.push(wall!);
-        }
-        await new Promise((resolve) => setTimeout(resolve, 200));
-        capture.kill();
-        const captured = text.split("\n").slice(1, -1).map(Number);
-        return [
-          captured,
-          rtts.map((t) => t * 1000),
-          walls.map((t) => t * 1000),
-        ];
-      },
-      TOOLS,
-      CAPTURE,
-    );
-    const base = quantile(captured!, 0.5);
-    const row = (what: string, times: number[], promised: string): Row => {
-      const p50 = quantile(times, 0.5);
-      const more = p50 - base;
-      return [
-        what,
-        `${p50.toFixed(0)} us, ${more >= 0 ? "+" : ""}${more.toFixed(0)}`,
-        promised,
-      ];
-    };
-    return [
-      ["capture, p50", `${base.toFixed(0)} us`, ""],
-      row("kernel, p50", kernel!, "+30 us"),
-      row("wall, p50", wall!, ""),
-    ];
-  },
+  "round trip over veth": () => roundTrip(VETH, 1000),
+  "round trip of 1 ms": () => roundTrip(slowCable(0.5), 500),
+  "round trip of 10 ms": () => roundTrip(slowCable(5), 300),
 };
+
+/** The round trip to the other end of a cable: what a capture says, the kernel, and the clock around connect(2). */
+async function roundTrip(cable: string, count: number): Promise<Row[]> {
+  const [captured, kernel, wall] = await inChild(
+    { namespace: ends(cable) },
+    async (_, tools, program, count) => {
+      const { ping } = await import(tools);
+      const { spawn } = await import("node:child_process");
+      const capture = spawn("python3", ["-c", program], {
+        stdio: ["ignore", "pipe", "inherit"],
+      });
+      let text = "";
+      await new Promise<void>((resolve) => {
+        capture.stdout.setEncoding("utf8").on("data", (more: string) => {
+          text += more;
+          if (text.startsWith("ready")) resolve();
+        });
+      });
+      const rtts: number[] = [];
+      const walls: number[] = [];
+      const target = { hostname: "10.8.0.2", port: 80 };
+      const options = { count, interval: 3 };
+      for await (const { rtt, wall } of ping(target, options)) {
+        rtts.push(rtt ?? NaN);
+        walls.push(wall!);
+      }
+      await new Promise((resolve) => setTimeout(resolve, 200));
+      capture.kill();
+      const captured = text.split("\n").slice(1, -1).map(Number);
+      return [
+        captured,
+        rtts.map((t) => t * 1000),
+        walls.map((t) => t * 1000),
+      ];
+    },
+    TOOLS,
+    CAPTURE,
+    count,
+  );
+  const base = quantile(captured!, 0.5);
+  const row = (what: string, times: number[], promised: string): Row => {
+    const p50 = quantile(times, 0.5);
+    const more = p50 - base;
+    return [
+      what,
+      `${p50.toFixed(0)} us, ${more >= 0 ? "+" : ""}${more.toFixed(0)}`,
+      promised,
+    ];
+  };
+  return [
+    ["capture, p50", `${base.toFixed(0)} us`, ""],
+    row("kernel, p50", kernel!, "+30 us"),
+    row("wall, p50", wall!, ""),
+  ];
+}
 
 function quantile(values: readonly number[], share: number): number {
   const sorted = values.filter((value) => !Number.isNaN(value))
