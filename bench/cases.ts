@@ -18,7 +18,7 @@ import {
   unix,
 } from "../mod.ts";
 import { errnoError } from "../src/errors/errors.ts";
-import { type Floor, time, type World, writeModule } from "./peers.ts";
+import type { Floor, World } from "./peers.ts";
 import type { Run } from "./rounds.ts";
 import {
   concurrentRun,
@@ -30,9 +30,13 @@ import {
   type Work,
   wrongPort,
 } from "./sides.ts";
+import { startSides } from "./start.ts";
 
-/** Who does the work; `raw` is the calls alone, through the door, and `empty` a program that does nothing. */
-export type Side = "ours" | "raw" | "empty" | Rival;
+/**
+ * Who does the work; `raw` is the calls alone, through the door, `bundled` a program of ours in one file, and `empty` a
+ * program that does nothing.
+ */
+export type Side = "ours" | "raw" | "bundled" | "empty" | Rival;
 
 /** Connects, made and closed, by several sides. */
 export interface Case {
@@ -53,7 +57,7 @@ export interface Case {
   /** Whether the kernel has a round trip to tell of each connect. */
   readonly hasHandshake: boolean;
   /** What each side that is there sets up, and then runs. */
-  sides(world: World): Map<Side, Run>;
+  sides(world: World): Map<Side, Run> | Promise<Map<Side, Run>>;
 }
 
 /** One thing that takes nanoseconds. */
@@ -394,39 +398,17 @@ export const CASES: readonly Case[] = [
     rounds: 15,
     baseline: "empty",
     hasHandshake: false,
-    sides: startSides,
+    sides: (world) => startSides(world, rivalScripts(world.floor)),
   },
 ];
 
-const MODULE = new URL("../mod.ts", import.meta.url).href;
-
-/** A whole process for each connect, from its start to its end; ours imports the package's source. */
-function startSides({ floor, hosts, port }: World): Map<Side, Run> {
-  const target = JSON.stringify({ hostname: hosts[0], port });
-  const scripts = new Map<Side, string>([
-    ["empty", ""],
-    [
-      "ours",
-      `import { connectSync } from ${JSON.stringify(MODULE)};\n` +
-      `connectSync(${target}).close();`,
-    ],
-  ]);
+/** What others do in a whole process. */
+function rivalScripts(floor: Floor): Map<Side, (target: string) => string> {
+  const scripts = new Map<Side, (target: string) => string>();
   for (const [name, { script }] of present(floor)) {
-    if (script !== undefined) scripts.set(name, script(target));
+    if (script !== undefined) scripts.set(name, script);
   }
-  const sides = [...scripts].map(([name, text], i): [Side, Run] => {
-    const command = writeModule(floor, `start-${i}`, text);
-    return [name, (count) => {
-      let [wall, cpu] = [0, 0];
-      for (let done = 0; done < count; done++) {
-        const sample = time(floor, command);
-        wall += sample.wall;
-        cpu += sample.cpu;
-      }
-      return Promise.resolve({ wall, cpu });
-    }];
-  });
-  return new Map(sides);
+  return scripts;
 }
 
 function inets({ hosts, port }: World, other: number = port): Address[] {

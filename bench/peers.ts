@@ -45,7 +45,7 @@ const RUNTIMES: Readonly<Record<string, RuntimeFacts>> = {
 export const HERE: RuntimeFacts = RUNTIMES[doorFor().runtime]!;
 
 /** The command that runs a module on this runtime. */
-function command(file: string, { gc = false } = {}): string[] {
+export function command(file: string, { gc = false } = {}): string[] {
   return [process.execPath, ...HERE.run, ...gc ? [HERE.gc] : [], file];
 }
 

@@ -201,7 +201,7 @@ async function runCase(one: Case, world: World): Promise<CaseResult> {
   const { group, name, count: connects, baseline, hasHandshake } = one;
   const rounds = Number(asked ?? one.rounds ?? ROUNDS);
   const samples = await runRounds(
-    one.sides(world),
+    await one.sides(world),
     connects,
     rounds,
     () => world.peer.ask("drain"),

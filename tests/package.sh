@@ -1,62 +1,20 @@
 #!/bin/sh
-# Makes of the sources what a registry hands to Node and Bun: JavaScript and types, in a tarball. Then a program installs that,
-# passes a strict TypeScript, and runs on both.
+# A program installs what JSR hands to Node and Bun, passes a strict TypeScript, and runs on both.
 #
 #     package.sh NODE BUN     the two runtimes
-#
-# Needs npm, and TypeScript from there.
 set -eu
 node=$1
 bun=$2
-root=$(cd "$(dirname "$0")/.." && pwd)
+here=$(cd "$(dirname "$0")" && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 export npm_config_fund=false npm_config_audit=false npm_config_loglevel=error
-npm install --prefix "$work/tools" typescript@7.0.2 @types/node@24
-tsc="$work/tools/node_modules/.bin/tsc"
-
-mkdir "$work/package"
-cat >"$work/tsconfig.json" <<END
-{
-  "compilerOptions": {
-    "outDir": "$work/package",
-    "rootDir": "$root",
-    "declaration": true,
-    "rewriteRelativeImportExtensions": true,
-    "module": "esnext",
-    "moduleResolution": "bundler",
-    "target": "es2022",
-    "lib": ["esnext", "dom", "dom.iterable", "dom.asynciterable"],
-    "typeRoots": ["$work/tools/node_modules/@types"],
-    "types": ["node"],
-    "skipLibCheck": true
-  },
-  "include": ["$root/mod.ts", "$root/src", "$root/ffi"],
-  "exclude": ["$root/ffi/doors/deno.ts"]
-}
-END
-# The door of Deno speaks of types that only Deno has; the JavaScript is made all the same.
-if ! "$tsc" --project "$work/tsconfig.json" >"$work/tsc.log"; then
-  if grep -v 'ffi/doors/deno.ts' "$work/tsc.log" | grep 'error TS'; then exit 1; fi
-fi
-cp "$root/LICENSE" "$root/README.md" "$work/package"
-"$node" --input-type=module --eval '
-  import { readFileSync, writeFileSync } from "node:fs";
-  const [root, target] = process.argv.slice(1);
-  const { name, version, license, exports } = JSON.parse(readFileSync(`${root}/deno.json`));
-  const entries = Object.entries(exports).map(([key, path]) => {
-    const file = path.replace(/\.ts$/, "");
-    return [key, { types: `${file}.d.ts`, default: `${file}.js` }];
-  });
-  const manifest = { name, version, license, type: "module", exports: Object.fromEntries(entries) };
-  writeFileSync(`${target}/package.json`, JSON.stringify(manifest, null, 2));
-' "$root" "$work/package"
-tarball=$(cd "$work" && npm pack ./package --silent)
+sh "$here/pack.sh" "$work"
 
 mkdir "$work/program"
 cd "$work/program"
 echo '{ "type": "module" }' >package.json
-npm install "$work/$tarball" @types/node@24
+npm install "$work/package.tgz" @types/node@24
 cat >program.ts <<'END'
 import { createServer, type AddressInfo } from "node:net";
 import { connect, connectSync, Errno, isErrno, type Socket } from "@einprogress/connect";
@@ -101,7 +59,7 @@ cat >tsconfig.json <<END
   "include": ["program.ts"]
 }
 END
-"$tsc" --project tsconfig.json
+"$work/tools/node_modules/.bin/tsc" --project tsconfig.json
 for run in "$node --no-warnings" "$bun"; do
   printed=$($run program.js)
   echo "$run: $printed"
