@@ -246,7 +246,9 @@ function browse(
     });
   const { stdout, stderr } = open("--dump-dom");
   open(`--screenshot=${picture}`);
-  const log = stderr.split("\n").filter((line) => /CONSOLE/.test(line))
+  // The browser's own pages write to the console, too: of a slow network, for one.
+  const log = stderr.split("\n")
+    .filter((line) => /CONSOLE/.test(line) && !/source: chrome:/.test(line))
     .join("\n");
   return { dom: stdout, log, picture: readFileSync(picture, "base64") };
 }

@@ -542,7 +542,7 @@ function summaryText(
       } of ${syns} ${SYNs}`,
     );
   }
-  if (outage > 0) lines.push(`longest outage ${milliseconds(outage)} ms`);
+  if (failed > 0) lines.push(`longest outage ${milliseconds(outage)} ms`);
   lines.push(...distributionRows(summary, isOpenLoop));
   if (jitter !== null) lines.push(`jitter ${milliseconds(jitter)} ms`);
   return `${lines.join("\n")}\n`;
