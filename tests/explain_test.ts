@@ -34,7 +34,15 @@ import {
   lockedSockets,
   tempFolder,
 } from "./_fixtures.ts";
-import { hasCommand, isRoot, needs, on, onLinux, test } from "./_harness.ts";
+import {
+  canIpv6,
+  hasCommand,
+  isRoot,
+  needs,
+  on,
+  onLinux,
+  test,
+} from "./_harness.ts";
 
 const SYSTEMS = Object.keys(ERRNOS) as Os[];
 
@@ -420,7 +428,7 @@ test("explain() finds the route to an address, and its kind", async () => {
     ways[0]!.includes("10.77.0.9 does not reply to ARP on va (/proc/net/arp)"),
     `${ways[0]}`,
   );
-}, { skip: needs(canIsolate(), onLinux) });
+}, { skip: needs(canIsolate(), onLinux, canIpv6()) });
 
 test("explain() finds each address's evidence where several failed", () => {
   const code = "ENETUNREACH";

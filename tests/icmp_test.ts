@@ -4,7 +4,7 @@ import { libc } from "../ffi/libc.ts";
 import { needs, test } from "./_harness.ts";
 import { bound, canFilter, inChild, listen, watchLibc } from "./_fixtures.ts";
 import { connectSync, Errno } from "../mod.ts";
-import { FIREWALL, FIREWALL6 } from "./_networks.ts";
+import { FIREWALL, FIREWALL6, ofFamilies } from "./_networks.ts";
 
 const onLinux = libc().abi.errorQueue === null
   ? "only Linux keeps ICMP errors"
@@ -16,7 +16,7 @@ interface Verdict {
   readonly [key: string]: string | Icmp | null;
 }
 
-const ROWS: readonly (readonly [host: string, code: string, Icmp | null])[] = [
+const ROWS = ofFamilies<readonly [host: string, code: string, Icmp | null]>([
   ["127.0.1.4", "ECONNREFUSED", { type: 3, code: 3, from: "127.0.1.4" }],
   ["127.0.1.2", "EHOSTUNREACH", { type: 3, code: 1, from: "127.0.1.2" }],
   ["127.0.1.7", "EHOSTUNREACH", { type: 3, code: 13, from: "127.0.1.7" }],
@@ -24,7 +24,7 @@ const ROWS: readonly (readonly [host: string, code: string, Icmp | null])[] = [
   ["fd00::4", "ECONNREFUSED", { type: 1, code: 4, from: "fd00::4" }],
   ["fd00::2", "EACCES", { type: 1, code: 1, from: "fd00::2" }],
   ["fd00::7", "ECONNREFUSED", null],
-];
+]);
 
 for (const name of ["connect", "connectSync"] as const) {
   test(`${name}() tells by whom it was rejected, to anybody`, async () => {

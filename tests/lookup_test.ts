@@ -27,7 +27,7 @@ import {
   PLAIN_RESOLVER,
   watchLibc,
 } from "./_fixtures.ts";
-import { hasCommand, needs, on, onLinux, test } from "./_harness.ts";
+import { canIpv6, hasCommand, needs, on, onLinux, test } from "./_harness.ts";
 import { NAME_SERVER } from "./_networks.ts";
 
 // Opened before the first test, which would otherwise seem to leak it.
@@ -191,7 +191,7 @@ for (const form of ["connect", "connectSync"] as const) {
       }
       assertLess(rows[2]![1], 500);
     },
-    THREADED,
+    { skip: needs(THREADED.skip, canIpv6()) },
   );
 }
 

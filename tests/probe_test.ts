@@ -44,6 +44,7 @@ import {
   FILES_ONLY,
   FIREWALL,
   FIREWALL6,
+  ofFamilies,
   ROUTES,
   stateInField,
 } from "./_networks.ts";
@@ -382,7 +383,7 @@ table ip o {
 END
 `;
 
-const VERDICTS: readonly (readonly [host: string, verdict: string])[] = [
+const VERDICTS = ofFamilies<readonly [host: string, verdict: string]>([
   ["127.0.1.1", "filtered icmp ENETUNREACH 3/0 127.0.1.1"],
   ["127.0.1.2", "filtered icmp EHOSTUNREACH 3/1 127.0.1.2"],
   ["127.0.1.4", "filtered icmp ECONNREFUSED 3/3 127.0.1.4"],
@@ -401,7 +402,7 @@ const VERDICTS: readonly (readonly [host: string, verdict: string])[] = [
   ["fd00::4", "filtered icmp ECONNREFUSED 1/4 fd00::4"],
   ["fd00::7", "closed reset ECONNREFUSED"],
   ["2001:db8::1", "unsent errno ENETUNREACH"],
-];
+]);
 
 test("nothing is open because a socket has met itself", async () => {
   const counts = await inChild(

@@ -5,20 +5,32 @@ import { assert, assertEquals, assertLess, assertThrows } from "@std/assert";
 import { connect, connectSync, inet, Socket } from "../mod.ts";
 import { canIsolate, inChild, tempFolder } from "./_fixtures.ts";
 import { hasCommand, needs, onLinux, test } from "./_harness.ts";
-import { FIREWALL, FIREWALL6, REJECTED, REJECTED6 } from "./_networks.ts";
+import {
+  FIREWALL,
+  FIREWALL6,
+  ofFamilies,
+  REJECTED,
+  REJECTED6,
+} from "./_networks.ts";
 
 const canFilter = needs(canIsolate(), hasCommand("nft"), onLinux);
 
-/** A firewall on the far side of a pair of interfaces, at 10.77.0.2 and fd77::2. */
+/** The addresses of a pair of interfaces. */
+const NEAR = ofFamilies([["10.77.0.1/24"], ["fd77::1/64"]]);
+const FAR = ofFamilies([["10.77.0.2/24"], ["fd77::2/64"]]);
+
+/** A firewall on the far side of them. */
 const VETH = `
 mount -t tmpfs none /run
 ip netns add far
 ip link add near type veth peer name far netns far
-ip addr add 10.77.0.1/24 dev near
-ip addr add fd77::1/64 dev near nodad
+${NEAR.map(([address]) => `ip addr add ${address} dev near nodad`).join("\n")}
 ip link set near up
-ip -n far addr add 10.77.0.2/24 dev far
-ip -n far addr add fd77::2/64 dev far nodad
+${
+  FAR.map(([address]) => `ip -n far addr add ${address} dev far nodad`).join(
+    "\n",
+  )
+}
 ip -n far link set far up
 ip netns exec far nft -f - <<END
 table inet t {
@@ -121,23 +133,23 @@ for (const way of WAYS) {
 test(
   "connect() and connectSync() end when a firewall behind a wire rejects",
   async () => {
-    const targets = [
-      ["10.77.0.2", 80],
-      ["10.77.0.2", 81],
-      ["fd77::2", 80],
-      ["fd77::2", 81],
-    ] as const;
+    const rows = ofFamilies<readonly [string, number, string]>([
+      ["10.77.0.2", 80, "EHOSTUNREACH"],
+      ["10.77.0.2", 81, "ECONNREFUSED"],
+      ["fd77::2", 80, "EHOSTUNREACH"],
+      ["fd77::2", 81, "ECONNREFUSED"],
+    ]);
     for (const way of ["connect", "connectSync"]) {
       const verdicts = await inChild(
         { namespace: VETH },
         attempts,
-        targets,
+        rows.map(([host, port]) => [host, port] as const),
         way,
         30_000,
       );
       assertEquals(
         verdicts.map(({ code }) => code),
-        ["EHOSTUNREACH", "ECONNREFUSED", "EHOSTUNREACH", "ECONNREFUSED"],
+        rows.map(([, , code]) => code),
       );
       assertLess(median(verdicts), REPEAT / 2);
     }

@@ -29,6 +29,7 @@ const real = libc();
 
 const canRoute = needs(
   canIsolate(),
+  canIpv6(),
   hasCommand("nft"),
   hasCommand("python3"),
 );
@@ -193,7 +194,7 @@ test("trace() takes the address of a name to which it can send", async () => {
     TOOLS,
   );
   assertEquals(found, [["127.0.0.1", "open"], "ENETUNREACH"]);
-}, { skip: canIsolate() });
+}, { skip: needs(canIsolate(), canIpv6()) });
 
 test("trace() goes over IPv6", async () => {
   using listener = listen({ at: inet6("::1", 0) });
