@@ -19,6 +19,7 @@ const distrusted = new WeakSet<Libc>();
  */
 export class EpollSelector implements Selector {
   readonly isLive = true;
+  readonly forgetsClosed = true;
   readonly armCall = "epoll_ctl";
   readonly lookCall = "epoll_wait";
   readonly fds = new Int32Array(BATCH);

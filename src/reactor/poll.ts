@@ -15,6 +15,7 @@ const FIRST_LENGTH = 64;
 /** poll(2), which every system has: the set is an array, and a wait a copy. */
 export class PollSelector implements Selector {
   readonly isLive = false;
+  readonly forgetsClosed = false;
   readonly armCall = "poll";
   readonly lookCall = "poll";
   readonly fds = new Int32Array(POLL_BATCH);

@@ -134,6 +134,58 @@ export interface Waiter extends Deadline {
 }
 
 /**
+ * One party that waits for any number of descriptors, and keeps by itself what
+ * it knows of each. A descriptor that waits for its turn takes no object.
+ */
+export interface Crowd {
+  /**
+   * When {@linkcode Crowd.expire} is due, on the clock of `performance.now()`;
+   * `Infinity` for never.
+   */
+  readonly end: number;
+  /** When the wait for one of its descriptors began. */
+  sinceOf(fd: number): number;
+  /**
+   * Takes the events of a descriptor, which is not watched any more. Must not
+   * throw.
+   */
+  tell(fd: number, events: number): void;
+  /**
+   * Ends the waits whose time is over. Everything that has happened before is
+   * reported by then. Must not throw.
+   *
+   * @returns Whether that is more than one turn takes.
+   */
+  expire(now: number): boolean;
+  /** Takes what has ended all of its waits. Must not throw. */
+  fail(error: unknown): void;
+}
+
+/**
+ * Watches a descriptor for a crowd, until its events were reported once.
+ *
+ * @param crowd Who waits; its `end` takes this wait into account.
+ * @throws What keeps the reactor from watching: an `ErrnoError`, or what the
+ * runtime throws.
+ */
+export function watchFor(
+  libc: Libc,
+  crowd: Crowd,
+  fd: number,
+  events: number,
+): void {
+  reactorOf(libc).watchFor(crowd, fd, events);
+}
+
+/**
+ * Ends the wait of a crowd for a descriptor that is about to be closed, which
+ * makes the system forget it.
+ */
+export function unwatch(libc: Libc, fd: number): void {
+  reactors.get(libc)?.unwatch(fd);
+}
+
+/**
  * Waits until something is to be said of a descriptor.
  *
  * @param libc The C library that the descriptor belongs to.
@@ -145,12 +197,7 @@ export interface Waiter extends Deadline {
 export function watch(libc: Libc, waiter: Waiter): void {
   // An aborted signal does not tell again.
   if (waiter.signal?.aborted) return waiter.tell(ABORTED);
-  let reactor = reactors.get(libc);
-  if (reactor === undefined) {
-    reactor = new Reactor(libc);
-    reactors.set(libc, reactor);
-  }
-  reactor.watch(waiter);
+  reactorOf(libc).watch(waiter);
 }
 
 /**
@@ -235,6 +282,15 @@ export function timeoutTo(
 
 const reactors = new WeakMap<Libc, Reactor>();
 
+function reactorOf(libc: Libc): Reactor {
+  let reactor = reactors.get(libc);
+  if (reactor === undefined) {
+    reactor = new Reactor(libc);
+    reactors.set(libc, reactor);
+  }
+  return reactor;
+}
+
 /** Opens the best that the system has. */
 function openSelector(libc: Libc): Selector {
   const { epoll } = libc.abi;
@@ -256,6 +312,13 @@ class Reactor {
   /** How many descriptors have any. */
   #watched = 0;
   readonly #deadlines: Waiter[] = [];
+  /** The crowd of each descriptor that one waits for, by its number. */
+  readonly #crowds: (Crowd | null)[] = [];
+  /** How many descriptors each crowd waits for. */
+  readonly #sizes = new Map<Crowd, number>();
+  /** What crowds are to be told, and who: descriptors and events, two by two. */
+  readonly #news: number[] = [];
+  readonly #newsFor: Crowd[] = [];
   /** Who is left alone until when; their events are not watched for. */
   readonly #paced = new Map<Waiter, number>();
   /** Who heeds which signal. */
@@ -320,6 +383,41 @@ class Reactor {
     this.#join(waiter);
   }
 
+  watchFor(crowd: Crowd, fd: number, events: number): void {
+    this.#selector ??= openSelector(this.#libc);
+    const result = this.#selector.arm(fd, events);
+    if (result < 0) {
+      this.#schedule();
+      throw this.#error(result, this.#selector.armCall);
+    }
+    this.#crowds[fd] = crowd;
+    this.#sizes.set(crowd, (this.#sizes.get(crowd) ?? 0) + 1);
+    this.#watched++;
+    this.#join(crowd);
+  }
+
+  unwatch(fd: number): void {
+    const crowd = this.#crowds[fd] ?? null;
+    if (crowd !== null) {
+      this.#release(fd, crowd);
+      if (!this.#selector!.forgetsClosed) this.#selector!.disarm(fd);
+      if (this.#watched === 0) this.#schedule();
+    }
+    // What is on its way is about a descriptor that is gone.
+    for (let i = 0; i < this.#news.length; i += 2) {
+      if (this.#news[i] === fd) this.#news[i] = -1;
+    }
+  }
+
+  /** Takes a descriptor from its crowd. */
+  #release(fd: number, crowd: Crowd): void {
+    this.#crowds[fd] = null;
+    this.#watched--;
+    const size = this.#sizes.get(crowd)! - 1;
+    if (size === 0) this.#sizes.delete(crowd);
+    else this.#sizes.set(crowd, size);
+  }
+
   cancel(fd: number): void {
     for (;;) {
       const waiter = this.#waiters[fd] ?? null;
@@ -343,7 +441,7 @@ class Reactor {
   }
 
   /** Sees to it that a new waiter is looked after. */
-  #join({ end }: Waiter): void {
+  #join({ end }: Waiter | Crowd): void {
     const now = performance.now();
     this.#misses = 0;
     if (this.#isParked) {
@@ -417,21 +515,51 @@ class Reactor {
   #deliver(): void {
     if (this.#delivers) return;
     this.#delivers = true;
-    for (let i = 0; i < this.#answers.length; i += 2) {
-      const waiter = this.#answers[i] as Waiter;
-      const answer = this.#answers[i + 1] as number;
-      if (answer === BROKEN) {
-        waiter.fail(this.#failure);
-        continue;
+    let told = 0;
+    let reported = 0;
+    do {
+      for (; told < this.#answers.length; told += 2) {
+        const waiter = this.#answers[told] as Waiter;
+        const answer = this.#answers[told + 1] as number;
+        if (answer === BROKEN) {
+          waiter.fail(this.#failure);
+          continue;
+        }
+        try {
+          waiter.tell(answer);
+        } catch (error) {
+          waiter.fail(error);
+        }
       }
-      try {
-        waiter.tell(answer);
-      } catch (error) {
-        waiter.fail(error);
+      for (; reported < this.#newsFor.length; reported++) {
+        const fd = this.#news[2 * reported]!;
+        if (fd < 0) continue;
+        this.#newsFor[reported]!.tell(fd, this.#news[2 * reported + 1]!);
       }
-    }
+    } while (told < this.#answers.length);
     this.#answers.length = 0;
+    this.#news.length = 0;
+    this.#newsFor.length = 0;
     this.#delivers = false;
+  }
+
+  /** Lets crowds end what is over; returns whether that is more than one turn takes. */
+  #expireCrowds(now: number): boolean {
+    let isBehind = false;
+    this.#delivers = true;
+    for (const crowd of [...this.#sizes.keys()]) {
+      if (crowd.end <= now && crowd.expire(now)) isBehind = true;
+    }
+    this.#delivers = false;
+    this.#deliver();
+    return isBehind;
+  }
+
+  /** When the next wait is over. */
+  get #nextEnd(): number {
+    let end = this.#deadlines[0]?.end ?? Infinity;
+    for (const crowd of this.#sizes.keys()) end = Math.min(end, crowd.end);
+    return end;
   }
 
   /**
@@ -489,9 +617,13 @@ class Reactor {
     if (found > 0 && this.#isTimed) this.#miss();
     const now = performance.now();
     for (let i = 0; i < found; i++) this.#tell(fds[i]!, events[i]!, now);
-    const isBehind = this.#expire(now);
+    let isBehind = this.#expire(now);
     if (this.#paced.size > 0) this.#resume(now);
     this.#deliver();
+    // Nothing is silent that the next look may report on.
+    if (this.#sizes.size > 0 && found < fds.length - 1) {
+      isBehind = this.#expireCrowds(now) || isBehind;
+    }
     if (this.#watched === 0) this.#rest();
     else if (found > 0 || isBehind) this.#goOn(now);
     else if (!this.#scheduled) this.#park(now);
@@ -511,6 +643,14 @@ class Reactor {
   #tell(fd: number, events: number, now: number): void {
     const { POLLIN, POLLOUT } = this.#libc.abi;
     const isFault = (events & ~(POLLIN | POLLOUT)) !== 0;
+    const crowd = this.#crowds[fd] ?? null;
+    if (crowd !== null) {
+      this.#looksFirst = now - crowd.sinceOf(fd) <= QUICK;
+      this.#release(fd, crowd);
+      this.#news.push(fd, events);
+      this.#newsFor.push(crowd);
+      return;
+    }
     let waiter = this.#waiters[fd] ?? null;
     while (waiter !== null) {
       const { next } = waiter;
@@ -548,6 +688,10 @@ class Reactor {
   /** Ends all waits because of what a call of the reactor has thrown. */
   #failAll(error: unknown): void {
     this.#failure = error;
+    const crowds = [...this.#sizes.keys()];
+    this.#crowds.forEach((crowd, fd) => {
+      if (crowd !== null) this.#release(fd, crowd);
+    });
     for (const first of this.#waiters) {
       let waiter = first ?? null;
       while (waiter !== null) {
@@ -557,6 +701,7 @@ class Reactor {
       }
     }
     this.#deliver();
+    for (const crowd of crowds) crowd.fail(error);
     if (this.#watched > 0) return this.#schedule();
     // No turn follows, for it might fail as this one did.
     this.#rest();
@@ -601,8 +746,7 @@ class Reactor {
     this.#setTimer(now);
     if (this.#isParked || this.#misses > MOST_MISSES) return;
     this.#isParked = true;
-    const end = this.#deadlines[0]?.end ?? Infinity;
-    this.#selector!.wait(timeoutTo(end, now)).then(
+    this.#selector!.wait(timeoutTo(this.#nextEnd, now)).then(
       this.#unpark,
       this.#failToPark,
     );
@@ -635,7 +779,7 @@ class Reactor {
   #setTimer(now: number): void {
     let at = now + this.#lookPause;
     for (const until of this.#paced.values()) at = Math.min(at, until);
-    at = Math.min(at, this.#deadlines[0]?.end ?? Infinity);
+    at = Math.min(at, this.#nextEnd);
     if (this.#timer !== null) {
       if (this.#timerAt <= at) return;
       this.#clearTimer();

@@ -12,6 +12,8 @@
 export interface Selector {
   /** Whether a descriptor that is armed joins a wait that is under way. */
   readonly isLive: boolean;
+  /** Whether the system itself forgets a descriptor that is closed. */
+  readonly forgetsClosed: boolean;
   /** The system call that {@linkcode Selector.arm} makes. */
   readonly armCall: string;
   /** The system call that {@linkcode Selector.look} makes. */

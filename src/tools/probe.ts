@@ -6,7 +6,6 @@
 import type { Libc } from "../../ffi/contract.ts";
 import { libc } from "../../ffi/libc.ts";
 import { performance } from "../../ffi/timers.ts";
-import type { Inet6Address, InetAddress } from "../address/address.ts";
 import type { LookupFamily } from "../address/lookup.ts";
 import { DEADLINE } from "../attempt/outcome.ts";
 import type { Recipe } from "../attempt/attempt.ts";
@@ -48,13 +47,7 @@ import {
   type RunState,
   type Sink,
 } from "./probe_run.ts";
-import {
-  type Office,
-  type Probeable,
-  type ProbeJob,
-  Source,
-  type Ticket,
-} from "./probe_source.ts";
+import { type Office, type Probeable, Source } from "./probe_source.ts";
 import { Crew } from "./probe_threads.ts";
 import type { Position } from "./targets.ts";
 import {
@@ -306,6 +299,9 @@ export function probe<T extends Probeable>(
 /** How long the rate of attempts is averaged over, in ms. */
 const RATE_SPAN = 1000;
 
+/** How many results of denied targets are held back until one is allowed. */
+const MOST_DENIED = 1024;
+
 /** What a run consists of. */
 interface Prober {
   readonly state: RunState;
@@ -314,18 +310,16 @@ interface Prober {
   stop(): Promise<void> | void;
 }
 
-class Probes<T extends Probeable>
-  implements Probing<T>, Sink<ProbeJob<T>>, Office<T> {
+class Probes<T extends Probeable> implements Probing<T>, Sink, Office {
   readonly #options: Checked<T>;
   readonly #source: Source<T>;
   readonly #run: Prober;
   readonly #results = new Fifo<Result<T>>();
-  /** Results of targets that may not be reached, while no other one is known. */
-  #denied: Result<T>[] | null = [];
-  #denial: unknown;
+  /** The first results of targets that may not be reached, while no other one is known. */
+  #denied: Result<T>[] = [];
+  #denial: Error | null = null;
+  #isAllowed = false;
   readonly #readers = new Fifo<Reader<T>>();
-  /** The indexes of targets that were taken and have results to come. */
-  readonly #pending = new Set<number>();
   readonly #perState: Record<ProbeState, number> = {
     open: 0,
     closed: 0,
@@ -381,11 +375,7 @@ class Probes<T extends Probeable>
   }
 
   get position(): Position {
-    const { next, pending } = this.#source.position;
-    return {
-      next,
-      pending: [...pending, ...this.#pending].sort((a, b) => a - b),
-    };
+    return this.#source.position;
   }
 
   [Symbol.asyncIterator](): this {
@@ -425,32 +415,32 @@ class Probes<T extends Probeable>
     return this.#results.length;
   }
 
-  taken({ index }: Ticket<T>): void {
+  taken(): void {
     this.#begun++;
-    this.#pending.add(index);
   }
 
   allowed(): void {
+    this.#isAllowed = true;
+    this.#giveDenied();
+  }
+
+  #giveDenied(): void {
     const denied = this.#denied;
-    this.#denied = null;
-    for (const result of denied ?? []) this.#give(result);
+    this.#denied = [];
+    for (const result of denied) this.#give(result);
   }
 
-  refused(ticket: Ticket<T>, error: Error, isDenied: boolean): void {
-    const result = new Result(ticket, null, untried(error, isDenied));
-    if (isDenied && this.#denied !== null) {
-      if (this.#denied.length === 0) this.#denial = error;
-      this.#denied.push(result);
-      this.#finish(ticket, result);
-    } else {
-      this.#finish(ticket, result);
-      this.#give(result);
-    }
+  refused(job: number, error: Error, isDenied: boolean): void {
+    const result = this.#finish(job, untried(error, isDenied));
+    if (!isDenied || this.#isAllowed) return this.#give(result);
+    this.#denial ??= error;
+    this.#denied.push(result);
+    // There may be no end of them.
+    if (this.#denied.length >= MOST_DENIED) this.#giveDenied();
   }
 
-  found({ ticket, address }: ProbeJob<T>, finding: Finding): void {
-    const result = new Result(ticket, address, finding);
-    this.#finish(ticket, result);
+  found(job: number, finding: Finding): void {
+    const result = this.#finish(job, finding);
     if (finding.fd >= 0) this.#handOver(finding.fd, result);
     this.#give(result);
   }
@@ -471,8 +461,7 @@ class Probes<T extends Probeable>
   }
 
   done(): void {
-    const denied = this.#denied;
-    if (denied !== null && denied.length > 0) {
+    if (!this.#isAllowed && this.#denial !== null) {
       return this.failed(this.#denial);
     }
     this.#end();
@@ -501,10 +490,19 @@ class Probes<T extends Probeable>
 
   readonly #pump = (): void => this.#run.pump();
 
-  #finish(ticket: Ticket<T>, { state }: Result<T>): void {
-    this.#perState[state]++;
-    ticket.unseen++;
-    if (--ticket.left === 0) this.#done++;
+  /** Makes the result of a job, and counts it. */
+  #finish(job: number, finding: Finding): Result<T> {
+    const source = this.#source;
+    const result = new Result(
+      job,
+      source.indexOf(job),
+      source.addressText(job),
+      source.targetOf(job),
+      finding,
+    );
+    this.#perState[result.state]++;
+    if (source.finish(job)) this.#done++;
+    return result;
   }
 
   /** Gives a result to the reader that has waited longest, or keeps it. */
@@ -522,10 +520,7 @@ class Probes<T extends Probeable>
   }
 
   #yielded(result: Result<T>): void {
-    const ticket = ticketOf(result);
-    if (--ticket.unseen === 0 && ticket.left === 0) {
-      this.#pending.delete(ticket.index);
-    }
+    this.#source.release(jobOf(result));
   }
 
   #end(): void {
@@ -562,8 +557,8 @@ interface Reader<T extends Probeable> {
   reject(reason: unknown): void;
 }
 
-/** What a result is one of. */
-let ticketOf: <T extends Probeable>(result: Result<T>) => Ticket<T>;
+/** The job that a result is of. */
+let jobOf: <T extends Probeable>(result: Result<T>) => number;
 
 class Result<T extends Probeable> implements ProbeResult<T> {
   readonly index: number;
@@ -582,21 +577,23 @@ class Result<T extends Probeable> implements ProbeResult<T> {
   readonly #errno: number;
   readonly #syscall: string;
   #error: Error | null;
-  readonly #ticket: Ticket<T>;
+  readonly #job: number;
 
   static {
-    ticketOf = (result) => result.#ticket;
+    jobOf = (result) => result.#job;
   }
 
   constructor(
-    ticket: Ticket<T>,
-    address: InetAddress | Inet6Address | null,
+    job: number,
+    index: number,
+    address: string | null,
+    target: T,
     finding: Finding,
   ) {
     const { verdict, errno, syscall, cause } = finding;
-    this.index = ticket.index;
-    this.target = ticket.target;
-    this.address = address === null ? null : address.toString();
+    this.index = index;
+    this.target = target;
+    this.address = address;
     this.localAddress = finding.localAddress;
     [this.state, this.reason] = verdict;
     this.code = errno === 0
@@ -613,7 +610,7 @@ class Result<T extends Probeable> implements ProbeResult<T> {
     this.#errno = errno;
     this.#syscall = syscall;
     this.#error = cause;
-    this.#ticket = ticket;
+    this.#job = job;
   }
 
   get error(): Error | null {

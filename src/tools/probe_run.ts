@@ -13,6 +13,7 @@ import {
 } from "../../ffi/timers.ts";
 import {
   bytesOf,
+  inet,
   type Inet6Address,
   type InetAddress,
 } from "../address/address.ts";
@@ -25,7 +26,13 @@ import {
   type Recipe,
 } from "../attempt/attempt.ts";
 import { ErrnoError, type Icmp } from "../errors/errors.ts";
-import { forget } from "../reactor/reactor.ts";
+import {
+  type Crowd,
+  forget,
+  pauseAfter,
+  unwatch,
+  watchFor,
+} from "../reactor/reactor.ts";
 import { afterAll } from "../reactor/turns.ts";
 import { localOf } from "../socket/ends.ts";
 import { Fifo } from "./fifo.ts";
@@ -34,6 +41,7 @@ import {
   descriptorLimit,
   FREE_DESCRIPTORS,
 } from "./limits.ts";
+import { Attempts, Flag, Flights, NOTHING } from "./probe_flights.ts";
 import {
   CLOSED_PORT,
   type Handshake,
@@ -44,11 +52,6 @@ import {
   type Verdict,
   verdictOf,
 } from "./verdict.ts";
-
-/** One address to probe. */
-export interface Job {
-  readonly address: InetAddress | Inet6Address;
-}
 
 /** What a probe came to. */
 export interface Finding {
@@ -70,20 +73,22 @@ export interface Finding {
   readonly fd: number;
 }
 
-/** Where jobs come from. */
-export interface Feed<J extends Job> {
-  /** The next job, `null` while there is none. */
-  take(): J | null;
+/** Where jobs come from. Each is known by a number. */
+export interface Feed {
+  /** The next job, {@linkcode NOTHING} while there is none. */
+  take(): number;
+  /** The address to probe. */
+  addressOf(job: number): InetAddress | Inet6Address;
   /** Whether there will be none any more. */
   readonly isOver: boolean;
 }
 
 /** Where findings go. */
-export interface Sink<J extends Job> {
-  /** How many were taken that still wait for somebody. */
+export interface Sink {
+  /** How many were taken that still wait for a reader. */
   readonly held: number;
   /** Takes a finding, which is another one's when this returns. */
-  found(job: J, finding: Finding): void;
+  found(job: number, finding: Finding): void;
   /** All jobs are done. */
   done(): void;
   /** Something is wrong that ends all. */
@@ -139,6 +144,21 @@ const MOST_MADE_UP = 10;
 const LONGEST_SLICE = 4;
 const TRIES_PER_LOOK = 8;
 
+/**
+ * After so many such pauses one takes as many turns as there are kinds of work:
+ * others let timers have theirs, and messages.
+ */
+const SLICES_PER_REST = 3;
+
+/** How many waits end by their deadlines in one turn. */
+const MOST_GIVEN_UP = 64;
+
+/** How often events that lead to nothing are counted. */
+const MOST_VAIN = 200;
+
+/** How many hosts are remembered that nothing is under way to. */
+const MOST_IDLE_HOSTS = 4096;
+
 /** How long nothing is begun after something has run out, in ms. */
 const EXHAUSTED_PAUSE = 10;
 
@@ -154,60 +174,21 @@ interface Network {
   slowest: number;
 }
 
-interface Host<J extends Job> {
+interface Host {
   readonly key: string;
   readonly network: Network;
   inFlight: number;
-  readonly parked: Fifo<J>;
+  /** Jobs that wait until it has less to do. */
+  readonly parked: Fifo<number>;
 }
 
-/** A job under way. */
-interface Flight<J extends Job> {
-  job: J;
-  host: Host<J>;
-  /** Those that may still be answered, the oldest first. */
-  readonly tries: Try<J>[];
-  /** When the first one began, -1 before that. */
-  start: number;
-  /** When the last one is given up. */
-  end: number;
-  attempts: number;
-  selfConnections: number;
-  /** Whether it is among those that are due for another attempt. */
-  isDue: boolean;
-  isOver: boolean;
-  /** Its neighbours among those under way. */
-  previous: Flight<J> | null;
-  following: Flight<J> | null;
-}
-
-function newFlight<J extends Job>(job: J, host: Host<J>): Flight<J> {
-  return {
-    job,
-    host,
-    tries: [],
-    start: -1,
-    end: 0,
-    attempts: 0,
-    selfConnections: 0,
-    isDue: false,
-    isOver: false,
-    previous: null,
-    following: null,
-  };
-}
-
-/** One attempt of a flight. */
-class Try<J extends Job> extends Attempt {
-  readonly #run: Run<J>;
-  /** `null` once nobody cares any more. */
-  flight: Flight<J> | null = null;
+/** The record of the attempt that is being looked at: one serves all of them. */
+class Look extends Attempt {
   /** Whether connect(2) has left it pending. */
   isPending = false;
 
-  constructor(run: Run<J>, recipe: Recipe, address: Job["address"]) {
-    super(run.libc, recipe, address, 0, 0, undefined);
-    this.#run = run;
+  constructor(libc: Libc, recipe: Recipe) {
+    super(libc, recipe, inet("0.0.0.0", 0), 0, 0, undefined);
   }
 
   /** Whether something was sent, as far as that shows. */
@@ -216,19 +197,16 @@ class Try<J extends Job> extends Attempt {
       this.errno === 0;
   }
 
-  ended(): void {
-    if (this.flight === null) this.#run.spare(this);
-    else this.#run.ended(this, this.flight);
-  }
+  /** The run waits by itself. */
+  override ended(): void {}
 }
 
 /** Probes what a feed has. */
-export class Run<J extends Job> {
+export class Run implements Crowd {
   readonly libc: Libc;
-  readonly #recipe: Recipe;
   readonly #pacing: Pacing;
-  readonly #feed: Feed<J>;
-  readonly #sink: Sink<J>;
+  readonly #feed: Feed;
+  readonly #sink: Sink;
   /** The most that may be under way, and as many as seem good right now. */
   readonly #mostInFlight: number;
   #limit: number;
@@ -238,16 +216,18 @@ export class Run<J extends Job> {
   #inFlight = 0;
   #sockets = 0;
   #retries = 0;
-  #attempts = 0;
-  /** The chain of flights. */
-  #flights: Flight<J> | null = null;
-  readonly #spare: Try<J>[] = [];
-  readonly #spareFlights: Flight<J>[] = [];
-  readonly #due = new Fifo<Flight<J>>();
+  #begun = 0;
+  readonly #flights = new Flights<Host>();
+  readonly #attempts = new Attempts();
+  readonly #look: Look;
+  readonly #due = new Fifo<number>();
   /** Jobs that come before those of the feed. */
-  readonly #ready = new Fifo<J>();
+  readonly #ready = new Fifo<number>();
   #parked = 0;
-  readonly #hosts = new Map<string, Host<J>>();
+  readonly #hosts = new Map<string, Host>();
+  /** The host that was asked for last. */
+  #hostKey = "";
+  #host: Host | null = null;
   readonly #networks = new Map<string, Network>();
   readonly #pace = newPace();
   /** Attempts that may begin now. */
@@ -260,6 +240,7 @@ export class Run<J extends Job> {
   #isOver = false;
   #sliceStart = -1;
   #steps = 0;
+  #rests = 0;
   // Made once, for there are millions of them.
   readonly #handshake: Handshake = { rtt: null, retransmits: null };
   readonly #finding: { -readonly [K in keyof Finding]: Finding[K] } = {
@@ -277,19 +258,20 @@ export class Run<J extends Job> {
     fd: -1,
   };
 
+  /** @param share How many runs share the descriptors of the process. */
   constructor(
     libc: Libc,
     recipe: Recipe,
     pacing: Pacing,
-    feed: Feed<J>,
-    sink: Sink<J>,
+    feed: Feed,
+    sink: Sink,
     share = 1,
   ) {
     this.libc = libc;
-    this.#recipe = recipe;
     this.#pacing = pacing;
     this.#feed = feed;
     this.#sink = sink;
+    this.#look = new Look(libc, recipe);
     const limit = descriptorLimit(libc);
     const open = limit === Infinity ? 0 : countDescriptors(libc, limit);
     const spare = FREE_DESCRIPTORS + OWN_DESCRIPTORS;
@@ -308,7 +290,7 @@ export class Run<J extends Job> {
     return {
       inFlight: this.#inFlight,
       retries: this.#retries,
-      attempts: this.#attempts,
+      attempts: this.#begun,
       concurrency: Math.floor(this.#limit),
     };
   }
@@ -320,9 +302,7 @@ export class Run<J extends Job> {
     try {
       while (this.#step());
     } catch (error) {
-      this.stop();
-      this.#sink.failed(error);
-      return;
+      return this.#break(error);
     } finally {
       this.#isPumping = false;
     }
@@ -338,33 +318,72 @@ export class Run<J extends Job> {
   /** Gives up what is under way, and closes every descriptor. */
   stop(): void {
     this.#isOver = true;
-    for (let one = this.#flights; one !== null; one = one.following) {
-      one.isOver = true;
-      this.#abandon(one);
-    }
-    this.#flights = null;
+    for (const fd of this.#attempts.all()) this.#drop(fd);
     this.#inFlight = 0;
     this.#due.clear();
     this.#ready.clear();
     this.#hosts.clear();
   }
 
-  /** Takes back an attempt that was given up, once its wait is over. */
-  spare(one: Try<J>): void {
-    this.#spare.push(one);
+  get end(): number {
+    const { first } = this.#attempts;
+    return first === NOTHING ? Infinity : this.#attempts.end[first]!;
   }
 
-  /** Takes the end of an attempt. */
-  ended(one: Try<J>, flight: Flight<J>): void {
+  sinceOf(fd: number): number {
+    return this.#attempts.since[fd]!;
+  }
+
+  tell(fd: number, events: number): void {
+    const flight = this.#attempts.flight[fd]!;
+    if (flight === NOTHING) return;
     try {
-      if (one.errno === DEADLINE) this.#late(one, flight);
-      else this.#settle(one, flight);
+      const look = this.#load(fd);
+      const errno = look.look(events);
+      // What has no peer and no error is still on its way.
+      const isPending = errno === PENDING ||
+        errno === this.libc.abi.errnos.ENOTCONN;
+      if (isPending) this.#watchAgain(fd);
+      else this.#settle(flight);
     } catch (error) {
-      this.stop();
-      this.#sink.failed(error);
-      return;
+      return this.#break(error);
     }
     this.pump();
+  }
+
+  expire(now: number): boolean {
+    let isBehind = false;
+    try {
+      for (let i = 0; this.end <= now && !isBehind; i++) {
+        if (i === MOST_GIVEN_UP) isBehind = true;
+        else this.#late(this.#attempts.first);
+      }
+    } catch (error) {
+      this.#break(error);
+      return false;
+    }
+    this.pump();
+    return isBehind;
+  }
+
+  fail(error: unknown): void {
+    try {
+      for (const fd of this.#attempts.all()) {
+        const flight = this.#attempts.flight[fd]!;
+        this.#load(fd);
+        this.#fail(flight, error);
+        if (this.#isOver) return;
+      }
+    } catch (other) {
+      return this.#break(other);
+    }
+    this.pump();
+  }
+
+  /** Ends the run because of an error that is no result. */
+  #break(error: unknown): void {
+    this.stop();
+    this.#sink.failed(error);
   }
 
   /** Begins one attempt; returns whether another one may follow. */
@@ -373,19 +392,21 @@ export class Run<J extends Job> {
     if (this.#isTired()) return false;
     if (!this.#mayBegin()) return false;
     const flight = this.#nextFlight();
-    if (flight !== null) {
+    if (flight !== NOTHING) {
       this.#retries++;
       this.#attempt(flight);
       return true;
     }
     const job = this.#nextJob();
-    if (job === null) {
+    if (job === NOTHING) {
       this.#tokens++;
       return false;
     }
     const host = this.#hostOf(job);
     if (host.inFlight < this.#pacing.hostConcurrency) {
-      this.#attempt(this.#enter(job, host));
+      host.inFlight++;
+      this.#inFlight++;
+      this.#attempt(this.#flights.take(job, host));
     } else {
       this.#tokens++;
       host.parked.push(job);
@@ -394,29 +415,32 @@ export class Run<J extends Job> {
     return true;
   }
 
-  #repeat(flight: Flight<J>): void {
-    if (flight.isDue) return;
-    flight.isDue = true;
+  #repeat(flight: number): void {
+    const { flags } = this.#flights;
+    if ((flags[flight]! & Flag.DUE) !== 0) return;
+    flags[flight]! |= Flag.DUE;
     this.#due.push(flight);
   }
 
-  /** One that is due for another attempt. */
-  #nextFlight(): Flight<J> | null {
+  /** One that is due for another attempt, {@linkcode NOTHING} if none is. */
+  #nextFlight(): number {
+    const flights = this.#flights;
     for (;;) {
       const flight = this.#due.shift();
-      if (flight === undefined) return null;
-      flight.isDue = false;
-      if (flight.isOver) {
-        this.#spareFlights.push(flight);
+      if (flight === undefined) return NOTHING;
+      flights.flags[flight]! &= ~Flag.DUE;
+      if (flights.flags[flight] === 0) {
+        flights.free(flight);
         continue;
       }
       // Its time is up, which the reactor is about to report.
-      const isLate = flight.tries.length > 0 && flight.end <= performance.now();
+      const isLate = flights.newest[flight] !== NOTHING &&
+        flights.end[flight]! <= performance.now();
       if (!isLate) return flight;
     }
   }
 
-  /** Whether everybody else is to have a turn before the next attempt. */
+  /** Whether everything else is to have a turn before the next attempt. */
   #isTired(): boolean {
     if (this.#steps++ % TRIES_PER_LOOK !== 0) return false;
     const now = performance.now();
@@ -427,7 +451,11 @@ export class Run<J extends Job> {
     }
     if (now - this.#sliceStart < LONGEST_SLICE) return false;
     this.#isResting = true;
-    afterAll(this.libc, this.#wakeUp);
+    if (++this.#rests % SLICES_PER_REST === 0) {
+      afterAll(this.libc, this.#wakeUp);
+    } else {
+      setImmediate(this.#wakeUp);
+    }
     return true;
   }
 
@@ -442,28 +470,31 @@ export class Run<J extends Job> {
     this.pump();
   };
 
-  #nextJob(): J | null {
+  #nextJob(): number {
     const taken = this.#inFlight + this.#sink.held;
-    if (taken >= Math.floor(this.#limit)) return null;
-    if (this.#sockets >= this.#mostSockets) return null;
+    if (taken >= Math.floor(this.#limit)) return NOTHING;
+    if (this.#sockets >= this.#mostSockets) return NOTHING;
     const job = this.#ready.shift();
     if (job !== undefined) return job;
-    return this.#parked < MOST_PARKED ? this.#feed.take() : null;
+    return this.#parked < MOST_PARKED ? this.#feed.take() : NOTHING;
   }
 
-  #hostOf({ address }: J): Host<J> {
+  #hostOf(job: number): Host {
+    const address = this.#feed.addressOf(job);
     const key = address.hostname;
+    if (this.#host !== null && this.#hostKey === key) return this.#host;
     let host = this.#hosts.get(key);
     if (host === undefined) {
       const network = this.#networkOf(address);
       host = { key, network, inFlight: 0, parked: new Fifo() };
       this.#hosts.set(key, host);
     }
-    return host;
+    this.#hostKey = key;
+    return this.#host = host;
   }
 
   /** The neighbourhood of an address: its /24, or its /64. */
-  #networkOf(address: J["address"]): Network {
+  #networkOf(address: InetAddress | Inet6Address): Network {
     const { hostname } = address;
     const { addr } = this.libc.abi.sockaddrIn6;
     const key = address.family === "inet"
@@ -481,40 +512,25 @@ export class Run<J extends Job> {
     return network;
   }
 
-  #enter(job: J, host: Host<J>): Flight<J> {
-    const flight = this.#spareFlights.pop() ?? newFlight(job, host);
-    flight.job = job;
-    flight.host = host;
-    flight.start = -1;
-    flight.attempts = 0;
-    flight.selfConnections = 0;
-    flight.isOver = false;
-    flight.previous = null;
-    flight.following = this.#flights;
-    if (this.#flights !== null) this.#flights.previous = flight;
-    this.#flights = flight;
-    host.inFlight++;
-    this.#inFlight++;
-    return flight;
-  }
-
-  #leave(flight: Flight<J>): void {
-    const { previous, following, host } = flight;
-    flight.isOver = true;
-    if (!flight.isDue) this.#spareFlights.push(flight);
-    if (previous === null) this.#flights = following;
-    else previous.following = following;
-    if (following !== null) following.previous = previous;
+  /** Ends a flight, and lets another job of its host be next. */
+  #leave(flight: number): void {
+    const flights = this.#flights;
+    const host = flights.hosts[flight]!;
+    flights.flags[flight]! &= ~Flag.LIVE;
+    if (flights.flags[flight] === 0) flights.free(flight);
     this.#inFlight--;
     host.inFlight--;
     const job = host.parked.shift();
     if (job !== undefined) {
       this.#parked--;
       this.#ready.push(job);
-    } else if (host.inFlight === 0) this.#hosts.delete(host.key);
+    } else if (host.inFlight === 0 && this.#hosts.size > MOST_IDLE_HOSTS) {
+      this.#hosts.delete(host.key);
+      if (this.#host === host) this.#host = null;
+    }
   }
 
-  /** Takes leave for one attempt, or sees to it that somebody asks again. */
+  /** Takes leave for one attempt, or sees to it that pump() is called again. */
   #mayBegin(): boolean {
     const { rate } = this.#pacing;
     if (rate === Infinity) return true;
@@ -539,49 +555,59 @@ export class Run<J extends Job> {
     return false;
   }
 
-  #attempt(flight: Flight<J>): void {
-    const { address } = flight.job;
+  #attempt(flight: number): void {
+    const { libc } = this;
+    const flights = this.#flights;
+    const attempts = this.#attempts;
+    const address = this.#feed.addressOf(flights.job[flight]!);
     // Earlier ones stay open for a late answer as long as there is room.
-    if (this.#sockets >= this.#mostSockets && flight.tries.length > 0) {
-      this.#drop(flight, flight.tries[0]!);
+    const isFull = this.#sockets >= this.#mostSockets;
+    if (isFull && flights.newest[flight] !== NOTHING) {
+      this.#drop(this.#oldest(flight));
     }
-    const one = this.#spare.pop() ??
-      new Try(this, this.#recipe, address);
-    one.reuse(address, 0, 0);
+    const look = this.#look;
+    look.reuse(address, 0, 0);
+    look.isPending = false;
     try {
-      if (one.open() === 0 && one.fd >= this.#ceiling) {
-        one.close();
-        one.errno = this.libc.abi.errnos.EMFILE;
-        one.syscall = "socket";
+      if (look.open() === 0 && look.fd >= this.#ceiling) {
+        look.close();
+        look.errno = libc.abi.errnos.EMFILE;
+        look.syscall = "socket";
       }
     } catch (error) {
       if (!(error instanceof ErrnoError)) throw error;
-      one.errno = error.errno;
-      one.syscall = error.syscall;
+      look.errno = error.errno;
+      look.syscall = error.syscall;
     }
     const now = performance.now();
-    if (flight.start < 0) {
-      flight.start = now;
-      flight.end = now + this.#pacing.timeout;
+    if (flights.start[flight]! < 0) {
+      flights.start[flight] = now;
+      flights.end[flight] = Math.ceil(now + this.#pacing.timeout);
     }
-    one.since = now;
-    if (one.fd < 0) {
-      const { errno, syscall } = one;
-      return isExhaustion(this.libc, errno, syscall, address)
-        ? this.#postpone(one, flight)
-        : this.#conclude(flight, one, verdictOf(one, false));
+    look.since = now;
+    if (look.fd < 0) {
+      return isExhaustion(libc, look.errno, look.syscall, address)
+        ? this.#postpone(flight)
+        : this.#conclude(flight, verdictOf(look, false));
     }
+    const { fd } = look;
     this.#sockets++;
-    this.#attempts++;
-    flight.attempts++;
-    one.end = flight.attempts > this.#pacing.retries
-      ? flight.end
-      : Math.min(now + this.#retryAfter(flight.host.network), flight.end);
-    one.flight = flight;
-    flight.tries.push(one);
-    one.isPending = one.begin(Phase.FRESH, this.#pace) === PENDING;
-    if (one.isPending) one.wait();
-    else this.#settle(one, flight);
+    this.#begun++;
+    const made = ++flights.attempts[flight]!;
+    attempts.add(fd, flight, now, flights.newest[flight]!);
+    flights.newest[flight] = fd;
+    look.isPending = look.begin(Phase.FRESH, this.#pace) === PENDING;
+    if (!look.isPending) return this.#settle(flight);
+    const end = flights.end[flight]!;
+    const isLast = made > this.#pacing.retries;
+    attempts.expireAt(
+      fd,
+      isLast ? end : Math.min(
+        Math.ceil(now + this.#retryAfter(flights.hosts[flight]!.network)),
+        end,
+      ),
+    );
+    this.#watch(fd);
   }
 
   #retryAfter({ slowest }: Network): number {
@@ -594,53 +620,103 @@ export class Run<J extends Job> {
     return Math.min(time, timeout / (retries + 1));
   }
 
-  /** The time of an attempt is over. */
-  #late(one: Try<J>, flight: Flight<J>): void {
-    if (one.end >= flight.end) {
-      return this.#conclude(flight, one, SILENT);
+  #watch(fd: number): void {
+    const { libc } = this;
+    try {
+      watchFor(libc, this, fd, libc.abi.POLLOUT);
+    } catch (error) {
+      const flight = this.#attempts.flight[fd]!;
+      this.#load(fd);
+      this.#fail(flight, error);
     }
-    one.end = flight.end;
-    one.errno = PENDING;
-    this.#repeat(flight);
-    one.wait();
   }
 
-  #settle(one: Try<J>, flight: Flight<J>): void {
-    const { errno, syscall } = one;
+  /** Goes on with an attempt whose events have led to nothing. */
+  #watchAgain(fd: number): void {
+    const { vain, flight, since } = this.#attempts;
+    if (vain[fd]! < MOST_VAIN) vain[fd]!++;
+    const pause = pauseAfter(vain[fd]!);
+    if (pause === 0) return this.#watch(fd);
+    const job = flight[fd]!;
+    const began = since[fd]!;
+    setTimeout(() => {
+      // Meanwhile the number may be another one's.
+      const { flight, since } = this.#attempts;
+      if (flight[fd] === job && since[fd] === began) this.#watch(fd);
+    }, pause);
+  }
+
+  /** What is known of an attempt that was left pending. */
+  #load(fd: number): Look {
+    const look = this.#look;
+    const { since, end } = this.#attempts;
+    look.reuse(look.address, since[fd]!, end[fd]!);
+    look.fd = fd;
+    look.isPending = true;
+    return look;
+  }
+
+  /** Takes what keeps an attempt from being waited for. */
+  #fail(flight: number, error: unknown): void {
+    if (!(error instanceof ErrnoError)) throw error;
+    this.#look.errno = error.errno;
+    this.#look.syscall = error.syscall;
+    this.#settle(flight);
+  }
+
+  /** The time of an attempt is over. */
+  #late(fd: number): void {
+    const attempts = this.#attempts;
+    const flight = attempts.flight[fd]!;
+    const end = this.#flights.end[flight]!;
+    if (attempts.end[fd]! < end) {
+      attempts.expireAt(fd, end);
+      return this.#repeat(flight);
+    }
+    this.#load(fd).errno = DEADLINE;
+    this.#conclude(flight, SILENT);
+  }
+
+  /** Takes what has become of the attempt that was looked at. */
+  #settle(flight: number): void {
+    const look = this.#look;
+    const { errno, syscall, fd } = look;
+    const { ECONNREFUSED } = this.libc.abi.errnos;
+    const isReset = errno === ECONNREFUSED && look.icmp === null;
+    if (isReset && syscall === "connect") {
+      return this.#conclude(flight, CLOSED_PORT);
+    }
+    const address = this.#feed.addressOf(this.#flights.job[flight]!);
+    look.address = address;
     if (errno !== 0) {
-      if (isExhaustion(this.libc, errno, syscall, one.address)) {
-        this.#remove(flight, one);
-        one.close();
-        this.#sockets--;
-        return this.#postpone(one, flight);
+      if (!isExhaustion(this.libc, errno, syscall, address)) {
+        return this.#conclude(flight, verdictOf(look, look.isSent));
       }
-      return this.#conclude(flight, one, verdictOf(one, one.isSent));
+      this.#drop(fd);
+      return this.#postpone(flight);
     }
-    if (!one.isSelfConnected()) return this.#conclude(flight, one, OPEN);
-    if (flight.selfConnections++ === MOST_SELF_CONNECTIONS) {
-      one.errno = this.libc.abi.errnos.ECONNREFUSED;
-      return this.#conclude(flight, one, CLOSED_PORT);
+    if (!look.isSelfConnected()) return this.#conclude(flight, OPEN);
+    if (this.#flights.selfConnections[flight]!++ === MOST_SELF_CONNECTIONS) {
+      look.errno = ECONNREFUSED;
+      return this.#conclude(flight, CLOSED_PORT);
     }
-    // Nobody listens there, and the kernel chose the very port: from another
+    // Nothing listens there, and the kernel chose the very port: from another
     // one there will be an answer.
-    this.#remove(flight, one);
-    one.reset();
-    one.flight = null;
-    this.#sockets--;
-    this.#spare.push(one);
-    flight.attempts--;
+    this.#remove(fd);
+    look.reset();
+    this.#flights.attempts[flight]!--;
     this.#repeat(flight);
   }
 
   /** Something has run out: another attempt is made when there may be more. */
-  #postpone(one: Try<J>, flight: Flight<J>): void {
-    one.flight = null;
-    this.#spare.push(one);
+  #postpone(flight: number): void {
+    const flights = this.#flights;
     this.#limit = Math.max(1, Math.floor(this.#inFlight * 3 / 4));
-    if (flight.tries.length > 0) this.#repeat(flight);
+    if (flights.newest[flight] !== NOTHING) this.#repeat(flight);
     else {
+      const job = flights.job[flight]!;
       this.#leave(flight);
-      this.#ready.push(flight.job);
+      this.#ready.push(job);
     }
     this.#pause();
   }
@@ -654,81 +730,88 @@ export class Run<J extends Job> {
     }, EXHAUSTED_PAUSE);
   }
 
-  /** Tells what a flight came to, and closes what is left of it. */
-  #conclude(flight: Flight<J>, one: Try<J>, verdict: Verdict): void {
+  /** Reports what a flight has led to, and closes what is left of it. */
+  #conclude(flight: number, verdict: Verdict): void {
     const { libc } = this;
+    const look = this.#look;
+    const flights = this.#flights;
     const now = performance.now();
     const isOpen = verdict === OPEN;
-    const since = verdict === SILENT ? flight.start : one.since;
-    const wall = now - since;
+    const wall = now -
+      (verdict === SILENT ? flights.start[flight]! : look.since);
     const handshake = this.#handshake;
     handshake.rtt = null;
     handshake.retransmits = libc.abi.tcpInfo === null ? null : 0;
     let localAddress: string | null = null;
-    let fd = -1;
-    if (one.fd >= 0) {
+    let kept = -1;
+    const { fd } = look;
+    if (fd >= 0) {
       if (isOpen || wall >= NO_REPEAT) {
-        const { fd } = isOpen ? one : flight.tries[0] ?? one;
-        readHandshake(libc, fd, handshake);
+        readHandshake(libc, isOpen ? fd : this.#oldest(flight), handshake);
       }
+      this.#remove(fd);
       if (isOpen) {
-        const end = localOf(libc, one.fd);
+        const end = localOf(libc, fd);
         if (typeof end === "object") localAddress = `${end}` || null;
-      }
-      if (isOpen && this.#pacing.keepsSockets) {
-        // Its new owner may wait for it elsewhere.
-        forget(libc, one.fd);
-        fd = one.take();
-      } else if (isOpen) one.reset();
-      else one.close();
-      this.#remove(flight, one);
-      this.#sockets--;
+        if (this.#pacing.keepsSockets) {
+          // Its new owner may wait for it elsewhere.
+          forget(libc, fd);
+          kept = look.take();
+        } else look.reset();
+      } else look.close();
     }
-    const { network } = flight.host;
-    if (verdict !== SILENT && one.isSent && wall > network.slowest) {
+    const { network } = flights.hosts[flight]!;
+    if (verdict !== SILENT && look.isSent && wall > network.slowest) {
       network.slowest = wall;
     }
     const finding = this.#finding;
     finding.verdict = verdict;
-    finding.errno = one.errno;
-    finding.syscall = one.syscall;
-    finding.icmp = one.icmp;
-    finding.soft = one.isSoft;
+    finding.errno = look.errno;
+    finding.syscall = look.syscall;
+    finding.icmp = look.icmp;
+    finding.soft = look.isSoft;
     finding.localAddress = localAddress;
-    finding.attempts = flight.attempts;
+    finding.attempts = flights.attempts[flight]!;
     finding.retransmits = handshake.retransmits;
-    finding.wall = one.syscall === "connect" ? wall : null;
+    finding.wall = look.syscall === "connect" ? wall : null;
     finding.rtt = handshake.rtt;
-    finding.fd = fd;
-    const { job } = flight;
-    one.flight = null;
-    this.#spare.push(one);
-    this.#abandon(flight);
+    finding.fd = kept;
+    while (flights.newest[flight] !== NOTHING) {
+      this.#drop(flights.newest[flight]!);
+    }
+    const job = flights.job[flight]!;
     this.#leave(flight);
     if (this.#limit < this.#mostInFlight) this.#limit += 0.25;
     this.#sink.found(job, finding);
   }
 
-  /** Closes all attempts of a flight. */
-  #abandon(flight: Flight<J>): void {
-    while (flight.tries.length > 0) {
-      this.#drop(flight, flight.tries[flight.tries.length - 1]!);
-    }
+  /** The descriptor of the first attempt that may still be answered. */
+  #oldest(flight: number): number {
+    const { older } = this.#attempts;
+    let fd = this.#flights.newest[flight]!;
+    while (older[fd] !== NOTHING) fd = older[fd]!;
+    return fd;
   }
 
   /** Gives one attempt up. */
-  #drop(flight: Flight<J>, one: Try<J>): void {
-    this.#remove(flight, one);
-    // It can be used again once the reactor has ended its wait, maybe later.
-    one.flight = null;
-    one.cancel();
-    one.close();
-    this.#sockets--;
+  #drop(fd: number): void {
+    this.#remove(fd);
+    this.libc.close(fd);
   }
 
-  #remove({ tries }: Flight<J>, one: Try<J>): void {
-    const at = tries.indexOf(one);
-    if (at === tries.length - 1) tries.pop();
-    else if (at >= 0) tries.splice(at, 1);
+  /** Takes an attempt from its flight; its descriptor is to be closed. */
+  #remove(fd: number): void {
+    const { newest } = this.#flights;
+    const { flight, older } = this.#attempts;
+    const owner = flight[fd]!;
+    if (newest[owner] === fd) newest[owner] = older[fd]!;
+    else {
+      let younger = newest[owner]!;
+      while (older[younger] !== fd) younger = older[younger]!;
+      older[younger] = older[fd]!;
+    }
+    this.#attempts.remove(fd);
+    unwatch(this.libc, fd);
+    this.#sockets--;
   }
 }

@@ -28,8 +28,16 @@ import {
 import { errnoError } from "../errors/errors.ts";
 import { afterAll } from "../reactor/turns.ts";
 import { Fifo } from "./fifo.ts";
-import type { Feed, Job } from "./probe_run.ts";
-import { asGrid, type Grid, type Position } from "./targets.ts";
+import { NOTHING } from "./probe_flights.ts";
+import type { Feed } from "./probe_run.ts";
+import {
+  asGrid,
+  type Grid,
+  type GridTarget,
+  type Position,
+  targetAt,
+  walkGrid,
+} from "./targets.ts";
 
 /** A port of a host that is to be probed. */
 export interface ProbeTarget {
@@ -55,28 +63,14 @@ export interface ProbeTarget {
 /** What {@linkcode probe} takes: a port of a host, or an address. */
 export type Probeable = ProbeTarget | InetAddress | Inet6Address;
 
-/** A target that was taken, and has not all of its results yet. */
-export interface Ticket<T> {
-  readonly index: number;
-  readonly target: T;
-  /** How many results are still to come, and how many nobody has seen. */
-  left: number;
-  unseen: number;
-}
-
-/** One address of a target. */
-export interface ProbeJob<T> extends Job {
-  readonly ticket: Ticket<T>;
-}
-
 /** Where targets go that cannot be probed. */
-export interface Office<T> {
-  /** How many results nobody has read yet. */
+export interface Office {
+  /** How many results no reader has taken yet. */
   readonly held: number;
-  /** A target is on its way. */
-  taken(ticket: Ticket<T>): void;
+  /** A target was taken. */
+  taken(): void;
   /** Nobody may reach the target, or nobody knows it. */
-  refused(ticket: Ticket<T>, error: Error, isDenied: boolean): void;
+  refused(job: number, error: Error, isDenied: boolean): void;
   /** The first target that may be reached. */
   allowed(): void;
   /** There is more to take. */
@@ -100,32 +94,75 @@ const MOST_WAITING = 1024;
 const MOST_REFUSED = 256;
 
 /** What is known of a name. */
-interface KnownName<T> {
+interface KnownName {
   readonly hostname: string;
   /** `null` while it is being looked up. */
   result: readonly IpAddress[] | Error | null;
-  readonly waiting: { ticket: Ticket<T>; port: number }[];
+  readonly waiting: { job: number; port: number }[];
+}
+
+/** What the addresses of one target have in common. */
+interface Group {
+  /** How many of them have no finding yet. */
+  left: number;
+}
+
+/**
+ * One address of each target that was taken, until its result was. Each has a
+ * number; of a grid's target its index alone is kept, which says the rest.
+ */
+class Jobs<T> {
+  readonly index: number[] = [];
+  readonly targets: (T | null)[] = [];
+  readonly addresses: (IpAddress | null)[] = [];
+  /** `null` for a target's only address. */
+  readonly groups: (Group | null)[] = [];
+  readonly #free: number[] = [];
+
+  add(index: number, target: T | null, address: IpAddress | null): number {
+    const job = this.#free.pop() ?? this.index.length;
+    this.index[job] = index;
+    this.targets[job] = target;
+    this.addresses[job] = address;
+    this.groups[job] = null;
+    return job;
+  }
+
+  /** Lets its number be another one's. */
+  free(job: number): void {
+    this.index[job] = NOTHING;
+    this.targets[job] = null;
+    this.addresses[job] = null;
+    this.groups[job] = null;
+    this.#free.push(job);
+  }
 }
 
 /** Takes targets one by one and makes jobs of them. */
-export class Source<T extends Probeable> implements Feed<ProbeJob<T>> {
+export class Source<T extends Probeable> implements Feed {
   /** How many targets there are, `null` if that is not known. */
   readonly total: number | null;
   readonly #libc: Libc;
   readonly #reading: Reading;
-  readonly #office: Office<T>;
+  readonly #office: Office;
   readonly #iterator: Iterator<T> | AsyncIterator<T>;
   readonly #isAsync: boolean;
   readonly #grid: Grid | null;
-  readonly #ready = new Fifo<ProbeJob<T>>();
-  readonly #names = new Map<string, KnownName<T>>();
-  readonly #toLookUp = new Fifo<KnownName<T>>();
+  readonly #jobs = new Jobs<T>();
+  readonly #ready = new Fifo<number>();
+  readonly #names = new Map<string, KnownName>();
+  readonly #toLookUp = new Fifo<KnownName>();
   readonly #lookups = new Set<() => void>();
   #waiting = 0;
   /** How many targets were taken, and what comes after the highest index. */
   #taken = 0;
   #next: number;
   #isAllowed = false;
+  /** The target of a grid that was made last, as long as it was not handed out. */
+  #gridTarget: GridTarget | null = null;
+  /** The job whose address was made last. */
+  #lastJob = NOTHING;
+  #lastAddress: IpAddress | null = null;
   /** Whether a target is on its way. */
   #isAsking = false;
   #isResting = false;
@@ -135,7 +172,7 @@ export class Source<T extends Probeable> implements Feed<ProbeJob<T>> {
     libc: Libc,
     targets: Iterable<T> | AsyncIterable<T>,
     reading: Reading,
-    office: Office<T>,
+    office: Office,
   ) {
     this.#libc = libc;
     this.#reading = reading;
@@ -144,8 +181,10 @@ export class Source<T extends Probeable> implements Feed<ProbeJob<T>> {
     this.#next = this.#grid?.from.next ?? 0;
     this.total = this.#grid?.size ??
       (Array.isArray(targets) ? targets.length : null);
-    this.#isAsync = Symbol.asyncIterator in targets;
-    this.#iterator = this.#isAsync
+    this.#isAsync = this.#grid === null && Symbol.asyncIterator in targets;
+    this.#iterator = this.#grid !== null
+      ? walkGrid(this.#grid) as Iterator<GridTarget & T>
+      : this.#isAsync
       ? (targets as AsyncIterable<T>)[Symbol.asyncIterator]()
       : (targets as Iterable<T>)[Symbol.iterator]();
   }
@@ -154,25 +193,27 @@ export class Source<T extends Probeable> implements Feed<ProbeJob<T>> {
     return this.#isDone && this.#waiting === 0 && this.#ready.length === 0;
   }
 
-  /** What comes after the targets that were taken; a grid's old ones first. */
+  /** What comes after the targets that were taken, and what of them is not done. */
   get position(): Position {
     const old = this.#grid?.from.pending ?? [];
-    return { next: this.#next, pending: old.slice(this.#taken) };
+    const taken = this.#jobs.index.filter((index) => index !== NOTHING);
+    const pending = [...new Set([...old.slice(this.#taken), ...taken])];
+    return { next: this.#next, pending: pending.sort((a, b) => a - b) };
   }
 
-  take(): ProbeJob<T> | null {
+  take(): number {
     for (let refused = 0;; refused++) {
       const job = this.#ready.shift();
       if (job !== undefined) return job;
       if (this.#isDone || this.#isAsking || this.#waiting >= MOST_WAITING) {
-        return null;
+        return NOTHING;
       }
       // Of targets that nothing is sent to there may be no end.
-      if (this.#isResting || this.#office.held >= MOST_WAITING) return null;
+      if (this.#isResting || this.#office.held >= MOST_WAITING) return NOTHING;
       if (refused === MOST_REFUSED) {
         this.#isResting = true;
         afterAll(this.#libc, this.#goOn);
-        return null;
+        return NOTHING;
       }
       const step = this.#iterator.next();
       if (this.#isAsync) {
@@ -181,10 +222,66 @@ export class Source<T extends Probeable> implements Feed<ProbeJob<T>> {
           this.#isDone = true;
           this.#office.failed(error);
         });
-        return null;
+        return NOTHING;
       }
       this.#accept(step as IteratorResult<T>);
     }
+  }
+
+  addressOf(job: number): IpAddress {
+    if (job === this.#lastJob) return this.#lastAddress!;
+    let address = this.#jobs.addresses[job]!;
+    if (address === null) {
+      const { hostname, port } = this.#gridTargetOf(job);
+      address = parseIp(hostname, port)!;
+    }
+    this.#lastJob = job;
+    return this.#lastAddress = address;
+  }
+
+  /** The address of a job as text, `null` for a name that has none. */
+  addressText(job: number): string | null {
+    const address = this.#jobs.addresses[job]!;
+    if (address !== null) return address.toString();
+    if (this.#grid === null || this.#jobs.targets[job] !== null) return null;
+    const { hostname, port } = this.#gridTargetOf(job);
+    return hostname.includes(":")
+      ? `[${hostname}]:${port}`
+      : `${hostname}:${port}`;
+  }
+
+  indexOf(job: number): number {
+    return this.#jobs.index[job]!;
+  }
+
+  /** The target of a job, as it was given. */
+  targetOf(job: number): T {
+    const given = this.#jobs.targets[job]!;
+    if (given !== null) return given;
+    const target = this.#gridTargetOf(job);
+    // From now on it is the caller's, who may change it.
+    this.#gridTarget = null;
+    return target as T & GridTarget;
+  }
+
+  #gridTargetOf(job: number): GridTarget {
+    const index = this.#jobs.index[job]!;
+    if (this.#gridTarget?.index !== index) {
+      this.#gridTarget = targetAt(this.#grid!, index);
+    }
+    return this.#gridTarget!;
+  }
+
+  /** Takes note of a finding; returns whether its target has all of them now. */
+  finish(job: number): boolean {
+    const group = this.#jobs.groups[job]!;
+    return group === null || --group.left === 0;
+  }
+
+  /** Forgets a job whose result was taken. */
+  release(job: number): void {
+    if (job === this.#lastJob) this.#lastJob = NOTHING;
+    this.#jobs.free(job);
   }
 
   readonly #goOn = (): void => {
@@ -226,35 +323,65 @@ export class Source<T extends Probeable> implements Feed<ProbeJob<T>> {
       return;
     }
     const target = step.value;
-    const place = placeOf(target);
-    const index = place.index ?? this.#next;
+    if (this.#grid === null) return this.#acceptTarget(target);
+    // Nothing but the grid has seen it yet.
+    const { index, hostname, port } = target as T & GridTarget;
+    const address = parseIp(hostname, port);
+    if (address === null) {
+      const job = this.#count(index, target, null);
+      if (!this.#isPermitted(hostname, port, job)) return;
+      return this.#resolve(hostname, port, job);
+    }
+    const isPlain = !hostname.includes("%");
+    const job = this.#count(index, null, isPlain ? null : address);
+    this.#gridTarget = target as T & GridTarget;
+    this.#lastJob = job;
+    this.#lastAddress = address;
+    this.#acceptAddress(hostname, port, address.family, job);
+  }
+
+  #acceptTarget(target: T): void {
+    const { hostname, port, address, index } = placeOf(target);
+    const job = this.#count(index ?? this.#next, target, address);
+    if (address !== null) {
+      this.#acceptAddress(hostname, port, address.family, job);
+    } else if (this.#isPermitted(hostname, port, job)) {
+      this.#resolve(hostname, port, job);
+    }
+  }
+
+  /** Makes a job of a target that was taken. */
+  #count(index: number, target: T | null, address: IpAddress | null): number {
     const isOld = this.#taken++ < (this.#grid?.from.pending.length ?? 0);
     if (!isOld) this.#next = Math.max(this.#next, index + 1);
-    const { hostname, port, address } = place;
-    const ticket: Ticket<T> = { index, target, left: 1, unseen: 0 };
-    this.#office.taken(ticket);
-    const { family } = this.#reading;
+    this.#office.taken();
+    return this.#jobs.add(index, target, address);
+  }
+
+  #isPermitted(hostname: string, port: number, job: number): boolean {
     const { permissions } = this.#libc;
-    if (!permissions.net()) {
-      try {
-        permissions.demandHost(hostname, port);
-      } catch (error) {
-        return this.#office.refused(ticket, error as Error, true);
-      }
+    if (permissions.net()) return true;
+    try {
+      permissions.demandHost(hostname, port);
+      return true;
+    } catch (error) {
+      this.#office.refused(job, error as Error, true);
+      return false;
     }
-    if (address !== null) {
-      this.#allow();
-      if (family !== undefined && address.family !== family) {
-        return this.#office.refused(
-          ticket,
-          wrongFamily(address, family),
-          false,
-        );
-      }
-      this.#ready.push({ address, ticket });
-      return;
-    }
-    this.#resolve(hostname, port, ticket);
+  }
+
+  #acceptAddress(
+    hostname: string,
+    port: number,
+    family: LookupFamily,
+    job: number,
+  ): void {
+    if (!this.#isPermitted(hostname, port, job)) return;
+    this.#allow();
+    const { family: wanted } = this.#reading;
+    if (wanted === undefined || family === wanted) return this.#ready.push(job);
+    const error = wrongFamily(this.addressOf(job), wanted);
+    this.#office.refused(job, error, false);
   }
 
   #allow(): void {
@@ -263,15 +390,15 @@ export class Source<T extends Probeable> implements Feed<ProbeJob<T>> {
     this.#office.allowed();
   }
 
-  #resolve(hostname: string, port: number, ticket: Ticket<T>): void {
+  #resolve(hostname: string, port: number, job: number): void {
     let name = this.#names.get(hostname);
     if (name === undefined) {
       name = { hostname, result: null, waiting: [] };
       this.#names.set(hostname, name);
       this.#toLookUp.push(name);
     }
-    if (name.result !== null) return this.#hand(name.result, port, ticket);
-    name.waiting.push({ ticket, port });
+    if (name.result !== null) return this.#hand(name.result, port, job);
+    name.waiting.push({ job, port });
     this.#waiting++;
     this.#lookUp();
   }
@@ -300,12 +427,12 @@ export class Source<T extends Probeable> implements Feed<ProbeJob<T>> {
     }
   }
 
-  #resolved(name: KnownName<T>, result: readonly IpAddress[] | Error): void {
+  #resolved(name: KnownName, result: readonly IpAddress[] | Error): void {
     name.result = result;
     try {
-      for (const { ticket, port } of name.waiting.splice(0)) {
+      for (const { job, port } of name.waiting.splice(0)) {
         this.#waiting--;
-        this.#hand(result, port, ticket);
+        this.#hand(result, port, job);
       }
     } catch (error) {
       return this.#office.failed(error);
@@ -318,25 +445,31 @@ export class Source<T extends Probeable> implements Feed<ProbeJob<T>> {
   #hand(
     result: readonly IpAddress[] | Error,
     port: number,
-    ticket: Ticket<T>,
+    job: number,
   ): void {
     if (result instanceof Error) {
       this.#allow();
-      return this.#office.refused(ticket, result, false);
+      return this.#office.refused(job, result, false);
     }
     const { permissions } = this.#libc;
     for (const { hostname } of result) {
       try {
         permissions.demandResolved(hostname, port);
       } catch (error) {
-        return this.#office.refused(ticket, error as Error, true);
+        return this.#office.refused(job, error as Error, true);
       }
     }
     this.#allow();
     const used = this.#reading.allAddresses ? result : result.slice(0, 1);
-    ticket.left = used.length;
-    for (const address of used) {
-      this.#ready.push({ address: withPort(address, port), ticket });
+    const jobs = this.#jobs;
+    const group = used.length === 1 ? null : { left: used.length };
+    const target = jobs.targets[job]!;
+    for (const [i, address] of used.entries()) {
+      const own = withPort(address, port);
+      const one = i === 0 ? job : jobs.add(jobs.index[job]!, target, own);
+      jobs.addresses[one] = own;
+      jobs.groups[one] = group;
+      this.#ready.push(one);
     }
   }
 }

@@ -9,10 +9,11 @@ import type { Libc } from "../../ffi/contract.ts";
 import type { Recipe } from "../attempt/attempt.ts";
 import { closeByReset } from "../attempt/descriptor.ts";
 import type { ProbeSetup } from "./probe_recipe.ts";
+import type { Inet6Address, InetAddress } from "../address/address.ts";
+import { NOTHING } from "./probe_flights.ts";
 import {
   type Feed,
   type Finding,
-  type Job,
   type Pacing,
   Run,
   type RunState,
@@ -36,12 +37,12 @@ const JOB_BATCH = 64;
  * one that has room for them, so that a thread that is slow has fewer; one that cannot
  * be started has none.
  */
-export class Crew<J extends Job> implements Feed<J>, Sink<J> {
+export class Crew implements Feed, Sink {
   readonly #libc: Libc;
-  readonly #feed: Feed<J>;
-  readonly #sink: Sink<J>;
-  readonly #own: Run<J>;
-  readonly #others: Hand<J>[];
+  readonly #feed: Feed;
+  readonly #sink: Sink;
+  readonly #own: Run;
+  readonly #others: Hand[];
   #hasBegun = false;
   #isOver = false;
 
@@ -51,8 +52,8 @@ export class Crew<J extends Job> implements Feed<J>, Sink<J> {
     recipe: Recipe,
     pacing: Pacing,
     threads: number,
-    feed: Feed<J>,
-    sink: Sink<J>,
+    feed: Feed,
+    sink: Sink,
   ) {
     this.#libc = libc;
     this.#feed = feed;
@@ -97,11 +98,15 @@ export class Crew<J extends Job> implements Feed<J>, Sink<J> {
       this.#others.every((other) => other.outstanding === 0);
   }
 
-  take(): J | null {
+  take(): number {
     return this.#feed.take();
   }
 
-  found(job: J, finding: Finding): void {
+  addressOf(job: number): InetAddress | Inet6Address {
+    return this.#feed.addressOf(job);
+  }
+
+  found(job: number, finding: Finding): void {
     if (!this.#isOver) this.#sink.found(job, finding);
     else if (finding.fd >= 0) closeByReset(this.#libc, finding.fd);
   }
@@ -138,16 +143,14 @@ export class Crew<J extends Job> implements Feed<J>, Sink<J> {
 }
 
 /** Another thread. */
-class Hand<J extends Job> {
+class Hand {
   /** How many jobs it has not reported about. */
   outstanding = 0;
   state: RunState = { inFlight: 0, retries: 0, attempts: 0, concurrency: 0 };
-  readonly #crew: Crew<J>;
+  readonly #crew: Crew;
   readonly #room: number;
-  readonly #jobs = new Map<number, J>();
   readonly #share: Share;
   #worker: WorkerThreads.Worker | null = null;
-  #nextId = 0;
   /** The host that was sent last. */
   #host = "";
   #isReady = false;
@@ -156,7 +159,7 @@ class Hand<J extends Job> {
   #isStopping = false;
   #onEnd: (() => void) | null = null;
 
-  constructor(crew: Crew<J>, share: Share, room: number) {
+  constructor(crew: Crew, share: Share, room: number) {
     this.#crew = crew;
     this.#room = room;
     this.#share = share;
@@ -182,24 +185,25 @@ class Hand<J extends Job> {
     if (free < Math.min(JOB_BATCH, this.#room)) return;
     for (let left = free; left > 0;) {
       const hosts: string[] = [];
-      const ports = new Uint16Array(Math.min(JOB_BATCH, left));
-      const first = this.#nextId;
-      while (hosts.length < ports.length) {
+      const most = Math.min(JOB_BATCH, left);
+      const jobs = new Int32Array(most);
+      const ports = new Uint16Array(most);
+      while (hosts.length < most) {
         const job = crew.take();
-        if (job === null) break;
-        const { address } = job;
+        if (job === NOTHING) break;
+        const address = crew.addressOf(job);
         const { hostname, port } = address;
         const isScoped = address.family === "inet6" && address.scopeId !== 0 &&
           !hostname.includes("%");
         const host = isScoped ? `${hostname}%${address.scopeId}` : hostname;
+        jobs[hosts.length] = job;
         ports[hosts.length] = port;
         hosts.push(host === this.#host ? "" : host);
         this.#host = host;
-        this.#jobs.set(this.#nextId++, job);
         this.outstanding++;
       }
       if (hosts.length === 0) return;
-      this.#send({ first, hosts, ports });
+      this.#send({ hosts, jobs, ports });
       left -= hosts.length;
     }
   }
@@ -237,11 +241,9 @@ class Hand<J extends Job> {
       const extras = new Map(report.extras);
       this.state = state;
       for (let i = 0, at = 0; at < numbers.length; i++, at += FINDING_WIDTH) {
-        const id = numbers[at]!;
-        const job = this.#jobs.get(id)!;
-        this.#jobs.delete(id);
         this.outstanding--;
-        this.#crew.found(job, unpackFinding(numbers, at, extras.get(i)));
+        const finding = unpackFinding(numbers, at, extras.get(i));
+        this.#crew.found(numbers[at]!, finding);
       }
     }
     this.#crew.pump();

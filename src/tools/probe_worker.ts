@@ -7,17 +7,16 @@ import type * as WorkerThreads from "node:worker_threads";
 import { builtin } from "../../ffi/builtin.ts";
 import { libc } from "../../ffi/libc.ts";
 import { setTimeout } from "../../ffi/timers.ts";
-import { parseIp } from "../address/address.ts";
+import {
+  type Inet6Address,
+  type InetAddress,
+  parseIp,
+} from "../address/address.ts";
 import { isAtRest } from "../reactor/reactor.ts";
 import { Fifo } from "./fifo.ts";
 import { probeRecipe, type ProbeSetup } from "./probe_recipe.ts";
-import {
-  type Finding,
-  type Job,
-  type Pacing,
-  Run,
-  type RunState,
-} from "./probe_run.ts";
+import { NOTHING } from "./probe_flights.ts";
+import { type Finding, type Pacing, Run, type RunState } from "./probe_run.ts";
 import { VERDICTS } from "./verdict.ts";
 
 /** Where this module is, for a thread to load it. */
@@ -34,8 +33,8 @@ export interface Share {
 /** What a thread receives: addresses to probe, or to stop. */
 export type Order =
   | {
-    /** The number of the first; those of the others follow. */
-    readonly first: number;
+    /** The numbers of the jobs. */
+    readonly jobs: Int32Array;
     /** The hosts; `""` is the one before. */
     readonly hosts: readonly string[];
     readonly ports: Uint16Array;
@@ -71,19 +70,14 @@ const LONGEST_DELAY = 2;
 /** How often it is reported how far a thread has come, at least, in ms. */
 const REPORT_EVERY = 100;
 
-/** A job that is known by its number alone. */
-interface NumberedJob extends Job {
-  readonly id: number;
-}
-
 /** Writes a finding as numbers. */
 export function packFinding(
   numbers: Float64Array,
   at: number,
-  id: number,
+  job: number,
   finding: Finding,
 ): void {
-  numbers[at] = id;
+  numbers[at] = job;
   numbers[at + 1] = VERDICTS.indexOf(finding.verdict);
   numbers[at + 2] = finding.errno;
   numbers[at + 3] = finding.soft ? 1 : 0;
@@ -127,7 +121,9 @@ export function serveJobs(): void {
   );
   const port = parentPort!;
   const { setup, pacing, threads } = workerData as Share;
-  const jobs = new Fifo<NumberedJob>();
+  const queue = new Fifo<number>();
+  /** The addresses of jobs that are not over, by their numbers. */
+  const addresses: (InetAddress | Inet6Address | undefined)[] = [];
   let numbers = new Float64Array(FINDING_BATCH * FINDING_WIDTH);
   let extras: [number, Extras][] = [];
   let filled = 0;
@@ -149,15 +145,20 @@ export function serveJobs(): void {
     filled = 0;
   }
   const c = libc();
-  const run: Run<NumberedJob> = new Run(
+  const run: Run = new Run(
     c,
     probeRecipe(c, setup),
     pacing,
-    { take: () => jobs.shift() ?? null, isOver: false },
+    {
+      take: () => queue.shift() ?? NOTHING,
+      addressOf: (job) => addresses[job]!,
+      isOver: false,
+    },
     {
       held: 0,
-      found({ id }, finding) {
-        packFinding(numbers, filled * FINDING_WIDTH, id, finding);
+      found(job, finding) {
+        addresses[job] = undefined;
+        packFinding(numbers, filled * FINDING_WIDTH, job, finding);
         const { icmp, localAddress, syscall } = finding;
         if (icmp !== null || localAddress !== null || syscall !== "connect") {
           extras.push([filled, { icmp, localAddress, syscall }]);
@@ -179,10 +180,11 @@ export function serveJobs(): void {
       flush();
       return leave();
     }
-    const { first, hosts, ports } = order;
+    const { hosts, jobs, ports } = order;
     for (let i = 0; i < hosts.length; i++) {
       host = hosts[i]! || host;
-      jobs.push({ id: first + i, address: parseIp(host, ports[i]!)! });
+      addresses[jobs[i]!] = parseIp(host, ports[i]!)!;
+      queue.push(jobs[i]!);
     }
     run.pump();
   });

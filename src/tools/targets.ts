@@ -230,7 +230,22 @@ export function grid(
 
 /** The grid that an iterable is, `null` for another one. */
 export function asGrid(targets: unknown): Grid | null {
-  return targets instanceof OrderedGrid ? targets : null;
+  return targets instanceof OrderedGrid && isGrid(targets) ? targets : null;
+}
+
+/** Whether a grid is a real one, and not an object with its prototype. */
+let isGrid: (grid: OrderedGrid) => boolean;
+let peekAt: (grid: OrderedGrid, index: number) => GridTarget;
+let walk: (grid: OrderedGrid) => Iterator<GridTarget>;
+
+/** The target of one index, whatever a caller has made of the grid's methods. */
+export function targetAt(grid: Grid, index: number): GridTarget {
+  return peekAt(grid as OrderedGrid, index);
+}
+
+/** The targets in their order, whatever a caller has made of the grid. */
+export function walkGrid(grid: Grid): Iterator<GridTarget> {
+  return walk(grid as OrderedGrid);
 }
 
 class OrderedGrid implements Grid {
@@ -243,6 +258,13 @@ class OrderedGrid implements Grid {
   readonly #shares: number;
   readonly #hostSquare: Square;
   readonly #portSquare: Square;
+  readonly #from: Position;
+
+  static {
+    isGrid = (grid) => #total in grid;
+    peekAt = (grid, index) => grid.#peek(index);
+    walk = (grid) => grid.#walk();
+  }
 
   constructor(
     hosts: HostList,
@@ -267,6 +289,7 @@ class OrderedGrid implements Grid {
     this.#portSquare = squareFor(ports.length);
     const { next, pending } = checkPosition(from, total);
     const first = firstIndex(share, shares, next);
+    this.#from = { next: first, pending };
     this.from = { next: first, pending };
     const rest = first < total
       ? Math.floor((total - 1 - first) / shares) + 1
@@ -276,6 +299,10 @@ class OrderedGrid implements Grid {
 
   at(index: number): GridTarget {
     checkPlace(index, this.#total);
+    return this.#peek(index);
+  }
+
+  #peek(index: number): GridTarget {
     const { size } = this.#hosts;
     const width = this.#ports.length;
     let host: number;
@@ -293,10 +320,15 @@ class OrderedGrid implements Grid {
     return { index, hostname: this.#hosts.at(host), port: this.#ports[port]! };
   }
 
-  *[Symbol.iterator](): Generator<GridTarget, void, void> {
-    for (const index of this.from.pending) yield this.at(index);
-    for (let i = this.from.next; i < this.#total; i += this.#shares) {
-      yield this.at(i);
+  [Symbol.iterator](): Generator<GridTarget, void, void> {
+    return this.#walk();
+  }
+
+  *#walk(): Generator<GridTarget, void, void> {
+    const { next, pending } = this.#from;
+    for (const index of pending) yield this.#peek(index);
+    for (let i = next; i < this.#total; i += this.#shares) {
+      yield this.#peek(i);
     }
   }
 }
@@ -395,6 +427,9 @@ class HostList implements Hosts {
   readonly #starts: Float64Array;
   readonly #names: readonly string[];
   readonly #keys: ReadonlyMap<string, string>;
+  /** The address that was written last, and how: a run asks again and again. */
+  #written = -1;
+  #text = "";
 
   constructor(spans: readonly Span[], names: ReadonlyMap<string, string>) {
     this.#spans = spans;
@@ -425,8 +460,10 @@ class HostList implements Hosts {
       if (starts[middle]! <= index) low = middle;
       else high = middle;
     }
+    if (index === this.#written) return this.#text;
     const { family, first } = this.#spans[low]!;
-    return ipText(family, first + BigInt(index - starts[low]!));
+    this.#written = index;
+    return this.#text = ipText(family, first + BigInt(index - starts[low]!));
   }
 
   has(host: string): boolean {
