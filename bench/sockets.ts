@@ -4,8 +4,9 @@
  *
  *     deno run -A bench/sockets.ts      bun bench/sockets.ts      node bench/sockets.ts
  *
- * The sides take turns, round by round, against a server in a process of its own. It prints medians of the ratios of their
- * speeds, ours to the runtime's own, with their quartiles; EINPROGRESS_ROUNDS says how many rounds there are.
+ * The sides take turns, round by round, against a server in a process of its own. It prints medians, with their quartiles,
+ * of two ratios, ours to the runtime's own: of the speeds, and of the processor time that this process takes.
+ * EINPROGRESS_ROUNDS says how many rounds there are; a word after the file's name selects works and sides.
  *
  * @module
  */
@@ -220,6 +221,7 @@ async function measure(): Promise<void> {
   });
   const [line] = await once(child.stdout!, "data");
   const port = Number(`${line}`);
+  const words = process.argv.slice(2);
   for (const name of Object.keys(WORKS) as (keyof typeof WORKS)[]) {
     const work = WORKS[name];
     const sides: [string, () => Promise<void>][] = [
@@ -229,37 +231,54 @@ async function measure(): Promise<void> {
       ...Object.entries(PLAYERS).map(([title, player]) =>
         [title, () => play(player, name, port)] as [string, () => Promise<void>]
       ),
-    ];
-    const ratios = new Map<string, number[]>();
+    ].filter(([title]) =>
+      words.every((word) => `${name} ${title}`.includes(word))
+    );
+    if (sides.length === 0) continue;
+    const speeds = new Map<string, number[]>();
+    const efforts = new Map<string, number[]>();
     for (let round = -1; round < ROUNDS; round++) {
-      const own = await time(() => work(OWN, port));
+      const own = await cost(() => work(OWN, port));
       for (const [title, run] of sides) {
-        const ratio = own / await time(run);
+        const ours = await cost(run);
         // The first round warms everything up.
-        if (round >= 0) ratios.set(title, [...ratios.get(title) ?? [], ratio]);
+        if (round < 0) continue;
+        speeds.set(title, [...speeds.get(title) ?? [], own.time / ours.time]);
+        efforts.set(title, [...efforts.get(title) ?? [], ours.work / own.work]);
       }
     }
-    for (const [side, all] of ratios) {
-      const [low, middle, high] = quartiles(all);
+    for (const [title] of sides) {
+      const speed = quartiles(speeds.get(title)!);
+      const effort = quartiles(efforts.get(title)!);
       print(
-        `${doorFor().runtime}  ${name}  ${side}  ${middle} [${low} ${high}]`,
+        `${doorFor().runtime}  ${name}  ${title}  speed ${speed}  processor ${effort}`,
       );
     }
   }
   child.stdin!.end();
 }
 
-async function time(run: () => Promise<void>): Promise<number> {
-  const start = performance.now();
-  await run();
-  return performance.now() - start;
+/** What something takes: milliseconds on the clock, and of the processor. */
+interface Cost {
+  readonly time: number;
+  readonly work: number;
 }
 
-function quartiles(values: number[]): string[] {
+async function cost(run: () => Promise<void>): Promise<Cost> {
+  const before = process.cpuUsage();
+  const start = performance.now();
+  await run();
+  const time = performance.now() - start;
+  const { user, system } = process.cpuUsage(before);
+  return { time, work: (user + system) / 1000 };
+}
+
+function quartiles(values: number[]): string {
   const sorted = values.toSorted((a, b) => a - b);
-  return [0.25, 0.5, 0.75].map((share) =>
+  const [low, middle, high] = [0.25, 0.5, 0.75].map((share) =>
     sorted[Math.round(share * (sorted.length - 1))]!.toFixed(3)
   );
+  return `${middle} [${low} ${high}]`;
 }
 
 function print(line: string): void {

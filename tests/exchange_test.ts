@@ -9,6 +9,7 @@ import {
 import process from "node:process";
 import { inspect } from "node:util";
 import { currentAbi, libc, useLibc } from "../ffi/libc.ts";
+import { isOfCall } from "../src/errors/errors.ts";
 import {
   abstractUnix,
   connect,
@@ -75,6 +76,89 @@ test("Socket#sendAll() has one deadline for all of it", async () => {
   } finally {
     clearInterval(drain);
   }
+});
+
+/** How much a peer has sent that sends no more. */
+async function countAll(far: Socket): Promise<number> {
+  const buffer = new Uint8Array(1 << 20);
+  let count = 0;
+  for (;;) {
+    const size = await far.recv(buffer, { timeout: AGES });
+    if (size === 0) return count;
+    count += size;
+  }
+}
+
+test("Socket#sendAll() reports how much went before it failed", async () => {
+  using ends = pair();
+  const { near, far } = ends;
+  const error = await assertFails(
+    near.sendAll(new Uint8Array(64 << 20), { timeout: 50 }),
+    "ETIMEDOUT",
+  );
+  assert(isOfCall(error));
+  near.shutdown("write");
+  assertEquals(await countAll(far), error.bytesSent);
+  const late = await assertFails(near.sendAll("x"), "EPIPE");
+  assertEquals(late.bytesSent, 0);
+  assertEquals(late.toJSON().bytesSent, 0);
+});
+
+test("Socket#sendAll() names memory that was taken away, and what went", async () => {
+  using ends = pair();
+  const { near, far } = ends;
+  const data = new Uint8Array(64 << 20);
+  const sent = assertRejects(
+    () => near.sendAll(data, { timeout: AGES }),
+    TypeError,
+    "Cannot use data of",
+  );
+  structuredClone(data.buffer, { transfer: [data.buffer] });
+  const buffer = new Uint8Array(1 << 20);
+  // Room for more, which is looked for in what is left.
+  let count = await far.recv(buffer, { timeout: AGES });
+  let error: TypeError & { bytesSent?: number } | null = null;
+  sent.then((caught) => error = caught);
+  while (error === null) {
+    await turns(2);
+    try {
+      count += far.recvSync(buffer, { flags: abi.MSG_DONTWAIT });
+    } catch (caught) {
+      assertInstanceOf(caught, Errno.EAGAIN);
+    }
+  }
+  near.shutdown("write");
+  count += await countAll(far);
+  assertEquals((error as { bytesSent?: number }).bytesSent, count);
+});
+
+test("Socket#sendAll() leaves the reason of an abort as it is", async () => {
+  using ends = pair();
+  const { near } = ends;
+  const stop = new AbortController();
+  const reason = new Error("enough");
+  const sent = assertRejects(() =>
+    near.sendAll(new Uint8Array(64 << 20), { signal: stop.signal })
+  );
+  await turns(2);
+  stop.abort(reason);
+  assertEquals(await sent, reason);
+  assert(!Object.hasOwn(reason, "bytesSent"));
+});
+
+test("Socket#readable ends its wait when it is canceled, and leaves others", async () => {
+  using ends = pair();
+  const { near, far } = ends;
+  const reader = near.readable.getReader();
+  const read = reader.read();
+  await turns(3);
+  const other = near.recv(new Uint8Array(8), { timeout: AGES });
+  await turns(3);
+  await reader.cancel();
+  assertEquals((await read).done, true);
+  await turns(3);
+  far.sendSync("late");
+  assertEquals(await other, 4);
 });
 
 test("Socket#recvExactly() waits for all, and for no more", async () => {

@@ -62,6 +62,8 @@ export interface ErrnoContext {
   readonly soft?: boolean | undefined;
   /** The ICMP error that ended the attempt, if one did. */
   readonly icmp?: Icmp | undefined;
+  /** For `sendAll`: how many bytes the system had taken by then. */
+  readonly bytesSent?: number | undefined;
   /** Stands in the message where the errno's own words would. */
   readonly detail?: string | undefined;
   /** Each attempt's own error, where several addresses were tried. */
@@ -172,6 +174,11 @@ export class ErrnoError extends Error {
    * peer itself, most likely, since not every ICMP error arrives.
    */
   declare readonly icmp: Icmp | undefined;
+  /**
+   * For {@linkcode Socket.sendAll}: how many bytes the system had taken when it
+   * failed. The peer has received no more than these, and maybe fewer.
+   */
+  declare readonly bytesSent: number | undefined;
 
   /**
    * Errors are made by failed calls; of a known errno, by its class.
@@ -238,6 +245,7 @@ function describe(
   context: ErrnoContext,
 ): void {
   const { address, localAddress, elapsed, soft, icmp, errors } = context;
+  const { bytesSent } = context;
   const port = context.port ?? portIn(address);
   const timeoutKind = context.timeoutKind ??
     (code === "ETIMEDOUT" ? "kernel" : undefined);
@@ -251,6 +259,7 @@ function describe(
   if (timeoutKind !== undefined) error.timeoutKind = timeoutKind;
   if (soft) error.soft = true;
   if (icmp !== undefined) error.icmp = icmp;
+  if (bytesSent !== undefined) error.bytesSent = bytesSent;
   if (errors !== undefined && errors.length > 0) error.errors = errors;
 }
 

@@ -4,9 +4,16 @@
  * @module
  */
 import { performance } from "../../ffi/timers.ts";
-import { viewOf } from "../errors/arguments.ts";
+import { sizeOf, viewOf } from "../errors/arguments.ts";
+import { own, type PublicFunction } from "../errors/caller.ts";
 import { errnoError } from "../errors/errors.ts";
-import { type Limits, type Transfers, UnexpectedEndError } from "./transfer.ts";
+import {
+  type Limits,
+  pointingAt,
+  takenAway,
+  type Transfers,
+  UnexpectedEndError,
+} from "./transfer.ts";
 
 /** How much is looked at at once for a delimiter. */
 const GLANCE = 0x1000;
@@ -31,19 +38,63 @@ function leftOf({ timeout, signal }: Limits): () => Limits {
   return () => ({ timeout: Math.max(end - performance.now(), 0), signal });
 }
 
-/** Sends all of it. */
-export async function sendAll(
+/**
+ * Sends all of it. What can be done at once is done without a promise.
+ *
+ * @param ours The public function that is running.
+ * @throws What failed, with how much went before as `bytesSent`.
+ */
+export function sendAll(
   io: Transfers,
   data: Uint8Array,
   flags: number,
   limits: Limits,
-): Promise<void> {
+  ours: PublicFunction,
+): void | Promise<void> {
   const left = leftOf(limits);
-  let rest = viewOf(data);
-  do {
-    const size = await io.sendOut(rest, flags, null, left(), null);
-    rest = rest.subarray(size);
-  } while (rest.length > 0);
+  const whole = viewOf(data);
+  let first: number | Promise<number>;
+  try {
+    first = io.sendOut(whole, flags, null, limits, ours);
+  } catch (error) {
+    throw withBytesSent(error, 0, limits);
+  }
+  if (first === whole.length) return;
+  return pointingAt(ours, () => sendRest(io, whole, first, flags, left));
+}
+
+/** Sends what is left once the first part has gone. */
+async function sendRest(
+  io: Transfers,
+  whole: Uint8Array,
+  first: number | Promise<number>,
+  flags: number,
+  left: () => Limits,
+): Promise<void> {
+  const size = whole.length;
+  let sent = 0;
+  try {
+    for (let went = await first;;) {
+      sent += went;
+      if (sent >= size) return;
+      const there = sizeOf(whole);
+      if (there < size) throw takenAway("data", size, there);
+      went = await io.sendOut(whole.subarray(sent), flags, null, left(), null);
+    }
+  } catch (error) {
+    throw withBytesSent(error, sent, left());
+  }
+}
+
+/** Notes how much went before a failure; what aborts belongs to the caller. */
+function withBytesSent(
+  error: unknown,
+  bytesSent: number,
+  { signal }: Limits,
+): unknown {
+  return error instanceof Error && error !== signal?.reason
+    ? Object.assign(error, { bytesSent })
+    : error;
 }
 
 /** Receives so many bytes. */
@@ -62,7 +113,9 @@ export async function receiveExactly(
     const rest = whole.subarray(filled);
     const got = await io.receive(rest, flags, null, left(), null);
     if (got === 0) {
-      throw new UnexpectedEndError(`${size} bytes`, whole.slice(0, filled));
+      throw own(
+        new UnexpectedEndError(`${size} bytes`, whole.slice(0, filled)),
+      );
     }
     filled += got;
   }
@@ -97,7 +150,7 @@ export async function receiveUntil(
     const room = whole.subarray(filled);
     const seen = await io.receive(room, looking, null, left(), null);
     if (seen === 0) {
-      throw new UnexpectedEndError("a delimiter", whole.slice(0, filled));
+      throw own(new UnexpectedEndError("a delimiter", whole.slice(0, filled)));
     }
     // The delimiter may have begun in what came before.
     const from = Math.max(filled - delimiter.length + 1, 0);

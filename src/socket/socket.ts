@@ -102,7 +102,7 @@ import {
   getRawOptionBytes,
   setRawOption,
 } from "./raw_options.ts";
-import { Endless, type Ends, readableOf, writableOf } from "./streams.ts";
+import { type Ends, readableOf, writableOf } from "./streams.ts";
 import { readTcpInfo, type TcpInfo } from "./tcp_info.ts";
 import { NO_LIMITS, pointingAt, pollUntil, Transfers } from "./transfer.ts";
 
@@ -922,8 +922,8 @@ export class Socket implements Disposable, AsyncDisposable {
   /**
    * Sends all of it, in as many calls as that takes.
    *
-   * The time counts for the whole. After a failure it is not known how much the
-   * peer has got.
+   * The time counts for the whole. After a failure, `bytesSent` of the error is
+   * how many bytes the system had taken; the peer may have received fewer.
    *
    * C: `send(2)` with `MSG_NOSIGNAL` and `MSG_DONTWAIT`; then `epoll(7)` or
    * `poll(2)`.
@@ -931,7 +931,8 @@ export class Socket implements Disposable, AsyncDisposable {
    * @param data What to send. Text goes in UTF-8.
    * @param options Flags, and limits for the wait.
    * @throws {ErrnoError} As {@linkcode Socket.send}.
-   * @throws {TypeError} If the memory is taken away while the call waits.
+   * @throws {TypeError} If the memory is taken away while the call waits; it has
+   * `bytesSent`, too.
    *
    * @example A request and its reply, within a second each
    * ```ts
@@ -957,11 +958,8 @@ export class Socket implements Disposable, AsyncDisposable {
     const bytes = encoded(data);
     checkBytes("data", bytes);
     this.#demandSend(null);
-    const io = this.#io;
-    await pointingAt(
-      Socket.prototype.sendAll,
-      () => sendAll(io, bytes, flags, limits),
-    );
+    const ours = Socket.prototype.sendAll;
+    await sendAll(this.#io, bytes, flags, limits, ours);
   }
 
   /**
@@ -1565,14 +1563,15 @@ export class Socket implements Disposable, AsyncDisposable {
   /** What this socket does for its streams. */
   #ends(): Ends {
     return {
-      receive: (buffer, by) => {
+      receive: (buffer, limits) => {
         if (this.#fd < 0) throw canceled("recvfrom");
-        return this.#io.receive(buffer, 0, null, new Endless(by), null);
+        return this.#io.receive(buffer, 0, null, limits, null);
       },
-      send: (data, by) => {
+      recall: () => this.#transfers?.recall(),
+      send: (data, limits) => {
         if (this.#fd < 0) throw canceled("sendto");
         this.#demandSend(null);
-        return this.#io.sendOut(data, 0, null, new Endless(by), null);
+        return this.#io.sendOut(data, 0, null, limits, null);
       },
       closeWrite: () => {
         if (this.#fd >= 0) this.#closeWrite();

@@ -4,6 +4,7 @@
  * @module
  */
 import { checkBytes, viewOf } from "../errors/arguments.ts";
+import type { Limits } from "./transfer.ts";
 
 /**
  * How many bytes are received at once at first, where the reader brings no
@@ -24,62 +25,49 @@ const LARGEST_CHUNK = 0x4_0000;
  */
 const SPARSE = 4;
 
-/** What calls a stream's wait off. */
-export interface Abortable {
-  readonly signal: AbortSignal;
-}
-
-/** What ends no sooner than somebody calls it off. */
-export class Endless {
-  readonly timeout = Infinity;
-  readonly #by: Abortable;
-
-  constructor(by: Abortable) {
-    this.#by = by;
-  }
-
-  get signal(): AbortSignal {
-    return this.#by.signal;
-  }
-}
-
 /**
  * What a connection does for its streams. What can be done at once is returned
  * as it is, without a promise.
  */
 export interface Ends {
   /** Returns how many bytes came, 0 at the end. */
-  receive(buffer: Uint8Array, by: Abortable): number | Promise<number>;
+  receive(buffer: Uint8Array, limits: Limits): number | Promise<number>;
+  /** Has all waits look at their limits. */
+  recall(): void;
   /** Returns how many bytes went. */
-  send(data: Uint8Array, by: Abortable): number | Promise<number>;
+  send(data: Uint8Array, limits: Limits): number | Promise<number>;
   /** Lets the peer know that no more will come. */
   closeWrite(): void;
   /** Each stream calls it once, at its end. */
   ended(): void;
 }
 
+/** What is used of them to read. */
+type ReadingEnds = Pick<Ends, "receive" | "recall" | "ended">;
+
+/** What is used of them to write. */
+type WritingEnds = Pick<Ends, "send" | "closeWrite" | "ended">;
+
 /** What comes in. A call waits only while somebody reads. */
 export function readableOf(
-  ends: Pick<Ends, "receive" | "ended">,
+  ends: ReadingEnds,
 ): ReadableStream<Uint8Array<ArrayBuffer>> {
   return new ReadableStream(new ReceiveSource(ends), { highWaterMark: 0 });
 }
 
-class ReceiveSource implements UnderlyingByteSource, Abortable {
+class ReceiveSource implements UnderlyingByteSource, Limits {
   readonly type = "bytes";
-  readonly #ends: Pick<Ends, "receive" | "ended">;
-  #canceled: AbortController | null = null;
-  #isOver = false;
+  readonly timeout = Infinity;
+  // To listen to one takes as long as the rest of a wait, each time.
+  readonly signal = undefined;
+  isOver = false;
+  readonly #ends: ReadingEnds;
   /** Memory that nobody else has. */
   #memory: Uint8Array<ArrayBuffer> | null = null;
   #room = SMALLEST_CHUNK;
 
-  constructor(ends: Pick<Ends, "receive" | "ended">) {
+  constructor(ends: ReadingEnds) {
     this.#ends = ends;
-  }
-
-  get signal(): AbortSignal {
-    return (this.#canceled ??= new AbortController()).signal;
   }
 
   pull(controller: ReadableByteStreamController): void | Promise<void> {
@@ -99,8 +87,8 @@ class ReceiveSource implements UnderlyingByteSource, Abortable {
   }
 
   cancel(): void {
-    this.#canceled?.abort();
     this.#end();
+    this.#ends.recall();
   }
 
   async #deliverLater(
@@ -124,7 +112,7 @@ class ReceiveSource implements UnderlyingByteSource, Abortable {
     view: Uint8Array<ArrayBuffer>,
     size: number,
   ): void {
-    if (this.#isOver) return;
+    if (this.isOver) return;
     if (size === 0) {
       controller.close();
       request?.respond(0);
@@ -146,14 +134,14 @@ class ReceiveSource implements UnderlyingByteSource, Abortable {
 
   #fail(controller: ReadableByteStreamController, error: unknown): void {
     // It was canceled, and is closed.
-    if (this.#isOver) return;
+    if (this.isOver) return;
     controller.error(error);
     this.#end();
   }
 
   #end(): void {
-    if (this.#isOver) return;
-    this.#isOver = true;
+    if (this.isOver) return;
+    this.isOver = true;
     this.#memory = null;
     this.#ends.ended();
   }
@@ -167,16 +155,17 @@ interface ByobRequest {
 
 /** What goes out. */
 export function writableOf(
-  ends: Omit<Ends, "receive">,
+  ends: WritingEnds,
 ): WritableStream<Uint8Array> {
   return new WritableStream(new SendSink(ends));
 }
 
 class SendSink implements UnderlyingSink<Uint8Array> {
-  readonly #ends: Omit<Ends, "receive">;
+  readonly #ends: WritingEnds;
+  #limits: Limits | null = null;
   #isOver = false;
 
-  constructor(ends: Omit<Ends, "receive">) {
+  constructor(ends: WritingEnds) {
     this.#ends = ends;
   }
 
@@ -188,9 +177,10 @@ class SendSink implements UnderlyingSink<Uint8Array> {
       checkBytes("chunk", chunk);
       // Of our own, which a subclass has no say in.
       const whole = viewOf(chunk);
-      const size = whole.length === 0 ? 0 : this.#ends.send(whole, controller);
+      const limits = this.#limits ??= limitsBy(controller);
+      const size = whole.length === 0 ? 0 : this.#ends.send(whole, limits);
       if (size === whole.length) return;
-      return this.#writeLater(whole, controller, size);
+      return this.#writeLater(whole, limits, size);
     } catch (error) {
       this.#end();
       throw error;
@@ -211,13 +201,13 @@ class SendSink implements UnderlyingSink<Uint8Array> {
 
   async #writeLater(
     data: Uint8Array,
-    controller: WritableStreamDefaultController,
+    limits: Limits,
     size: number | Promise<number>,
   ): Promise<void> {
     try {
       let rest = data.subarray(await size);
       while (rest.length > 0) {
-        rest = rest.subarray(await this.#ends.send(rest, controller));
+        rest = rest.subarray(await this.#ends.send(rest, limits));
       }
     } catch (error) {
       this.#end();
@@ -230,4 +220,14 @@ class SendSink implements UnderlyingSink<Uint8Array> {
     this.#isOver = true;
     this.#ends.ended();
   }
+}
+
+/** No end but by a signal, which some runtimes make when it is first asked for. */
+function limitsBy(controller: WritableStreamDefaultController): Limits {
+  return {
+    timeout: Infinity,
+    get signal(): AbortSignal {
+      return controller.signal;
+    },
+  };
 }

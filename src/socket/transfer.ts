@@ -19,15 +19,16 @@ import { sizeOf } from "../errors/arguments.ts";
 import {
   type Caller,
   keepCaller,
+  own,
   pointAt,
   type PublicFunction,
   releaseCaller,
 } from "../errors/caller.ts";
 import {
   type ErrnoContext,
-  ErrnoError,
   errnoError,
   errnoErrorFor,
+  pointed,
 } from "../errors/errors.ts";
 import {
   ABORTED,
@@ -58,6 +59,8 @@ const sender: Sender = { address: newMemory(LONGEST_ADDRESS), length: 0 };
 export interface Limits {
   readonly timeout: number;
   readonly signal: AbortSignal | undefined;
+  /** Whether it has ended without a signal; {@linkcode Transfers.recall} then. */
+  readonly isOver?: boolean;
 }
 
 /** No end, and nothing that calls it off. */
@@ -117,9 +120,12 @@ export class Transfers {
   set isRef(isRef: boolean) {
     this.#isRef = isRef;
     // Those that wait are made to wait in the other way.
-    if (!isRef && this.hasWaited && !this.#isOver) {
-      cancelWaits(this.#libc, this.#fd);
-    }
+    if (!isRef) this.recall();
+  }
+
+  /** Has all that wait look at their limits, and wait again. */
+  recall(): void {
+    if (this.hasWaited && !this.#isOver) cancelWaits(this.#libc, this.#fd);
   }
 
   /**
@@ -232,14 +238,15 @@ export class Transfers {
    */
   async untilReady(
     events: number,
-    { timeout, signal }: Limits,
+    limits: Limits,
     ours: PublicFunction | null,
   ): Promise<number> {
+    const { timeout, signal } = limits;
     signal?.throwIfAborted();
     const caller = ours === null ? null : keepCaller(ours);
     try {
       const end = performance.now() + timeout;
-      const came = await this.wait(events, end, signal);
+      const came = await this.wait(events, end, limits);
       if (came === ABORTED) throw signal!.reason;
       if (came !== CLOSED) return came;
       throw canceled("poll", {}, caller ?? undefined);
@@ -258,12 +265,12 @@ export class Transfers {
   async wait(
     events: number,
     end: number,
-    signal: AbortSignal | undefined,
+    limits: Limits,
     tries = 0,
   ): Promise<number> {
     for (;;) {
       if (!this.#isRef) {
-        const came = await this.#lookAgain(events, end, signal, tries);
+        const came = await this.#lookAgain(events, end, limits, tries);
         if (came !== null) return came;
       }
       this.hasWaited = true;
@@ -272,11 +279,12 @@ export class Transfers {
         this.#fd,
         events,
         end,
-        signal,
+        limits.signal,
         tries,
       );
-      // It may have been unref() that called it off.
       if (came !== CLOSED || this.#isOver) return came;
+      // It has been recalled.
+      if (limits.isOver) return ABORTED;
     }
   }
 
@@ -289,14 +297,14 @@ export class Transfers {
   async #lookAgain(
     events: number,
     end: number,
-    signal: AbortSignal | undefined,
+    limits: Limits,
     tries: number,
   ): Promise<number | null> {
     const { EINTR } = this.#libc.abi.errnos;
     let pause = pauseAfter(tries);
     for (;;) {
       if (this.#isOver) return CLOSED;
-      if (signal?.aborted) return ABORTED;
+      if (limits.signal?.aborted || limits.isOver) return ABORTED;
       if (this.#isRef) return null;
       const came = pause > 0 ? 0 : pollFd(this.#libc, this.#fd, events, 0);
       if (came > 0) return came;
@@ -336,7 +344,8 @@ export class Transfers {
     turn: Promise<unknown> | null,
     caller: Caller | null,
   ): Promise<number> {
-    const { syscall, events, limits: { timeout, signal } } = job;
+    const { syscall, events, limits } = job;
+    const { timeout, signal } = limits;
     const { EAGAIN } = this.#libc.abi.errnos;
     const start = performance.now();
     const end = start + timeout;
@@ -348,15 +357,15 @@ export class Transfers {
       for (;; mustWait = false) {
         // What had a turn meanwhile may have done either.
         if (this.#isOver) throw canceled(syscall, this.#contextOf(job), at);
-        signal?.throwIfAborted();
+        if (limits.isOver || signal?.aborted) throw signal?.reason;
         const result = mustWait ? -EAGAIN : this.#call(job, caller);
         if (result >= 0) return result;
         if (result !== -EAGAIN) {
           throw errnoErrorFor(-result, this.#contextOf(job), at);
         }
         const since = performance.now();
-        const came = await this.wait(events, end, signal, tries);
-        if (came === ABORTED) throw signal!.reason;
+        const came = await this.wait(events, end, limits, tries);
+        if (came === ABORTED) throw signal?.reason;
         if (came === CLOSED) {
           throw canceled(syscall, this.#contextOf(job), at);
         }
@@ -384,10 +393,7 @@ export class Transfers {
     const left = sizeOf(memory);
     if (left < size) {
       const name = syscall === "sendto" ? "data" : "buffer";
-      const error = new TypeError(
-        `Cannot use ${name} of ${size} bytes: its memory was taken away ` +
-          `meanwhile, ${left} are left`,
-      );
+      const error = takenAway(name, size, left);
       throw caller === null ? error : pointAt(error, caller);
     }
     return syscall === "sendto"
@@ -409,6 +415,16 @@ export class Transfers {
   #contextOf({ syscall, address }: TransferJob): ErrnoContext {
     return { syscall, address: address?.toString() ?? this.#owner.peer() };
   }
+}
+
+/** What fails when the memory of a call has gone while it waited. */
+export function takenAway(name: string, size: number, left: number): TypeError {
+  return own(
+    new TypeError(
+      `Cannot use ${name} of ${size} bytes: its memory was taken away ` +
+        `meanwhile, ${left} are left`,
+    ),
+  );
 }
 
 /**
@@ -476,7 +492,7 @@ export class UnexpectedEndError extends Error {
 /**
  * Has the errors of some work point at the caller of a public function.
  *
- * @param ours The function, which runs.
+ * @param ours The function, which is running.
  * @param work Begins at once.
  */
 export async function pointingAt<T>(
@@ -487,9 +503,7 @@ export async function pointingAt<T>(
   try {
     return await work();
   } catch (error) {
-    const isOurs = error instanceof ErrnoError ||
-      error instanceof UnexpectedEndError;
-    throw isOurs && caller !== null ? pointAt(error, caller) : error;
+    throw caller === null ? error : pointed(error, caller);
   } finally {
     releaseCaller(caller);
   }
