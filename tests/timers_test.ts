@@ -1,4 +1,5 @@
 import { assertEquals, assertGreater, assertLess } from "@std/assert";
+import { execFileSync } from "node:child_process";
 import type { mock as Mock } from "node:test";
 import process from "node:process";
 import {
@@ -11,7 +12,7 @@ import {
 } from "../ffi/timers.ts";
 import { connect, type ErrnoError } from "../mod.ts";
 import { blackHole, canBlackHole, listen } from "./_fixtures.ts";
-import { test } from "./_harness.ts";
+import { on, test } from "./_harness.ts";
 
 /** Takes time away from the program until disposed. */
 type Faker = () => Disposable;
@@ -45,9 +46,12 @@ const FAKERS: Readonly<Record<string, Faker>> = {
     // The clock is a method, which such libraries replace in place.
     const { now } = globalThis.performance;
     globalThis.performance.now = () => 0;
+    const { hrtime } = process;
+    process.hrtime = (() => [0, 0]) as unknown as typeof hrtime;
     return {
       [Symbol.dispose]() {
         globalThis.performance.now = now;
+        process.hrtime = hrtime;
         for (const [i, name] of names.entries()) {
           Object.defineProperty(globalThis, name, before[i]!);
         }
@@ -103,3 +107,23 @@ for (const [name, fake] of Object.entries(FAKERS)) {
     assertLess(performance.now() - start, 10_000);
   }, { skip: canBlackHole() });
 }
+
+test("a first connect has Node make none of what it makes late", () => {
+  using listener = listen();
+  const program = `
+    const { connectSync } = await import(process.argv[1]);
+    connectSync({ port: Number(process.argv[2]) }).close();
+    const made = process.moduleLoadList.filter((name) =>
+      /^NativeModule (?:ffi|perf_hooks|stream|internal.worker.io)$/.test(name));
+    process.getBuiltinModule("node:fs").writeSync(1, made.join());`;
+  const { href } = new URL("../mod.ts", import.meta.url);
+  const made = execFileSync(process.execPath, [
+    "--no-warnings",
+    "--input-type=module",
+    "--eval",
+    program,
+    href,
+    `${listener.address.port}`,
+  ], { encoding: "utf8" });
+  assertEquals(made, "NativeModule ffi");
+}, { skip: on("node") });
