@@ -37,8 +37,8 @@ type Operation =
 /**
  * The system calls of each operation, from socket(2) to close(2).
  *
- * getsockname(2) tells a connection to a listener from one to itself; getpeername(2) asks whether a handshake is done already;
- * recvmsg(2) asks who refused. A call that is to hear of soft errors, or that has a timeout, connects on a socket that does not
+ * getsockname(2) tells a connection to a listener from one to itself; getpeername(2) asks whether a handshake is done already,
+ * which is left out where the attempt before it has failed; recvmsg(2) asks who refused. A call that is to hear of soft errors, or that has a timeout, connects on a socket that does not
  * block, and fcntl(2) makes it a blocking one in the end.
  */
 const CALLS: Readonly<Record<Operation, string>> = {
@@ -48,14 +48,13 @@ const CALLS: Readonly<Record<Operation, string>> = {
     "socket fcntl fcntl connect getpeername fcntl getsockname close",
   "Socket#connectSync() that waits": "socket connect getsockname close",
   "connectSync()": "socket connect getpeername fcntl getsockname close",
-  "connectSync(), refused":
-    "socket connect getpeername getsockopt recvmsg close",
+  "connectSync(), refused": "socket connect getsockopt recvmsg close",
   "connectSync() with a timeout":
     "socket connect getpeername fcntl getsockname close",
   "connectSync() that waits": "socket connect getsockname close",
   "connectSync() to a Unix socket": "socket connect close",
   "connect()": "socket connect getpeername getsockname close",
-  "connect(), refused": "socket connect getpeername getsockopt recvmsg close",
+  "connect(), refused": "socket connect getsockopt recvmsg close",
   "connect() to a Unix socket": "socket connect close",
 };
 

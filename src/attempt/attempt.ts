@@ -137,13 +137,15 @@ export const SELF_CONNECT_RETRIES = 3;
 export interface Pace {
   /** Whether the last one that was looked at at once was over by then. */
   isQuick: boolean;
+  /** Whether it had failed. */
+  hasFailed: boolean;
   /** How many were not looked at. */
   passed: number;
 }
 
 /** A pace about which nothing is known. */
 export function newPace(): Pace {
-  return { isQuick: true, passed: 0 };
+  return { isQuick: true, hasFailed: false, passed: 0 };
 }
 
 /** What most attempts never have: a record that is made for those that do. */
@@ -593,14 +595,18 @@ function beginConnect(
   }
   const { waitsSoft } = recipe;
   const isInet6 = address.family === "inet6";
-  if (pace === null) return glance(libc, fd, isInet6, waitsSoft, attempt);
+  if (pace === null) {
+    return glance(libc, fd, isInet6, waitsSoft, false, attempt);
+  }
   if (!pace.isQuick && ++pace.passed % LOOK_EVERY !== 0) {
     return isInet6 && abi.errorQueue !== null
       ? glanceAtError(libc, fd, isInet6, waitsSoft, attempt)
       : PENDING;
   }
-  const outcome = glance(libc, fd, isInet6, waitsSoft, attempt);
+  const { hasFailed } = pace;
+  const outcome = glance(libc, fd, isInet6, waitsSoft, hasFailed, attempt);
   pace.isQuick = outcome !== PENDING;
+  pace.hasFailed = outcome > 0;
   return outcome;
 }
 

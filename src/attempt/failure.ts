@@ -6,7 +6,7 @@
 import type { Libc } from "../../ffi/contract.ts";
 import { addressRoom } from "../../ffi/memory.ts";
 import { performance } from "../../ffi/timers.ts";
-import { decodeAddress } from "../address/address.ts";
+import { type Address, decodeAddress } from "../address/address.ts";
 import type { Caller, PublicFunction } from "../errors/caller.ts";
 import {
   type ErrnoContext,
@@ -67,6 +67,7 @@ export function failureOf(
   const context: ErrnoContext = {
     syscall,
     address: text,
+    port: portField(address),
     localAddress: isKnown ? boundTo(libc, attempt.fd) : undefined,
     elapsed: performance.now() - start,
     icmp: attempt.icmp ?? undefined,
@@ -79,6 +80,13 @@ export function failureOf(
     timeoutKind: "deadline",
     detail: `no answer within ${Math.round(timeout)} ms`,
   });
+}
+
+/** The port, where it is a matter of reading a field. */
+function portField(address: Address): number | undefined {
+  return address.family === "inet" || address.family === "inet6"
+    ? address.port
+    : undefined;
 }
 
 /** The failure of an attempt whose socket was closed or given away meanwhile. */

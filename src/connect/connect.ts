@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { errorFor, Failure } from "../attempt/failure.ts";
 import {
   type Caller,
   keepCaller,
@@ -63,17 +64,23 @@ export function connectSync(
   options: ConnectOptions,
   defaults?: ConnectDefaults,
 ): Socket {
+  let end: Socket | Failure;
   try {
     const call = prepare(options, defaults);
     const { address, host } = call.plan;
-    if (address !== null) return dialSync(call, address, connectSync);
-    const addresses = findSync(call, host!, connectSync);
-    return addresses.length === 1
-      ? dialSync(call, addresses[0]!, connectSync)
-      : raceSync(call, addresses, connectSync);
+    if (address !== null) end = dialSync(call, address);
+    else {
+      const addresses = findSync(call, host!);
+      end = addresses.length === 1
+        ? dialSync(call, addresses[0]!)
+        : raceSync(call, addresses);
+    }
   } catch (error) {
     throw pointed(error, connectSync);
   }
+  // Made and thrown here, it takes one walk of a short stack.
+  if (end instanceof Failure) throw errorFor(end, connectSync);
+  return end;
 }
 
 /**

@@ -30,12 +30,8 @@ class BlockingDial extends Dial {
 }
 
 /** One address, for which the thread waits, with as many sockets as it takes. */
-export function dialSync(
-  call: Call,
-  address: Address,
-  at: PublicFunction,
-): Socket {
-  const { c, start, timeout, onSocket } = call;
+export function dialSync(call: Call, address: Address): Socket | Failure {
+  const { c, plan, start, timeout, onSocket } = call;
   const recipe = mayBlock(call, address) ? blocking(call.recipe) : call.recipe;
   const end = start + timeout;
   const dial = new BlockingDial(
@@ -49,15 +45,14 @@ export function dialSync(
   );
   for (;;) {
     try {
-      if (dial.start(null) === PENDING) dial.block();
+      if (dial.start(plan.pace) === PENDING) dial.block();
     } catch (error) {
       dial.drop();
       throw error;
     }
     const result = dial.finish(start, timeout, true, false);
-    if (result === AGAIN) dial.reuse(address, start, end);
-    else if (result instanceof Failure) throw errorFor(result, at);
-    else return result;
+    if (result !== AGAIN) return result;
+    dial.reuse(address, start, end);
   }
 }
 

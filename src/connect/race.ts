@@ -82,11 +82,10 @@ interface Loss {
 export function findSync(
   { c, plan, start, timeout }: Call,
   host: LookupQuery,
-  at: PublicFunction,
 ): readonly IpAddress[] {
   const { source } = plan;
   if (source === null) {
-    return permitted(c, resolve(c, host, start + timeout, at), true);
+    return permitted(c, runLookup(c, host, start + timeout), true);
   }
   if (typeof source !== "function") return permitted(c, source, false);
   const { hostname, port, family } = host;
@@ -102,25 +101,11 @@ export function findSync(
   return permitted(c, readAddresses("lookup()", found, port, family), false);
 }
 
-function resolve(
-  c: Libc,
-  host: LookupQuery,
-  end: number,
-  at: PublicFunction,
-): readonly IpAddress[] {
-  try {
-    return runLookup(c, host, end);
-  } catch (error) {
-    throw pointed(error, at);
-  }
-}
-
 /** Several addresses, for all of which the thread waits at once. */
 export function raceSync(
   call: Call,
   addresses: readonly IpAddress[],
-  at: PublicFunction,
-): Socket {
+): Socket | Failure {
   const { c, start, timeout, delay } = call;
   const end = start + timeout;
   const schedule = new Schedule(delay, end);
@@ -156,7 +141,7 @@ export function raceSync(
         }
       }
       if (running.length === 0) {
-        throw errorFor(combine(call, schedule.size, losses), at);
+        return combine(call, schedule.size, losses);
       }
       blockAny(c, running, Math.min(schedule.next, end));
       const isLate = performance.now() >= end;

@@ -43,12 +43,16 @@ const { construct, defineProperty, getPrototypeOf, setPrototypeOf } = Reflect;
  * Keeps the stack of the caller of a public function.
  *
  * @param ours The function, which is running.
+ * @param message The reason, if it is known already. It can be set later, and
+ * does not show where an error is printed either way.
  */
-export function callerOf(ours: PublicFunction): Caller {
+export function callerOf(ours: PublicFunction, message: string = ""): Caller {
   // As its `new.target`, what can construct hides itself and all above it, and
   // that is one walk of the stack where the other way takes two.
-  if (Object.hasOwn(ours, "prototype")) return construct(Error, [], ours);
-  const caller = new Error();
+  if (Object.hasOwn(ours, "prototype")) {
+    return construct(Error, [message], ours);
+  }
+  const caller = new Error(message);
   captureStackTrace(caller, ours);
   return caller;
 }
@@ -102,7 +106,7 @@ export function pointAt<E extends Error>(
     return error;
   }
   const { message, cause } = error;
-  setHidden(at, "message", message);
+  at.message = message;
   if (cause !== undefined) setHidden(at, "cause", cause);
   return becomes(Object.assign(at, error), getPrototypeOf(error) as E);
 }

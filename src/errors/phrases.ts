@@ -225,11 +225,12 @@ export function actionOf(
   subject: string | undefined,
   address: string | undefined,
 ): string {
-  const [verb, whole, toAddress = verb] = Object.hasOwn(ACTIONS, syscall)
-    ? ACTIONS[syscall]!
-    : [syscall, syscall];
+  const action = Object.hasOwn(ACTIONS, syscall) ? ACTIONS[syscall] : undefined;
+  // By index: to take an array apart by its iterator is most of this function.
+  const verb = action === undefined ? syscall : action[0];
   if (subject !== undefined) return `${verb} ${printable(subject)}`;
-  return address === undefined ? whole : `${toAddress} ${printable(address)}`;
+  if (address === undefined) return action === undefined ? syscall : action[1];
+  return `${action?.[2] ?? verb} ${printable(address)}`;
 }
 
 /** Each failure of name resolution, in words. */
