@@ -255,17 +255,15 @@ export const LOOKUP_PHRASES: Readonly<Record<EaiCode, string>> = {
 const PLAIN_TEXT = /^[ -~]*$/;
 
 /**
- * What a terminal or a log would act on instead of showing it: controls, marks
- * that turn the direction of text or show nothing, ends of lines, and halves of
- * surrogate pairs.
+ * Text of others for a message, each character escaped that a terminal or a log
+ * would act on instead of showing it: controls, marks that turn the direction of
+ * text or show nothing, ends of lines, and halves of surrogate pairs.
  */
-const UNPRINTABLE = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu;
-
-/** Text of others for a message, each character that does not show escaped. */
 export function printable(text: string): string {
-  return PLAIN_TEXT.test(text)
-    ? text
-    : text.replace(UNPRINTABLE, escapeCharacter);
+  if (PLAIN_TEXT.test(text)) return text;
+  // Made here, for it takes the start of a program 0.2 ms.
+  const unprintable = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu;
+  return text.replace(unprintable, escapeCharacter);
 }
 
 function escapeCharacter(character: string): string {
