@@ -38,6 +38,8 @@ import tls from "node:tls";
 import { connectingSocket } from "../ffi/connecting.ts";
 import { libc } from "../ffi/libc.ts";
 import { clearTimeout, LONGEST_TIMER, setTimeout } from "../ffi/timers.ts";
+import { parseIp } from "./address/address.ts";
+import { checkHostname } from "./address/hostname.ts";
 import {
   connect,
   type ConnectDefaults,
@@ -49,6 +51,7 @@ import {
   checkInteger,
   checkMilliseconds,
   checkSignal,
+  checkText,
   isObject,
   notA,
 } from "./errors/arguments.ts";
@@ -265,8 +268,9 @@ const SOCKET_OPTIONS = [
   "signal",
   "typeOfService",
 ] as const;
-/** libuv's number for EAI_NONAME, which Node calls ENOTFOUND. */
-const UV_ENOTFOUND = -3008;
+
+/** What Node calls EAI_NONAME, and libuv's number for it. */
+const NOT_FOUND = { code: "ENOTFOUND", errno: -3008 };
 
 /** How many TLS sessions a connector remembers, as many as undici does. */
 const MOST_SESSIONS = 100;
@@ -286,8 +290,10 @@ const KEEP_ALIVE_DELAY = 60_000;
  *
  * Errors are those of `connect`, with the fields that Node gives to its own:
  * `errno` is negative, `address` has no port, `port` stands beside it, and a name
- * that does not resolve has the `code` `"ENOTFOUND"`. `cause` is the error as
- * `connect` rejects with it, for `explain` and for everything else.
+ * that does not resolve has the `code` `"ENOTFOUND"`, as has text that is neither
+ * a name nor an address: `"10.0.0.999"`, or `""`, which is `localhost` to Node.
+ * `cause` is the error as `connect` rejects with it, for `explain` and for
+ * everything else.
  *
  * An attempt that is under way keeps the process alive, whether the socket is
  * `unref()`ed or not; a connection does as it is told. There is no `'lookup'`
@@ -298,8 +304,8 @@ const KEEP_ALIVE_DELAY = 60_000;
  * @param options Where to, in Node's words. What is not used of it is ignored.
  * @param special What makes the connection special.
  * @returns The socket. The caller owns it and ends it.
- * @throws {TypeError} If `options` or `special` are no objects, `port` is neither
- * number nor text, or there is a `blockList`: filter what `lookup` finds instead.
+ * @throws {TypeError} If `options` or `special` are no objects, `host` is no
+ * text, `port` is neither number nor text, or there is a `blockList`: filter what `lookup` finds instead.
  * @throws {RangeError} If `port` or `timeout` is out of range. Everything else is
  * an `'error'` event.
  *
@@ -376,7 +382,7 @@ export function createConnection(
     : AbortSignal.any([over.signal, theirs]);
   connect({ ...target, signal: either }, special)
     .then((connected) => adopt(connected, socket, connecting.adopt))
-    .catch((error) => socket.destroy(nodeErrorOf(error, caller)))
+    .catch((error) => socket.destroy(nodeErrorOf(error, caller, target)))
     .finally(() => releaseCaller(caller));
   return socket;
 }
@@ -450,7 +456,8 @@ function targetOf(
     return { transport: "unix", path };
   }
   const { host, hostname = "localhost" } = options;
-  const name = (host ?? hostname) as string;
+  const name = host ?? hostname;
+  checkText("host", name);
   const family = ipFamilyOf(options.family);
   // What is an address already is not looked up.
   const lookup = isIP(name) ? undefined : lookupOf(options);
@@ -497,17 +504,22 @@ function lookupOf(
 }
 
 /** An error with the fields that Node's have, the error itself behind it. */
-function nodeErrorOf(error: unknown, caller: Caller | null): Error {
+function nodeErrorOf(
+  error: unknown,
+  caller: Caller | null,
+  target: ConnectOptions | null,
+): Error {
   if (error instanceof LookupError) {
     const { hostname, code, errno } = error;
     const shown = new LookupError(hostname, code, errno);
     const isKnown = code !== "EAI_NONAME" && code !== "EAI_NODATA";
-    return dress(
-      shown,
-      isKnown ? {} : { code: "ENOTFOUND", errno: UV_ENOTFOUND },
-      error,
-      caller,
-    );
+    return dress(shown, isKnown ? {} : NOT_FOUND, error, caller);
+  }
+  // Node asks the resolver about whatever text there is.
+  if (error instanceof SyntaxError && target !== null && !hasHost(target)) {
+    const { hostname = "" } = target as TcpTarget;
+    const shown = new LookupError(hostname, "EAI_NONAME", 0);
+    return dress(shown, NOT_FOUND, error, caller);
   }
   if (error instanceof ErrnoError) {
     const { code, errno, syscall, address } = error;
@@ -518,6 +530,17 @@ function nodeErrorOf(error: unknown, caller: Caller | null): Error {
     return dress(shown, fields, error, caller);
   }
   return error as Error;
+}
+
+/** Whether the text of a host is that of a name or of an address. */
+function hasHost(target: ConnectOptions): boolean {
+  if (!("hostname" in target)) return true;
+  try {
+    parseIp(checkHostname(target.hostname), 0);
+    return true;
+  } catch (error) {
+    return !(error instanceof SyntaxError);
+  }
 }
 
 function dress(
@@ -759,5 +782,5 @@ function handshakeTimeout({ hostname, port }: UndiciTarget): Error {
     timeoutKind: "deadline",
     detail: "no TLS connection within the timeout",
   });
-  return nodeErrorOf(error, null);
+  return nodeErrorOf(error, null, null);
 }

@@ -500,10 +500,23 @@ test("a name that does not resolve is an error of the lookup, never loopback", a
     assertEquals(error.code, own.code);
     assertInstanceOf(error.cause, LookupError);
     assert(`${error.cause.code}`.startsWith("EAI_"));
-    for (const host of ["", "a\0b"]) {
+    for (const host of ["", "a\0b", "10.0.0.999", "::gg", "http://x"]) {
       const error = await failureOf(createConnection({ host, port }));
-      assertInstanceOf(error, SyntaxError);
+      assertEquals(fieldsOf(error), [
+        "ENOTFOUND",
+        -3008,
+        "getaddrinfo",
+        undefined,
+        undefined,
+        host,
+      ]);
+      assertInstanceOf(error, LookupError);
+      assertInstanceOf(error.cause, SyntaxError);
+      assertEquals(error.message, error.cause.message);
     }
+    // What else does not parse has nothing to do with names.
+    const other = createConnection({ host: HERE, port, localAddress: "x y" });
+    assertInstanceOf(await failureOf(other), SyntaxError);
   });
 });
 
@@ -569,6 +582,8 @@ test("createConnection() throws for what cannot be meant", () => {
   const rows: [unknown, unknown, ErrorConstructor, string][] = [
     [null, {}, TypeError, "options"],
     [{ port: 1 }, null, TypeError, "special"],
+    [{ host: 5, port: 1 }, {}, TypeError, "host"],
+    [{ host: false, port: 1 }, {}, TypeError, "host"],
     [{ host: HERE }, {}, TypeError, "port"],
     [{ host: HERE, port: "" }, {}, TypeError, "port"],
     [{ host: HERE, port: "http" }, {}, RangeError, "port"],
