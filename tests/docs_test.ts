@@ -25,7 +25,7 @@ interface Declaration {
   kind: string;
   declarationKind: string;
   jsDoc?: Comment;
-  def?: { hasBody?: boolean };
+  def?: { hasBody?: boolean; properties?: unknown[] };
 }
 
 interface Tag {
@@ -134,4 +134,15 @@ test("the C functions are named before the tags", () => {
     tags.some(({ doc }) => isC.test(doc ?? ""))
   );
   assertEquals(hidden.map(([path]) => path), []);
+});
+
+test("README.md counts the options as they are", () => {
+  const declarations = pages.flatMap(([, { symbols }]) => symbols)
+    .filter(({ name }) => name === "SocketOptions")
+    .flatMap(({ declarations }) => declarations);
+  const count = declarations[0]?.def?.properties?.length;
+  const [, claimed] = /(\d+) by name/.exec(
+    readFileSync(`${root}README.md`, "utf8"),
+  ) ?? [];
+  assertEquals(Number(claimed), count);
 });
