@@ -185,13 +185,15 @@ function targetsOf({ port, folder, abstract }: Peers): Target[] {
     },
     host("localhost", "localhost"),
     host("LocalHost", "LocalHost"),
-    host("::1", "::1"),
-    host("0:0::1", "0:0::1"),
-    host("[::1]", "[::1]"),
-    host("mapped", "::ffff:127.0.0.1"),
-    host("mapped hex", "::ffff:7f00:1"),
     host("0.0.0.0", "0.0.0.0"),
-    host("::", "::"),
+    ...canIpv6() !== null ? [] : [
+      host("::1", "::1"),
+      host("0:0::1", "0:0::1"),
+      host("[::1]", "[::1]"),
+      host("mapped", "::ffff:127.0.0.1"),
+      host("mapped hex", "::ffff:7f00:1"),
+      host("::", "::"),
+    ],
     file("path", `${folder}/x.sock`),
     file("relative path", "x.sock"),
     file("winding path", `../${folder.split("/").at(-1)}/./x.sock`),
@@ -1012,6 +1014,9 @@ for (
       flags || "no net"
     }`,
     async () => {
+      const rows = NUMBERED.filter(([, level]) =>
+        level !== 41 || canIpv6() === null
+      );
       const verdicts = await inChild(
         ["--allow-ffi", ...flags.split(" ").filter(Boolean)],
         ({ mod }: Modules, numbered: typeof NUMBERED) => {
@@ -1027,9 +1032,8 @@ for (
             }
           }
           return numbered.map(([name, level, option]) => {
-            using four = Socket.open({ type: "dgram" });
-            using six = Socket.open({ family: "inet6", type: "dgram" });
-            const socket = level === 41 ? six : four;
+            const family = level === 41 ? "inet6" : "inet";
+            using socket = Socket.open({ family, type: "dgram" });
             return [
               name,
               verdict(() => socket.setOption(level, option, 0)),
@@ -1040,10 +1044,10 @@ for (
             ] as const;
           });
         },
-        NUMBERED,
+        rows,
       );
       for (const [i, [name, int, bytes, read]] of verdicts.entries()) {
-        const [, level, , local] = NUMBERED[i]!;
+        const [, level, , local] = rows[i]!;
         const expected = local || passes ? "passes" : "NotCapable";
         assertEquals([int, bytes], [expected, expected], name);
         const isKnown = [0, 1, 6, 41].includes(level);
@@ -1370,7 +1374,7 @@ for (const flags of SCOPES) {
     assertEquals(first!.ours["connectSync"], "passes");
     assertEquals(
       [first, ...others].map((outcome) => outcome!.theirs),
-      ["passes", "passes", "NotCapable"],
+      ["passes", "passes", ...canIpv6() === null ? ["NotCapable"] : []],
     );
   }, { skip: path === undefined ? "no library lies at a known path" : null });
 }

@@ -205,15 +205,19 @@ async function main([name = "test", ...args]: string[]): Promise<number> {
       folder,
       pool: new Pool(AT_ONCE),
     });
-    summarize(outcomes, (await Deno.readTextFile(skips)).trim());
+    const lines = (await Deno.readTextFile(skips)).split("\n").filter(Boolean);
+    summarize(outcomes, [...new Set(lines)]);
     return outcomes.find(({ code }) => code !== 0)?.code ?? 0;
   } finally {
     await Deno.remove(folder, { recursive: true });
   }
 }
 
-function summarize(outcomes: readonly Outcome[], skips: string): void {
-  if (skips !== "") print(`Skipped, and why:\n${skips}`);
+function summarize(
+  outcomes: readonly Outcome[],
+  skips: readonly string[],
+): void {
+  if (skips.length > 0) print(["Skipped, and why:", ...skips].join("\n"));
   const failures = outcomes.flatMap((one) => one.failures);
   if (failures.length > 0) print(`Failed, and how:\n${failures.join("\n")}`);
   print(outcomes.map((one) => one.summary).join("\n"));

@@ -207,7 +207,7 @@ export class Socket implements Disposable, AsyncDisposable {
    * import { Socket } from "@einprogress/connect";
    * import { assert } from "@std/assert";
    *
-   * using socket = Socket.open({ family: "inet6", nonblocking: true });
+   * using socket = Socket.open({ type: "dgram", nonblocking: true });
    * assert(socket.nonblocking);
    * ```
    */
