@@ -27,32 +27,31 @@
  */
 import process from "node:process";
 import { nearest } from "./errors/arguments.ts";
-import { explainCommand } from "./tools/commands/explain.ts";
 import {
   type CliIo,
   type Command,
   EXIT,
   UsageError,
 } from "./tools/commands/frame.ts";
-import { pingCommand } from "./tools/commands/ping.ts";
 import { processIo } from "./tools/commands/process.ts";
-import { scanCommand } from "./tools/commands/scan.ts";
-import { reportCommand } from "./tools/commands/report.ts";
-import { traceCommand } from "./tools/commands/trace.ts";
-import { waitCommand } from "./tools/commands/wait.ts";
 
 export { type CliIo, Interruption } from "./tools/commands/frame.ts";
 
 const PACKAGE_VERSION = "0.1.0";
 
-/** All commands by their names, in the order of the help. */
-const COMMANDS: Readonly<Record<string, Command>> = {
-  ping: pingCommand,
-  scan: scanCommand,
-  wait: waitCommand,
-  trace: traceCommand,
-  explain: explainCommand,
-  report: reportCommand,
+/**
+ * All commands by their names, in the order of the help. Each is loaded when it
+ * is wanted, for a program that runs one needs nothing of the others.
+ */
+const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
+  ping: async () => (await import("./tools/commands/ping.ts")).pingCommand,
+  scan: async () => (await import("./tools/commands/scan.ts")).scanCommand,
+  wait: async () => (await import("./tools/commands/wait.ts")).waitCommand,
+  trace: async () => (await import("./tools/commands/trace.ts")).traceCommand,
+  explain: async () =>
+    (await import("./tools/commands/explain.ts")).explainCommand,
+  report: async () =>
+    (await import("./tools/commands/report.ts")).reportCommand,
 };
 
 /**
@@ -84,7 +83,7 @@ export async function main(
 ): Promise<number> {
   const [name, ...rest] = args;
   if (name === "--help" || name === "-h") {
-    io.out(overview());
+    io.out(await overview());
     return EXIT.yes;
   }
   if (name === "--version") {
@@ -92,10 +91,10 @@ export async function main(
     return EXIT.yes;
   }
   const names = Object.keys(COMMANDS);
-  const command = name !== undefined && Object.hasOwn(COMMANDS, name)
+  const load = name !== undefined && Object.hasOwn(COMMANDS, name)
     ? COMMANDS[name]
     : undefined;
-  if (command === undefined) {
+  if (load === undefined) {
     const guess = name === undefined ? null : nearest(name, names);
     const what = name === undefined ? "without a command" : `"${name}"`;
     const hint = guess === null
@@ -104,6 +103,7 @@ export async function main(
     io.err(`Cannot run ${what}: ${hint}\nTry --help.\n`);
     return EXIT.usage;
   }
+  const command = await load();
   if (asksForHelp(rest)) {
     io.out(command.help);
     return EXIT.yes;
@@ -124,9 +124,11 @@ function asksForHelp(args: readonly string[]): boolean {
   return own.some((arg) => arg === "--help" || arg === "-h");
 }
 
-function overview(): string {
-  const rows = Object.entries(COMMANDS).map(([name, { purpose }]) =>
-    `  ${name.padEnd(8)} ${purpose}\n`
+async function overview(): Promise<string> {
+  const rows = await Promise.all(
+    Object.entries(COMMANDS).map(async ([name, load]) =>
+      `  ${name.padEnd(8)} ${(await load()).purpose}\n`
+    ),
   );
   return `\
 Connects, and says what happens.
