@@ -1545,6 +1545,41 @@ test("probe() reports hosts that are denied, unless all of them are", async () =
   ]);
 });
 
+test("probe() holds back a limited number of denied hosts", async () => {
+  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const { port } = listener.addr;
+  const flags = ["--allow-ffi", `--allow-net=127.0.0.1:${port}`];
+  const found = await inChild(flags, async ({ tools }, port) => {
+    let made = 0;
+    function* denied(
+      count: number,
+    ): Generator<{ hostname: string; port: number }> {
+      for (; made < count; made++) yield { hostname: "127.0.0.2", port };
+    }
+    // Of all of them nothing is known until the end.
+    const counts: Record<string, number> = {};
+    let end = "";
+    try {
+      for await (const { code } of tools.probe(denied(3000))) {
+        counts[`${code}`] = (counts[`${code}`] ?? 0) + 1;
+      }
+    } catch (error) {
+      end = (error as Error).name;
+    }
+    // Without end they wait for their reader.
+    made = 0;
+    const run = tools.probe(denied(Infinity));
+    await run.next();
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    const most = made;
+    await run.return();
+    return { counts, end, most };
+  }, port);
+  assertEquals(found.end, "NotCapable");
+  assert(found.counts["EACCES"]! >= 1024, JSON.stringify(found));
+  assert(found.most < 10_000, `${found.most} were made`);
+});
+
 test("waitFor() and ping() end when the permission is given up", async () => {
   using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const { port } = listener.addr;

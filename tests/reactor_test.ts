@@ -19,9 +19,12 @@ import {
   ABORTED,
   cancelWaits,
   CLOSED,
+  type Crowd,
   timeoutTo,
+  unwatch,
   waitForEvents,
   watch,
+  watchFor,
 } from "../src/reactor/reactor.ts";
 import { pause } from "./_assertions.ts";
 import { inChild, socketPair, tempFolder, watchLibc } from "./_fixtures.ts";
@@ -144,6 +147,41 @@ function wait(
   watch(c, { fd, events, end: Infinity, signal, tell, fail, ...place });
 }
 
+/** A crowd that keeps what it is told. */
+interface Told extends Crowd {
+  end: number;
+  /** Descriptors and events. */
+  readonly news: [fd: number, events: number][];
+  /** When it was told to expire. */
+  readonly expired: number[];
+  readonly errors: unknown[];
+  /** Called with each descriptor that it is told of. */
+  onNews: (fd: number) => void;
+}
+
+function newCrowd(): Told {
+  return {
+    end: Infinity,
+    news: [],
+    expired: [],
+    errors: [],
+    onNews: () => {},
+    sinceOf: () => 0,
+    tell(fd, events) {
+      this.news.push([fd, events]);
+      this.onNews(fd);
+    },
+    expire(now) {
+      this.expired.push(now);
+      this.end = Infinity;
+      return false;
+    },
+    fail(error) {
+      this.errors.push(error);
+    },
+  };
+}
+
 /** Lets everything have a turn that is ready for one. */
 async function turns(count: number): Promise<void> {
   for (let i = 0; i < count; i++) await pause(0);
@@ -261,6 +299,100 @@ function suite(mechanism: Mechanism): void {
     one.receive();
     assertEquals(await wait(one.fd, POLLIN | POLLOUT), POLLOUT);
   });
+
+  contract("tells a crowd of each descriptor once", async (b) => {
+    using all = pairs(3);
+    const crowd = newCrowd();
+    const fds = all.map(({ fd }) => fd);
+    for (const fd of fds) watchFor(b.c, crowd, fd, POLLIN);
+    await b.parks();
+    all[1]!.send();
+    await until(() => crowd.news.length > 0, "told");
+    all[0]!.send();
+    all[1]!.send();
+    await until(() => crowd.news.length > 1, "told again");
+    await turns(5);
+    assertEquals(crowd.news, [[fds[1]!, POLLIN], [fds[0]!, POLLIN]]);
+    watchFor(b.c, crowd, fds[1]!, POLLIN);
+    await until(() => crowd.news.length > 2, "told once more");
+    assertEquals(crowd.news[2], [fds[1]!, POLLIN]);
+    unwatch(b.c, fds[2]!);
+    all[2]!.send();
+    await turns(5);
+    assertEquals(crowd.news.length, 3);
+    assertEquals(crowd.errors, []);
+  });
+
+  contract("tells a crowd when its time is over", async (b) => {
+    using one = pair();
+    const crowd = newCrowd();
+    const start = performance.now();
+    crowd.end = start + 40;
+    watchFor(b.c, crowd, one.fd, POLLIN);
+    await until(() => crowd.expired.length > 0, "expired");
+    assertGreaterOrEqual(crowd.expired[0]!, start + 40);
+    // What is there comes before that.
+    one.send();
+    crowd.end = performance.now();
+    await until(() => crowd.news.length > 0, "told");
+    assertEquals(crowd.expired.length, 1);
+  });
+
+  contract("tells a crowd nothing of what is gone", async (b) => {
+    const ones = [pair(), pair()];
+    const crowd = newCrowd();
+    let other: Pair | null = null;
+    crowd.onNews = (fd) => {
+      if (other !== null) return;
+      const gone = ones.find((one) => one.fd !== fd)!;
+      unwatch(b.c, gone.fd);
+      gone[Symbol.dispose]();
+      // The same number, and nothing to read.
+      other = pair();
+      assertEquals(
+        [other.fd, other.peer].includes(gone.fd),
+        true,
+        "the number is used again",
+      );
+      watchFor(b.c, crowd, gone.fd, POLLIN);
+    };
+    for (const one of ones) one.send();
+    for (const { fd } of ones) watchFor(b.c, crowd, fd, POLLIN);
+    await until(() => crowd.news.length > 0, "told");
+    await turns(5);
+    assertEquals(crowd.news.length, 1);
+    const [[first]] = crowd.news as [[number, number]];
+    const kept = ones.find(({ fd }) => fd === first)!;
+    const gone = ones.find(({ fd }) => fd !== first)!;
+    unwatch(b.c, gone.fd);
+    kept[Symbol.dispose]();
+    other![Symbol.dispose]();
+  });
+
+  test(`a crowd on ${name} is told of a look that fails`, async () => {
+    using one = pair();
+    let fails = false;
+    using b = bench(mechanism, {
+      [look]: (...args: unknown[]) =>
+        fails
+          ? -EMFILE!
+          : (real[look] as (...args: unknown[]) => number)(...args),
+    });
+    const crowd = newCrowd();
+    watchFor(b.c, crowd, one.fd, POLLIN);
+    await b.parks();
+    fails = true;
+    one.send();
+    await until(() => crowd.errors.length > 0, "told");
+    fails = false;
+    const [error] = crowd.errors;
+    assertInstanceOf(error, Errno.EMFILE);
+    assertEquals(error.syscall, look);
+    watchFor(b.c, crowd, one.fd, POLLIN);
+    await until(() => crowd.news.length > 0, "told of events");
+    assertEquals(crowd.errors.length, 1);
+    await b.rests();
+  }, { skip });
 
   contract("tells a hang-up without being asked", async ({ wait }) => {
     using one = pair(abi.SOCK_STREAM);

@@ -16,7 +16,7 @@ export const FREE_DESCRIPTORS = 64;
  * How many descriptors are looked at when the open ones are counted. A process
  * whose limit is higher is not short of them.
  */
-const MOST_COUNTED = 0x1_0000;
+const MOST_COUNTED = 0x1000;
 
 /** The limit of descriptors of this process that is in force, `Infinity` for none. */
 export function descriptorLimit(libc: Libc): number {

@@ -71,7 +71,8 @@ SCAN_OPTIONS
                        stand in it, and keeps on saving to it
       --open           only open ports, in JSON and CSV too
       --reason         with each port what its state was concluded from
-      --max-open N     ends when so many are open
+      --max-open N     ends when so many are open, and exits by 0: no more was
+                       asked for; the summary says how many ports were probed
       --source ADDR    the IP address to connect from
       --interface IF   the network interface to connect through
   -4, -6               IPv4 or IPv6 only
@@ -101,7 +102,7 @@ EXAMPLES
   scan 10.0.0.0/16 -p 443 --rate 1000 --shard 1/3
 
 EXIT CODE
-  0   a port is open
+  0   a port is open, whatever became of the others
   1   none is
   2   wrong usage, or nothing could be sent
   3   incomplete: none is open, and some could not be asked
