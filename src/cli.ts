@@ -27,6 +27,7 @@
  */
 import process from "node:process";
 import { nearest } from "./errors/arguments.ts";
+import { FileError } from "./tools/commands/files.ts";
 import {
   type CliIo,
   type Command,
@@ -113,7 +114,8 @@ export async function main(
   } catch (error) {
     io.err(`${name}: ${error instanceof Error ? error.message : error}\n`);
     if (error instanceof UsageError) io.err(`Try ${name} --help.\n`);
-    return EXIT.usage;
+    const isPartial = error instanceof FileError && error.isPartial;
+    return isPartial ? EXIT.incomplete : EXIT.usage;
   }
 }
 
@@ -145,7 +147,9 @@ COMMAND --help says what a command does, its options and its exit codes.
 if (import.meta.main) {
   const io = processIo();
   try {
-    process.exitCode = await main(process.argv.slice(2), io);
+    const code = await main(process.argv.slice(2), io);
+    const isUnwritten = io.signal?.reason instanceof FileError;
+    process.exitCode = isUnwritten ? EXIT.incomplete : code;
   } finally {
     io[Symbol.dispose]();
   }

@@ -4,7 +4,7 @@ import {
   assertMatch,
   assertStringIncludes,
 } from "@std/assert";
-import { spawn, spawnSync } from "node:child_process";
+import { spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
@@ -12,6 +12,7 @@ import { fileURLToPath } from "node:url";
 import { libc } from "../ffi/libc.ts";
 import { abstractUnix, unix } from "../src/address/address.ts";
 import { main } from "../src/cli.ts";
+import { cliCommand, type Ran, runChild, runCli } from "./_cli.ts";
 import { runtime } from "./_emulation.ts";
 import {
   blackHole,
@@ -34,52 +35,19 @@ const hasAbstractNames = real.abi.abstractUnix
   ? null
   : `${real.abi.os} has no abstract names`;
 
-interface Output {
-  code: number | null;
-  out: string;
-  err: string;
+function run(args: string[], signal?: AbortSignal): Promise<Ran> {
+  return runCli(args, { signal });
 }
 
-/** Runs a command line in this process. */
-async function run(args: string[], signal?: AbortSignal): Promise<Output> {
-  let out = "";
-  let err = "";
-  const code = await main(args, {
-    out: (text) => out += text,
-    err: (text) => err += text,
-    signal,
-  });
-  return { code, out, err };
-}
-
-/** Runs a command line as the task does, and answers when it is over. */
-function runChild(
+/** Runs a command line as the task does. */
+function runTask(
   args: string[],
-  onOutput: (pid: number) => void = () => {},
-): Promise<Output> {
-  const flags = on("deno") === null
-    ? ["run", "--quiet", "--no-prompt", "--allow-ffi", "--allow-net"]
-    : on("node") === null
-    ? ["--no-warnings"]
-    : [];
-  return new Promise((resolve, reject) => {
-    const child = spawn(
-      runtime,
-      [...flags, join(root, "src/cli.ts"), ...args],
-      {
-        stdio: ["ignore", "pipe", "pipe"],
-        env: { ...process.env, NO_COLOR: "1" },
-      },
-    );
-    let out = "";
-    let err = "";
-    child.stdout.setEncoding("utf8").on("data", (text) => {
-      out += text;
-      onOutput(child.pid!);
-    });
-    child.stderr.setEncoding("utf8").on("data", (text) => err += text);
-    child.on("error", reject);
-    child.on("close", (code) => resolve({ code, out, err }));
+  onOutput?: (pid: number) => void,
+): Promise<Ran> {
+  const permissions = ["--allow-ffi", "--allow-net"];
+  return runChild(args, {
+    permissions,
+    ...onOutput === undefined ? {} : { onOutput },
   });
 }
 
@@ -619,10 +587,10 @@ test("what cannot be probed is answered 2, without a stack trace", async () => {
 });
 
 test("ping needs no permissions but ffi and net", async () => {
-  const { code, out, err } = await runChild(["ping", "-c", "2", "-i", "0"]);
+  const { code, out, err } = await runTask(["ping", "-c", "2", "-i", "0"]);
   assertEquals([code, err], [0, ""]);
   assertStringIncludes(out, "2 probes, 2 connected, 0 failed");
-  const path = await runChild(["ping", "unix:/no/such"]);
+  const path = await runTask(["ping", "unix:/no/such"]);
   assertEquals([path.code, path.out], [2, ""]);
   assertMatch(path.err, /^ping: .*--allow-read.*\n$/);
 }, { skip: on("deno") });
@@ -664,9 +632,9 @@ test("the task downloads nothing", () => {
 
 test("the exit code of the process is that of the command", async () => {
   using closed = bound();
-  const refused = await runChild(["ping", `${closed.address}`, "-c1"]);
+  const refused = await runTask(["ping", `${closed.address}`, "-c1"]);
   assertEquals([refused.code, refused.err], [1, ""]);
-  const usage = await runChild(["ping", "--nope"]);
+  const usage = await runTask(["ping", "--nope"]);
   assertEquals([usage.code, usage.out], [2, ""]);
 });
 
@@ -675,7 +643,7 @@ test("SIGINT and SIGTERM bring the summary", async () => {
     const [signal, expected] of [["SIGINT", 130], ["SIGTERM", 143]] as const
   ) {
     let sent = false;
-    const { code, out, err } = await runChild(["ping", "-c0", "-i1"], (pid) => {
+    const { code, out, err } = await runTask(["ping", "-c0", "-i1"], (pid) => {
       if (!sent) process.kill(pid, signal);
       sent = true;
     });
@@ -686,7 +654,7 @@ test("SIGINT and SIGTERM bring the summary", async () => {
 
 test("SIGQUIT brings the summary so far, and the ping goes on", async () => {
   let sent = 0;
-  const { code, out, err } = await runChild(["ping", "-c0", "-i5"], (pid) => {
+  const { code, out, err } = await runTask(["ping", "-c0", "-i5"], (pid) => {
     sent++;
     if (sent === 1) process.kill(pid, "SIGQUIT");
     if (sent === 30) process.kill(pid, "SIGINT");
@@ -719,22 +687,15 @@ while True:
 sys.stdout.buffer.write(seen)
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 `;
-  const flags = on("deno") === null
-    ? ["run", "--quiet", "--no-prompt", "--allow-ffi", "--allow-net"]
-    : on("node") === null
-    ? ["--no-warnings"]
-    : [];
   // Empty, it means nothing; Deno hands on what is left out.
   const env = { ...process.env, NO_COLOR: "" };
   const { status, stdout, stderr } = spawnSync("python3", [
     "-c",
     program,
-    runtime,
-    ...flags,
-    join(root, "src/cli.ts"),
-    "ping",
-    "-c0",
-    "-i20",
+    ...cliCommand(
+      ["ping", "-c0", "-i20"],
+      ["--allow-ffi", "--allow-net"],
+    ),
   ], { encoding: "utf8", env: { ...env, TERM: "xterm" }, timeout: 60_000 });
   assertEquals(status, 130, stderr);
   assertEquals(stdout.split("\n--- ").length, 3, stdout);

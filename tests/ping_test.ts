@@ -34,6 +34,7 @@ function newPing(fields: Partial<Ping>): Ping {
     target: { port: 80 },
     seq: 1,
     time: new Date(0),
+    start: 0,
     address: "127.0.0.1:80",
     localAddress: null,
     state: "open",
@@ -100,7 +101,9 @@ test("PingStats knows the longest time without an answer", () => {
   const stats = new PingStats();
   const at = (seconds: number, code?: string) =>
     stats.add(newPing({
-      time: new Date(seconds * 1000),
+      // The clock on the wall is set back meanwhile.
+      time: new Date(-seconds * 1000),
+      start: seconds * 1000,
       ...code === undefined ? {} : { code },
     }));
   at(0);
@@ -112,13 +115,45 @@ test("PingStats knows the longest time without an answer", () => {
   assertEquals(stats.summary().outage, 2000);
 });
 
+test("PingStats leaves out of an outage that the process was suspended", () => {
+  const stats = new PingStats();
+  const begin = performance.now() - 10_000;
+  const add = (time: number, code?: string) =>
+    stats.add(newPing({
+      start: begin + time,
+      ...code === undefined ? {} : { code },
+    }));
+  add(0, "ETIMEDOUT");
+  add(500, "ETIMEDOUT");
+  // Ten seconds after the first one.
+  stats.resume();
+  const { outage } = stats.summary();
+  assert(outage >= 500 && outage < 5000, `${outage}`);
+  stats.add(newPing({ start: performance.now() + 100 }));
+  const after = stats.summary().outage;
+  assert(after >= 500 && after < 5000, `${after}`);
+  // Nothing was out the next time.
+  stats.add(newPing({ start: performance.now() + 200 }));
+  stats.resume();
+  assertEquals(stats.summary().outage, after);
+  // The first probe after it comes before the signal.
+  const late = new PingStats();
+  late.add(newPing({ start: 0, code: "ETIMEDOUT" }));
+  late.add(newPing({ start: 700, code: "ETIMEDOUT" }));
+  late.add(newPing({ start: 9000 }));
+  late.resume();
+  assertEquals(late.summary().outage, 700);
+});
+
 test("ping() connects as often as it is told and measures each time", async () => {
   using listener = listen();
   const target = { port: listener.address.port };
+  const start = performance.now();
   const probes = await collect(ping(target, { count: 3, interval: 0 }));
   assertEquals(probes.map(({ seq }) => seq), [1, 2, 3]);
   for (const probe of probes) {
     const { error, code, address, localAddress, wall, rtt, latency } = probe;
+    assert(probe.start >= start && probe.start <= performance.now());
     assertEquals([error, code, probe.index], [null, null, 0]);
     assertEquals([probe.target, address], [target, `${listener.address}`]);
     assertEquals([probe.state, probe.reason], ["open", "syn-ack"]);

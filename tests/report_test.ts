@@ -79,6 +79,33 @@ const SCAN = [1, 2, 3, 10].flatMap((host) =>
   })
 );
 
+const SUMMARY = JSON.stringify({
+  v: 1,
+  type: "scan",
+  open: 7,
+  closed: 9,
+  filtered: 4,
+  unsent: 4,
+  routers: [{ from: "10.0.0.254", rejected: 6 }],
+});
+
+test("report counts what a scan's summary alone knows of", async () => {
+  const tile = (count: number, label: string) =>
+    `<b>${count}</b><span>${label}</span>`;
+  const alone = await run(["report", "-"], [SUMMARY]);
+  assertEquals([alone.code, alone.err], [0, ""]);
+  assertStringIncludes(alone.out, tile(7, "open"));
+  assertStringIncludes(alone.out, "7, which no line names.");
+  // Three that are open have lines of their own, five are filtered.
+  const { out } = await run(["report", "-"], [...SCAN, SUMMARY]);
+  for (const [count, state] of [[7, "open"], [9, "closed"], [5, "filtered"]]) {
+    assertStringIncludes(out, tile(count as number, state as string));
+  }
+  assertStringIncludes(out, " and 4 more</p>");
+  const twice = await run(["report", "-"], [SUMMARY, ...SCAN, SUMMARY]);
+  assertStringIncludes(twice.out, tile(18, "closed"));
+});
+
 test("report makes a page of what ping has written", async () => {
   using folder = tempFolder();
   using listener = listen();
@@ -201,8 +228,13 @@ test("report says what it cannot report", async () => {
       [["a", "b"], [], 2, '"b" as well'],
       [["-", "--format", "pdf"], PINGS, 2, "html or svg or hgrm"],
       [["/no/such/file"], [], 2, "/no/such/file"],
-      [["-"], [], 1, "no line"],
-      [["-"], ['{"v":1,"type":"hop"}'], 1, "no line"],
+      [["-"], [], 2, "the standard input: it has no line"],
+      [["-"], ['{"v":1,"type":"hop"}'], 2, "no line"],
+      [["/"], [], 2, 'Cannot read "/": is a directory (EISDIR)'],
+      [["-", "-o", "/no/such/x"], PINGS, 2, 'Cannot write "/no/such/x"'],
+      [["-", "-o", "/dev/full"], PINGS, 3, "no space left on device (ENOSPC)"],
+      [["-", "--format", "svg"], [SUMMARY], 2, "Cannot draw"],
+      [["-"], ['{"v":1,"type":"scan","open":0}'], 2, "no count of closed"],
       [["-"], ["", "{"], 2, "line 2: it is no JSON"],
       [["-"], ["[]"], 2, "line 1: it is no object"],
       [["-"], ['{"v":2,"type":"ping"}'], 2, '"v": 1'],

@@ -5,15 +5,13 @@ import {
   assertRejects,
   assertStringIncludes,
 } from "@std/assert";
-import { spawn } from "node:child_process";
 import { join } from "node:path";
 import process from "node:process";
-import { fileURLToPath } from "node:url";
 import { libc } from "../ffi/libc.ts";
 import { bytesOf, inet, unix, vsock } from "../src/address/address.ts";
 import { main } from "../src/cli.ts";
 import { beginWait, WaitError, waitFor } from "../src/tools/wait.ts";
-import { runtime } from "./_emulation.ts";
+import { type Ran, runChild, runCli } from "./_cli.ts";
 import {
   blackHole,
   bound,
@@ -33,7 +31,6 @@ import { hasCommand, needs } from "./_harness.ts";
 
 const real = libc();
 const { abi } = real;
-const root = fileURLToPath(new URL("../", import.meta.url));
 
 const TOOLS = import.meta.resolve("../src/tools.ts");
 
@@ -440,52 +437,8 @@ test("waitFor() is through 30 ms after listen(2), half of the time", async () =>
   assert(times[7]! < 60, `${times}`);
 });
 
-interface Ran {
-  code: number | null;
-  out: string;
-  err: string;
-}
-
-async function run(...args: string[]): Promise<Ran> {
-  let out = "";
-  let err = "";
-  const code = await main(["wait", ...args], {
-    out: (text) => out += text,
-    err: (text) => err += text,
-  });
-  return { code, out, err };
-}
-
-/** Runs it as a process of its own; `onOutput` may send it signals. */
-function runChild(
-  args: string[],
-  onOutput: (pid: number, out: string) => void = () => {},
-): Promise<Ran> {
-  const flags = on("deno") === null
-    ? ["run", "--quiet", "--no-prompt", "-A"]
-    : on("node") === null
-    ? ["--no-warnings"]
-    : [];
-  return new Promise((resolve, reject) => {
-    const child = spawn(runtime, [
-      ...flags,
-      join(root, "src/cli.ts"),
-      "wait",
-      ...args,
-    ], {
-      stdio: ["ignore", "pipe", "pipe"],
-      env: { ...process.env, NO_COLOR: "1" },
-    });
-    let out = "";
-    let err = "";
-    child.stdout.setEncoding("utf8").on("data", (text) => {
-      out += text;
-      onOutput(child.pid!, out);
-    });
-    child.stderr.setEncoding("utf8").on("data", (text) => err += text);
-    child.on("error", reject);
-    child.on("close", (code) => resolve({ code, out, err }));
-  });
+function run(...args: string[]): Promise<Ran> {
+  return runCli(["wait", ...args]);
 }
 
 test("wait says when targets are open", async () => {
@@ -552,7 +505,7 @@ test("wait runs a command, with its exit code", async () => {
     [["/"], 126, ""],
   ];
   for (const [command, code, out] of rows) {
-    const ran = await runChild([target, "-q", "--", ...command]);
+    const ran = await runChild(["wait", target, "-q", "--", ...command]);
     assertEquals([ran.code, ran.out], [code, out], command.join(" "));
   }
 });
@@ -572,12 +525,14 @@ test("wait hands signals on to its command", async () => {
     ["usr1", "SIGINT"],
   ];
   const { code, out } = await runChild(
-    [`${listener.address}`, "-q", "--", "sh", "-c", script],
-    (pid, out) => {
-      const next = steps[0];
-      if (next === undefined || !out.includes(`${next[0]}\n`)) return;
-      steps.shift();
-      process.kill(pid, next[1]);
+    ["wait", `${listener.address}`, "-q", "--", "sh", "-c", script],
+    {
+      onOutput(pid, out) {
+        const next = steps[0];
+        if (next === undefined || !out.includes(`${next[0]}\n`)) return;
+        steps.shift();
+        process.kill(pid, next[1]);
+      },
     },
   );
   assertEquals([code, out], [5, "ready\nterm\nusr1\nint\n"]);
@@ -590,8 +545,8 @@ test("wait ends by SIGINT and SIGTERM before its command has begun", async () =>
     const [signal, expected] of [["SIGINT", 130], ["SIGTERM", 143]] as const
   ) {
     const args = [`${closed.address}`, `${open.address}`, "--", "echo", "no"];
-    const { code, out, err } = await runChild(args, (pid) => {
-      process.kill(pid, signal);
+    const { code, out, err } = await runChild(["wait", ...args], {
+      onOutput: (pid) => process.kill(pid, signal),
     });
     assertEquals(code, expected);
     assertMatch(err, /^wait: not open within \d+ ms:\n {2}\S+: \d+ tr/);

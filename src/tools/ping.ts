@@ -86,7 +86,8 @@ export interface PingOptions {
    * Probes of each target in a second, begun on time whether or not those
    * before have ended (open loop). The `latency` of each counts from the moment
    * at which it was due, so that a stall shows in all the probes that it held
-   * up, and not in one alone. While a probe is due soon a processor is kept
+   * up, and not in one alone. What is due while the process is suspended, for a
+   * second or more, is due after that. While a probe is due soon a processor is kept
    * busy.
    *
    * @default {undefined} None: each waits for the one before.
@@ -126,6 +127,8 @@ export interface Ping {
   readonly seq: number;
   /** When it began. */
   readonly time: Date;
+  /** The same on the clock of `performance.now()`, which nothing sets back. */
+  readonly start: number;
   /** Where it went, as text; `null` if the name did not resolve. */
   readonly address: string | null;
   /** Where it came from, as text; `null` where nothing is known of that. */
@@ -176,6 +179,12 @@ const MOST_CAUGHT_UP = 1;
 
 /** How much faster than the rate probes are begun that are late. */
 const CATCH_UP = 1 / 0.6;
+
+/**
+ * A turn of the event loop that is later by so much, in ms, says that the
+ * process was suspended: what was due meanwhile is due after that.
+ */
+const ABSENCE = 1000;
 
 /** How long probes may follow on probes without a turn of the event loop, in ms. */
 const LONGEST_BURST = 1;
@@ -462,20 +471,26 @@ class PingLoop {
   async #keepPace(gap: number): Promise<void> {
     const { count } = this.#plan;
     const step = gap / CATCH_UP;
-    const start = performance.now() + gap * this.#phase;
+    let start = performance.now() + gap * this.#phase;
     const probes = new Set<Promise<void>>();
     let turn = performance.now();
     // Where it would stand if it had begun a probe in each step.
     let paced = -Infinity;
     for (let seq = 1; !this.#isStopped; seq++) {
-      const due = start + (seq - 1) * gap;
+      let due = start + (seq - 1) * gap;
       for (;;) {
         const now = performance.now();
         const left = Math.max(due, paced) - now;
         if (this.#isStopped) break;
         if (left <= 0 && now - turn < LONGEST_BURST) break;
-        await (left > NEAR ? this.#pause(left - NEAR) : nextTurn());
+        const pause = left > NEAR ? left - NEAR : 0;
+        await (pause > 0 ? this.#pause(pause) : nextTurn());
         turn = performance.now();
+        const late = turn - now - pause;
+        if (late > ABSENCE) {
+          start += late;
+          due += late;
+        }
       }
       if (this.#isStopped) break;
       paced = Math.max(paced, performance.now() - MOST_CAUGHT_UP) + step;
@@ -490,7 +505,7 @@ class PingLoop {
   }
 
   async #probe(seq: number, due: number | null): Promise<void> {
-    const time = new Date();
+    const beginning = { time: new Date(), start: performance.now(), due };
     this.inFlight++;
     try {
       const { resolveEvery } = this.#plan;
@@ -498,7 +513,7 @@ class PingLoop {
         const failure = this.#early ?? await this.#resolve();
         this.#early = null;
         if (this.#isStopped) return;
-        if (failure !== null) return this.#yield(seq, time, due, failure);
+        if (failure !== null) return this.#yield(seq, beginning, failure);
       } else if (
         resolveEvery > 0 && seq > 1 && (seq - 1) % resolveEvery === 0
       ) {
@@ -512,7 +527,7 @@ class PingLoop {
         : await this.#race(this.#addresses!);
       if (this.#isStopped && echo.isAbandoned) return;
       if (echo.verdict[0] === "open") this.#kept = echo.address;
-      this.#yield(seq, time, due, echo);
+      this.#yield(seq, beginning, echo);
     } finally {
       // What was given up stays without an outcome.
       if (!this.#isStopped) this.inFlight--;
@@ -592,8 +607,7 @@ class PingLoop {
 
   #yield(
     seq: number,
-    time: Date,
-    due: number | null,
+    beginning: Beginning,
     end: Echo | LookupError | ErrnoError,
   ): void {
     const { countsRefusals } = this.#plan;
@@ -602,8 +616,7 @@ class PingLoop {
         this.#index,
         this.#target,
         seq,
-        time,
-        due,
+        beginning,
         end,
         countsRefusals,
       ),
@@ -719,12 +732,20 @@ class Echo extends Attempt {
   }
 }
 
+/** When a probe began, by two clocks, and when it was due in an open loop. */
+interface Beginning {
+  readonly time: Date;
+  readonly start: number;
+  readonly due: number | null;
+}
+
 /** One probe, as a caller sees it. */
 class PingResult implements Ping {
   readonly index: number;
   readonly target: Destination;
   readonly seq: number;
   readonly time: Date;
+  readonly start: number;
   readonly address: string | null;
   readonly localAddress: string | null;
   readonly state: ProbeState;
@@ -743,8 +764,7 @@ class PingResult implements Ping {
     index: number,
     target: Destination,
     seq: number,
-    time: Date,
-    due: number | null,
+    { time, start, due }: Beginning,
     end: Echo | LookupError | ErrnoError,
     countsRefusals: boolean,
   ) {
@@ -752,6 +772,7 @@ class PingResult implements Ping {
     this.target = target;
     this.seq = seq;
     this.time = time;
+    this.start = start;
     const echo = end instanceof Echo ? end : null;
     [this.state, this.reason] = echo?.verdict ?? UNNAMED;
     this.answered = this.state === "open" ||

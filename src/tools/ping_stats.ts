@@ -59,12 +59,19 @@ export class PingStats {
   readonly #wall: Histogram = new Histogram();
   readonly #rtt: Histogram = new Histogram();
   readonly #latency: Histogram = new Histogram();
-  #last: number | null = null;
+  /** What the last answered probe took. */
+  #time: number | null = null;
   #changes = 0;
   #change = 0;
   /** When the outage began that is under way, `null` if none is. */
   #down: number | null = null;
-  #outage = 0;
+  /** When the last probe began. */
+  #latest = 0;
+  /** The longest time from probe to probe in the latest outage. */
+  #gap = 0;
+  /** How long the latest outage was, and the longest of those before. */
+  #last = 0;
+  #longest = 0;
 
   /** How many probes connected. */
   get connected(): number {
@@ -78,7 +85,7 @@ export class PingStats {
 
   /** Counts one more probe. */
   add(ping: Ping): void {
-    const { wall, rtt, latency, retransmits, icmp, code, state } = ping;
+    const { start, wall, rtt, latency, retransmits, icmp, code, state } = ping;
     this.#probes++;
     if (retransmits !== null) {
       if (retransmits > 0) this.#retransmitted++;
@@ -87,12 +94,16 @@ export class PingStats {
     }
     if (icmp !== null) increase(this.#routers, icmp.from);
     if (code !== null) increase(this.#failures, code);
-    const start = ping.time.getTime();
+    if (this.#down !== null) {
+      this.#gap = Math.max(this.#gap, start - this.#latest);
+      this.#last = start - this.#down;
+    }
+    this.#latest = start;
     if (!ping.answered) {
-      this.#down ??= start;
+      if (this.#down === null) this.#begin(start);
       return;
     }
-    this.#outage = Math.max(this.#outage, this.#outageUntil(start));
+    if (this.#down === null) this.#gap = 0;
     this.#down = null;
     this.#answered++;
     if (state === "open") this.#connected++;
@@ -101,11 +112,34 @@ export class PingStats {
     if (latency !== null) this.#latency.record(latency);
     const time = rtt ?? wall;
     if (time === null) return;
-    if (this.#last !== null) {
+    if (this.#time !== null) {
       this.#changes++;
-      this.#change += Math.abs(time - this.#last);
+      this.#change += Math.abs(time - this.#time);
     }
-    this.#last = time;
+    this.#time = time;
+  }
+
+  /**
+   * Leaves out of the latest outage that the process was suspended, which
+   * SIGCONT says: the longest time from probe to probe was that.
+   */
+  resume(): void {
+    const now = performance.now();
+    // The next probe may have begun before the signal was there.
+    const away = Math.max(
+      this.#gap,
+      this.#down === null ? 0 : now - this.#latest,
+    );
+    this.#last = Math.max(this.#last - away, 0);
+    if (this.#down !== null) this.#down += away;
+    this.#gap = 0;
+  }
+
+  #begin(start: number): void {
+    this.#longest = Math.max(this.#longest, this.#last);
+    this.#down = start;
+    this.#last = 0;
+    this.#gap = 0;
   }
 
   /** The results so far. */
@@ -120,16 +154,14 @@ export class PingStats {
       retransmitted: this.#retransmitted,
       syns: this.#syns,
       loss: this.#syns === 0 ? null : this.#repeats / this.#syns,
-      outage: Math.max(this.#outage, this.#outageUntil(Date.now())),
+      outage: this.#down === null
+        ? Math.max(this.#longest, this.#last)
+        : Math.max(this.#longest, performance.now() - this.#down),
       wall: spread(this.#wall),
       rtt: spread(this.#rtt),
       latency: spread(this.#latency),
       jitter: this.#changes === 0 ? null : this.#change / this.#changes,
     };
-  }
-
-  #outageUntil(now: number): number {
-    return this.#down === null ? 0 : Math.max(now - this.#down, 0);
   }
 }
 

@@ -37,6 +37,8 @@ export interface ScanGrid {
   readonly routers: Map<string, number>;
   /** How many were not open, by the name of the errno. */
   readonly failures: Map<string, number>;
+  /** How many scans have written their summary. */
+  summaries: number;
 }
 
 /** Lines of the wrong shape. */
@@ -53,12 +55,16 @@ export class ReportData {
     states: new Map(),
     routers: new Map(),
     failures: new Map(),
+    summaries: 0,
   };
   #lines = 0;
+  /** How many lines of ports since the last summary have each state or router. */
+  readonly #shown: Map<string, number> = new Map();
 
   /** Whether no line was of use. */
   get isEmpty(): boolean {
-    return this.pings.size === 0 && this.scan.hosts.size === 0;
+    const { hosts, summaries } = this.scan;
+    return this.pings.size === 0 && hosts.size === 0 && summaries === 0;
   }
 
   /**
@@ -82,6 +88,7 @@ export class ReportData {
     if (fields.v !== 1) throw this.#bad('it has no "v": 1');
     if (fields.type === "ping") this.#addPing(fields);
     else if (fields.type === "port") this.#addPort(fields);
+    else if (fields.type === "scan") this.#addSummary(fields);
   }
 
   #addPing(fields: Record<string, unknown>): void {
@@ -126,10 +133,39 @@ export class ReportData {
     if (ports === undefined) hosts.set(host, ports = new Map());
     ports.set(Number(port), state as ProbeState);
     increase(states, state as ProbeState);
+    increase(this.#shown, state);
     if (typeof code === "string") increase(failures, code);
     if (typeof icmp === "object" && icmp !== null && "from" in icmp) {
       increase(routers, String(icmp.from));
+      increase(this.#shown, String(icmp.from));
     }
+  }
+
+  /** Counts what has no line of its own: --open and -q leave lines out. */
+  #addSummary(fields: Record<string, unknown>): void {
+    const { states, routers } = this.scan;
+    for (const state of PROBE_STATES) {
+      this.#addUnshown(states, state, fields[state]);
+    }
+    if (!Array.isArray(fields.routers)) throw this.#bad("it has no routers");
+    for (const router of fields.routers) {
+      const { from, rejected } = router as Record<string, unknown>;
+      this.#addUnshown(routers, String(from), rejected);
+    }
+    this.#shown.clear();
+    this.scan.summaries++;
+  }
+
+  #addUnshown<K extends string>(
+    counts: Map<K, number>,
+    key: K,
+    all: unknown,
+  ): void {
+    if (!Number.isSafeInteger(all)) {
+      throw this.#bad(`it has no count of ${key}`);
+    }
+    const rest = (all as number) - (this.#shown.get(key) ?? 0);
+    if (rest > 0) increase(counts, key, rest);
   }
 
   #text(fields: Record<string, unknown>, name: string): string {

@@ -51,7 +51,8 @@ th:first-child,td:first-child{text-align:left}
 /** Writes the page. */
 export function pageOf(data: ReportData, title: string): string {
   const parts = [...data.pings.values()].map(pingSection);
-  if (data.scan.hosts.size > 0) parts.push(scanSection(data.scan));
+  const { hosts, summaries } = data.scan;
+  if (hosts.size > 0 || summaries > 0) parts.push(scanSection(data.scan));
   return `<!doctype html>
 <html lang="en">
 <head>
@@ -135,7 +136,9 @@ function scanSection(grid: ScanGrid): string {
   const { hosts, states, routers, failures } = grid;
   const order: readonly ProbeState[] = ["open", "closed", "filtered", "unsent"];
   const tiles = [
-    [`${hosts.size}`, hosts.size === 1 ? "host" : "hosts"],
+    ...hosts.size === 0
+      ? []
+      : [[`${hosts.size}`, hosts.size === 1 ? "host" : "hosts"]],
     ...order.filter((state) => states.has(state))
       .map((state) => [`${states.get(state)}`, state]),
   ] as [string, string][];
@@ -144,7 +147,7 @@ function scanSection(grid: ScanGrid): string {
       mark(state, 0, 0, 14, state)
     }</svg>${state}: ${MEANINGS[state]}</span>`
   );
-  const chart = gridChart(grid)!;
+  const chart = gridChart(grid);
   const open = [...hosts].flatMap(([host, ports]) =>
     [...ports].filter(([, state]) => state === "open")
       .map(([port]) => `${host}:${port}`)
@@ -152,24 +155,29 @@ function scanSection(grid: ScanGrid): string {
   return `<section>
 <h2>Scan</h2>
 ${tilesOf(tiles)}
-<h3>${escapeMarkup(chart.title)}</h3>
+${
+    chart === null
+      ? "<p>The scan has written its summary alone.</p>"
+      : `<h3>${escapeMarkup(chart.title)}</h3>
 <div class="legend">${legend.join("")}</div>
-<div class="wide">${figureOf(chart)}</div>
+<div class="wide">${figureOf(chart)}</div>`
+  }
 ${heading(failureChart("Not open, by errno", failures))}
 ${heading(failureChart("Turned away by", routers))}
 <h3>Open</h3>
-<p>${escapeMarkup(listText(open))}</p>
+<p>${escapeMarkup(listText(open, states.get("open") ?? 0))}</p>
 </section>`;
 }
 
 /** How many open ports are listed by name. */
 const MOST_LISTED = 500;
 
-function listText(open: readonly string[]): string {
-  if (open.length === 0) return "None.";
-  const more = open.length - MOST_LISTED;
-  const shown = open.slice(0, MOST_LISTED).join(", ");
-  return more > 0 ? `${shown} and ${more} more` : shown;
+function listText(open: readonly string[], count: number): string {
+  if (count === 0) return "None.";
+  if (open.length === 0) return `${count}, which no line names.`;
+  const shown = open.slice(0, MOST_LISTED);
+  const more = count - shown.length;
+  return `${shown.join(", ")}${more > 0 ? ` and ${more} more` : ""}`;
 }
 
 function heading(chart: Chart | null): string {

@@ -75,6 +75,7 @@ EXIT CODE
   0   an errno was explained, or the target is open
   1   the target cannot be reached
   2   wrong usage, or nothing could be sent
+  3   a file is incomplete: the disk is full
   130 interrupted
 
 PERMISSIONS, on Deno

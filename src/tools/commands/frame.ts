@@ -4,13 +4,13 @@
  *
  * @module
  */
-import { closeSync, openSync, writeSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { LONGEST_TIMER } from "../../../ffi/timers.ts";
 import { nearest } from "../../errors/arguments.ts";
 import type { ConnectTarget } from "../../connect/target.ts";
 import type { LookupFamily } from "../../address/lookup.ts";
 import { parseDestination } from "../destination.ts";
+import { createFile, FileError } from "./files.ts";
 
 /** What a command writes to, and what ends it. */
 export interface CliIo {
@@ -28,6 +28,8 @@ export interface CliIo {
    * disposed.
    */
   readonly onRequest?: ((listener: () => void) => Disposable) | undefined;
+  /** Calls back each time that the process goes on after it was suspended. */
+  readonly onResume?: ((listener: () => void) => Disposable) | undefined;
   /**
    * Hands each signal of the process to a listener by its name, instead of
    * ending the command, until it is disposed.
@@ -106,6 +108,7 @@ export class Interruption extends Error {
 /** The exit code of a command that its signal has ended. */
 export function interruptedCode({ signal }: CliIo): number {
   const reason: unknown = signal?.reason;
+  if (reason instanceof FileError) return EXIT.incomplete;
   return reason instanceof Interruption ? reason.exitCode : EXIT.interrupted;
 }
 
@@ -421,7 +424,7 @@ export type Color = keyof typeof COLORS;
  *
  * @param columns The fields that stand in a line of CSV, in order.
  * @throws {UsageError} If --json and --csv are both given.
- * @throws The runtime's own error if the file cannot be written.
+ * @throws {FileError} If the file cannot be written.
  */
 export function openOutput(
   values: OptionValues<typeof COMMON_OPTIONS>,
@@ -430,15 +433,15 @@ export function openOutput(
 ): Output {
   const { json, csv, output } = values;
   if (json && csv) throw new UsageError("Cannot use --json and --csv together");
-  const fd = output === undefined ? null : openSync(output, "w");
-  const write = fd === null ? io.out : (text: string) => {
-    const bytes = new TextEncoder().encode(text);
-    for (let done = 0; done < bytes.length;) {
-      done += writeSync(fd, bytes, done);
-    }
-  };
-  const hasColor = fd === null && io.hasColor === true && !json && !csv;
-  if (csv) write(`${columns.join(",")}\n`);
+  const file = output === undefined ? null : createFile(output);
+  const write = file === null ? io.out : file.write;
+  const hasColor = file === null && io.hasColor === true && !json && !csv;
+  try {
+    if (csv) write(`${columns.join(",")}\n`);
+  } catch (error) {
+    file?.[Symbol.dispose]();
+    throw error;
+  }
   return {
     format: json ? "json" : csv ? "csv" : "text",
     write,
@@ -454,12 +457,10 @@ export function openOutput(
         if (line !== null) write(line);
       }
     },
-    isTerminal: fd === null && io.isTerminal === true,
+    isTerminal: file === null && io.isTerminal === true,
     paint: (color, text) =>
       hasColor ? `\x1b[${COLORS[color]}m${text}\x1b[0m` : text,
-    [Symbol.dispose]() {
-      if (fd !== null) closeSync(fd);
-    },
+    [Symbol.dispose]: () => file?.[Symbol.dispose](),
   };
 }
 

@@ -3,14 +3,14 @@
  *
  * @module
  */
-import { writeFileSync } from "node:fs";
 import { clearInterval, setInterval } from "node:timers";
 import type { ConnectTarget } from "../../connect/target.ts";
 import { destinationText } from "../destination.ts";
 import { type Distribution, Histogram } from "../histogram.ts";
 import { listenLoopback, type LoopbackListener } from "../loopback.ts";
-import { type Ping, ping, type PingOptions } from "../ping.ts";
+import { type Ping, ping, type Pinging, type PingOptions } from "../ping.ts";
 import { PingStats, type PingSummary } from "../ping_stats.ts";
+import { createFile, type FileSink } from "./files.ts";
 import {
   alignedRows,
   type CliIo,
@@ -137,6 +137,7 @@ EXIT CODE
   2   nothing could be sent: wrong usage, a name that does not resolve, a
       permission that is missing, a source that this machine does not have; or
       the mean is above --crit
+  3   a file is incomplete: the disk is full
   130 interrupted (SIGINT), 143 by SIGTERM, after the summary
 
 PERMISSIONS, on Deno
@@ -153,7 +154,8 @@ interface PingCall {
   readonly quiet: boolean;
   readonly live: boolean;
   readonly timestamps: boolean;
-  readonly hdr: string | undefined;
+  /** Takes the percentiles in the end. */
+  readonly hdr: FileSink | null;
   readonly warn: number;
   readonly crit: number;
   readonly listener: LoopbackListener | null;
@@ -195,18 +197,19 @@ export const pingCommand: Command = {
       quiet: values.quiet,
       live: values.live,
       timestamps: values.timestamps,
-      hdr: values.hdr,
       warn: parseTime("--warn", values.warn, Infinity),
       crit: parseTime("--crit", values.crit, Infinity),
     };
+    if (values.live && (values.json || values.csv)) {
+      throw new UsageError("Cannot use --live with --json or --csv");
+    }
     const output = openOutput(values, io, PING_COLUMNS);
+    let hdr: FileSink | null = null;
     try {
-      if (call.live && output.format !== "text") {
-        throw new UsageError("Cannot use --live with --json or --csv");
-      }
+      if (values.hdr !== undefined) hdr = createFile(values.hdr);
       if (places.length > 0) {
         const run = new PingReport(
-          { ...call, targets: places, listener: null },
+          { ...call, hdr, targets: places, listener: null },
           output,
           io,
         );
@@ -220,7 +223,7 @@ export const pingCommand: Command = {
           timeout: undefined,
         });
         const run = new PingReport(
-          { ...call, targets: [target], listener },
+          { ...call, hdr, targets: [target], listener },
           output,
           io,
         );
@@ -229,6 +232,7 @@ export const pingCommand: Command = {
         await listener.close();
       }
     } finally {
+      hdr?.[Symbol.dispose]();
       output[Symbol.dispose]();
     }
   },
@@ -256,7 +260,6 @@ class PingReport {
   readonly #output: Output;
   readonly #io: CliIo;
   readonly #pinged: readonly Pinged[];
-  readonly #start = performance.now();
   /** How many lines of the live view may be drawn over. */
   #drawn = 0;
 
@@ -276,49 +279,69 @@ class PingReport {
   }
 
   async go(): Promise<number> {
-    const { targets, options, deadline, live, hdr, listener } = this.#call;
-    const io = this.#io;
+    const { targets, options, deadline, live, hdr } = this.#call;
+    const { signal, onRequest, onResume, err } = this.#io;
     const stop = new AbortController();
+    const probes = ping(targets, { ...options, signal: stop.signal });
+    if (live) this.#output.write(`${" ".repeat(9)}${heatAxis()}\n`);
     const interrupt = () => stop.abort();
-    io.signal?.addEventListener("abort", interrupt);
-    if (io.signal?.aborted) interrupt();
+    signal?.addEventListener("abort", interrupt);
+    if (signal?.aborted) interrupt();
     let isLate = false;
     const timer = deadline === null ? null : setTimeout(() => {
       isLate = true;
       stop.abort();
     }, deadline);
-    const ticker = live ? setInterval(() => this.#tick(), 1000) : null;
-    const listening = io.onRequest?.(() => io.err(this.#summaries([])));
-    try {
-      const probes = ping(targets, { ...options, signal: stop.signal });
-      let failure: Error | null = null;
-      if (live) this.#output.write(`${" ".repeat(9)}${heatAxis()}\n`);
+    let broken: { readonly reason: unknown } | null = null;
+    const ticker = !live ? null : setInterval(() => {
       try {
-        for await (const probe of probes) {
-          this.#add(probe);
-          await listener?.settled(this.#pinged[0]!.stats.connected);
-          failure = this.#hopeless(probe);
-          if (failure !== null) break;
-        }
-      } catch (error) {
-        if (!stop.signal.aborted) throw error;
-      } finally {
-        io.signal?.removeEventListener("abort", interrupt);
-        if (timer !== null) clearTimeout(timer);
-        if (ticker !== null) clearInterval(ticker);
+        this.#tick();
+      } catch (reason) {
+        broken ??= { reason };
+        stop.abort();
       }
-      if (failure !== null) {
-        io.err(`ping: ${failure.message}\n`);
-        return EXIT.usage;
-      }
-      if (live) this.#tick();
-      this.#finish(probes.inFlight);
-      if (hdr !== undefined) this.#writeHistogram(hdr);
-      if (io.signal?.aborted && !isLate) return interruptedCode(io);
-      return this.#judge();
+    }, 1000);
+    const listening = [
+      onRequest?.(() => err(this.#summaries([]))),
+      onResume?.(() => {
+        for (const { stats } of this.#pinged) stats.resume();
+      }),
+    ];
+    let failure: Error | null;
+    try {
+      failure = await this.#read(probes, stop.signal);
     } finally {
-      listening?.[Symbol.dispose]();
+      signal?.removeEventListener("abort", interrupt);
+      if (timer !== null) clearTimeout(timer);
+      if (ticker !== null) clearInterval(ticker);
+      for (const one of listening) one?.[Symbol.dispose]();
     }
+    if (broken !== null) throw (broken as { reason: unknown }).reason;
+    if (failure !== null) {
+      err(`ping: ${failure.message}\n`);
+      return EXIT.usage;
+    }
+    if (live) this.#tick();
+    this.#finish(probes.inFlight);
+    if (hdr !== null) this.#writeHistogram(hdr);
+    if (signal?.aborted && !isLate) return interruptedCode(this.#io);
+    return this.#judge();
+  }
+
+  /** Reads the results; returns why nothing can be sent, if so. */
+  async #read(probes: Pinging, signal: AbortSignal): Promise<Error | null> {
+    const { listener } = this.#call;
+    try {
+      for await (const probe of probes) {
+        this.#add(probe);
+        await listener?.settled(this.#pinged[0]!.stats.connected);
+        const failure = this.#hopeless(probe);
+        if (failure !== null) return failure;
+      }
+    } catch (error) {
+      if (!signal.aborted || error !== signal.reason) throw error;
+    }
+    return null;
   }
 
   #add(probe: Ping): void {
@@ -466,10 +489,10 @@ class PingReport {
     }).join("\n");
   }
 
-  #writeHistogram(path: string): void {
+  #writeHistogram(file: FileSink): void {
     const all = new Histogram();
     for (const { stats } of this.#pinged) all.merge(stats.latency);
-    writeFileSync(path, all.toHgrm());
+    file.write(all.toHgrm());
   }
 
   /** The exit code: what a monitor wants to know, or whether anybody answered. */
@@ -495,7 +518,7 @@ function noLine(): null {
 }
 
 function fieldsOf(name: string, probe: Ping): Record<string, unknown> {
-  const { index: _, error, time, ...fields } = probe as Ping & {
+  const { index: _, start: __, error, time, ...fields } = probe as Ping & {
     index: number;
   };
   return {

@@ -6,7 +6,8 @@
 import process from "node:process";
 import { createInterface } from "node:readline";
 import { refusesColor } from "../../../ffi/terminal.ts";
-import { type CliIo, Interruption } from "./frame.ts";
+import { FileError } from "./files.ts";
+import { type CliIo, EXIT, Interruption } from "./frame.ts";
 
 /** The signals that end a command, and their numbers, the same on every system. */
 const ENDING = { SIGHUP: 1, SIGINT: 2, SIGTERM: 15 } as const;
@@ -43,10 +44,31 @@ export function processIo(): CliIo & Disposable {
     for (const [name, handler] of handlers) process.off(name, handler);
   }
   listen();
-  // The reader of the results has gone, as head(1) does.
-  stdout.on("error", () => interrupt.abort(new Interruption("SIGPIPE", 13)));
+  // A runtime throws what goes wrong with a file, or emits it later.
+  function failed(error: unknown): void {
+    const { code } = error as NodeJS.ErrnoException;
+    if (interrupt.signal.aborted) return;
+    // The reader of the results has gone, as head(1) does.
+    if (code === "EPIPE") interrupt.abort(new Interruption("SIGPIPE", 13));
+    else {
+      const failure = new FileError("write", "the results", error, true);
+      stderr.write(`${failure.message}\n`);
+      interrupt.abort(failure);
+      // The command may be over by now.
+      process.exitCode = EXIT.incomplete;
+    }
+  }
+  stdout.on("error", failed);
+  // Without a reader of complaints there is nobody to complain to.
+  stderr.on("error", () => {});
   return {
-    out: (text) => stdout.write(text),
+    out(text) {
+      try {
+        stdout.write(text);
+      } catch (error) {
+        failed(error);
+      }
+    },
     err: (text) => stderr.write(text),
     signal: interrupt.signal,
     isTerminal: stdout.isTTY === true,
@@ -64,6 +86,12 @@ export function processIo(): CliIo & Disposable {
           process.off("SIGQUIT", listener);
           if (isTyped) stdin.off("data", listener).pause();
         },
+      };
+    },
+    onResume(listener) {
+      process.on("SIGCONT", listener);
+      return {
+        [Symbol.dispose]: () => process.off("SIGCONT", listener),
       };
     },
     onSignal(listener) {

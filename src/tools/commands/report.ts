@@ -5,6 +5,7 @@
  */
 import { createReadStream } from "node:fs";
 import { createInterface } from "node:readline";
+import { show } from "../../errors/arguments.ts";
 import { Histogram } from "../histogram.ts";
 import { LineError, ReportData } from "../report.ts";
 import {
@@ -16,6 +17,7 @@ import {
   svgOf,
 } from "../report_charts.ts";
 import { isOpenLoop, pageOf } from "../report_page.ts";
+import { FileError } from "./files.ts";
 import {
   type CliIo,
   type Command,
@@ -66,8 +68,8 @@ EXAMPLES
 
 EXIT CODE
   0   the report is written
-  1   there is nothing to report
-  2   wrong usage, or a file that cannot be read or is of another kind
+  2   wrong usage, or a file that cannot be read, is empty or of another kind
+  3   the report is incomplete: the disk is full
   (--json, --csv and -q have no meaning here.)
 
 PERMISSIONS, on Deno
@@ -96,8 +98,11 @@ export const reportCommand: Command = {
       throw error;
     }
     if (data.isEmpty) {
-      io.err("report: there is no line of ping or scan to report\n");
-      return EXIT.no;
+      const file = path === "-" ? "the standard input" : show(path);
+      throw new UsageError(
+        `Cannot report ${file}: it has no line that ping or scan writes ` +
+          "with --json",
+      );
     }
     const name = path === "-" ? "Report" : path.replace(/^.*\//, "");
     const output = openOutput(
@@ -136,7 +141,10 @@ async function* linesFrom(path: string, io: CliIo): AsyncGenerator<string> {
   failed.catch(() => {});
   const lines = createInterface({ input })[Symbol.asyncIterator]();
   for (;;) {
-    const { done, value } = await Promise.race([lines.next(), failed]);
+    const { done, value } = await Promise.race([lines.next(), failed])
+      .catch((error) => {
+        throw new FileError("read", show(path), error);
+      });
     if (done) break;
     yield value;
   }
@@ -148,7 +156,11 @@ function textFor(
   title: string,
 ): string {
   if (format === "html") return pageOf(data, title);
-  if (format === "svg") return svgOf(chartsOf(data));
+  if (format === "svg") {
+    const charts = chartsOf(data);
+    if (charts.length > 0) return svgOf(charts);
+    throw new UsageError("Cannot draw a scan without a line for a port");
+  }
   const all = new Histogram();
   for (const { latency } of data.pings.values()) all.merge(latency);
   if (all.count === 0) {

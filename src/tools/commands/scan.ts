@@ -22,6 +22,7 @@ import {
   parsePorts,
   type Position,
 } from "../targets.ts";
+import { FileError, withFile } from "./files.ts";
 import {
   type CliIo,
   type Command,
@@ -262,7 +263,7 @@ function resumed(
       `Cannot use ${other} with --resume: the file says what is scanned`,
     );
   }
-  const saved = parseSaved(file, readFileSync(file, "utf8"));
+  const saved = parseSaved(file, readText(file));
   const { next, pending, ...asked } = saved;
   const targets = gridOf(asked, { next, pending });
   return { targets, size: targets.size, asked, file };
@@ -330,7 +331,11 @@ function* targetsOf(
 /** The lists of hosts that an argument stands for. */
 function readHostTexts(text: string): string[] {
   if (!text.startsWith("@")) return [text];
-  return readFileSync(text.slice(1), "utf8").split("\n").flatMap(hostTexts);
+  return readText(text.slice(1)).split("\n").flatMap(hostTexts);
+}
+
+function readText(path: string): string {
+  return withFile("read", path, () => readFileSync(path, "utf8"));
 }
 
 /** The lists of hosts that stand in a line. */
@@ -427,10 +432,12 @@ class Scan {
   /** Runs until the end, or until so many ports are open. */
   async run(mostOpen: number): Promise<number> {
     const { signal } = this.#io;
+    // A file that cannot be written is found out before anything is sent.
+    this.#save();
     const _request = this.#io.onRequest?.(() => this.#summarize(false));
     try {
       const timer = setInterval(() => this.#tick(), DRAW_EVERY);
-      let failure: unknown;
+      let failure: unknown = null;
       try {
         for await (const result of this.#run) {
           this.#tally.add(result);
@@ -445,12 +452,12 @@ class Scan {
       } finally {
         clearInterval(timer);
         this.#erase();
-        this.#save();
       }
+      failure ??= this.#trySave();
       this.#summarize(true);
       if (signal?.aborted) return interruptedCode(this.#io);
       const { states, total } = this.#tally;
-      if (failure !== undefined) {
+      if (failure !== null) {
         const why = failure instanceof Error ? failure.message : failure;
         this.#io.err(`scan: ${why}\n`);
         return EXIT.incomplete;
@@ -489,7 +496,8 @@ class Scan {
 
   #tick(): void {
     const now = performance.now();
-    if (now - this.#saved >= SAVE_EVERY) this.#save();
+    // What fails now may work the next time, or at the end.
+    if (now - this.#saved >= SAVE_EVERY) this.#trySave();
     const { showsProgress, err, width = 80 } = this.#io;
     if (this.#values.quiet) return;
     const line = progressLine(this.#run.progress, now - this.#start);
@@ -508,14 +516,27 @@ class Scan {
     this.#io.err("\r\x1b[K");
   }
 
+  /** Saves how far the run has come; returns why that fails, `null` if not. */
+  #trySave(): FileError | null {
+    try {
+      this.#save();
+      return null;
+    } catch (error) {
+      if (error instanceof FileError) return error;
+      throw error;
+    }
+  }
+
   /** Writes how far the run has come, to be there as a whole or not at all. */
   #save(): void {
     const { asked, file } = this.#plan;
     if (file === null || asked === null) return;
     this.#saved = performance.now();
     const saved: Saved = { ...asked, ...this.#run.position };
-    writeFileSync(`${file}.new`, `${JSON.stringify(saved)}\n`);
-    renameSync(`${file}.new`, file);
+    withFile("write", file, () => {
+      writeFileSync(`${file}.new`, `${JSON.stringify(saved)}\n`);
+      renameSync(`${file}.new`, file);
+    });
   }
 
   #summarize(isEnd: boolean): void {

@@ -77,6 +77,7 @@ EXIT CODE
   0   the target was reached: it is open or closed
   1   it was not: filtered or silent
   2   wrong usage, or nothing could be sent
+  3   a file is incomplete: the disk is full
   130 interrupted, after what is known so far
 
 PERMISSIONS, on Deno

@@ -97,6 +97,7 @@ EXIT CODE
   0   the targets are ready, and there is no CMD
   N   that of CMD; 128 and the number of the signal that ended it
   2   wrong usage, or a name that does not resolve with --names fail
+  3   a file is incomplete: the disk is full
   124 it took too long: each target that is not ready is named, with its tries,
       its last error and what was found about it
   126 CMD cannot be run; 127 there is no such command

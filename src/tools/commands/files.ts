@@ -1,0 +1,83 @@
+/**
+ * The files that a command line names.
+ *
+ * @module
+ */
+import { closeSync, openSync, writeSync } from "node:fs";
+import { show } from "../../errors/arguments.ts";
+import { phraseOf } from "../../errors/phrases.ts";
+
+/** A file cannot be read or written. */
+export class FileError extends Error {
+  /** The name of the class. */
+  override readonly name = "FileError";
+  /** Whether some of it is written, or may be. */
+  readonly isPartial: boolean;
+
+  /** What was to be done with which file, and why it fails. */
+  constructor(
+    action: "read" | "write",
+    file: string,
+    reason: unknown,
+    isPartial = false,
+  ) {
+    super(`Cannot ${action} ${file}: ${reasonText(reason)}`);
+    this.isPartial = isPartial;
+  }
+}
+
+/** Why a call of node:fs fails; each runtime has words of its own. */
+function reasonText(error: unknown): string {
+  const { code, message } = error as NodeJS.ErrnoException;
+  const phrase = code === undefined ? undefined : phraseOf(code);
+  return phrase === undefined ? message : `${phrase} (${code})`;
+}
+
+/**
+ * Reads a file, or writes one, as a whole.
+ *
+ * @throws {FileError} If that fails.
+ */
+export function withFile<T>(
+  action: "read" | "write",
+  path: string,
+  work: (path: string) => T,
+): T {
+  try {
+    return work(path);
+  } catch (error) {
+    throw new FileError(action, show(path), error);
+  }
+}
+
+/** A file that is written from its beginning to its end. */
+export interface FileSink extends Disposable {
+  /**
+   * Writes more text.
+   *
+   * @throws {FileError} If that fails: what is written is incomplete.
+   */
+  write(text: string): void;
+}
+
+/**
+ * Creates a file, or empties it.
+ *
+ * @throws {FileError} If it cannot be written.
+ */
+export function createFile(path: string): FileSink {
+  const fd = withFile("write", path, () => openSync(path, "w"));
+  return {
+    write(text) {
+      const bytes = new TextEncoder().encode(text);
+      try {
+        for (let done = 0; done < bytes.length;) {
+          done += writeSync(fd, bytes, done);
+        }
+      } catch (error) {
+        throw new FileError("write", show(path), error, true);
+      }
+    },
+    [Symbol.dispose]: () => closeSync(fd),
+  };
+}

@@ -1,0 +1,173 @@
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { spawnSync } from "node:child_process";
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import process from "node:process";
+import { cliCommand, runChild, runCli } from "./_cli.ts";
+import { bound, listen, tempFolder } from "./_fixtures.ts";
+import { hasFile, test } from "./_harness.ts";
+import { linesOf } from "./_lines.ts";
+
+const hasFullDisk = hasFile("/dev/full", "a device that is always full");
+
+/** Runs a command as a program of a shell, whose script has it as "$@". */
+function inShell(
+  script: string,
+  args: string[],
+): { code: number | null; out: string; err: string } {
+  const { status, stdout, stderr } = spawnSync(
+    "sh",
+    ["-c", script, "sh", ...cliCommand(args)],
+    { encoding: "utf8", env: { ...process.env, NO_COLOR: "1" } },
+  );
+  return { code: status, out: stdout, err: stderr };
+}
+
+/** Command lines that each write something to -o. */
+const WRITERS: readonly string[][] = [
+  ["ping", "-c1", "-i0"],
+  ["ping", "-c1", "-i0", "--json"],
+  ["ping", "-c1", "--csv"],
+  ["ping", "-w1ms", "--live"],
+  ["scan", "127.0.0.1", "-p", "1"],
+  ["wait", "127.0.0.1:1", "-t", "1ms", "--json"],
+  ["explain", "EPERM"],
+  ["explain", "127.0.0.1:1"],
+];
+
+test("a file that cannot be written is named before anything is sent", async () => {
+  for (const args of WRITERS) {
+    const ran = await runCli([...args, "-o", "/no/such/file"]);
+    assertEquals(ran, {
+      code: 2,
+      out: "",
+      err: `${args[0]}: Cannot write "/no/such/file": ` +
+        "no such file or directory (ENOENT)\n",
+    });
+  }
+  const hdr = await runCli(["ping", "-c1", "--hdr", "/no/such/file"]);
+  assertEquals([hdr.code, hdr.out], [2, ""]);
+  const save = ["scan", "127.0.0.1", "-p1", "--save", "/no/such/file"];
+  assertEquals((await runCli(save)).code, 2);
+  const list = await runCli(["scan", "@/no/such/file", "-p1"]);
+  assertEquals([list.code, list.out], [2, ""]);
+  assertMatch(list.err, /^scan: Cannot read "\/no\/such\/file": no such file/);
+});
+
+test("a disk that is full makes a result incomplete", async () => {
+  for (const args of WRITERS) {
+    const { code, out, err } = await runCli([...args, "-o", "/dev/full"]);
+    assertEquals([code, out], [3, ""], args.join(" "));
+    assertEquals(
+      err.split("\n").at(-2),
+      `${args[0]}: Cannot write "/dev/full": no space left on device (ENOSPC)`,
+    );
+  }
+  const hdr = await runCli(["ping", "-c1", "-q", "--hdr", "/dev/full"]);
+  assertEquals(hdr.code, 3);
+  assertMatch(hdr.out, /1 connected/);
+}, { skip: hasFullDisk });
+
+test("standard output that is full ends a command by 3", () => {
+  for (const args of [["ping", "-c0", "-i1"], ["explain", "EPERM"]]) {
+    const { code, err } = inShell('"$@" > /dev/full', args);
+    assertEquals(
+      [code, err],
+      [3, "Cannot write the results: no space left on device (ENOSPC)\n"],
+      args.join(" "),
+    );
+  }
+}, { skip: hasFullDisk });
+
+test("a command ends quietly when its reader has gone", () => {
+  for (
+    const args of [
+      ["ping", "-c0", "-i1"],
+      ["scan", "127.0.0.0/16", "-p", "1-100", "--json", "--in-order"],
+    ]
+  ) {
+    const { out, err } = inShell('{ "$@"; echo "$?" >&2; } | head -n 1', args);
+    assertEquals([out.split("\n").length, err], [2, "141\n"], args.join(" "));
+  }
+});
+
+test("a command does without a standard input, output or error", () => {
+  const args = ["ping", "-c2", "-i0"];
+  for (
+    const [script, out, err] of [
+      ['"$@" <&-', /2 connected/, /^$/],
+      ['"$@" 2>&-', /2 connected/, /^$/],
+      ['"$@" >&-', /^$/, /^$/],
+    ] as const
+  ) {
+    const ran = inShell(script, args);
+    assertEquals(ran.code, 0, script);
+    assertMatch(ran.out, out);
+    assertMatch(ran.err, err);
+  }
+  const { code, out } = inShell('"$@" <&-', ["scan", "-", "-p", "1"]);
+  assertEquals([code, out.split("\n")[1]], [
+    1,
+    "0 open, 0 closed, 0 filtered, 0 unsent",
+  ]);
+});
+
+test("a ping that was suspended has no outage and no burst by that", async () => {
+  using closed = bound();
+  using open = listen();
+  const rows: [args: string[], name: string][] = [
+    [["-i", "20"], `${closed.address}`],
+    [["--rate", "50"], `${open.address}`],
+  ];
+  for (const [args, target] of rows) {
+    let step = 0;
+    const all = ["ping", target, "-c0", "--json", ...args];
+    const { code, out } = await runChild(all, {
+      onOutput(pid, out) {
+        const count = out.split("\n").length;
+        if (step === 0 && count > 5) {
+          step = 1;
+          process.kill(pid, "SIGSTOP");
+          setTimeout(() => {
+            step = count;
+            process.kill(pid, "SIGCONT");
+          }, 3000);
+        } else if (step > 1 && count > step + 10) {
+          step = Infinity;
+          process.kill(pid, "SIGINT");
+        }
+      },
+    });
+    assertEquals(code, 130);
+    const lines = linesOf(out);
+    const summary = lines.at(-1)!;
+    const probes = lines.slice(0, -1);
+    const times = probes.map(({ time }) => Date.parse(String(time)));
+    const time = times.at(-1)! - times[0]!;
+    assert(time >= 2900, `${time}`);
+    // What was due for 3 s is not made up for.
+    assert(probes.length < time / 20 - 50, `${probes.length} in ${time} ms`);
+    assert(Number(summary.outage) < time - 2000, `${summary.outage} ${time}`);
+    const latencies = probes.map(({ latency }) => Number(latency));
+    // One probe at most was under way.
+    assert(latencies.filter((time) => time > 2500).length <= 1);
+  }
+});
+
+test("--csv quotes what a reader would take for more", async () => {
+  using folder = tempFolder();
+  const path = join(folder.path, 'a,"b"\n');
+  const { out } = await runCli(["ping", `unix:${path}`, "-c1", "--csv"]);
+  const [head, ...rest] = out.split("\r\n").join("\n").split("\n");
+  assertMatch(head!, /^target,seq,/);
+  assertMatch(rest.join("\n"), /^"unix:[^"]*a,""b""\\x0a",1,/);
+});
+
+test("-o takes the place of what a file had", async () => {
+  using folder = tempFolder();
+  const path = join(folder.path, "x");
+  writeFileSync(path, "before\n".repeat(1000));
+  const ran = await runCli(["explain", "EPERM", "--json", "-o", path]);
+  assertEquals(ran, { code: 0, out: "", err: "" });
+  assertEquals(linesOf(readFileSync(path, "utf8"))[0]!.code, "EPERM");
+});
