@@ -106,7 +106,8 @@ EXIT CODE
   0   a port is open, whatever became of the others
   1   none is
   2   wrong usage, or nothing could be sent
-  3   incomplete: none is open, and some could not be asked
+  3   incomplete: none is open, and some could not be asked; or the disk is
+      full
   130 interrupted (SIGINT), after the summary
 
 PERMISSIONS, on Deno
@@ -263,7 +264,7 @@ function resumed(
       `Cannot use ${other} with --resume: the file says what is scanned`,
     );
   }
-  const saved = parseSaved(file, readText(file));
+  const saved = parseSaved(file, readWhole(file));
   const { next, pending, ...asked } = saved;
   const targets = gridOf(asked, { next, pending });
   return { targets, size: targets.size, asked, file };
@@ -331,10 +332,10 @@ function* targetsOf(
 /** The lists of hosts that an argument stands for. */
 function readHostTexts(text: string): string[] {
   if (!text.startsWith("@")) return [text];
-  return readText(text.slice(1)).split("\n").flatMap(hostTexts);
+  return readWhole(text.slice(1)).split("\n").flatMap(hostTexts);
 }
 
-function readText(path: string): string {
+function readWhole(path: string): string {
   return withFile("read", path, () => readFileSync(path, "utf8"));
 }
 
