@@ -24,7 +24,7 @@ import {
   tempFolder,
   watchLibc,
 } from "./_fixtures.ts";
-import { canIpv6, on, test } from "./_harness.ts";
+import { canIpv6, test } from "./_harness.ts";
 import { linesOf } from "./_lines.ts";
 import { FILES_ONLY, FIREWALL, NAME_SERVER } from "./_networks.ts";
 import { hasCommand, needs } from "./_harness.ts";
