@@ -441,9 +441,9 @@ test("ping says who turned it away", async () => {
 test("ping counts a probe that is interrupted", async () => {
   using silent = blackHole();
   const controller = new AbortController();
-  setTimeout(() => controller.abort(), 50);
+  setTimeout(() => controller.abort(), 500);
   let out = "";
-  const code = await main(["ping", `${silent.address}`], {
+  const code = await main(["ping", `${silent.address}`, "-i60"], {
     out: (text) => out += text,
     err() {},
     signal: controller.signal,

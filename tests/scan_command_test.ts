@@ -159,7 +159,7 @@ test("scan says why, and repeats what it was asked", async () => {
   using ports = peers();
   using hole = blackHole();
   const list = [ports.open, ports.closed, hole.address.port].join();
-  const args = ["127.0.0.1", "-p", list, "--timeout", "60ms", "--retries=1"];
+  const args = ["127.0.0.1", "-p", list, "--timeout", "400ms", "--retries=1"];
   const { out } = await scan([...args, "--reason"]);
   assertMatch(out, new RegExp(`^127.0.0.1:${ports.open} open syn-ack `));
   assertStringIncludes(out, "; 1 repeated attempt\n");
