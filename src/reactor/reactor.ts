@@ -43,7 +43,7 @@ const BROKEN = -0x1_0002;
  */
 const QUICK = 0.25;
 
-/** How long what was opened is kept for the next wait, in ms. */
+/** How long what was opened is kept for the next wait at least, in ms. */
 const IDLE = 20;
 
 /**
@@ -259,11 +259,13 @@ export function forget(libc: Libc, fd: number): void {
 }
 
 /**
- * Whether nobody waits and no descriptor is kept to wait with, so that a thread
- * can be ended without losing any.
+ * Closes what is kept to wait with if nobody waits, so that a thread can be
+ * ended without losing a descriptor.
+ *
+ * @returns Whether nothing is open any more.
  */
-export function isAtRest(libc: Libc): boolean {
-  return reactors.get(libc)?.isAtRest ?? true;
+export function closeIdle(libc: Libc): boolean {
+  return reactors.get(libc)?.closeIdle() ?? true;
 }
 
 /**
@@ -333,14 +335,18 @@ class Reactor {
   #scheduled = false;
   /** When the last wait was over. */
   #restedAt = 0;
-  /** Whether somebody sees to it that what is not used is closed. */
-  #isClosing = false;
   /** Whether a parked wait is under way. */
   #isParked = false;
   #woken = false;
   /** How many parked waits in a row have failed. */
   #misses = 0;
-  /** The clock of all waits, whatever becomes of the parked one. */
+  /**
+   * When the slow clock ticks, which looks beside a parked wait and closes what
+   * is not used; `Infinity` while it stands still. It is set once for all waits
+   * that begin before it ticks.
+   */
+  #tickAt = Infinity;
+  /** The clock for what is due before that, whatever becomes of a parked wait. */
   #timer: Timer | null = null;
   #timerAt = Infinity;
   /** How long until the next look beside a parked wait. */
@@ -353,6 +359,8 @@ class Reactor {
   #missed = 0;
   /** Whether a look before a wait is parked has paid lately. */
   #looksFirst = true;
+  /** The one whom the parked wait takes along, so that the selector need not. */
+  #lone: Waiter | null = null;
 
   constructor(libc: Libc) {
     this.#libc = libc;
@@ -360,27 +368,40 @@ class Reactor {
 
   watch(waiter: Waiter): void {
     const { fd, end, signal, tries } = waiter;
-    this.#selector ??= openSelector(this.#libc);
-    if (tries > 0) waiter.since = performance.now();
+    const now = performance.now();
+    const selector = this.#selector ??= openSelector(this.#libc);
+    if (tries > 0) waiter.since = now;
     if (signal !== undefined) this.#heed(signal, waiter);
     const first = this.#waiters[fd] ?? null;
     const pause = pauseAfter(tries);
-    if (pause > 0) {
-      this.#paced.set(waiter, waiter.since + pause);
+    const isLone = pause === 0 && this.#isFree && selector.takesAlong &&
+      end > now;
+    if (isLone) {
+      this.#lone = waiter;
+    } else if (pause > 0) {
+      this.#paced.set(waiter, now + pause);
     } else {
-      const events = waiter.events | this.#eventsOf(first);
-      const result = this.#selector.arm(fd, events);
+      const result = selector.arm(fd, waiter.events | this.#eventsOf(first));
       if (result < 0) {
         if (signal !== undefined) this.#ignore(signal, waiter);
         this.#schedule();
-        return waiter.fail(this.#error(result, this.#selector.armCall));
+        return waiter.fail(this.#error(result, selector.armCall));
       }
+      if (first !== null && first === this.#lone) this.#lone = null;
     }
     waiter.next = first;
     if (first === null) this.#watched++;
     this.#waiters[fd] = waiter;
     if (end !== Infinity) pushDeadline(this.#deadlines, waiter);
-    this.#join(waiter);
+    this.#misses = 0;
+    if (isLone) this.#park(now);
+    else this.#join(end, now);
+  }
+
+  /** Whether nobody waits and nothing is under way, so that a wait can be parked at once. */
+  get #isFree(): boolean {
+    return this.#watched === 0 && !this.#looksFirst && !this.#isParked &&
+      !this.#scheduled && !this.#delivers;
   }
 
   watchFor(crowd: Crowd, fd: number, events: number): void {
@@ -393,7 +414,8 @@ class Reactor {
     this.#crowds[fd] = crowd;
     this.#sizes.set(crowd, (this.#sizes.get(crowd) ?? 0) + 1);
     this.#watched++;
-    this.#join(crowd);
+    this.#misses = 0;
+    this.#join(crowd.end, performance.now());
   }
 
   unwatch(fd: number): void {
@@ -431,7 +453,10 @@ class Reactor {
     this.#deliver();
   }
 
-  get isAtRest(): boolean {
+  closeIdle(): boolean {
+    const isIdle = this.#watched === 0 && !this.#isParked &&
+      !this.#scheduled && !this.#delivers;
+    if (isIdle) this.#close();
     return this.#selector === null;
   }
 
@@ -441,13 +466,10 @@ class Reactor {
   }
 
   /** Sees to it that a new waiter is looked after. */
-  #join({ end }: Waiter | Crowd): void {
-    const now = performance.now();
-    this.#misses = 0;
+  #join(end: number, now: number): void {
     if (this.#isParked) {
       if (!this.#selector!.isLive) this.#wake();
-      const isSoon = this.#timer === null || end < this.#timerAt;
-      if (isSoon || this.#paced.size > 0) this.#setTimer(now);
+      this.#setTimer(now);
       if (this.#looksFirst) this.#schedule();
     } else if (
       this.#looksFirst || this.#delivers || !this.#selector!.isLive ||
@@ -461,6 +483,8 @@ class Reactor {
 
   /** Ends a wait that no event has ended. */
   #callOff(waiter: Waiter, answer: number): void {
+    // What another thread polls stays open for as long, whoever closes it.
+    if (waiter === this.#lone) this.#wake();
     this.#settle(waiter, answer);
     this.#rearm(waiter.fd);
     if (this.#watched === 0) this.#schedule();
@@ -502,6 +526,7 @@ class Reactor {
       this.#waiters[fd] = waiter.next;
       if (waiter.next === null) this.#watched--;
     }
+    if (waiter === this.#lone) this.#lone = null;
     if (waiter.place >= 0) removeDeadline(this.#deadlines, waiter);
     if (signal !== undefined) this.#ignore(signal, waiter);
     if (this.#paced.size > 0) this.#paced.delete(waiter);
@@ -608,6 +633,7 @@ class Reactor {
   #work(): void {
     const selector = this.#selector;
     if (selector === null) return;
+    if (this.#lone !== null) this.#enlist(this.#lone);
     const { fds, events } = selector;
     const found = selector.look();
     const { EINTR } = this.#libc.abi.errnos;
@@ -627,6 +653,16 @@ class Reactor {
     if (this.#watched === 0) this.#rest();
     else if (found > 0 || isBehind) this.#goOn(now);
     else if (!this.#scheduled) this.#park(now);
+  }
+
+  /** Lets the selector watch for the one whom the parked wait takes along. */
+  #enlist(waiter: Waiter): void {
+    this.#lone = null;
+    const selector = this.#selector!;
+    const result = selector.arm(waiter.fd, waiter.events);
+    if (result >= 0) return;
+    this.#failure = this.#error(result, selector.armCall);
+    this.#settle(waiter, BROKEN);
   }
 
   /** Comes back in the next turn, or after one for everybody else. */
@@ -718,21 +754,22 @@ class Reactor {
     if (this.#timer !== null) this.#clearTimer();
     if (this.#isParked) return this.#wake();
     this.#restedAt = performance.now();
-    if (this.#isClosing) return;
-    this.#isClosing = true;
-    whenIdle(this.#onIdle, IDLE);
+    if (this.#tickAt === Infinity) this.#startTick(this.#restedAt, IDLE);
   }
 
-  readonly #onIdle = (): void => {
-    const isResting = this.#watched === 0 && !this.#isParked &&
-      !this.#scheduled && !this.#delivers;
-    const rest = isResting ? this.#restedAt + IDLE - performance.now() : IDLE;
-    if (rest > 0 && this.#selector !== null) {
-      whenIdle(this.#onIdle, Math.ceil(rest));
-    } else {
-      this.#isClosing = false;
-      this.#close();
-    }
+  #startTick(now: number, delay: number): void {
+    this.#tickAt = now + delay;
+    whenIdle(this.#onTick, delay);
+  }
+
+  readonly #onTick = (): void => {
+    this.#tickAt = Infinity;
+    if (this.#selector === null) return;
+    if (this.#watched > 0) return this.#lookBeside();
+    const now = performance.now();
+    const left = this.#restedAt + IDLE - now;
+    if (left > 0) this.#startTick(now, Math.ceil(left));
+    else if (!this.closeIdle()) this.#startTick(now, SLOW_LOOK);
   };
 
   #close(): void {
@@ -746,7 +783,7 @@ class Reactor {
     this.#setTimer(now);
     if (this.#isParked || this.#misses > MOST_MISSES) return;
     this.#isParked = true;
-    this.#selector!.wait(timeoutTo(this.#nextEnd, now)).then(
+    this.#selector!.wait(timeoutTo(this.#nextEnd, now), this.#lone).then(
       this.#unpark,
       this.#failToPark,
     );
@@ -758,8 +795,24 @@ class Reactor {
     this.#misses = result < 0 ? this.#misses + 1 : 0;
     this.#missed = 0;
     this.#lookPause = SLOW_LOOK;
-    if (!this.#scheduled) this.#turn();
+    const lone = this.#lone;
+    const events = lone === null || result <= 0 ? 0 : this.#selector!.alongside;
+    // Why a descriptor is none, the selector says.
+    const isFound = events !== 0 && events !== this.#libc.abi.POLLNVAL;
+    if (isFound) this.#tellLone(lone!, events);
+    else if (!this.#scheduled) this.#turn();
   };
+
+  /** The same as a turn that finds no more than this. */
+  #tellLone(lone: Waiter, events: number): void {
+    const now = performance.now();
+    lone.tries = countTry(lone.tries, lone.since, now);
+    this.#looksFirst = now - lone.since <= QUICK;
+    this.#settle(lone, events);
+    this.#deliver();
+    if (this.#watched === 0) this.#rest();
+    else this.#schedule();
+  }
 
   readonly #failToPark = (): void => this.#unpark(-1);
 
@@ -777,9 +830,17 @@ class Reactor {
 
   /** Sees to it that there is a turn when the next deadline or look is due. */
   #setTimer(now: number): void {
-    let at = now + this.#lookPause;
-    for (const until of this.#paced.values()) at = Math.min(at, until);
-    at = Math.min(at, this.#nextEnd);
+    let at = this.#nextEnd;
+    if (this.#paced.size > 0) {
+      for (const until of this.#paced.values()) at = Math.min(at, until);
+    }
+    if (this.#lookPause < SLOW_LOOK || this.#misses > MOST_MISSES) {
+      at = Math.min(at, now + this.#lookPause);
+    } else {
+      // The parked wait keeps the process alive, which a tick does not.
+      if (this.#tickAt === Infinity) this.#startTick(now, SLOW_LOOK);
+      if (at >= this.#tickAt) return;
+    }
     if (this.#timer !== null) {
       if (this.#timerAt <= at) return;
       this.#clearTimer();
@@ -797,10 +858,15 @@ class Reactor {
   readonly #onTimer = (): void => {
     this.#timer = null;
     this.#timerAt = Infinity;
+    this.#lookBeside();
+  };
+
+  /** Looks beside a wait that may be parked. */
+  #lookBeside(): void {
     if (this.#scheduled) return;
     this.#lookPause = Math.min(2 * this.#lookPause, SLOW_LOOK);
     this.#isTimed = this.#isParked;
     this.#turn();
     this.#isTimed = false;
-  };
+  }
 }

@@ -12,7 +12,7 @@ import {
   type InetAddress,
   parseIp,
 } from "../address/address.ts";
-import { isAtRest } from "../reactor/reactor.ts";
+import { closeIdle } from "../reactor/reactor.ts";
 import { Fifo } from "./fifo.ts";
 import { probeRecipe, type ProbeSetup } from "./probe_recipe.ts";
 import { NOTHING } from "./probe_flights.ts";
@@ -190,7 +190,7 @@ export function serveJobs(): void {
   });
   /** Waits until no descriptor is left: they would outlive the thread. */
   function leave(): void {
-    if (isAtRest(c)) send("stopped");
+    if (closeIdle(c)) send("stopped");
     else setTimeout(leave, 1);
   }
   // Silence is nothing that would be reported, and progress all the same.
