@@ -54,7 +54,7 @@ export interface Case {
   readonly rounds?: number;
   /** The side that all others are compared with. */
   readonly baseline: Side;
-  /** Whether the kernel has a round trip to tell of each connect. */
+  /** Whether the kernel has measured a round trip of each connect. */
   readonly hasHandshake: boolean;
   /** What each side that is there sets up, and then runs. */
   sides(world: World): Map<Side, Run> | Promise<Map<Side, Run>>;

@@ -61,7 +61,7 @@ function measure(
   return { name, side, heap, resident };
 }
 
-/** Runs a module, and answers the numbers that it prints, or the one that its runtime logs of calls. */
+/** Runs a module, and returns the numbers that it prints, or the one that its runtime logs of calls. */
 function run([program, ...args]: readonly string[]): number[] {
   const { collections } = HERE;
   const { status, stdout, stderr } = spawnSync(program!, args, {

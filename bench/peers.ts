@@ -13,7 +13,7 @@ import { fileURLToPath } from "node:url";
 import { doorFor } from "../ffi/libc.ts";
 import type { Sample } from "./rounds.ts";
 
-/** How a runtime is told to run a module. */
+/** The command that runs a module on this runtime. */
 export interface RuntimeFacts {
   readonly run: readonly string[];
   /** The flag that puts `gc` among the globals. */
@@ -150,7 +150,7 @@ export function sourcePath(name: string): string {
   return fileURLToPath(new URL(name, import.meta.url));
 }
 
-/** Runs a command, and answers why that did not go well; `null` if it did. */
+/** Runs a command, and returns why that did not go well; `null` if it did. */
 export function tryRun(
   command: string,
   args: readonly string[],

@@ -17,7 +17,7 @@ import {
 interface Mark {
   /** What it is called in the legend. */
   readonly label: string;
-  /** Its colors on a light and on a dark ground, which are told apart without hues, too: by shape. */
+  /** Its colors on a light and on a dark ground, which differ by shape as well, for readers who see no hues. */
   readonly colors: readonly [light: string, dark: string];
   /** A path around 0, 0. */
   readonly shape: string;
@@ -261,7 +261,7 @@ function legend(): string {
   const y = MARGIN + 26;
   parts.push(
     `<path class="kernel" d="M${x + 5},${y - 7}v14"/>`,
-    text(x + 15, y + 4, "the handshake alone, says the kernel"),
+    text(x + 15, y + 4, "the handshake alone, by the kernel"),
   );
   return parts.join("\n");
 }
@@ -278,7 +278,7 @@ function startNotes(reports: readonly Report[]): string[] {
   );
 }
 
-/** What pending connects take, in words: next to C's, which is all but nothing, a ratio tells nothing. */
+/** What pending connects take, in words: next to C's, which is all but nothing, a ratio says nothing. */
 function memoryNotes(reports: readonly Report[]): string[] {
   return reports.flatMap(({ machine, memory }) => {
     const pending = memory.filter(({ resident }) => resident !== undefined);

@@ -56,7 +56,7 @@ export interface MemoryResult {
   readonly side: Side | "control";
   /** What the runtime counts of its own objects. */
   readonly heap: Spread;
-  /** What the system counts of the process; absent where that tells nothing. */
+  /** What the system counts of the process; absent where that says nothing. */
   readonly resident?: Spread;
 }
 

@@ -5,7 +5,7 @@
  * A round is a closed loop: each connect begins when the one before it has ended, or when there is room for one more in
  * flight. A stall therefore delays the connects behind it and is seen once, where people who arrive at a fixed rate would
  * each have met what was left of it. That omission would flatter percentiles of latency, so none are given: a round counts as
- * a whole, stalls and all, divided by its connects, and quartiles are those of rounds. What is told is the cost of a connect.
+ * a whole, stalls and all, divided by its connects, and quartiles are those of rounds. What is reported is the cost of a connect.
  * How long the network's own part of it was is asked of the kernel, not of a clock: see `handshake` in `report.ts`.
  *
  * @module
@@ -20,7 +20,7 @@ export interface Sample {
 }
 
 /**
- * Does the work `count` times, and throws unless it went as it should. Answers with a sample where it measures by
+ * Does the work `count` times, and throws unless it went as it should. Returns a sample where it measures by
  * itself.
  */
 export type Run = (count: number) => void | Promise<Sample | void>;

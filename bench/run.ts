@@ -52,12 +52,12 @@ const ONLY = "--only=";
 const FLAGS = /^--(?:json|cpu|rounds=[1-9][0-9]*)$/;
 const CLOSED_LOOPS =
   "Times are closed loops: each connect begins when the one before it has " +
-  "ended.\nThey tell what a connect costs, and not what it would wait for at a " +
+  "ended.\nThey say what a connect costs, and not how long it would wait at a " +
   "fixed rate.";
 
 const THINGS = FLOOR.map((one) => ({ group: "floor", ...one }));
 
-/** What the process of a case is told. */
+/** What the process of a case gets. */
 interface Order {
   readonly name: string;
   readonly floor: Floor;

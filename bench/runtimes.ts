@@ -64,7 +64,7 @@ interface Start {
   readonly env: Readonly<Record<string, string>>;
 }
 
-/** What tells each runtime where the packages are. */
+/** How each runtime finds the packages. */
 const STARTS: Readonly<
   Record<Runtime, (packages: string, folder: string) => Omit<Start, "command">>
 > = {

@@ -1,6 +1,6 @@
 /*
  * What `probe()` is measured against: a scanner with epoll, one attempt a port,
- * and nothing that is not needed to tell open from closed from silent.
+ * and nothing that is not needed to find what is open, closed or silent.
  *
  *   scan HOST HOSTS FIRST LAST CONCURRENCY TIMEOUT
  *

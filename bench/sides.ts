@@ -142,7 +142,7 @@ function nmapRun({ floor, hosts, port }: World): Run {
 }
 
 /**
- * What a runtime's own way to connect comes to.
+ * The results of a runtime's own way to connect.
  *
  * @param home The one runtime that has it; all have it where none is named.
  */

@@ -36,7 +36,7 @@ export function turns(milliseconds = 5): Promise<void> {
   return pause(milliseconds);
 }
 
-/** What a promise or a call comes to: its result, or its error. */
+/** The result of a promise or a call, or its error. */
 export function outcome(work: Promise<unknown>): Promise<unknown>;
 export function outcome(work: () => unknown): unknown;
 export function outcome(work: Promise<unknown> | (() => unknown)): unknown {

@@ -87,7 +87,7 @@ export interface PeerOptions<A extends Address> {
 /**
  * A socket that is bound and does not listen.
  *
- * A stream socket of this kind refuses whoever connects. Unlike a port that was bound and closed again, this one cannot become
+ * A stream socket of this kind refuses each connect. Unlike a port that was bound and closed again, this one cannot become
  * somebody else's.
  */
 export function bound<A extends Address = InetAddress>(
@@ -138,7 +138,7 @@ export function listen<A extends Address = InetAddress>(
 }
 
 /**
- * A listener whose backlog is full, so that whoever connects gets no answer: Linux drops the SYN, and a blocking connect of the
+ * A listener whose backlog is full, so that no connect gets an answer: Linux drops the SYN, and a blocking connect of the
  * Unix-domain family waits. Each `accept()` makes room for one.
  */
 export function blackHole<A extends Address = InetAddress>(
@@ -420,7 +420,7 @@ export function becomeNobody(): void {
   process.setuid!(NOBODY);
 }
 
-/** What a child tells of an error: its code, or all of what is none of ours. */
+/** What a child reports of an error: its code, or the whole error if it is not this package's. */
 export function verdict(error: unknown): string {
   return error instanceof ErrnoError ? error.code : `${error}`;
 }
@@ -470,7 +470,7 @@ export function listenToSignals(): void {
   process.on("SIGUSR2", ignore).off("SIGUSR2", ignore);
 }
 
-/** Runs a function in another process, and answers what it returned. */
+/** Runs a function in another process, and returns its result. */
 export async function inChild<A extends readonly Json[], R>(
   { command = [], namespace }: Surroundings,
   body: ChildBody<A, R>,

@@ -151,10 +151,10 @@ export function on(...names: Runtime[]): string | null {
   return names.includes(RUNTIME) ? null : `is for ${names.join(" and ")}`;
 }
 
-/** `null` on Linux, else a reason to skip what other systems answer in their own way. */
+/** `null` on Linux, else a reason to skip what other systems do in their own way. */
 export const onLinux: string | null = process.platform === "linux"
   ? null
-  : "what Linux answers";
+  : "is about Linux";
 
 function lacks(reason: string): string {
   missing.add(reason);
@@ -179,7 +179,7 @@ function registrar(): Registrar {
   };
 }
 
-/** Prints a line, and keeps it for whoever started the tests: it prints the skips once more when all is done. */
+/** Prints a line, and keeps it for the program that started the tests, which prints all skips at the end. */
 function announce(line: string): void {
   // deno-lint-ignore no-console
   console.log(line);
@@ -193,7 +193,7 @@ interface Difference {
   count: number;
 }
 
-/** Runs `fn` and answers how the open descriptors differ from before, once they agree or the grace is over. */
+/** Runs `fn` and returns how the open descriptors differ from before, once they agree or the grace is over. */
 async function run(fn: TestFunction, grace: number): Promise<Difference[]> {
   const before = openDescriptors();
   await fn();

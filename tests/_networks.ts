@@ -56,7 +56,7 @@ table ip t {
 END
 `;
 
-/** What connect(2) answers for the hosts of {@linkcode FIREWALL} that always refuse, at port 80. */
+/** What connect(2) fails with for the hosts of {@linkcode FIREWALL} that always refuse, at port 80. */
 export const REJECTED: readonly (readonly [string, ErrnoCode])[] = [
   ["127.0.1.1", "ENETUNREACH"],
   ["127.0.1.2", "EHOSTUNREACH"],
@@ -87,7 +87,7 @@ table ip6 t {
 END
 `;
 
-/** What connect(2) answers for the hosts of {@linkcode FIREWALL6}, at port 80. */
+/** What connect(2) fails with for the hosts of {@linkcode FIREWALL6}, at port 80. */
 export const REJECTED6: readonly (readonly [string, ErrnoCode])[] = ofFamilies(
   [
     ["fd00::1", "ENETUNREACH"],
@@ -100,7 +100,7 @@ export const REJECTED6: readonly (readonly [string, ErrnoCode])[] = ofFamilies(
   ] as const,
 );
 
-/** Files alone answer for names: no resolver is ever asked. */
+/** Names are looked up in files alone: no name server is asked. */
 export const FILES_ONLY = `
 mount -t tmpfs none /mnt
 echo "hosts: files" > /mnt/nsswitch
@@ -121,7 +121,7 @@ export const NAME_SERVER = `
 mount -t tmpfs none /mnt
 cat > /mnt/server.py <<'END'
 import ctypes, heapq, os, select, signal, socket, struct, time
-ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # with whoever started it
+ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # with the process that started it
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 s.bind(("127.0.0.1", 53))
 open("/mnt/ready", "w").close()

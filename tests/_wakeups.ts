@@ -1,7 +1,7 @@
 /**
  * A kernel that has one connect under way, and follows a script.
  *
- * Each wake-up is what a wait is told, and what a look at the socket then finds. How a wait learns of it is up to the test:
+ * Each wake-up is what a wait reports, and what a look at the socket then finds. How a wait learns of it is up to the test:
  * by a poll(2) that blocks, or by the reactor.
  *
  * @module
@@ -14,14 +14,14 @@ import { fromErrorQueue } from "./_fixtures.ts";
 
 const abi = currentAbi();
 
-/** What a wait is told, and what a look at the socket then finds. */
+/** What a wait reports, and what a look at the socket then finds. */
 export interface Wake {
   readonly revents: readonly PollEvent[];
   /** What SO_ERROR holds. */
   readonly error?: ErrnoCode;
-  /** What getpeername(2) answers, where the socket has no peer. */
+  /** What getpeername(2) returns, where the socket has no peer. */
   readonly peer?: ErrnoCode;
-  /** What reading SO_ERROR answers, where it cannot be read. */
+  /** What reading SO_ERROR returns, where it cannot be read. */
   readonly unreadable?: ErrnoCode;
   /** How many messages lie in the queue of errors. */
   readonly queued?: number;

@@ -820,7 +820,7 @@ function ownHeaders(abi: Abi): string[] {
   ];
 }
 
-/** What a C program answers for those facts that the headers know, by name. */
+/** What a C program prints of those facts that the headers know, by name. */
 function ask(
   facts: readonly Fact[],
   ...headers: readonly (readonly string[])[]
@@ -852,7 +852,7 @@ function ask(
   );
 }
 
-/** Compiles a C program, runs it and answers what it prints. */
+/** Compiles a C program, runs it and returns what it prints. */
 function execute(program: string): string {
   return inTemporaryFolder((folder) => {
     const source = join(folder, "probe.c");

@@ -143,7 +143,7 @@ test(
     const { port } = listener.address;
     using first = connectSync({ port });
     const localPort = portOf(first);
-    // Whoever holds the port did not say that it may be shared.
+    // The socket that holds the port did not say that it may be shared.
     const taken = assertFails(
       () => connectSync({ port, localPort }),
       "EADDRINUSE",
@@ -318,7 +318,7 @@ test("localPortRange is checked before anything is called", async () => {
 
 // capabilities
 
-test("capabilities() tells the truth of every option", () => {
+test("capabilities() is right about every option", () => {
   const { options, os, arch } = capabilities();
   assertEquals([os, arch], [abi.os, abi.arch]);
   using listener = listen();
@@ -339,7 +339,7 @@ test("capabilities() tells the truth of every option", () => {
   }
 }, { skip: needs(canIpv6(), onLinux) });
 
-test("capabilities() tells the truth of every kind of socket", () => {
+test("capabilities() is right about every kind of socket", () => {
   const found = capabilities();
   const rows = [
     ["ipv6", { family: "inet6" }],

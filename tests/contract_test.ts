@@ -201,7 +201,7 @@ for (const family of FAMILIES) {
       assert(first === EINPROGRESS || family === "unix" && first === 0);
       assertEquals(socket.poll("POLLOUT", AGES), ["POLLOUT"]);
       assertEquals(socket.takeError(), null);
-      // Linux tells of such a success once more.
+      // Linux reports such a success once more.
       assert([0, EISCONN].includes(socket.tryConnect(address)));
       assertEquals(socket.tryConnect(address), EISCONN);
       assertErrno(world, thrown(() => socket.connectSync(address)), "EISCONN");
@@ -355,7 +355,7 @@ promise("an attempt that is waited for cannot be dissolved", async (world) => {
 }, { real: canBlackHole() });
 
 promise(
-  "a second attempt is told EALREADY, or joins the first",
+  "a second attempt fails with EALREADY, or joins the first",
   async (world) => {
     const { EALREADY, EINPROGRESS } = world.abi.errnos;
     const address = world.silent();
@@ -375,7 +375,7 @@ promise(
 );
 
 promise(
-  "an attempt that failed meanwhile is told to whoever joins it",
+  "an attempt that failed meanwhile fails those who join it",
   async (world) => {
     for (const timeout of [AGES, Infinity]) {
       for (const isSync of [true, false]) {
@@ -394,7 +394,7 @@ promise(
 );
 
 promise(
-  "a late answer is waited for by every kind of connect",
+  "every kind of connect waits for a late answer",
   async (world) => {
     const address = world.fated({ delay: SHORT });
     const target = targetOf(address);
@@ -412,7 +412,7 @@ promise(
   { real: ON_TIME },
 );
 
-promise("a late failure is told by every kind of connect", async (world) => {
+promise("every kind of connect reports a late failure", async (world) => {
   for (const errno of ["ETIMEDOUT", "EHOSTUNREACH", "ECONNRESET"] as const) {
     const address = world.fated({ delay: 5, errno });
     const target = targetOf(address);
@@ -513,7 +513,7 @@ promise(
 );
 
 promise(
-  "in the Unix domain, what a signal cuts short comes to its end",
+  "in the Unix domain, what a signal cuts short is finished",
   async (world) => {
     const { address } = world.host("unix");
     world.system.interrupt("connect", 3);
@@ -539,7 +539,7 @@ promise(
 // What a socket is asked.
 
 promise(
-  "a closed socket answers EBADF, and a foreign address EFAULT",
+  "a closed socket fails with EBADF, and a foreign address with EFAULT",
   (world) => {
     const { EBADF, EFAULT } = world.abi.errnos;
     const { address } = world.host();
@@ -697,20 +697,26 @@ promise("a socket is bound where it is asked to be", async (world) => {
   assertErrno(world, foreign, "EADDRNOTAVAIL");
 });
 
-promise("a range of local ports is kept to, whoever chooses", async (world) => {
-  const { address } = world.host();
-  const [low, high] = [40_000, 40_400] as const;
-  const target = { ...targetOf(address), localPortRange: [low, high] as const };
-  using one = connectSync(target);
-  using two = await connect(target);
-  for (const { localAddress } of [one, two]) {
-    assert(localAddress.family === "inet");
-    assert(
-      localAddress.port >= low && localAddress.port <= high,
-      `${localAddress}`,
-    );
-  }
-});
+promise(
+  "a local port is in its range, whether the kernel or we choose it",
+  async (world) => {
+    const { address } = world.host();
+    const [low, high] = [40_000, 40_400] as const;
+    const target = {
+      ...targetOf(address),
+      localPortRange: [low, high] as const,
+    };
+    using one = connectSync(target);
+    using two = await connect(target);
+    for (const { localAddress } of [one, two]) {
+      assert(localAddress.family === "inet");
+      assert(
+        localAddress.port >= low && localAddress.port <= high,
+        `${localAddress}`,
+      );
+    }
+  },
+);
 
 promise("a connection to itself is a refusal", async (world) => {
   const { system } = world;
@@ -746,7 +752,7 @@ promise("an adopted descriptor is known by its family and type", (world) => {
 });
 
 promise(
-  "a new socket is close-on-exec, and blocks unless it is told not to",
+  "a new socket is close-on-exec, and blocks unless asked otherwise",
   (world) => {
     for (const nonblocking of [false, true]) {
       for (const family of ["inet", "unix"] as const) {
@@ -995,7 +1001,7 @@ promise("an attempt that goes on is given up by Linux alone", (world) => {
 }, { real: canBlackHole() });
 
 promise(
-  "an associated datagram socket may send to others, or is told EISCONN",
+  "an associated datagram socket may send to others, or gets EISCONN",
   (world) => {
     using socket = datagrams(world, "inet");
     using peer = datagrams(world, "inet");
@@ -1034,7 +1040,7 @@ promise("a stream ends where its peer ends it", async (world) => {
 });
 
 promise(
-  "shutdown() tells the peer, and sending is EPIPE from then on",
+  "the peer sees a shutdown(), and sending is EPIPE from then on",
   async (world) => {
     const host = world.host();
     using socket = connectSync(targetOf(host.address));
@@ -1078,7 +1084,7 @@ promise("a reset is ECONNRESET", async (world) => {
 });
 
 promise(
-  "a receiver that hears nothing gives up when it is told to",
+  "a receiver that hears nothing gives up at its timeout",
   async (world) => {
     const host = world.host();
     using socket = await connect(targetOf(host.address));
@@ -1139,7 +1145,7 @@ promise(
   },
 );
 
-promise("poll() and ready() tell events by name", async (world) => {
+promise("poll() and ready() return events by name", async (world) => {
   const host = world.host();
   using socket = await connect(targetOf(host.address));
   const peer = host.accept();
@@ -1330,44 +1336,54 @@ promise("an option goes by its numbers as well", (world) => {
   );
 });
 
-promise("a socket tells its type, protocol and whether it listens", (world) => {
-  const { abi } = world;
-  using stream = Socket.open({ family: "inet" });
-  using dgram = Socket.open({ family: "inet", type: "dgram" });
-  assertEquals([stream.getOption("type"), dgram.getOption("type")], [
-    "stream",
-    "dgram",
-  ]);
-  assertEquals(stream.getOption("acceptsConnections"), false);
-  if (capabilities().unixSeqpacket) {
-    using seqpacket = Socket.open({ family: "unix", type: "seqpacket" });
-    assertEquals(seqpacket.getOption("type"), "seqpacket");
-  }
-  if (abi.SO_PROTOCOL === null) {
-    assertThrows(() => stream.getOption("protocol"), NotSupportedError, abi.os);
-  } else {
-    assertEquals([stream.getOption("protocol"), dgram.getOption("protocol")], [
-      6,
-      17,
+promise(
+  "a socket reports its type, protocol and whether it listens",
+  (world) => {
+    const { abi } = world;
+    using stream = Socket.open({ family: "inet" });
+    using dgram = Socket.open({ family: "inet", type: "dgram" });
+    assertEquals([stream.getOption("type"), dgram.getOption("type")], [
+      "stream",
+      "dgram",
     ]);
-  }
-  if (abi.mptcp === null) {
-    assertThrows(
-      () => stream.getOption("multipath"),
-      NotSupportedError,
-      abi.os,
-    );
-    assertThrows(
-      () => Socket.open({ protocol: "mptcp" }),
-      NotSupportedError,
-      abi.os,
-    );
-  } else {
-    assertEquals(stream.getOption("multipath"), false);
-  }
-});
+    assertEquals(stream.getOption("acceptsConnections"), false);
+    if (capabilities().unixSeqpacket) {
+      using seqpacket = Socket.open({ family: "unix", type: "seqpacket" });
+      assertEquals(seqpacket.getOption("type"), "seqpacket");
+    }
+    if (abi.SO_PROTOCOL === null) {
+      assertThrows(
+        () => stream.getOption("protocol"),
+        NotSupportedError,
+        abi.os,
+      );
+    } else {
+      assertEquals(
+        [stream.getOption("protocol"), dgram.getOption("protocol")],
+        [
+          6,
+          17,
+        ],
+      );
+    }
+    if (abi.mptcp === null) {
+      assertThrows(
+        () => stream.getOption("multipath"),
+        NotSupportedError,
+        abi.os,
+      );
+      assertThrows(
+        () => Socket.open({ protocol: "mptcp" }),
+        NotSupportedError,
+        abi.os,
+      );
+    } else {
+      assertEquals(stream.getOption("multipath"), false);
+    }
+  },
+);
 
-promise("Multipath TCP is told from the plain one", (world) => {
+promise("Multipath TCP reads differently from plain TCP", (world) => {
   if (world.abi.mptcp === null) return;
   using socket = Socket.open({ protocol: "mptcp" });
   assertEquals(socket.getOption("multipath"), true);
@@ -1427,7 +1443,7 @@ promise(
   { real: "it takes privileges" },
 );
 
-promise("tcpInfo() tells what the kernel tells", async (world) => {
+promise("tcpInfo() returns what the kernel reports", async (world) => {
   const { abi } = world;
   const pending = world.fated({ delay: SHORT });
   using socket = connectSync(targetOf(world.host().address));
@@ -1519,7 +1535,7 @@ promise(
 );
 
 promise(
-  "where one address refuses the next is tried, and all errors are told",
+  "where one address refuses the next is tried, and all errors are reported",
   async (world) => {
     const { port } = world.host("inet", inet("127.0.0.2", 0))
       .address as InetAddress;
@@ -1646,7 +1662,7 @@ promise("vsock is for some, and a typed refusal elsewhere", (world) => {
 }, { real: "it would reach out of this machine" });
 
 promise(
-  "who refused by ICMP is told where the kernel tells it",
+  "an error says who refused by ICMP where the kernel reports it",
   async (world) => {
     const icmp = { type: 3, code: 13, from: "192.0.2.254" };
     const target = targetOf(
@@ -1712,7 +1728,7 @@ promise("connections that stand at once come by the hundred", async (world) => {
   for (const socket of sockets) socket.close();
 });
 
-promise("a ping tells of success and refusal alike", async (world) => {
+promise("a ping reports success and refusal alike", async (world) => {
   const open = targetOf(world.host().address);
   const shut = targetOf(world.refusing());
   const options = { count: 2, interval: 0, timeout: AGES };

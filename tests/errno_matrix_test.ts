@@ -1,8 +1,8 @@
 /**
  * Every errno that a system's page of connect documents, on its way to the caller.
  *
- * Most are provoked: the kernel is brought to answer them by routes, firewalls, full queues, forged packets and the like. For
- * those that this kernel cannot be brought to, strace puts them in the place of its answer. What other systems answer comes
+ * Most are provoked: the kernel returns them because of routes, firewalls, full queues, forged packets and the like. For
+ * those that this kernel does not return here, strace replaces its result. What other systems return comes
  * from a C library of plain functions with that system's table.
  *
  * @module
@@ -390,7 +390,7 @@ const PATIENCE_ROWS: readonly Row[] = [
   },
 ];
 
-/** What the kernel answers comes through, whichever way it takes. */
+/** What the kernel returns reaches the caller, by each way to connect. */
 test(
   "connect(2) fails in a network as its routes and messages have it",
   async () => {
@@ -560,7 +560,7 @@ test(
 );
 
 test(
-  "tryConnect() alone answers EINTR and EINPROGRESS, the others wait",
+  "tryConnect() alone returns EINTR and EINPROGRESS, the others wait",
   async () => {
     const codes = await inChild({}, ({ blackHole, Socket, ...api }) => {
       const { errnoName, stormOfSignals } = api;
@@ -578,7 +578,7 @@ test(
   { skip: onLinux ?? canBlackHole() },
 );
 
-// Put in the place of the kernel's answer --------------------------------------------
+// In the place of the kernel's result --------------------------------------------
 
 /** What begins an attempt and is thrown to nobody. */
 const GOES_ON: readonly ErrnoCode[] = ["EINPROGRESS", "EINTR"];
@@ -614,7 +614,7 @@ function poke(code: ErrnoCode): string {
   return errnos[code]!.toString(16).padStart(2, "0").padEnd(8, "0");
 }
 
-test("whatever connect(2) or SO_ERROR answers reaches the caller", async () => {
+test("whatever connect(2) or SO_ERROR returns reaches the caller", async () => {
   const waiting = [...INJECTED];
   const wrong: string[] = [];
   async function work(): Promise<void> {
@@ -676,7 +676,7 @@ const TABLES: readonly Abi[] = [
   abiFor("openbsd", "x64"),
 ];
 
-/** What a system's page names or its kernel answers. */
+/** What a system's page names or its kernel returns. */
 function documented(os: Os): ErrnoCode[] {
   return CODES.filter((code) => {
     const { systems, unlisted } = CATALOG[code]!;

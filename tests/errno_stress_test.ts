@@ -27,7 +27,7 @@ interface StressOptions {
 interface StressResult {
   /** How many calls each kind made. */
   made: Record<string, number>;
-  /** The wrong answers, each with how often it came. */
+  /** The wrong errnos, each with how often it was read. */
   wrong: Record<string, number>;
   collections: number;
   polls: number;
@@ -216,7 +216,7 @@ function assertRight(result: StressResult, calls: number): void {
 const skip = "gc" in globalThis ? null : "needs --v8-flags=--expose-gc";
 
 test(
-  "libc() answers the right errno a million times while garbage is collected",
+  "libc() returns the right errno a million times while garbage is collected",
   async () => {
     const modules = {
       mod: await import("../mod.ts"),
@@ -255,7 +255,7 @@ const MODES:
   ];
 
 for (const [name, flags, calls] of MODES) {
-  test(`libc() answers the right errno ${name}`, async () => {
+  test(`libc() returns the right errno ${name}`, async () => {
     const result = await inFolder((folder) =>
       inChild(flags, { calls, folder, offThread: true })
     );

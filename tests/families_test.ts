@@ -62,7 +62,7 @@ test("v6Only decides whom an IPv6 listener hears", () => {
     server.bind(inet6("::", 0));
     assertEquals(server.getOption("v6Only"), v6Only);
     const { port } = server.localAddress as Inet6Address;
-    // Nobody listens, so the refusal of bind tells whether IPv4 is taken, too.
+    // Nobody listens, so whether bind fails shows whether IPv4 is taken, too.
     using other = Socket.open();
     const bind = () => other.bind(inet("127.0.0.1", port));
     if (v6Only) bind();
@@ -347,7 +347,7 @@ test("a socket of Multipath TCP says that it is one", () => {
 }, { skip: needs(canMptcp(), unemulated("does not know SOL_MPTCP")) });
 
 test(
-  "multipath is false for the answers of sockets without it, and else an error",
+  "multipath is false for sockets without it, and else an error",
   () => {
     for (const code of ["EOPNOTSUPP", "ENOPROTOOPT"] as const) {
       using _watched = watchLibc({ getsockopt: () => -abi.errnos[code]! });
@@ -362,7 +362,7 @@ test(
 );
 
 test(
-  "multipath can be read only, and names the system that does not tell",
+  "multipath can be read only, and names the system that does not report it",
   () => {
     using socket = Socket.open();
     assertThrows(

@@ -133,7 +133,7 @@ test(
 );
 
 test(
-  "on gVisor a kernel's other answers are typed errors at their time",
+  "on gVisor what the kernel refuses is a typed error, in time",
   async () => {
     const seen = await inChild({ command: SANDBOX }, (api) => {
       const { bound, connectSync, freePort, inet, Socket, unix } = api;

@@ -237,14 +237,14 @@ test("needs() joins the reasons that are there", () => {
   assertEquals(needs("a", null, "b"), "a, b");
 });
 
-test("a probe answers null or a reason to skip", () => {
+test("a probe returns null or a reason to skip", () => {
   assertEquals(hasCommand("sh"), null);
   for (const answer of [isRoot(), canIpv6()]) {
     assertMatch(answer ?? "needs", /^needs/);
   }
 });
 
-/** Runs a command on a file of tests, and answers its exit code and what it printed. */
+/** Runs a command on a file of tests, and returns its exit code and what it printed. */
 async function runTests(
   args: string[],
   text: string,

@@ -269,7 +269,7 @@ test("sources are plain ASCII", () => {
 });
 
 test("the top level holds what it should and nothing else", () => {
-  // A checkout may belong to another user than the one who tests it, which git takes for an attack unless told so.
+  // A checkout may belong to another user than the one who tests it, which git takes for an attack without this option.
   const { GIT_DIR: _, ...env } = process.env;
   const listed = execFileSync("git", [
     "-c",

@@ -171,7 +171,7 @@ interface RedisClient {
 
 const Redis = await library<new (settings: object) => RedisClient>("ioredis");
 
-/** How a stream comes to ioredis. */
+/** How ioredis gets a stream. */
 function connectorOf(open: () => net.Socket): new () => object {
   return class {
     #stream: net.Socket | null = null;

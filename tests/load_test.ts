@@ -34,13 +34,13 @@ const CONCURRENCY = 800;
 const YARDSTICK = 400;
 /** A turn of less, in ms, has done nothing. */
 const IDLE = 0.1;
-/** Which turns a failure tells of, from the shortest to the longest. */
+/** Which turns a failure lists, from the shortest to the longest. */
 const SHARES: readonly number[] = [0.5, 0.9, 0.99, 1];
 
 /** Milliseconds that nothing takes, unless something is wrong. */
 const AGES = 30_000;
 
-/** What becomes of connects, and how many each came to. */
+/** How connects end, and how many end so. */
 type Tally = Record<string, number>;
 
 /** Where connects go. */
@@ -94,7 +94,7 @@ async function connectOnce(
   return result;
 }
 
-/** What a connect came to, in words. */
+/** How a connect ended, in words. */
 async function settle(
   name: string,
   work: ReturnType<typeof connect>,
@@ -177,7 +177,7 @@ async function withPeers(
   }
 }
 
-/** Tells for how long the turns of the event loop have kept this thread, in ms. */
+/** Reports how long the turns of the event loop have kept this thread, in ms. */
 interface Stopwatch {
   stop(): Promise<number[]>;
 }
@@ -227,7 +227,7 @@ function measureYardstick({ refuser }: Peers): number {
   return threadTime() - start;
 }
 
-/** What each kind of connect may come to. */
+/** How each kind of connect may end. */
 const OUTCOMES: Readonly<Record<string, readonly string[]>> = {
   // The peer's reset may come before the first look at the connection.
   "plain true": ["connected", "ECONNRESET"],

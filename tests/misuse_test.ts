@@ -23,7 +23,7 @@ import {
 } from "./_fixtures.ts";
 import { test } from "./_harness.ts";
 
-// What every method answers after close() is in socket_test.ts, which knows all
+// What every method does after close() is in socket_test.ts, which knows all
 // of them. Each test here runs inside the count of descriptors.
 
 /** Everything that can be pending on a connected socket without room. */

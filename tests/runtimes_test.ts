@@ -120,7 +120,7 @@ interface Ended {
   err: string;
 }
 
-/** Runs a script from its standard input, and answers when it has ended. */
+/** Runs a script from its standard input, and returns when it has ended. */
 function runScript(
   [command, ...args]: readonly string[],
   script: string,

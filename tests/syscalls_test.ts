@@ -2,7 +2,7 @@ import { assertEquals } from "@std/assert";
 import { canTrace, type ChildApi, traced } from "./_fixtures.ts";
 import { test } from "./_harness.ts";
 
-// A clock tells something else on every machine. How often the kernel is called is the same on all of them, and most of
+// A clock reads differently on every machine. How often the kernel is called is the same on all of them, and most of
 // what a connect costs.
 
 /**
@@ -37,7 +37,7 @@ type Operation =
 /**
  * The system calls of each operation, from socket(2) to close(2).
  *
- * getsockname(2) tells a connection to a listener from one to itself; getpeername(2) asks whether a handshake is done already,
+ * getsockname(2) shows whether a connection is one to itself; getpeername(2) asks whether a handshake is done already,
  * which is left out where the attempt before it has failed; recvmsg(2) asks who refused. A call that is to hear of soft errors, or that has a timeout, connects on a socket that does not
  * block, and fcntl(2) makes it a blocking one in the end.
  */
@@ -85,7 +85,7 @@ function callsForEach(lines: readonly string[]): string[] {
     .sort();
 }
 
-/** For a child: does everything so often, and answers in which order. */
+/** For a child: does everything so often, and returns in which order. */
 async function operate(
   api: ChildApi,
   count: number,

@@ -196,7 +196,7 @@ export class Kernel {
     return result;
   }
 
-  /** An errno by name, as system calls answer it. */
+  /** An errno by name, as system calls return it. */
   no(code: ErrnoCode): number {
     const number = this.abi.errnos[code];
     if (number === undefined) throw new Error(`${this.abi.os} has no ${code}`);
@@ -726,7 +726,7 @@ export class Kernel {
     packet.bytes = packet.bytes.subarray(part.length);
     if (!isStream || packet.bytes.length === 0) socket.inbox.shift();
     if (address !== null && length !== null) {
-      // Of a stream, nobody is told who it comes from.
+      // A stream reports no sender.
       if (isStream) this.#poke(length, 0, 4, 0);
       else this.#answerName(packet.from, socket.domain, address, length);
     }
@@ -960,7 +960,7 @@ export class Kernel {
     });
   }
 
-  /** Tells the other threads what has changed, and when to look again. */
+  /** Shows the other threads what has changed, and when to look again. */
   #changed(): void {
     this.#catchUp();
     for (const parked of this.#parked) {
@@ -992,7 +992,7 @@ export class Kernel {
     return found;
   }
 
-  /** All that poll(2) could tell of a descriptor. */
+  /** All that poll(2) could report of a descriptor. */
   #state(fd: number): number {
     const { abi, manners } = this;
     const open = this.#fds.get(fd);
@@ -1081,7 +1081,7 @@ export class Kernel {
     const { EPOLLONESHOT } = this.abi.epoll!;
     const ready: [Watch, number][] = [];
     for (const [fd, watch] of watches) {
-      // A descriptor that was told of once is not told of again, whatever happens.
+      // A descriptor that was reported once is not reported again, whatever happens.
       const isSpent = watch.events === EPOLLONESHOT;
       const told = this.#state(fd) & (watch.events | POLLERR | POLLHUP);
       if (!isSpent && told !== 0) ready.push([watch, told]);
@@ -1146,7 +1146,7 @@ export class Kernel {
     }
   }
 
-  /** Copies, and answers where to, as an address that C knows. */
+  /** Copies, and returns where to, as an address that C knows. */
   memcpy(target: Uint8Array, source: unknown, size: number): bigint {
     if (source === ERRNO) {
       // In the order of the processor that this runs on, which is the table's only by chance.
@@ -1430,7 +1430,7 @@ export class Kernel {
     if (room > address.length) {
       this.complain("an address is written past its end");
     }
-    // What was there before stays, so that nobody may rely on zeros.
+    // What was there before stays, so no caller can rely on zeros.
     address.fill(0xee, 0, room);
     address.set(bytes.subarray(0, room));
     this.#poke(length, 0, 4, bytes.length);

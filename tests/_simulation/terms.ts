@@ -28,7 +28,7 @@ export interface Fate {
   readonly errno?: ErrnoCode | number;
   /** Milliseconds until then; `Infinity` for an attempt that nobody answers. */
   readonly delay?: number;
-  /** Whether connect(2) itself answers the errno, and nothing begins. */
+  /** Whether connect(2) itself returns the errno, and nothing begins. */
   readonly atOnce?: boolean;
   readonly icmp?: SimulatedIcmp;
 }
@@ -65,15 +65,15 @@ export type NameFacts =
 /**
  * How a system behaves where its table does not say it.
  *
- * What is known of a system is from its own pages and sources. Where they leave it open, it is what is hardest on whoever expects
+ * What is known of a system is from its own pages and sources. Where they leave it open, it is what is hardest for code that expects
  * Linux, and differs from system to system.
  */
 export interface Manners {
-  /** Whether connect(2) answers 0, once, after an attempt that did not block and succeeded. */
+  /** Whether connect(2) returns 0, once, after an attempt that did not block and succeeded. */
   readonly lateZero: boolean;
-  /** What a stream socket answers that failed before; `null` where it tries again. */
+  /** What a stream socket returns that failed before; `null` where it tries again. */
   readonly afterFailure: ErrnoCode | null;
-  /** Whether a refusal from nearby comes as connect(2)'s own answer, though the socket does not block. */
+  /** Whether a refusal from nearby comes as connect(2)'s own result, though the socket does not block. */
   readonly refusesAtOnce: boolean;
   /** The events of a socket whose attempt has failed. */
   readonly failedEvents:
@@ -84,24 +84,24 @@ export interface Manners {
   readonly ownBits: boolean;
   /** How many bytes the address of a Unix-domain socket without a name has. */
   readonly unnamed: number;
-  /** Whether a path ends by a NUL that counts, also where whoever bound it has not counted it. */
+  /** Whether a path ends by a NUL that counts, also where the program that bound it has not counted it. */
   readonly endsPaths: boolean;
   /** Whether flow information comes back with the peer's address. */
   readonly keepsFlowInfo: boolean;
   /** Whether buffers are twice as large as they are set to. */
   readonly doublesBuffers: boolean;
-  /** What a full Unix-domain backlog answers to a socket that does not block. */
+  /** What a full Unix-domain backlog returns to a socket that does not block. */
   readonly fullUnix: ErrnoCode;
-  /** What an unknown name of an interface answers. */
+  /** What an unknown name of an interface fails with. */
   readonly noInterface: ErrnoCode;
-  /** What asking for the peer of a stream answers that is shut down on both sides, by a failure too. */
+  /** What asking for the peer of a stream returns that is shut down on both sides, by a failure too. */
   readonly noPeer: ErrnoCode;
   /** Whether a socket with a peer may send to others. */
   readonly sendsToOthers: boolean;
   /** Whether Unix-domain attempts take a moment, and go on when they are cut short, as all others do. */
   readonly unixTakesTime: boolean;
   /**
-   * What connect(2) to AF_UNSPEC answers a datagram socket that has no peer any more, by the family of the socket; `null` where
+   * What connect(2) to AF_UNSPEC returns for a datagram socket that has no peer any more, by the family of the socket; `null` where
    * that is 0.
    */
   readonly dissolved: Readonly<
@@ -109,7 +109,7 @@ export interface Manners {
   >;
   /** Whether an error that is pending is handed out instead, and nothing is dissolved. */
   readonly errorFirst: boolean;
-  /** What the same call answers a stream socket with a connection; `null` where it ends that. */
+  /** What the same call returns for a stream socket with a connection; `null` where it ends that. */
   readonly endsStream: ErrnoCode | null;
 }
 
@@ -202,7 +202,7 @@ export interface Simulation extends Disposable {
   readonly lists: number;
   /** How many descriptors there may be. */
   limit: number;
-  /** How much of what it knows of a TCP connection the kernel tells; it was less once. */
+  /** How much of what it knows of a TCP connection the kernel reports; it was less once. */
   tcpInfoSize: number;
   /** The port that the kernel gives out next; it counts up from there. */
   nextPort: number;
@@ -210,7 +210,7 @@ export interface Simulation extends Disposable {
   plan(at: Place, fate: Fate): void;
   /** The next so many calls of a function end by EINTR; an attempt to connect goes on. */
   interrupt(call: Interruptible, times: number): void;
-  /** The system call of that number from now on, counted from 1, answers an errno. Closing always works. */
+  /** The system call of that number from now on, counted from 1, fails with an errno. Closing always works. */
   failAt(number: number, code: ErrnoCode): void;
   /** Whether that call is still to come. */
   readonly isToFail: boolean;
@@ -257,7 +257,7 @@ export class Sock {
   shut = false;
   /** Nobody is there to take what is sent. */
   isBroken = false;
-  /** Whether a success was not told by connect(2) yet. */
+  /** Whether connect(2) has not reported a success yet. */
   isUntold = false;
   isClosed = false;
   backlog = 0;
@@ -302,7 +302,7 @@ export const O_RDWR = 2;
 export const RTT = 12;
 export const RTT_VARIANCE = 3;
 export const RETRANSMITS = 2;
-/** What Linux alone tells. */
+/** What Linux alone reports. */
 export const DETAILS = {
   minRtt: 9,
   mss: 1460,

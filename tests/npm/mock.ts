@@ -162,7 +162,7 @@ function replace(
   });
 }
 
-/** Makes a function that answers the values in turn and throws those that are errors. */
+/** Makes a function that returns the values in turn and throws those that are errors. */
 export function returnsNext<
   Return,
   This = unknown,
