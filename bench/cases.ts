@@ -374,14 +374,19 @@ export const CASES: readonly Case[] = [
       ours: (world) => concurrentRun(1, ourConnect(tcpTargets(world))),
     })
   ),
-  ...[[1, 2], [100, 300], [1000, 3000], [10_000, 10_000]].map((
-    [concurrency, count],
-  ): Case =>
+  ...[
+    [100, 1, 600],
+    [100, 10, 300],
+    [1, 50, 2],
+    [100, 50, 300],
+    [1000, 50, 3000],
+    [10_000, 50, 10_000],
+  ].map(([concurrency, delay, count]): Case =>
     connects({
       group: "in flight",
-      name: `${concurrency} in flight, 50 ms`,
+      name: `${concurrency} in flight, ${delay} ms`,
       peer: "late",
-      delay: 50_000,
+      delay: delay! * 1000,
       count: count!,
       rounds: 15,
       kind: "flight",

@@ -4,7 +4,7 @@
  * @module
  */
 import type { Side } from "./cases.ts";
-import type { Spread } from "./rounds.ts";
+import type { Percentiles, Spread } from "./rounds.ts";
 
 /** What was measured, on what. */
 export interface Report {
@@ -48,6 +48,11 @@ export interface SideResult {
   readonly ratio: Spread;
   /** The same ratio of ours to this side. */
   readonly ours: Spread;
+  /**
+   * Where the peer takes its time: the microseconds of each connect beyond the
+   * baseline's in the same round, and those of the processor.
+   */
+  readonly late?: Readonly<Record<"over" | "cpu", Percentiles>>;
 }
 
 /** Bytes for each connect or call. */

@@ -33,6 +33,12 @@ export interface Spread {
   readonly q3: number;
 }
 
+/** What half of some values, and nine tenths of them, do not exceed. */
+export interface Percentiles {
+  readonly p50: number;
+  readonly p90: number;
+}
+
 /** For how long each side warms up, in ms. */
 const WARM_UP = 300;
 
@@ -88,11 +94,19 @@ async function sample(run: Run, count: number): Promise<Sample> {
 
 /** The spread of some values; quartiles by the nearest rank. */
 export function spread(values: readonly number[]): Spread {
-  const sorted = values.toSorted((a, b) => a - b);
-  function at(share: number): number {
-    return sorted[Math.round((sorted.length - 1) * share)]!;
-  }
+  const at = ranks(values);
   return { min: at(0), q1: at(0.25), median: at(0.5), q3: at(0.75) };
+}
+
+/** The percentiles of some values, by the nearest rank. */
+export function percentiles(values: readonly number[]): Percentiles {
+  const at = ranks(values);
+  return { p50: at(0.5), p90: at(0.9) };
+}
+
+function ranks(values: readonly number[]): (share: number) => number {
+  const sorted = values.toSorted((a, b) => a - b);
+  return (share) => sorted[Math.round((sorted.length - 1) * share)]!;
 }
 
 /** The spread of the ratios of two sides, each taken within its round. */

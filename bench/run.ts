@@ -33,7 +33,14 @@ import type {
   Report,
   SideResult,
 } from "./report.ts";
-import { ratio, runRounds, type Spread, spread } from "./rounds.ts";
+import {
+  percentiles,
+  ratio,
+  runRounds,
+  type Sample,
+  type Spread,
+  spread,
+} from "./rounds.ts";
 import { type Rival, RIVALS, tcpTargets } from "./sides.ts";
 
 const ROUNDS = 31;
@@ -207,12 +214,21 @@ async function runCase(one: Case, world: World): Promise<CaseResult> {
     () => world.peer.ask("drain"),
   );
   const sides: Partial<Record<Side, SideResult>> = {};
+  const base = samples.get(baseline)!;
+  function micros(own: readonly Sample[], metric: keyof Sample): number[] {
+    return own.map((sample) => sample[metric] / connects / 1e3);
+  }
   for (const [side, own] of samples) {
+    const wall = micros(own, "wall");
+    const cpu = micros(own, "cpu");
+    const fastest = micros(base, "wall");
+    const over = percentiles(wall.map((time, i) => time - fastest[i]!));
     sides[side] = {
-      wall: spread(own.map(({ wall }) => wall / connects / 1e3)),
-      cpu: spread(own.map(({ cpu }) => cpu / connects / 1e3)),
-      ratio: ratio(own, samples.get(baseline)!, metric),
+      wall: spread(wall),
+      cpu: spread(cpu),
+      ratio: ratio(own, base, metric),
       ours: ratio(samples.get("ours")!, own, metric),
+      ...one.peer === "late" ? { late: { over, cpu: percentiles(cpu) } } : {},
     };
   }
   const result = { group, name, connects, rounds, baseline, sides };
@@ -241,14 +257,31 @@ function keepCase(result: CaseResult): void {
   found.cases.push(result);
   const { name, baseline, sides, handshake } = result;
   const ratio = `÷ ${baseline}`;
-  say(`\n${row(name, ["µs", "CPU µs", ratio, "[quartiles]", "ours ÷"])}`);
-  for (const [side, { wall, cpu, ratio, ours }] of Object.entries(sides)) {
+  const isLate = sides[baseline]?.late !== undefined;
+  say(`\n${
+    row(name, [
+      "µs",
+      "CPU µs",
+      ratio,
+      "[quartiles]",
+      "ours ÷",
+      ...isLate ? ["over, p50", "p90", "CPU, p90"] : [],
+    ])
+  }`);
+  for (
+    const [side, { wall, cpu, ratio, ours, late }] of Object.entries(sides)
+  ) {
     say(row(`  ${side}`, [
       wall.median.toFixed(2),
       cpu.median.toFixed(2),
       ratio.median.toFixed(3),
       quartiles(ratio, 3),
       ours.median.toFixed(3),
+      ...late === undefined
+        ? []
+        : [late.over.p50, late.over.p90, late.cpu.p90].map((us) =>
+          us.toFixed(0)
+        ),
     ]));
   }
   if (handshake === undefined) return;
