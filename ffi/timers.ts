@@ -94,12 +94,14 @@ export const performance: { now(): number } = { now: keepClock() };
  * Its `process` has that clock at hand.
  */
 function keepClock(): () => number {
-  const { get, value: clock } = keep("performance");
-  if (get === undefined) {
+  const { get, value } = keep("performance");
+  const { process } = globalThis as NodeGlobals;
+  if (get === undefined || process === undefined) {
+    const clock = value ?? get!.call(globalThis);
     const { now } = clock;
     return () => now.call(clock);
   }
-  const { hrtime } = (globalThis as unknown as NodeGlobals).process;
+  const { hrtime } = process;
   return () => {
     const [seconds, nanoseconds] = hrtime();
     return seconds * 1e3 + nanoseconds / 1e6;
@@ -107,7 +109,16 @@ function keepClock(): () => number {
 }
 
 interface NodeGlobals {
-  readonly process: { hrtime(): [seconds: number, nanoseconds: number] };
+  readonly process?: { hrtime(): [seconds: number, nanoseconds: number] };
+}
+
+/** By how much the program's own `performance.now()` is ahead of {@linkcode performance}. */
+let ahead = keep("performance").get === undefined ? 0 : null;
+
+/** A moment of {@linkcode performance} as the program's own `performance.now()` would have had it: Node's begins later. */
+export function onOwnClock(moment: number): number {
+  ahead ??= globalThis.performance.now() - performance.now();
+  return moment + ahead;
 }
 
 const { waitAsync, notify } = Atomics as unknown as {

@@ -8,6 +8,7 @@ import { libc } from "../../ffi/libc.ts";
 import {
   clearTimeout,
   LONGEST_TIMER,
+  onOwnClock,
   performance,
   setImmediate,
   setTimeout,
@@ -772,7 +773,7 @@ class PingResult implements Ping {
     this.target = target;
     this.seq = seq;
     this.time = time;
-    this.start = start;
+    this.start = onOwnClock(start);
     const echo = end instanceof Echo ? end : null;
     [this.state, this.reason] = echo?.verdict ?? UNNAMED;
     this.answered = this.state === "open" ||
