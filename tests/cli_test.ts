@@ -164,6 +164,24 @@ test("ping answers 0 when one probe connected", async () => {
   );
 });
 
+test("ping answers 2 when no probe has left this machine", async () => {
+  using watched = watchLibc({ connect: () => -real.abi.errnos.ENETUNREACH! });
+  const { code, out, err } = await run([
+    "ping",
+    "127.0.0.1:9",
+    "-c3",
+    "-i0",
+    "--json",
+  ]);
+  assertEquals([code, err], [2, ""]);
+  const lines = linesOf(out);
+  assertEquals(lines.map(({ state, reason }) => [state, reason]), [
+    ...Array(3).fill(["unsent", "errno"]),
+    [undefined, undefined],
+  ]);
+  assert(watched.count("connect") >= 3);
+});
+
 test("ping gives up at the timeout", async () => {
   using silent = blackHole();
   const target = `${silent.address}`;

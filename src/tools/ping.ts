@@ -646,8 +646,9 @@ class Echo extends Attempt {
   #break!: (reason: unknown) => void;
   #isOver = false;
   isAbandoned = false;
-  /** Whether connect(2) was called. */
-  isSent = false;
+  /** Whether connect(2) was called, and has left it pending. */
+  isCalled = false;
+  #isPending = false;
   wall = 0;
   /** When it was over, on the clock of `performance.now()`. */
   endedAt = 0;
@@ -675,11 +676,12 @@ class Echo extends Attempt {
   /** Opens a socket, and connects it while the clock runs. */
   start(): void {
     if (this.open() !== 0) return this.#finish();
-    this.isSent = true;
+    this.isCalled = true;
     const now = performance.now();
     this.since = now;
     this.end = now + this.#timeout;
-    if (this.begin() === PENDING) this.wait();
+    this.#isPending = this.begin() === PENDING;
+    if (this.#isPending) this.wait();
     else this.ended();
   }
 
@@ -722,7 +724,7 @@ class Echo extends Attempt {
       ? SILENT
       : this.#isMissing
       ? ["closed", "errno"]
-      : verdictOf(this, this.isSent);
+      : verdictOf(this, this.#isPending || this.soft !== 0);
     const end = fd < 0 ? fd : localOf(libc, fd);
     // A Unix socket has no name, and one that was refused no port any more.
     if (typeof end === "object" && !("path" in end && end.path === "")) {
@@ -785,8 +787,8 @@ class PingResult implements Ping {
     this.soft = echo?.isSoft ?? false;
     this.retransmits = echo?.retransmits ?? null;
     this.rtt = echo?.rtt ?? null;
-    this.wall = echo?.isSent ? echo.wall : null;
-    this.latency = !echo?.isSent
+    this.wall = echo?.isCalled ? echo.wall : null;
+    this.latency = !echo?.isCalled
       ? null
       : due === null
       ? echo.wall

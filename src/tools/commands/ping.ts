@@ -254,6 +254,14 @@ interface Pinged {
 /** How many of the latest probes a sparkline shows. */
 const RECENT = 24;
 
+/** Why nothing can be sent for now: a route may come, as with a cable. */
+const PASSING: ReadonlySet<string> = new Set([
+  "ENETUNREACH",
+  "EHOSTUNREACH",
+  "ENETDOWN",
+  "EHOSTDOWN",
+]);
+
 /** A ping from its beginning to its exit code. */
 class PingReport {
   readonly #call: PingCall;
@@ -414,7 +422,7 @@ class PingReport {
     if (this.#pinged.some(({ stats }) => stats.summary().probes === 0)) {
       return null;
     }
-    return probe.error;
+    return probe.code !== null && PASSING.has(probe.code) ? null : probe.error;
   }
 
   /** Draws what the last second has brought. */
@@ -498,6 +506,10 @@ class PingReport {
   /** The exit code: what a monitor wants to know, or whether anybody answered. */
   #judge(): number {
     const { warn, crit } = this.#call;
+    const probes = this.#pinged.some(({ stats }) => stats.summary().probes > 0);
+    if (probes && !this.#pinged.some(({ isSent }) => isSent)) {
+      return EXIT.usage;
+    }
     const means = this.#pinged.map(({ stats }) => {
       const { latency } = stats.summary();
       return latency === null ? Infinity : latency.mean;
