@@ -4,7 +4,13 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
 import { cliCommand, runChild, runCli } from "./_cli.ts";
-import { bound, listen, tempFolder } from "./_fixtures.ts";
+import {
+  blackHole,
+  bound,
+  canBlackHole,
+  listen,
+  tempFolder,
+} from "./_fixtures.ts";
 import { hasFile, test } from "./_harness.ts";
 import { linesOf } from "./_lines.ts";
 
@@ -153,6 +159,24 @@ test("a ping that was suspended has no outage and no burst by that", async () =>
     assert(latencies.filter((time) => time > 2500).length <= 1);
   }
 });
+
+test("ping and trace leave the runtime its descriptors", () => {
+  using silent = blackHole();
+  const target = `${silent.address}`;
+  for (
+    const args of [
+      ["ping", target, "--rate", "400", "-w", "2s", "--json"],
+      ["trace", target, "-m1", "--queries=400", "-N400", "-t200", "--json"],
+    ]
+  ) {
+    const { code, out } = inShell('ulimit -n 256; exec "$@"', args);
+    assertEquals(code, 1, out);
+    assert(!out.includes("EMFILE"), out);
+    const { unanswered } = linesOf(out).at(-1)!;
+    // There is room for less than 256 - 64.
+    if (args[0] === "ping") assert(Number(unanswered) < 192, out);
+  }
+}, { skip: canBlackHole() });
 
 test("--csv quotes what a reader would take for more", async () => {
   using folder = tempFolder();

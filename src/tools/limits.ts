@@ -48,3 +48,9 @@ export function countDescriptors(libc: Libc, limit: number): number {
   }
   return open;
 }
+
+/** How many sockets this process has room for, one at least. */
+export function roomForSockets(libc: Libc): number {
+  const limit = descriptorLimit(libc);
+  return Math.max(limit - countDescriptors(libc, limit) - FREE_DESCRIPTORS, 1);
+}

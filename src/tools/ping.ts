@@ -47,6 +47,7 @@ import {
 } from "../errors/errors.ts";
 import { localOf } from "../socket/ends.ts";
 import type { Destination } from "./destination.ts";
+import { roomForSockets } from "./limits.ts";
 import {
   CLOSED_PORT,
   type ProbeReason,
@@ -280,6 +281,8 @@ class PingRun implements Pinging {
   readonly #loops: readonly PingLoop[];
   readonly #plan: PingPlan;
   readonly #results: Ping[] = [];
+  /** How many probes there may be under way. */
+  #mostInFlight = 1;
   #isBegun = false;
   #isOver = false;
   #running = 0;
@@ -289,12 +292,15 @@ class PingRun implements Pinging {
   #calls: Promise<unknown> = Promise.resolve();
   #wakeLoops: (() => void)[] = [];
 
+  readonly #c: Libc;
+
   constructor(
     c: Libc,
     plan: PingPlan,
     targets: readonly Destination[],
     ways: readonly Way[],
   ) {
+    this.#c = c;
     this.#plan = plan;
     this.#loops = targets.map((target, index) =>
       new PingLoop(c, plan, this, target, index, targets.length, ways[index]!)
@@ -303,6 +309,13 @@ class PingRun implements Pinging {
 
   get inFlight(): readonly number[] {
     return this.#loops.map(({ inFlight }) => inFlight);
+  }
+
+  /** Whether one more probe would take a descriptor that the runtime may need. */
+  get isFull(): boolean {
+    let sum = 0;
+    for (const { inFlight } of this.#loops) sum += inFlight;
+    return sum >= this.#mostInFlight;
   }
 
   [Symbol.asyncIterator](): this {
@@ -371,6 +384,7 @@ class PingRun implements Pinging {
   }
 
   #begin(): void {
+    this.#mostInFlight = roomForSockets(this.#c);
     heedAbort(this.#plan.signal, this.#onAbort);
     for (const loop of this.#loops) {
       this.#running++;
@@ -460,6 +474,8 @@ class PingLoop {
   async #follow(): Promise<void> {
     const { count, interval } = this.#plan;
     for (let seq = 1; !this.#isStopped; seq++) {
+      while (this.#run.isFull && !this.#isStopped) await this.#pause(1);
+      if (this.#isStopped) return;
       const start = performance.now();
       await this.#probe(seq, null);
       if (seq === count) return;
@@ -481,7 +497,9 @@ class PingLoop {
       let due = start + (seq - 1) * gap;
       for (;;) {
         const now = performance.now();
-        const left = Math.max(due, paced) - now;
+        // Where there are no descriptors left, a probe is late.
+        const soonest = this.#run.isFull ? now + NEAR + 1 : paced;
+        const left = Math.max(due, soonest) - now;
         if (this.#isStopped) break;
         if (left <= 0 && now - turn < LONGEST_BURST) break;
         const pause = left > NEAR ? left - NEAR : 0;

@@ -27,6 +27,7 @@ import {
 import { ABORTED } from "../reactor/reactor.ts";
 import { readTcpInfo } from "../socket/tcp_info.ts";
 import type { Destination } from "./destination.ts";
+import { roomForSockets } from "./limits.ts";
 import { warmUp } from "./warm_up.ts";
 import { findAddresses, type Way, wayTo } from "./way.ts";
 
@@ -212,6 +213,7 @@ class TraceRun {
   readonly #plan: TracePlan;
   readonly #address: Address;
   readonly #recipes: Recipe[];
+  readonly #mostInFlight: number;
   /** By their order; a hop takes the place of an attempt when it has ended. */
   readonly #probes: (Expiring | Hop)[] = [];
   #inFlight = 0;
@@ -226,6 +228,7 @@ class TraceRun {
     this.#plan = plan;
     this.#address = address;
     this.#last = plan.maxHops;
+    this.#mostInFlight = Math.min(plan.inFlight, roomForSockets(c));
     this.#recipes = Array.from({ length: plan.maxHops }, (_, i) => ({
       ...recipe,
       prepare: (fd: number, family: number) => {
@@ -285,9 +288,9 @@ class TraceRun {
 
   /** Begins as many attempts as there may be. */
   #launch(): void {
-    const { queries, inFlight, timeout, signal } = this.#plan;
+    const { queries, timeout, signal } = this.#plan;
     while (
-      this.#inFlight < inFlight && this.#failure === null &&
+      this.#inFlight < this.#mostInFlight && this.#failure === null &&
       this.#probes.length < this.#last * queries
     ) {
       const index = this.#probes.length;

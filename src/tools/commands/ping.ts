@@ -343,7 +343,8 @@ class PingReport {
       for await (const probe of probes) {
         this.#add(probe);
         await listener?.settled(this.#pinged[0]!.stats.connected);
-        const failure = this.#hopeless(probe);
+        const isIdle = probes.inFlight.every((count) => count === 0);
+        const failure = isIdle ? this.#hopeless(probe) : null;
         if (failure !== null) return failure;
       }
     } catch (error) {
