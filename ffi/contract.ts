@@ -345,6 +345,42 @@ export interface Door {
   watch?(libc: Libc, fd: number): Watch | null;
   /** For a runtime that calls no C off the thread: poll(2) in a worker. */
   readonly openPoll?: OpenPoll;
+  /**
+   * Starts a thread, in a quicker way than `node:worker_threads` does. Absent
+   * where there is none.
+   */
+  startThread?(start: ThreadStart): StartedThread;
+}
+
+/** What a thread is started with, and what is reported of it. */
+export interface ThreadStart {
+  /** Where a module is that the thread loads. */
+  readonly module: string;
+  /** Its function that is called, with a {@linkcode ThreadPort} and the data. */
+  readonly name: string;
+  /** Plain data. */
+  readonly data: unknown;
+  /** Takes a message of the thread, {@linkcode UNABLE} if it has no module. */
+  message(message: unknown): void;
+  /** The thread has ended, maybe by an error. */
+  ended(error: Error | null): void;
+}
+
+/** What a thread sends that could not load its module. */
+export const UNABLE = "unable";
+
+/** A thread, as the one that has started it sees it. */
+export interface StartedThread {
+  post(message: unknown): void;
+  terminate(): Promise<unknown> | void;
+}
+
+/** A thread's way to the one that has started it. */
+export interface ThreadPort {
+  /** Sends a message; the memory that is moved is gone on this side. */
+  post(message: unknown, moved?: ArrayBuffer[]): void;
+  /** Takes all messages from now on. */
+  listen(take: (message: unknown) => void): void;
 }
 
 /**

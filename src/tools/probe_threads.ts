@@ -3,9 +3,8 @@
  *
  * @module
  */
-import type * as WorkerThreads from "node:worker_threads";
-import { builtin } from "../../ffi/builtin.ts";
-import type { Libc } from "../../ffi/contract.ts";
+import { type Libc, type StartedThread, UNABLE } from "../../ffi/contract.ts";
+import { startThread } from "../../ffi/threads.ts";
 import type { Recipe } from "../attempt/attempt.ts";
 import { closeByReset } from "../attempt/descriptor.ts";
 import type { ProbeSetup } from "./probe_recipe.ts";
@@ -23,14 +22,21 @@ import {
 import {
   FINDING_WIDTH,
   type Order,
+  probeForOthers,
   type Share,
   type ThreadReport,
   unpackFinding,
   workerUrl,
 } from "./probe_worker.ts";
 
+/**
+ * A bundle is one file, and to load that in a thread would run the whole
+ * program once more.
+ */
+const OWN_FILE = /\/probe_worker\.[cm]?[jt]s$/;
+
 /** How many jobs are sent together, at most. */
-const JOB_BATCH = 64;
+const JOB_BATCH = 256;
 
 /**
  * This thread and others, each with an engine of its own. Jobs go to the
@@ -150,7 +156,7 @@ class Hand {
   readonly #crew: Crew;
   readonly #room: number;
   readonly #share: Share;
-  #worker: WorkerThreads.Worker | null = null;
+  #thread: StartedThread | null = null;
   /** The host that was sent last. */
   #host = "";
   #isReady = false;
@@ -166,14 +172,14 @@ class Hand {
   }
 
   start(): void {
-    this.#worker = startWorker(this.#share);
-    if (this.#worker === null) {
-      this.#isLost = true;
-      return;
-    }
-    this.#worker.on("message", (report: ThreadReport) => this.#take(report));
-    this.#worker.on("error", (error) => this.#lose(error));
-    this.#worker.on("exit", () => this.#lose(null));
+    this.#thread = !OWN_FILE.test(workerUrl) ? null : startThread({
+      module: workerUrl,
+      name: probeForOthers.name,
+      data: this.#share,
+      message: (report) => this.#take(report as ThreadReport),
+      ended: (error) => this.#lose(error),
+    });
+    if (this.#thread === null) this.#isLost = true;
   }
 
   /** Sends as many jobs as there is room for. */
@@ -212,23 +218,24 @@ class Hand {
   async stop(): Promise<void> {
     if (this.#isStopping) return;
     this.#isStopping = true;
-    const worker = this.#worker;
-    if (worker === null || this.#isLost) return;
+    const thread = this.#thread;
+    if (thread === null || this.#isLost) return;
     if (this.#isReady) {
       await new Promise<void>((resolve) => {
         this.#onEnd = resolve;
         this.#send("stop");
       });
     }
-    await worker.terminate();
+    await thread.terminate();
   }
 
   #send(order: Order): void {
-    this.#worker!.postMessage(order);
+    this.#thread!.post(order);
   }
 
   #take(report: ThreadReport): void {
-    if (report === "unable") {
+    if (report === UNABLE) {
+      this.#thread!.terminate();
       return this.#lose(null);
     } else if (report === "ready") {
       this.#isReady = true;
@@ -259,29 +266,5 @@ class Hand {
         new Error("Cannot go on: a thread has ended", { cause: error }),
       );
     }
-  }
-}
-
-/** Starts a thread, `null` if the runtime does not let us. */
-function startWorker(share: Share): WorkerThreads.Worker | null {
-  const { Worker } = builtin<typeof WorkerThreads>("node:worker_threads");
-  // The module is loaded from where it is: no bundler knows of it otherwise,
-  // and a failure to do so is no failure of the run.
-  const text = `
-    const { parentPort } = process.getBuiltinModule("node:worker_threads");
-    import(${JSON.stringify(workerUrl)}).then(
-      (module) => module.serveJobs(),
-      () => parentPort.postMessage("unable"),
-    );
-  `;
-  try {
-    return new Worker(text, {
-      eval: true,
-      name: "probe",
-      workerData: share,
-      execArgv: ["--no-warnings"],
-    });
-  } catch {
-    return null;
   }
 }

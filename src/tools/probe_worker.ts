@@ -3,8 +3,7 @@
  *
  * @module
  */
-import type * as WorkerThreads from "node:worker_threads";
-import { builtin } from "../../ffi/builtin.ts";
+import type { ThreadPort, UNABLE } from "../../ffi/contract.ts";
 import { libc } from "../../ffi/libc.ts";
 import { setTimeout } from "../../ffi/timers.ts";
 import {
@@ -51,7 +50,7 @@ export type ThreadReport =
     readonly state: RunState;
   }
   | { readonly failure: unknown }
-  | "unable"
+  | typeof UNABLE
   | "ready"
   | "stopped";
 
@@ -62,7 +61,7 @@ export type Extras = Pick<Finding, "icmp" | "localAddress" | "syscall">;
 export const FINDING_WIDTH = 9;
 
 /** How many findings are sent together, at most. */
-const FINDING_BATCH = 128;
+const FINDING_BATCH = 512;
 
 /** How long a finding waits for others to be sent with, in ms. */
 const LONGEST_DELAY = 2;
@@ -115,12 +114,8 @@ function numberOr(value: number): number | null {
 }
 
 /** Does a thread's work until the order to stop. */
-export function serveJobs(): void {
-  const { parentPort, workerData } = builtin<typeof WorkerThreads>(
-    "node:worker_threads",
-  );
-  const port = parentPort!;
-  const { setup, pacing, threads } = workerData as Share;
+export function probeForOthers(port: ThreadPort, share: Share): void {
+  const { setup, pacing, threads } = share;
   const queue = new Fifo<number>();
   /** The addresses of jobs that are not over, by their numbers. */
   const addresses: (InetAddress | Inet6Address | undefined)[] = [];
@@ -130,7 +125,7 @@ export function serveJobs(): void {
   let isScheduled = false;
   let host = "";
   function send(report: ThreadReport, moved: ArrayBuffer[] = []): void {
-    port.postMessage(report, moved);
+    port.post(report, moved);
   }
   function flush(): void {
     isScheduled = false;
@@ -174,7 +169,8 @@ export function serveJobs(): void {
     },
     threads,
   );
-  port.on("message", (order: Order) => {
+  port.listen((message) => {
+    const order = message as Order;
     if (order === "stop") {
       run.stop();
       flush();
