@@ -17,6 +17,7 @@ import {
   connectSync,
   Errno,
   ErrnoError,
+  explain,
   inet,
   inet6,
   lookup,
@@ -543,5 +544,9 @@ for (
     // Nothing of the package comes before it.
     assert(!/\/(?:src|ffi)\/[\w/]+\.ts/.test(before!), stderr);
     assertStringIncludes(stderr, "ECONNREFUSED");
+    // Deno prints no fields of an error that nobody has caught.
+    if ("Deno" in globalThis) return;
+    const lines = stderr.split("\n").slice(0, 20).join("\n");
+    assertStringIncludes(lines, explain("ECONNREFUSED").remedy!.slice(0, 60));
   });
 }

@@ -203,7 +203,13 @@ test("ErrnoError keeps what is known of the failure", () => {
 
   const soft = new Errno.ECONNREFUSED({ ...CONTEXT, soft: true });
   assertEquals([soft.soft, error.soft], [true, false]);
-  assertEquals(Object.keys(soft).sort(), ["code", "errno", "soft", "syscall"]);
+  assertEquals(Object.keys(soft).sort(), [
+    "code",
+    "errno",
+    "hint",
+    "soft",
+    "syscall",
+  ]);
 
   const bare = new Errno.ENETUNREACH(CONTEXT);
   assertEquals(bare.address, undefined);

@@ -8,7 +8,7 @@ import {
 import { mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { inspect } from "node:util";
-import type { ErrnoCode, Os } from "../ffi/abi.ts";
+import type { EaiCode, ErrnoCode, Os } from "../ffi/abi.ts";
 import { currentAbi, libc, useLibc } from "../ffi/libc.ts";
 import {
   connectSync,
@@ -22,6 +22,7 @@ import {
 import { CATALOG } from "../src/explain/catalog.ts";
 import { ERRNOS, explain } from "../src/errno.ts";
 import { errnoErrorFor } from "../src/errors/errors.ts";
+import { HINTS } from "../src/errors/phrases.ts";
 import { evidenceFor } from "../src/explain/evidence.ts";
 import { refusal } from "./_assertions.ts";
 import { runtime } from "./_emulation.ts";
@@ -762,6 +763,37 @@ for (const [name, print] of Object.entries(PRINTERS)) {
     assertStringIncludes(whole, `address: "127.0.0.1:${port}"`);
   });
 }
+
+test("an error's hint is what explain() begins with", () => {
+  for (const code of Object.keys(HINTS)) {
+    if (code === "DEADLINE") continue;
+    const error = code.startsWith("EAI_")
+      ? new LookupError("x.test", code as EaiCode, 1)
+      : new Errno[code as ErrnoCode]({ syscall: "connect" });
+    const { remedy } = explain(error as ErrnoError);
+    assertEquals(error.hint, HINTS[code as keyof typeof HINTS]);
+    assert(remedy!.startsWith(error.hint!), code);
+    assert(!error.hint!.includes("\n"), code);
+  }
+  const late = new Errno.ETIMEDOUT({
+    syscall: "connect",
+    timeoutKind: "deadline",
+  });
+  assertEquals(explain(late).remedy, late.hint);
+});
+
+test("an error's hint says nothing that its own reason contradicts", () => {
+  const icmp = { type: 3, code: 3, from: "192.0.2.1" };
+  const known = { syscall: "connect", address: "192.0.2.7:80" };
+  assertStringIncludes(
+    new Errno.ECONNREFUSED({ ...known, icmp }).hint!,
+    "ICMP",
+  );
+  const other = new Errno.EINVAL({ syscall: "setsockopt" });
+  assert(!("hint" in other));
+  assert(!("hint" in new Errno.ETIMEDOUT({ syscall: "recvfrom" })));
+  assert(!("hint" in new Errno.ECONNREFUSED(known).toJSON()));
+});
 
 test("ErrnoError#toJSON() is plain data with what is known and no more", () => {
   const one = new Errno.ECONNREFUSED({ syscall: "connect", address: "a:1" });

@@ -19,7 +19,13 @@ import {
   type PublicFunction,
   setHidden,
 } from "./caller.ts";
-import { actionOf, LOOKUP_PHRASES, PHRASES, printable } from "./phrases.ts";
+import {
+  actionOf,
+  hintFor,
+  LOOKUP_PHRASES,
+  PHRASES,
+  printable,
+} from "./phrases.ts";
 
 export type { EaiCode, ErrnoCode };
 
@@ -181,6 +187,13 @@ export class ErrnoError extends Error {
   declare readonly bytesSent: number | undefined;
 
   /**
+   * What to look at first, in one line, where a connect has failed: for those
+   * who find the error uncaught. {@linkcode explain} says more, and goes by what
+   * this failure was.
+   */
+  declare readonly hint: string | undefined;
+
+  /**
    * Errors are made by failed calls; of a known errno, by its class.
    *
    * @param code The errno's name, or `"UNKNOWN"`.
@@ -203,7 +216,8 @@ export class ErrnoError extends Error {
    * class and its fields, on every runtime. What this returns goes through them
    * unharmed, and through JSON, which calls this method by itself.
    *
-   * @returns The fields that are known, `name` and `message` among them.
+   * @returns The fields that are known, `name` and `message` among them, and
+   * `hint` not.
    *
    * @example From a worker to the thread that started it
    * ```ts
@@ -218,7 +232,8 @@ export class ErrnoError extends Error {
    */
   toJSON(): ErrnoFacts {
     const { name, message, errors } = this;
-    const facts = { ...this, name, message };
+    const { hint: _, ...known } = this;
+    const facts = { ...known, name, message };
     return errors.length === 0
       ? facts
       : { ...facts, errors: errors.map((error) => error.toJSON()) };
@@ -272,7 +287,23 @@ function describe(
   if (icmp !== undefined) error.icmp = icmp;
   if (bytesSent !== undefined) error.bytesSent = bytesSent;
   if (errors !== undefined && errors.length > 0) error.errors = errors;
+  const hint = hintOf(code, context);
+  if (hint !== undefined) error.hint = hint;
 }
+
+/** What to look at first. What fails by other calls has other reasons. */
+function hintOf(
+  code: string,
+  { syscall, icmp, soft, timeoutKind }: ErrnoContext,
+): string | undefined {
+  if (syscall !== "connect" && syscall !== "socket") return undefined;
+  if (icmp !== undefined || soft) return HINT_BY_ICMP;
+  return hintFor(timeoutKind === "deadline" ? "DEADLINE" : code);
+}
+
+/** Neither a listener nor the peer's kernel is what an errno means then. */
+const HINT_BY_ICMP =
+  "An ICMP error ended it, which a router or a firewall sends: `explain(error)` says whose it is.";
 
 /** The port at the end of an address. */
 function portIn(address: string | undefined): number | undefined {
@@ -558,6 +589,8 @@ export class LookupError extends Error {
   readonly syscall: "getaddrinfo";
   /** The name, as it was given. */
   readonly hostname: string;
+  /** What to look at first, in one line. */
+  declare readonly hint: string | undefined;
 
   /**
    * Made by a failed lookup.
@@ -584,6 +617,8 @@ export class LookupError extends Error {
     this.errno = errno;
     this.syscall = "getaddrinfo";
     this.hostname = hostname;
+    const hint = hintFor(code);
+    if (hint !== undefined) Object.assign(this, { hint });
   }
 
   static {

@@ -251,6 +251,56 @@ export const LOOKUP_PHRASES: Readonly<Record<EaiCode, string>> = {
   EAI_SYSTEM: "system error",
 };
 
+/**
+ * What to look at first after a failed connect or lookup, in one line. What
+ * `explain` says begins with it.
+ */
+export const HINTS = {
+  EACCES:
+    "For a Unix path compare `id` with `namei -l PATH`: every directory needs x, the socket w. For an IP address look at SO_BROADCAST, `ip route get ADDRESS` (prohibit), `nft list ruleset`, and `ausearch -m avc` under SELinux.",
+  EADDRINUSE:
+    "Look for the same four numbers with `ss -tan` or `netstat -an`, also in TIME_WAIT.",
+  EADDRNOTAVAIL:
+    "On Linux compare `sysctl net.ipv4.ip_local_port_range` with `ss -s`; widen the range, reuse connections, or spread them over several source addresses or destinations.",
+  ECONNREFUSED:
+    "Check on the peer that the service runs and listens on this address and port, not only on loopback: `ss -ltnp`, `netstat -an`, or `lsof PATH` for a Unix socket.",
+  ECONNRESET:
+    "Look at the peer's log and at its listen queue, which can be set to reset when it overflows (`sysctl net.ipv4.tcp_abort_on_overflow`).",
+  EHOSTUNREACH:
+    "On the same link the host does not reply to ARP or neighbour discovery: `ip neigh`, `arp -an`. Otherwise a router or firewall on the way rejected: `ip route get ADDRESS`, `traceroute ADDRESS`.",
+  EINVAL:
+    "Check the length and the form of the address: an IPv6 link-local address needs its zone (`fe80::1%eth0`). If an earlier connect on this socket failed, open a new one.",
+  EMFILE:
+    "Compare `ulimit -n` with the number of open descriptors (`ls /proc/PID/fd | wc -l`).",
+  ENETUNREACH:
+    "See which route would be taken: `ip route get ADDRESS`, `route get ADDRESS` or `netstat -rn`. For an IPv6 address it mostly means that this machine has no IPv6: try the IPv4 address.",
+  ENOENT:
+    "Walk the path with `namei PATH` to see which part is missing; a relative path counts from the working directory.",
+  EPERM:
+    "On Linux look at `nft list ruleset`, at BPF programs (`bpftool cgroup tree`) and at the seccomp profile of the container.",
+  ETIMEDOUT:
+    "The host is off, the address is wrong, or a firewall drops silently: `traceroute -T -p PORT ADDRESS`, `tcpdump -n host ADDRESS`.",
+  DEADLINE:
+    "Give it more time if the peer is far or busy. If it never replies, the host is off, the address is wrong, or a firewall drops silently: `traceroute -T -p PORT ADDRESS`, `tcpdump -n host ADDRESS`.",
+  EAI_AGAIN:
+    "See which name servers are asked (`cat /etc/resolv.conf`) and whether they can be reached.",
+  EAI_NONAME:
+    "Check the spelling, and the domains that are tried behind it: `getent ahosts NAME`, `cat /etc/hosts /etc/resolv.conf`.",
+  EAI_NODATA: "See what the name server has for it: `dig NAME ANY`.",
+} as const satisfies Partial<Record<ErrnoCode | EaiCode | "DEADLINE", string>>;
+
+/**
+ * The line for one failure, `undefined` where there is none.
+ *
+ * @param key Its errno, or failure of a lookup; `"DEADLINE"` for a timeout of
+ * the caller's.
+ */
+export function hintFor(key: string): string | undefined {
+  return Object.hasOwn(HINTS, key)
+    ? HINTS[key as keyof typeof HINTS]
+    : undefined;
+}
+
 /** Text that needs no escapes. */
 const PLAIN_TEXT = /^[ -~]*$/;
 

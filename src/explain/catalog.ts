@@ -7,6 +7,7 @@
  * @module
  */
 import type { ErrnoCode, Os } from "../../ffi/abi.ts";
+import { HINTS } from "../errors/phrases.ts";
 
 /**
  * Whether the same descriptor may be given to connect(2) once more.
@@ -73,8 +74,7 @@ export const CATALOG: Readonly<Partial<Record<ErrnoCode, CatalogEntry>>> = {
     continues: false,
     reusable: "yes",
     retry: "never",
-    remedy:
-      "For a Unix path compare `id` with `namei -l PATH`: every directory needs x, the socket w. For an IP address look at SO_BROADCAST, `ip route get ADDRESS` (prohibit), `nft list ruleset`, and `ausearch -m avc` under SELinux.",
+    remedy: HINTS.EACCES,
     note:
       "On Linux an ICMPv6 reject for policy reasons arrives as EACCES too, and a Landlock rule against connecting fails with it.",
   },
@@ -92,8 +92,8 @@ export const CATALOG: Readonly<Partial<Record<ErrnoCode, CatalogEntry>>> = {
     continues: false,
     reusable: "yes",
     retry: "later",
-    remedy:
-      "Look for the same four numbers with `ss -tan` or `netstat -an`, also in TIME_WAIT. Leave the local port to the system (port 0), or connect from another local address.",
+    remedy: HINTS.EADDRINUSE +
+      " Leave the local port to the system (port 0), or connect from another local address.",
     note:
       "Linux says EADDRNOTAVAIL where a bound socket would repeat a connection that already exists.",
   },
@@ -111,8 +111,8 @@ export const CATALOG: Readonly<Partial<Record<ErrnoCode, CatalogEntry>>> = {
     continues: false,
     reusable: "yes",
     retry: "later",
-    remedy:
-      "On Linux compare `sysctl net.ipv4.ip_local_port_range` with `ss -s`; widen the range, reuse connections, or spread them over several source addresses or destinations. If the socket was bound, check the address with `ip addr`.",
+    remedy: HINTS.EADDRNOTAVAIL +
+      " If the socket was bound, check the address with `ip addr`.",
     note:
       "Exhausted ephemeral ports are EADDRNOTAVAIL on Linux, EAGAIN on FreeBSD and EWOULDBLOCK on AIX. Port 0 as a destination also ends here on the BSDs and macOS.",
   },
@@ -202,8 +202,8 @@ export const CATALOG: Readonly<Partial<Record<ErrnoCode, CatalogEntry>>> = {
     continues: false,
     reusable: "depends",
     retry: "later",
-    remedy:
-      "Check on the peer that the service runs and listens on this address and port, not only on loopback: `ss -ltnp`, `netstat -an`, or `lsof PATH` for a Unix socket. If it does, a firewall on the way rejects.",
+    remedy: HINTS.ECONNREFUSED +
+      " If it does, a firewall on the way rejects.",
     note:
       "Linux takes the same socket for another connect. On the BSDs, macOS and illumos it is spent: FreeBSD returns ECONNREFUSED again, OpenBSD and macOS EINVAL.",
   },
@@ -218,8 +218,8 @@ export const CATALOG: Readonly<Partial<Record<ErrnoCode, CatalogEntry>>> = {
     continues: false,
     reusable: "depends",
     retry: "later",
-    remedy:
-      "Look at the peer's log and at its listen queue, which can be set to reset when it overflows (`sysctl net.ipv4.tcp_abort_on_overflow`). For vsock check that the guest or the host listens on the port: `ss --vsock -l`.",
+    remedy: HINTS.ECONNRESET +
+      " For vsock check that the guest or the host listens on the port: `ss --vsock -l`.",
     note:
       "Linux takes a TCP socket for another connect afterwards; the other systems want a new one.",
   },
@@ -263,8 +263,7 @@ export const CATALOG: Readonly<Partial<Record<ErrnoCode, CatalogEntry>>> = {
     continues: false,
     reusable: "depends",
     retry: "elsewhere",
-    remedy:
-      "On the same link the host does not reply to ARP or neighbour discovery: `ip neigh`, `arp -an`. Otherwise a router or firewall on the way rejected: `ip route get ADDRESS`, `traceroute ADDRESS`.",
+    remedy: HINTS.EHOSTUNREACH,
     note:
       "ENETUNREACH means that no route leads there at all; EHOSTUNREACH that one does and the last steps fail. Linux takes the same socket again, the BSDs, macOS and illumos may not.",
   },
@@ -330,8 +329,7 @@ export const CATALOG: Readonly<Partial<Record<ErrnoCode, CatalogEntry>>> = {
     continues: false,
     reusable: "depends",
     retry: "never",
-    remedy:
-      "Check the length and the form of the address: an IPv6 link-local address needs its zone (`fe80::1%eth0`). If an earlier connect on this socket failed, open a new one.",
+    remedy: HINTS.EINVAL,
     note:
       "OpenBSD and macOS return it for a second connect on a TCP socket whose first one failed; that socket is lost. On Linux a socket bound to loopback gets it for every other destination, and a listening Unix socket gets it always.",
   },
@@ -398,8 +396,8 @@ export const CATALOG: Readonly<Partial<Record<ErrnoCode, CatalogEntry>>> = {
     continues: false,
     reusable: "no",
     retry: "later",
-    remedy:
-      "Compare `ulimit -n` with the number of open descriptors (`ls /proc/PID/fd | wc -l`). Close sockets, lower the concurrency, or raise the limit.",
+    remedy: HINTS.EMFILE +
+      " Close sockets, lower the concurrency, or raise the limit.",
   },
   ENAMETOOLONG: {
     meaning: "The path, or a part of it, is too long",
@@ -445,8 +443,7 @@ export const CATALOG: Readonly<Partial<Record<ErrnoCode, CatalogEntry>>> = {
     continues: false,
     reusable: "depends",
     retry: "elsewhere",
-    remedy:
-      "See which route would be taken: `ip route get ADDRESS`, `route get ADDRESS` or `netstat -rn`. For an IPv6 address it mostly means that this machine has no IPv6: try the IPv4 address.",
+    remedy: HINTS.ENETUNREACH,
     note:
       "Raised by the local table it leaves the socket as it was; raised by an ICMP message it leaves a usable socket on Linux only. Linux also says it of TCP to a broadcast or multicast address and of a zone that does not exist.",
   },
@@ -509,8 +506,8 @@ export const CATALOG: Readonly<Partial<Record<ErrnoCode, CatalogEntry>>> = {
     continues: false,
     reusable: "yes",
     retry: "later",
-    remedy:
-      "Walk the path with `namei PATH` to see which part is missing; a relative path counts from the working directory. If the service makes the socket at its start, wait for it.",
+    remedy: HINTS.ENOENT +
+      " If the service makes the socket at its start, wait for it.",
     note: "An abstract name on Linux that nobody has bound gives ECONNREFUSED.",
   },
   ENOMEM: {
@@ -654,8 +651,8 @@ export const CATALOG: Readonly<Partial<Record<ErrnoCode, CatalogEntry>>> = {
     continues: false,
     reusable: "depends",
     retry: "never",
-    remedy:
-      "On Linux look at `nft list ruleset`, at BPF programs (`bpftool cgroup tree`) and at the seccomp profile of the container. On OpenBSD load the association with `ipsecctl -f FILE` (tcpmd5); on macOS look at the sandbox.",
+    remedy: HINTS.EPERM +
+      " On OpenBSD load the association with `ipsecctl -f FILE` (tcpmd5); on macOS look at the sandbox.",
     note:
       "On Linux and FreeBSD the socket stays usable. EACCES is the refusal by permissions of a file or a kind of address; EPERM comes from a rule, though one that drops TCP on its way out of Linux is silent and ends in ETIMEDOUT.",
   },
@@ -716,8 +713,8 @@ export const CATALOG: Readonly<Partial<Record<ErrnoCode, CatalogEntry>>> = {
     continues: false,
     reusable: "depends",
     retry: "elsewhere",
-    remedy:
-      "The host is off, the address is wrong, or a firewall drops silently: `traceroute -T -p PORT ADDRESS`, `tcpdump -n host ADDRESS`. If the peer is up, look at its listen queue (`ss -ltn`, Recv-Q against Send-Q).",
+    remedy: HINTS.ETIMEDOUT +
+      " If the peer is up, look at its listen queue (`ss -ltn`, Recv-Q against Send-Q).",
     note:
       "Linux waits about two minutes (`sysctl net.ipv4.tcp_syn_retries`), the BSDs and macOS about 75 seconds. Linux takes the same socket again, the others want a new one.",
   },

@@ -5,6 +5,7 @@
  * @module
  */
 import type { EaiCode, ErrnoCode, ErrnoFacts, Icmp } from "../errors/errors.ts";
+import { HINTS } from "../errors/phrases.ts";
 import { CATALOG, type CatalogEntry } from "./catalog.ts";
 
 /** What is known apart from any one system. */
@@ -17,8 +18,7 @@ const DEADLINES = {
     continues: true,
     reusable: "no",
     retry: "later",
-    remedy:
-      "Give it more time if the peer is far or busy. If it never replies, the host is off, the address is wrong, or a firewall drops silently: `traceroute -T -p PORT ADDRESS`, `tcpdump -n host ADDRESS`.",
+    remedy: HINTS.DEADLINE,
     note:
       "The kernel would have gone on trying, and does so until the socket is closed; connect() and connectSync() have closed it.",
   },
@@ -46,8 +46,8 @@ export const LOOKUPS_EXPLAINED: Readonly<
   EAI_AGAIN: {
     meaning: "No name server replied in time",
     retry: "later",
-    remedy:
-      "See which name servers are asked (`cat /etc/resolv.conf`) and whether they can be reached. A container without a network fails like this.",
+    remedy: HINTS.EAI_AGAIN +
+      " A container without a network fails like this.",
   },
   EAI_FAIL: {
     meaning: "The name server failed for good",
@@ -62,13 +62,12 @@ export const LOOKUPS_EXPLAINED: Readonly<
   EAI_NODATA: {
     meaning: "The name exists and has no address",
     retry: "never",
-    remedy: "See what the name server has for it: `dig NAME ANY`.",
+    remedy: HINTS.EAI_NODATA,
   },
   EAI_NONAME: {
     meaning: "Neither a name server nor the hosts file knows the name",
     retry: "never",
-    remedy:
-      "Check the spelling, and the domains that are tried behind it: `getent ahosts NAME`, `cat /etc/hosts /etc/resolv.conf`.",
+    remedy: HINTS.EAI_NONAME,
   },
   EAI_SYSTEM: {
     meaning: "A system call failed while the name was looked up",
