@@ -6,7 +6,7 @@ import { fileURLToPath } from "node:url";
 import { draw } from "../bench/picture.ts";
 import { FIGURES, PAGE, PICTURE, withTables } from "../bench/publish.ts";
 import type { Report } from "../bench/report.ts";
-import { hasCommand, test } from "./_harness.ts";
+import { hasCommand, needs, on, test } from "./_harness.ts";
 
 const PROGRAM = fileURLToPath(new URL("../bench/run.ts", import.meta.url));
 
@@ -39,6 +39,14 @@ test("the bench compares each side with C, and draws that", () => {
   }
   assert(!/NaN|undefined|null/.test(picture));
 }, { skip: hasCommand("cc") });
+
+test("the bench starts programs that have the package from a registry", () => {
+  const { status, stdout } = bench("--json", "--rounds=1", "start");
+  assertEquals(status, 0);
+  const report: Report = JSON.parse(stdout);
+  const { empty, ours } = report.cases[0]!.sides;
+  assertGreater(ours!.cpu.median, empty!.cpu.median);
+}, { skip: needs(hasCommand("cc"), on("deno")) });
 
 test("the bench refuses what it does not know", () => {
   assertEquals(bench("--no-such-flag").status, 2);
