@@ -1,10 +1,10 @@
 /**
  * Whole processes that connect once, with the package as its users get it.
  *
- * JSR hands the TypeScript to Deno, module by module, with a list of what each imports; Deno keeps that and the JavaScript it
- * makes of it in its cache. Node and Bun get a package of npm from JSR, in which each module is JavaScript. Here a registry on
- * loopback stands in for JSR, and `tests/pack.sh` makes the package. Beside that is the same script in one file, as the
- * runtime's own bundler makes it, or esbuild where it has none.
+ * JSR serves the TypeScript to Deno, module by module, with a list of what each imports. Deno keeps that in its cache, and the
+ * JavaScript that it makes of it. Node and Bun get a package in npm's form from JSR, in which each module is JavaScript. Here a
+ * registry on loopback stands in for JSR, and `tests/pack.sh` makes the package. Another side is the same script in one file,
+ * from the runtime's own bundler, or from esbuild on Node.
  *
  * @module
  */
@@ -31,7 +31,7 @@ import type { Run } from "./rounds.ts";
 const ROOT = sourcePath("..");
 const ESBUILD = "esbuild@0.25.5";
 
-/** How a runtime comes by the package, and who makes one file of a script. */
+/** How a runtime gets the package, and what bundles a script on it. */
 interface Users {
   /**
    * Puts the package where scripts of `folder` find it.
@@ -39,7 +39,11 @@ interface Users {
    * @returns What they import.
    */
   install(folder: string): Promise<string>;
-  /** @returns Why that does not go well, `null` if it does. */
+  /**
+   * Bundles a script and what it imports into one file.
+   *
+   * @returns Why that has failed, `null` if it has not.
+   */
   bundle(script: string, file: string): string | null;
 }
 
@@ -109,7 +113,7 @@ export async function startSides(
   return sides;
 }
 
-/** Runs a script in a process of its own, as often as it is asked to. */
+/** Runs a script in a new process for each connect. */
 function processes(floor: Floor, script: string): Run {
   return (count) => {
     let [wall, cpu] = [0, 0];
@@ -150,7 +154,7 @@ function installPackage(folder: string): Promise<string> {
   return Promise.resolve(manifest().name);
 }
 
-/** Has Deno take the package from a registry into a cache of this bench, which all processes from now on use. */
+/** Has Deno fetch the package from the registry into a cache of its own, which every later process uses. */
 async function fillCache(folder: string): Promise<string> {
   const { name, version } = manifest();
   const files = registryFiles();

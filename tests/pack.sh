@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes of the sources what JSR hands to Node and Bun through npm: each module as JavaScript, with its comments, and its types.
+# Makes the package that JSR gives to Node and Bun through npm: each module as JavaScript, with its comments, and its types.
 # JSR leaves the syntax as it is otherwise, and so does this.
 #
 #     pack.sh FOLDER     leaves FOLDER/package.tgz, and TypeScript in FOLDER/tools
@@ -31,7 +31,7 @@ cat >"$folder/tsconfig.json" <<JSON
   "exclude": ["$root/ffi/doors/deno.ts"]
 }
 JSON
-# The door of Deno speaks of types that only Deno has; the JavaScript is made all the same.
+# The door of Deno uses types that only Deno has; its JavaScript is written all the same.
 if ! "$folder/tools/node_modules/.bin/tsc" --project "$folder/tsconfig.json" >"$folder/tsc.log"; then
   if grep -v 'ffi/doors/deno.ts' "$folder/tsc.log" | grep 'error TS'; then exit 1; fi
 fi

@@ -1,5 +1,5 @@
 #!/bin/sh
-# A program installs what JSR hands to Node and Bun, passes a strict TypeScript, and runs on both.
+# A program installs the package that JSR gives to Node and Bun, passes a strict TypeScript, and runs on both.
 #
 #     package.sh NODE BUN     the two runtimes
 set -eu
