@@ -4,14 +4,14 @@
  * `deno.json` takes `@std` from JSR, as every user of Deno expects. Where JSR is out of reach, an import map puts what npm
  * has of it in its place, and the tests are the same.
  *
- *     run.ts test [FLAGS] [FILES]     all tests and the examples in the docs, then all tests on Bun and Node; or FILES on Deno
+ *     run.ts test [FLAGS] [FILES]     all tests on Deno, Bun and Node, and the examples of the docs; or FILES on Deno
  *     run.ts bun [FLAGS] [FILES]      all tests, or FILES, on Bun
  *     run.ts node [FLAGS] [FILES]     the same on Node
- *     run.ts arm64 [FLAGS] [FILES]    what shows that the package keeps its promises, or FILES, on all three, arm64 emulated
+ *     run.ts arm64 [FLAGS] [FILES]    the tests of most promises, or FILES, on all three, arm64 emulated
  *     run.ts musl [FLAGS] [FILES]     all tests, or FILES, on Bun's build for musl
- *     run.ts gvisor                   what is about gVisor, on all three
- *     run.ts kernels [FILES]          what is about the kernel, or FILES, on Deno under an older one
- *     run.ts package                  a program on Node and Bun, with what a registry would hand to it
+ *     run.ts gvisor                   the tests of gVisor, on all three
+ *     run.ts kernels [FILES]          the tests of the kernel, or FILES, on Deno under an older one
+ *     run.ts package                  a program on Node and Bun, with what a registry would serve
  *     run.ts check [FLAGS] [FILES]    the types of everything, or of FILES
  *
  * @module
@@ -37,17 +37,12 @@ const CLIENTS = "tests/npm/clients.json";
 const CLIENT_TESTS = "libraries_test.ts";
 /** Milliseconds after which JSR counts as out of reach. */
 const PROBE_TIMEOUT = 20_000;
-/** Milliseconds in which npm has to come up with two runtimes. */
+/** Milliseconds in which npm has to fetch two runtimes. */
 const FETCH_TIMEOUT = 300_000;
-/** How long a whole run takes, as far as that can be said. */
+/** Minutes that a whole run takes, about. */
 const MINUTES = 6;
 /** Milliseconds that one test may take on Bun, whose own limit is short. */
 const TEST_TIMEOUT = 600_000;
-/** How many files run at once: most of them wait at any time. Without networks of their own, fewer get in each other's way. */
-const AT_ONCE = isolation().length > 0
-  ? Math.min(2 * navigator.hardwareConcurrency, 8)
-  : 2;
-
 /** Whose types are checked. */
 const CHECKED: readonly string[] = ["mod.ts", "src", "ffi", "tests", "bench"];
 /** Whose examples are run, in one go. */
@@ -86,9 +81,9 @@ const LIBRARIES: readonly string[] = [
 /** The package of npm that has a build of Deno or Bun, and the program in it. */
 type Build = readonly [spec: string, path: string];
 
-/** A processor that an emulator stands in for, so that what is built for it runs here. */
+/** A processor that an emulator stands in for, so that programs for it run here. */
 interface Emulation {
-  /** The emulator of Linux programs that Debian calls `qemu-user`, and what its package holds no part of: the C library. */
+  /** The emulator of Linux programs, from Debian's `qemu-user`, and the folder of that processor's C library. */
   emulator: string;
   sysroot: string;
   /** The compiler whose headers are that processor's. */
@@ -203,7 +198,7 @@ async function main([name = "test", ...args]: string[]): Promise<number> {
       isShown: files.length === 1,
       flags: args.filter((arg) => !isFile(arg)),
       folder,
-      pool: new Pool(AT_ONCE),
+      pool: new Pool(atOnce()),
     });
     const lines = (await Deno.readTextFile(skips)).split("\n").filter(Boolean);
     summarize(outcomes, [...new Set(lines)]);
@@ -211,6 +206,13 @@ async function main([name = "test", ...args]: string[]): Promise<number> {
   } finally {
     await Deno.remove(folder, { recursive: true });
   }
+}
+
+/** How many files run at once: most of them wait at any time. Without networks of their own, fewer get in each other's way. */
+function atOnce(): number {
+  return isolation().length > 0
+    ? Math.min(2 * navigator.hardwareConcurrency, 8)
+    : 2;
 }
 
 function summarize(
