@@ -1,5 +1,6 @@
 /** Whose line the errors of a socket point at: the first frame that is not the package's is the one that called it. */
 import { assert, assertEquals, assertInstanceOf } from "@std/assert";
+import { libc, useLibc } from "../ffi/libc.ts";
 import { inet, Socket } from "../mod.ts";
 import { AGES, turns } from "./_assertions.ts";
 import { fullPair, pair } from "./_fixtures.ts";
@@ -57,6 +58,35 @@ for (const [name, call] of Object.entries(ENDED)) {
     ends.near.close();
     const error = await work;
     assertEquals(error.code, "ECANCELED");
+    assertPointsHere(error);
+  });
+}
+
+/** Calls whose wait fails: the system watches no more descriptors. */
+const UNWATCHED: Readonly<
+  Record<string, (socket: Socket) => Promise<unknown>>
+> = {
+  recv: (socket) => socket.recv(bytes),
+  recvFrom: (socket) => socket.recvFrom(bytes),
+  recvExactly: (socket) => socket.recvExactly(4),
+  send: (socket) => socket.send(bytes),
+  ready: (socket) => socket.ready("POLLIN", { timeout: AGES }),
+  read: (socket) => socket.read(bytes),
+};
+
+for (const [name, call] of Object.entries(UNWATCHED)) {
+  test(`${name}() points at its caller when its wait fails`, async () => {
+    const real = libc();
+    const { ENOSPC, ENOMEM } = real.abi.errnos;
+    using _use = useLibc({
+      ...real,
+      epoll_ctl: (_epfd, _op, fd) => fd === near.fd ? -ENOSPC! : 0,
+      ...real.abi.epoll === null ? { poll: () => -ENOMEM! } : {},
+    });
+    using ends = fullPair();
+    const { near } = ends;
+    const error = await call(near).then(null, (error) => error);
+    assertEquals(error.code, real.abi.epoll === null ? "ENOMEM" : "ENOSPC");
     assertPointsHere(error);
   });
 }

@@ -250,6 +250,9 @@ export class Transfers {
       if (came === ABORTED) throw signal!.reason;
       if (came !== CLOSED) return came;
       throw canceled("poll", {}, caller ?? undefined);
+    } catch (error) {
+      // What keeps a wait from going on knows no caller.
+      throw caller === null ? error : pointed(error, caller);
     } finally {
       releaseCaller(caller);
     }
@@ -383,6 +386,8 @@ export class Transfers {
         if ((came & this.#libc.abi.POLLERR) !== 0) this.#owner.drain();
         tries = countTry(tries, since);
       }
+    } catch (error) {
+      throw caller === null ? error : pointed(error, caller);
     } finally {
       releaseCaller(caller);
     }
