@@ -281,6 +281,8 @@ test("trace writes a line for each ttl, and how the way ends", async () => {
     { namespace: ROUTERS },
     async ({ becomeNobody }, cli) => {
       const { main } = await import(cli);
+      // Nobody cannot read the command, which is loaded when it is wanted.
+      await main(["trace", "--help"], { out() {}, err() {} });
       becomeNobody();
       const found: [number, string][] = [];
       for (

@@ -17,6 +17,8 @@ export interface Chart {
   readonly height: number;
   /** What stands between the tags of an SVG of that size. */
   readonly body: string;
+  /** Whether it keeps its size where there is less room, and is scrolled. */
+  readonly isFixed?: boolean;
 }
 
 const CHART_WIDTH = 720;
@@ -38,6 +40,12 @@ const ROW_HEIGHT = 7;
 const MOST_HOSTS = 200;
 const MOST_PORTS = 96;
 
+/** How many bars a chart of failures has. */
+const MOST_BARS = 20;
+
+/** How far apart the names in a grid are, at least. */
+const NAME_HEIGHT = 14;
+
 /** The colours of all charts, in light and in dark. */
 export const CHART_STYLE = `
 .chart{--surface:#fcfcfb;--ink:#0b0b0b;--soft:#52514e;--line:#e1e0d9;
@@ -48,6 +56,7 @@ export const CHART_STYLE = `
 --line:#383835;--h1:#0d366b;--h2:#184f95;--h3:#2a78d6;--h4:#5598e7;--h5:#9ec5f4;
 --h6:#e4f0fd;--wall:#5598e7;--kernel:#2fbf8a;--latency:#e0a030;--lost:#e66767;
 --open:#5598e7;--closed:#52514e;--filtered:#e0a030;--unsent:#898781}}
+.chart{overflow:visible}
 .chart text{font:12px system-ui,sans-serif;fill:var(--soft)}
 .chart .name{fill:var(--ink);font-weight:600}
 .chart .grid{stroke:var(--line);stroke-width:1}
@@ -69,6 +78,8 @@ ${
 .chart .unsent{fill:none;stroke:var(--unsent);stroke-width:1}
 @media(max-width:600px){.chart text{font-size:19px}.chart .minor{display:none}}
 @media(max-width:440px){.chart text{font-size:23px}}
+.chart.fixed{width:auto;min-width:0;max-width:none}
+.chart.fixed text{font-size:12px}
 `;
 
 /** Text that stands in HTML or SVG as it is. */
@@ -103,10 +114,15 @@ export function svgOf(charts: readonly Chart[]): string {
 }
 
 /** One picture as an element of HTML. */
-export function figureOf({ title, width, height, body }: Chart): string {
-  return `<svg class="chart" viewBox="0 0 ${width} ${height}" role="img" aria-label="${
-    escapeMarkup(title)
-  }">${body}</svg>`;
+export function figureOf(
+  { title, width, height, body, isFixed }: Chart,
+): string {
+  const size = isFixed
+    ? `class="chart fixed" width="${f(width)}" height="${f(height)}"`
+    : 'class="chart"';
+  return `<svg ${size} viewBox="0 0 ${f(width)} ${
+    f(height)
+  }" role="img" aria-label="${escapeMarkup(title)}">${body}</svg>`;
 }
 
 /** The heat maps of one target: wall and kernel on the same axes. */
@@ -181,7 +197,7 @@ function heatChart(
   if (lost.some((count) => count > 0)) {
     parts.push(
       `<text class="name" x="${LEFT - 8}" y="${
-        TOP + height + 22
+        TOP + height + 26
       }" text-anchor="end" style="fill:var(--lost)">lost</text>`,
     );
   }
@@ -258,13 +274,14 @@ export function percentileChart(
   };
 }
 
-/** How many failed with each errno. */
+/** How often each of several things was: the most frequent ones. */
 export function failureChart(
   title: string,
   failures: ReadonlyMap<string, number>,
 ): Chart | null {
   if (failures.size === 0) return null;
-  const rows = [...failures].sort(([, a], [, b]) => b - a);
+  const all = [...failures].sort(([, a], [, b]) => b - a);
+  const rows = all.slice(0, MOST_BARS);
   const greatest = rows[0]![1];
   const left = 200;
   const parts = rows.map(([code, count], i) => {
@@ -278,8 +295,11 @@ export function failureChart(
       f(left + Math.max(width, 2) + 8)
     }" y="${y + 15}">${count}</text>`;
   });
+  const part = rows.length < all.length
+    ? `, ${rows.length} of ${all.length}`
+    : "";
   return {
-    title,
+    title: `${title}${part}`,
     width: CHART_WIDTH,
     height: TOP + rows.length * 28 + 8,
     body: parts.join(""),
@@ -303,7 +323,8 @@ export function gridChart({ hosts }: ScanGrid): Chart | null {
   }
   const columns = [...open].sort((a, b) => b[1] - a[1] || a[0] - b[0])
     .slice(0, MOST_PORTS).map(([port]) => port).sort((a, b) => a - b);
-  const left = 180;
+  const longest = most(rows.map(([host]) => shortened(host).length));
+  const left = Math.min(longest * 8 + 16, 200);
   const top = 76;
   const cell = Math.min(
     Math.max((CHART_WIDTH - left - 8) / columns.length, 5),
@@ -314,8 +335,7 @@ export function gridChart({ hosts }: ScanGrid): Chart | null {
   for (const [i, port] of columns.entries()) {
     const x = left + (i + 0.5) * cell;
     // Where cells are narrow, not every port has room for its number.
-    const isMinor = cell < 14 && i % Math.ceil(14 / cell) !== 0;
-    if (isMinor) continue;
+    if (i % Math.ceil(NAME_HEIGHT / cell) !== 0) continue;
     parts.push(
       `<text transform="translate(${f(x + 4)} ${
         top - 6
@@ -324,7 +344,7 @@ export function gridChart({ hosts }: ScanGrid): Chart | null {
   }
   for (const [i, [host, ports]] of rows.entries()) {
     const y = top + i * cell;
-    if (cell >= 10 || i % 2 === 0) {
+    if (i % Math.ceil(NAME_HEIGHT / cell) === 0) {
       parts.push(
         `<text x="${left - 8}" y="${f(y + cell / 2 + 4)}" text-anchor="end">${
           escapeMarkup(shortened(host))
@@ -345,6 +365,7 @@ export function gridChart({ hosts }: ScanGrid): Chart | null {
     width,
     height: top + rows.length * cell + 8,
     body: parts.join(""),
+    isFixed: true,
   };
 }
 
@@ -422,6 +443,6 @@ function shortened(host: string): string {
 }
 
 /** The order of hosts: numbers in them by their size. */
-function natural(a: string, b: string): number {
+export function natural(a: string, b: string): number {
   return a.localeCompare(b, "en", { numeric: true });
 }

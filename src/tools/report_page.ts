@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { Histogram } from "./histogram.ts";
 import type { PingSeries, ReportData, ScanGrid } from "./report.ts";
 import {
   type Chart,
@@ -13,6 +14,7 @@ import {
   gridChart,
   heatCharts,
   mark,
+  natural,
   percentileChart,
   shortTime,
 } from "./report_charts.ts";
@@ -40,7 +42,6 @@ section h2{margin-top:0}
 .tile span{color:var(--text2);font-size:13px}
 .chart{display:block;width:100%;height:auto}
 .wide{overflow-x:auto}
-.wide .chart{min-width:100%}
 table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:13px}
 th,td{padding:4px 10px;text-align:right;border-bottom:1px solid var(--edge)}
 th:first-child,td:first-child{text-align:left}
@@ -97,7 +98,7 @@ function pingSection(series: PingSeries): string {
     tiles.push([percentText(series.repeats / series.syns), "SYNs repeated"]);
   }
   const isOpen = isOpenLoop(series);
-  const rows = [["wall", wall], ["kernel", rtt]] as [string, typeof wall][];
+  const rows: [string, Histogram][] = [["wall", wall], ["kernel", rtt]];
   if (isOpen) rows.push(["latency", latency]);
   const where = addresses.filter((address) => address !== name);
   const shown = where.length === 0 ? "" : ` at ${where.join(", then ")}`;
@@ -110,7 +111,12 @@ ${tilesOf(tiles)}
 ${heatCharts(series).map(heading).join("\n")}
 ${heading(percentileChart(series, isOpen))}
 ${heading(failureChart("Failures", failures))}
-<h3>Figures, in ms</h3>
+${rows.some(([, { count }]) => count > 0) ? tableOf(rows) : ""}
+</section>`;
+}
+
+function tableOf(rows: readonly (readonly [string, Histogram])[]): string {
+  return `<h3>Figures, in ms</h3>
 <div class="wide"><table>
 <tr><th></th><th>min</th><th>p50</th><th>p90</th><th>p99</th><th>p99.9</th><th>max</th><th>mean</th></tr>
 ${
@@ -121,8 +127,7 @@ ${
       return `<tr><td>${label}</td>${cells.join("")}</tr>`;
     }).join("\n")
   }
-</table></div>
-</section>`;
+</table></div>`;
 }
 
 const MEANINGS: Readonly<Record<ProbeState, string>> = {
@@ -151,13 +156,13 @@ function scanSection(grid: ScanGrid): string {
   const open = [...hosts].flatMap(([host, ports]) =>
     [...ports].filter(([, state]) => state === "open")
       .map(([port]) => `${host}:${port}`)
-  );
+  ).sort(natural);
   return `<section>
 <h2>Scan</h2>
 ${tilesOf(tiles)}
 ${
     chart === null
-      ? "<p>The scan has written its summary alone.</p>"
+      ? "<h3>Hosts and ports</h3><p>The scan has written its summary alone.</p>"
       : `<h3>${escapeMarkup(chart.title)}</h3>
 <div class="legend">${legend.join("")}</div>
 <div class="wide">${figureOf(chart)}</div>`
