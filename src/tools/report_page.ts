@@ -111,11 +111,11 @@ ${tilesOf(tiles)}
 ${heatCharts(series).map(heading).join("\n")}
 ${heading(percentileChart(series, isOpen))}
 ${heading(failureChart("Failures", failures))}
-${rows.some(([, { count }]) => count > 0) ? tableOf(rows) : ""}
+${rows.some(([, { count }]) => count > 0) ? figuresTable(rows) : ""}
 </section>`;
 }
 
-function tableOf(rows: readonly (readonly [string, Histogram])[]): string {
+function figuresTable(rows: readonly (readonly [string, Histogram])[]): string {
   return `<h3>Figures, in ms</h3>
 <div class="wide"><table>
 <tr><th></th><th>min</th><th>p50</th><th>p90</th><th>p99</th><th>p99.9</th><th>max</th><th>mean</th></tr>
