@@ -11,7 +11,7 @@ import {
   listen,
   tempFolder,
 } from "./_fixtures.ts";
-import { hasFile, test } from "./_harness.ts";
+import { hasFile, onLinux, test } from "./_harness.ts";
 import { linesOf } from "./_lines.ts";
 
 const hasFullDisk = hasFile("/dev/full", "a device that is always full");
@@ -177,6 +177,93 @@ test("ping and trace leave the runtime its descriptors", () => {
     if (args[0] === "ping") assert(Number(unanswered) < 192, out);
   }
 }, { skip: canBlackHole() });
+
+test("a locale without UTF-8 has its drawings in ASCII", () => {
+  const args = ["ping", "--live", "-w", "300ms", "-i", "1"];
+  const rows: [locale: string, isAscii: boolean][] = [
+    ["LC_ALL=C", true],
+    ["LC_ALL= LC_CTYPE= LANG=en_US.ISO-8859-1", true],
+    ["LC_ALL=en_US.UTF-8", false],
+    ["LC_ALL= LC_CTYPE= LANG=", false],
+  ];
+  for (const [locale, isAscii] of rows) {
+    const { code, out } = inShell(`${locale} exec "$@"`, args);
+    assertEquals([code, !/[\u2591-\u2593\u2588]/.test(out)], [0, isAscii], out);
+  }
+});
+
+test("each line of each command fits the schema, whatever happens", async () => {
+  using open = listen();
+  using closed = bound();
+  const [yes, no] = [`${open.address}`, `${closed.address}`];
+  const [, port] = yes.split(":");
+  const rows: [code: number, types: string[], args: string[]][] = [
+    [0, ["ping", "ping", "summary"], ["ping", yes, "-c2", "-i0"]],
+    [1, ["ping", "summary"], ["ping", no, "-c1"]],
+    [0, ["ping", "summary"], ["ping", no, "-c1", "--refused", "answer"]],
+    [0, ["ping", "summary"], ["ping", yes, "-c1", "--rate", "9"]],
+    [0, ["summary"], ["ping", yes, "-c1", "-q"]],
+    [2, ["ping"], ["ping", yes, "-c1", "--source", "192.0.2.1"]],
+    [0, ["wait"], ["wait", yes]],
+    [0, ["wait"], ["wait", no, "--until", "closed"]],
+    [124, ["wait"], ["wait", no, "-t", "1ms"]],
+    [124, ["wait"], ["wait", yes, "--until", "closed", "-t", "1ms"]],
+    [0, ["explanation"], ["explain", "EPERM"]],
+    [0, ["explanation"], ["explain", "EPERM", "--os", "freebsd"]],
+    [0, ["explanation"], ["explain", yes]],
+    [1, ["explanation"], ["explain", no]],
+    [0, ["port", "scan"], ["scan", "127.0.0.1", "-p", port!]],
+    [1, ["port", "scan"], ["scan", "127.0.0.1", "-p", no.split(":")[1]!]],
+    [0, ["scan"], ["scan", "127.0.0.1", "-p", port!, "-q"]],
+    [2, ["port", "scan"], [
+      "scan",
+      "127.0.0.1",
+      "-p1",
+      "--source",
+      "192.0.2.1",
+    ]],
+  ];
+  if (onLinux === null) {
+    rows.push(
+      [0, ["hop", "trace"], ["trace", yes, "--queries", "1"]],
+      [0, ["hop", "hop", "trace"], ["trace", no, "--queries", "2"]],
+    );
+  }
+  for (const [expected, types, args] of rows) {
+    const { code, out } = await runCli([...args, "--json"]);
+    assertEquals(
+      [code, linesOf(out).map(({ type }) => type)],
+      [expected, types],
+      args.join(" "),
+    );
+  }
+});
+
+test("the examples of each help are understood", async () => {
+  const { out: overview } = await runCli(["--help"]);
+  const names = [...overview.matchAll(/^ {2}(\w+) /gm)].map(([, name]) =>
+    name!
+  );
+  assertEquals(names.length, 6);
+  let count = 0;
+  for (const name of names) {
+    const { out } = await runCli([name, "--help"]);
+    const [, examples] = /\nEXAMPLES\n((?: {2}.*\n)+)/.exec(out)!;
+    for (const line of examples!.trimEnd().split("\n")) {
+      // Of a pipeline, each command; of a condition, what comes first.
+      for (const command of line.split(/ [|] | && /)) {
+        const [first, ...args] = command.trim().split(/ +/);
+        if (!names.includes(first!)) continue;
+        const own = args.includes("--") ? args.indexOf("--") : args.length;
+        const unknown = [...args.slice(0, own), "--no-such-option"];
+        const { err } = await runCli([first!, ...unknown]);
+        assertMatch(err, /Cannot use --no-such-option: there is no/, command);
+        count++;
+      }
+    }
+  }
+  assert(count >= 15, `${count}`);
+});
 
 test("--csv quotes what a reader would take for more", async () => {
   using folder = tempFolder();

@@ -385,6 +385,27 @@ test("ping --live draws rows of shades, and lines over one another", async () =>
   assert(!plain.includes("\x1b"), plain);
 });
 
+test("ping --live fits a narrow terminal, and one without UTF-8", async () => {
+  for (
+    const [width, isAscii] of [[40, true], [30, false], [60, true]] as const
+  ) {
+    const { code, out } = await runCli(
+      ["ping", "-w", "1.2s", "--live", "-i5ms"],
+      { isTerminal: true, width, isAscii },
+    );
+    assertEquals(code, 0);
+    const [axis, ...rows] = out.split("\n");
+    assert(axis!.trimEnd().length <= width, axis);
+    const row = rows.find((row) => /^\d\d:/.test(row))!;
+    assert(row.trimEnd().length <= width, row);
+    assertEquals(/^[\x00-\x7f]*$/.test(out), isAscii, out);
+    // As many rows are drawn over as the line has taken.
+    const line = rows.find((row) => row.includes(" p50 "))!;
+    const taken = Math.ceil(line.length / width);
+    assertStringIncludes(out, `\x1b[${taken}A\x1b[J`);
+  }
+});
+
 test("ping writes the summary so far when it is asked for", async () => {
   let ask = () => {};
   let err = "";

@@ -45,6 +45,8 @@ export interface CliIo {
   readonly showsProgress?: boolean | undefined;
   /** Whether `out` takes colours. */
   readonly hasColor?: boolean | undefined;
+  /** Whether `out` shows no other characters than those of ASCII. */
+  readonly isAscii?: boolean | undefined;
   /** How many columns the terminal has, 80 if that is not known. */
   readonly width?: number | undefined;
 }

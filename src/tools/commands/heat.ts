@@ -4,54 +4,79 @@
  * @module
  */
 
-/** From nothing to much. */
-const SHADES = [" ", "\u2591", "\u2592", "\u2593", "\u2588"] as const;
+/** The characters of a drawing, each from little to much. */
+interface Palette {
+  readonly shades: string;
+  readonly bars: string;
+}
 
-/** From little to much. */
-const BARS =
-  "\u2581\u2582\u2583\u2584\u2585\u2586\u2587\u2588" satisfies string;
+const BLOCKS: Palette = {
+  shades: " \u2591\u2592\u2593\u2588",
+  bars: "\u2581\u2582\u2583\u2584\u2585\u2586\u2587\u2588",
+};
+
+const ASCII: Palette = { shades: " .:+#", bars: "_.-=+*%#" };
 
 /** The columns of a heat row: the least and the greatest time, in ms. */
 const SMALLEST_COLUMN = 0.01;
-const LARGEST_COLUMN = 10_000;
+const DECADES = 6;
 
-/** How many columns there are for each power of ten. */
-const PER_DECADE = 8;
+/** The most and the fewest columns for a power of ten. */
+const WIDEST_DECADE = 8;
+const NARROWEST_DECADE = 3;
 
-/** How many columns a row has. */
-export const HEAT_WIDTH: number = Math.round(
-  Math.log10(LARGEST_COLUMN / SMALLEST_COLUMN) * PER_DECADE,
-);
+/** The times at which the powers of ten begin. */
+const LABELS = ["10us", "100us", "1ms", "10ms", "100ms", "1s"] as const;
 
-/** The axis of a row, as wide as the row itself. */
-export function heatAxis(): string {
-  const labels = ["10us", "100us", "1ms", "10ms", "100ms", "1s"];
-  return labels.map((label) => `|${label}`.padEnd(PER_DECADE)).join("");
-}
+/** Draws durations in a number of columns, in ASCII if it has to. */
+export class Heat {
+  readonly #palette: Palette;
+  /** How many columns there are for each power of ten. */
+  readonly #perDecade: number;
 
-/** A row of shades for some durations, each column a tenth of a power of ten or so. */
-export function heatRow(times: readonly number[]): string {
-  const counts = new Array<number>(HEAT_WIDTH).fill(0);
-  for (const time of times) {
-    const place = Math.floor(Math.log10(time / SMALLEST_COLUMN) * PER_DECADE);
-    counts[Math.min(Math.max(place, 0), HEAT_WIDTH - 1)]!++;
+  /** For rows of so many columns at most, if there is room for a few. */
+  constructor(width: number, isAscii: boolean) {
+    this.#palette = isAscii ? ASCII : BLOCKS;
+    this.#perDecade = Math.max(
+      Math.min(Math.floor(width / DECADES), WIDEST_DECADE),
+      NARROWEST_DECADE,
+    );
   }
-  const most = Math.max(...counts);
-  return counts.map((count) => {
-    if (count === 0) return SHADES[0];
-    const shade = Math.ceil(count / most * (SHADES.length - 1));
-    return SHADES[shade]!;
-  }).join("");
-}
 
-/** A line of bars for the latest durations, `null` for what was lost. */
-export function sparkline(times: readonly (number | null)[]): string {
-  const known = times.filter((time) => time !== null);
-  const least = Math.min(...known);
-  const range = Math.max(...known) - least;
-  return times.map((time) => {
-    if (time === null) return "x";
-    const share = range === 0 ? 0 : (time - least) / range;
-    return BARS[Math.round(share * (BARS.length - 1))]!;
-  }).join("");
+  /** The axis of a row, as wide as the row itself. */
+  axis(): string {
+    // Narrow ones have a label for every other power of ten.
+    const step = this.#perDecade < 7 ? 2 : 1;
+    return LABELS.filter((_, i) => i % step === 0)
+      .map((label) => `|${label}`.padEnd(this.#perDecade * step)).join("");
+  }
+
+  /** A row of shades, each column a part of a power of ten. */
+  row(times: readonly number[]): string {
+    const { shades } = this.#palette;
+    const perDecade = this.#perDecade;
+    const counts = new Array<number>(DECADES * perDecade).fill(0);
+    for (const time of times) {
+      const place = Math.floor(Math.log10(time / SMALLEST_COLUMN) * perDecade);
+      counts[Math.min(Math.max(place, 0), counts.length - 1)]!++;
+    }
+    const most = Math.max(...counts);
+    return counts.map((count) => {
+      const share = count === 0 ? 0 : count / most;
+      return shades[Math.ceil(share * (shades.length - 1))]!;
+    }).join("");
+  }
+
+  /** A line of bars for the latest durations, `null` for what was lost. */
+  line(times: readonly (number | null)[]): string {
+    const { bars } = this.#palette;
+    const known = times.filter((time) => time !== null);
+    const least = Math.min(...known);
+    const range = Math.max(...known) - least;
+    return times.map((time) => {
+      if (time === null) return "x";
+      const share = range === 0 ? 0 : (time - least) / range;
+      return bars[Math.round(share * (bars.length - 1))]!;
+    }).join("");
+  }
 }

@@ -30,7 +30,7 @@ import {
   restricted,
   UsageError,
 } from "./frame.ts";
-import { heatAxis, heatRow, sparkline } from "./heat.ts";
+import { Heat } from "./heat.ts";
 
 const PING_OPTIONS = {
   ...CONNECT_OPTIONS,
@@ -254,6 +254,12 @@ interface Pinged {
 /** How many of the latest probes a sparkline shows. */
 const RECENT = 24;
 
+/** With room for fewer, there is none. */
+const LEAST_RECENT = 4;
+
+/** How wide the time is at the beginning of a heat row. */
+const CLOCK_WIDTH = 9;
+
 /** Why nothing can be sent for now: a route may come, as with a cable. */
 const PASSING: ReadonlySet<string> = new Set([
   "ENETUNREACH",
@@ -291,7 +297,9 @@ class PingReport {
     const { signal, onRequest, onResume, err } = this.#io;
     const stop = new AbortController();
     const probes = ping(targets, { ...options, signal: stop.signal });
-    if (live) this.#output.write(`${" ".repeat(9)}${heatAxis()}\n`);
+    if (live) {
+      this.#output.write(`${" ".repeat(CLOCK_WIDTH)}${this.#heat().axis()}\n`);
+    }
     const interrupt = () => stop.abort();
     signal?.addEventListener("abort", interrupt);
     if (signal?.aborted) interrupt();
@@ -426,25 +434,31 @@ class PingReport {
     return probe.code !== null && PASSING.has(probe.code) ? null : probe.error;
   }
 
+  #heat(): Heat {
+    const { width = 80, isAscii = false } = this.#io;
+    return new Heat(width - CLOCK_WIDTH, isAscii);
+  }
+
   /** Draws what the last second has brought. */
   #tick(): void {
     const output = this.#output;
+    const heat = this.#heat();
     let text = this.#drawn > 0 ? `\x1b[${this.#drawn}A\x1b[J` : "";
-    const clock = new Date().toTimeString().slice(0, 8);
-    const names = this.#pinged.map(({ name }) => name.length);
-    const width = Math.max(...names);
+    const clock = new Date().toTimeString().slice(0, CLOCK_WIDTH - 1);
     for (const one of this.#pinged) {
       const { name, second, lost } = one;
       const label = this.#pinged.length > 1 ? ` ${name}` : "";
       const gone = lost === 0 ? "" : output.paint("red", ` ${lost} lost`);
       text += `${clock} ${
-        output.paint("cyan", heatRow(second))
+        output.paint("cyan", heat.row(second))
       }${label}${gone}\n`;
       one.second = [];
       one.lost = 0;
     }
     this.#drawn = 0;
     if (output.isTerminal) {
+      const { width = 80 } = this.#io;
+      const names = this.#pinged.map(({ name }) => name.length);
       for (const { name, stats, recent } of this.#pinged) {
         const { latency, loss, failed } = stats.summary();
         const figures = latency === null
@@ -453,13 +467,16 @@ class PingReport {
             milliseconds(latency.p99)
           } max ${milliseconds(latency.max)} ms`;
         const lost = loss === null ? "" : `, loss ${percent(loss)}`;
-        const line = `${output.paint("bold", name.padEnd(width))} ${
-          sparkline(recent)
-        } ${figures}${lost}, ${failed} failed`;
-        text += `${line}\n`;
+        const label = name.padEnd(Math.max(...names));
+        const rest = `${figures}${lost}, ${failed} failed`;
+        const room = width - label.length - rest.length - 2;
+        const bars = room < LEAST_RECENT
+          ? ""
+          : `${heat.line(recent.slice(-room))} `;
+        const shown = label.length + 1 + bars.length + rest.length;
+        text += `${output.paint("bold", label)} ${bars}${rest}\n`;
         // A line that is too long for the terminal takes several rows.
-        const shown = line.replace(ESCAPES, "").length;
-        this.#drawn += Math.max(Math.ceil(shown / (this.#io.width ?? 80)), 1);
+        this.#drawn += Math.ceil(shown / width);
       }
     }
     output.write(text);
@@ -522,9 +539,6 @@ class PingReport {
     return answered > 0 ? EXIT.yes : EXIT.no;
   }
 }
-
-// deno-lint-ignore no-control-regex -- it is these that are looked for
-const ESCAPES = /\x1b\[[0-9;]*m/g;
 
 function noLine(): null {
   return null;

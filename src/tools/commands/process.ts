@@ -5,7 +5,11 @@
  */
 import process from "node:process";
 import { createInterface } from "node:readline";
-import { refusesColor } from "../../../ffi/terminal.ts";
+import {
+  isAsciiLocale,
+  isDumbTerminal,
+  refusesColor,
+} from "../../../ffi/terminal.ts";
 import { FileError } from "./files.ts";
 import { type CliIo, EXIT, Interruption } from "./frame.ts";
 
@@ -28,6 +32,7 @@ const PASSED = [
  */
 export function processIo(): CliIo & Disposable {
   const { stdin, stdout, stderr } = process;
+  const isDumb = isDumbTerminal();
   const interrupt = new AbortController();
   const handlers = new Map<keyof typeof ENDING, () => void>();
   for (const [name, number] of Object.entries(ENDING)) {
@@ -71,9 +76,10 @@ export function processIo(): CliIo & Disposable {
     },
     err: (text) => stderr.write(text),
     signal: interrupt.signal,
-    isTerminal: stdout.isTTY === true,
-    showsProgress: stderr.isTTY === true,
-    hasColor: stdout.isTTY === true && !refusesColor(),
+    isTerminal: stdout.isTTY === true && !isDumb,
+    showsProgress: stderr.isTTY === true && !isDumb,
+    hasColor: stdout.isTTY === true && !isDumb && !refusesColor(),
+    isAscii: isAsciiLocale(),
     get width() {
       return stdout.columns || stderr.columns || 80;
     },
