@@ -492,15 +492,29 @@ function lookupOf(
   checkFunction("lookup", lookup);
   const ask = lookup as NodeLookup;
   return (hostname, { family }) =>
-    new Promise((resolve, reject) => {
+    new Promise<unknown[]>((resolve, reject) => {
       const wanted = family === undefined ? 0 : family === "inet" ? 4 : 6;
       const asked = { all: true, family: wanted } as const;
       ask(hostname, { ...asked, hints: hints as number }, (error, found) => {
         if (error) reject(error);
-        else if (typeof found === "string") resolve([found]);
-        else resolve(found.map(({ address }) => address));
+        // An array, for a promise calls whatever has a method called "then".
+        else resolve([found]);
       });
-    });
+      // It may throw, and the resolver is not to blame for that.
+    }).then(addressesIn);
+}
+
+/** What a resolver has found, whatever that is: `connect` checks each address. */
+function addressesIn([found]: readonly unknown[]): string[] {
+  if (!Array.isArray(found)) return [found as string];
+  return found.map((one) =>
+    isObject(one) ? (one as FoundAddress).address : one
+  );
+}
+
+/** One address of those that a resolver finds. */
+interface FoundAddress {
+  readonly address: string;
 }
 
 /** An error with the fields that Node's have, the error itself behind it. */

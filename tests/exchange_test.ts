@@ -222,6 +222,20 @@ test("errors of receiving name the peer", async () => {
   await assertFails(adopted.send("x"), "EPIPE");
 });
 
+test("Socket#recvExactly() and recvUntil() refuse to look at the same bytes again", async () => {
+  using ends = pair();
+  const { near, far } = ends;
+  far.sendSync("abcd");
+  const options = { flags: abi.MSG_PEEK, timeout: AGES };
+  for (
+    const call of [
+      () => near.recvExactly(8, options),
+      () => near.recvUntil("d", options),
+    ]
+  ) await assertRejects(call, RangeError, "MSG_PEEK");
+  assertEquals(textOf(await near.recvExactly(4, { timeout: AGES })), "abcd");
+});
+
 test("Socket#recvUntil() takes a line and leaves the next", async () => {
   using ends = pair();
   const { near, far } = ends;

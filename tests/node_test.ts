@@ -578,6 +578,35 @@ test("createConnection() takes a resolver of Node's kind", async () => {
   });
 });
 
+test("what a resolver must not find is an error event, whenever it does", async () => {
+  const throws = {
+    get address(): string {
+      throw new Error("hidden");
+    },
+  };
+  const rows: [unknown, string][] = [
+    [undefined, "lookup()[0] undefined"],
+    [null, "lookup()[0] null"],
+    [{ length: 3 }, "lookup()[0] (an object)"],
+    [[], "lookup(): there are none"],
+    [[null], "lookup()[0] null"],
+    [[{}], "lookup()[0] undefined"],
+    [[{ address: "x" }], 'lookup()[0] "x"'],
+    [[throws], "hidden"],
+  ];
+  for (const [found, word] of rows) {
+    for (const call of [queueMicrotask, setTimeout, (go: () => void) => go()]) {
+      const socket = createConnection({
+        host: "x.test",
+        port: 1,
+        lookup: (_name, _options, done) => call(() => done(null, found as [])),
+      });
+      const { message } = await failureOf(socket);
+      assert(message.includes(word), message);
+    }
+  }
+});
+
 test("createConnection() throws for what cannot be meant", () => {
   const rows: [unknown, unknown, ErrorConstructor, string][] = [
     [null, {}, TypeError, "options"],

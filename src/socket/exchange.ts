@@ -97,6 +97,16 @@ function withBytesSent(
     : error;
 }
 
+/** Makes sure that what is received is also taken, or it would come again. */
+function checkTakes({ abi }: Transfers, flags: number): void {
+  if ((flags & abi.MSG_PEEK) === 0) return;
+  throw own(
+    new RangeError(
+      `Cannot use flags ${flags}: with MSG_PEEK the same bytes come again`,
+    ),
+  );
+}
+
 /** Receives so many bytes. */
 export async function receiveExactly(
   io: Transfers,
@@ -104,6 +114,7 @@ export async function receiveExactly(
   flags: number,
   limits: Limits,
 ): Promise<Uint8Array<ArrayBuffer>> {
+  checkTakes(io, flags);
   const left = leftOf(limits);
   // A size is what somebody says, often the peer: memory follows what comes.
   let whole = new Uint8Array(Math.min(size, FIRST));
@@ -135,6 +146,7 @@ export async function receiveUntil(
   flags: number,
   limits: Limits,
 ): Promise<Uint8Array<ArrayBuffer>> {
+  checkTakes(io, flags);
   const left = leftOf(limits);
   const looking = flags | io.abi.MSG_PEEK;
   let whole = new Uint8Array(Math.min(GLANCE, limit));

@@ -1072,6 +1072,8 @@ export class Socket implements Disposable, AsyncDisposable {
    * @param options Flags, and limits for the wait.
    * @returns The bytes.
    * @throws {UnexpectedEndError} If the peer ends the connection before.
+   * @throws {RangeError} If `flags` have `MSG_PEEK`: the same bytes would come
+   * again.
    * @throws {ErrnoError} As {@linkcode Socket.recv}.
    */
   async recvExactly(
@@ -1101,6 +1103,7 @@ export class Socket implements Disposable, AsyncDisposable {
    * @param options How much to receive at most, flags, and limits for the wait.
    * @returns All of it, the delimiter at its end.
    * @throws {UnexpectedEndError} If the peer ends the connection before.
+   * @throws {RangeError} If `flags` have `MSG_PEEK`, or `delimiter` is empty.
    * @throws {ErrnoError} `EMSGSIZE` if there is no delimiter within the limit;
    * the rest as {@linkcode Socket.recv}.
    */
