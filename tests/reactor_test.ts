@@ -14,6 +14,7 @@ import type * as Floor from "../ffi/libc.ts";
 import type { Libc } from "../ffi/contract.ts";
 import { currentAbi, libc } from "../ffi/libc.ts";
 import { newMemory } from "../ffi/memory.ts";
+import { performance } from "../ffi/timers.ts";
 import { Errno, ErrnoError } from "../mod.ts";
 import {
   ABORTED,
