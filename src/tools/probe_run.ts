@@ -145,8 +145,9 @@ const LONGEST_SLICE = 4;
 const TRIES_PER_LOOK = 8;
 
 /**
- * After so many such pauses one takes as many turns as there are kinds of work:
- * others let timers have theirs, and messages.
+ * One in so many pauses takes as many turns as there are kinds of work, which
+ * are up to a twentieth of the time; the others are one turn, for timers.
+ * Messages of threads, which others wait for, come in the former alone.
  */
 const SLICES_PER_REST = 3;
 
@@ -241,6 +242,7 @@ export class Run implements Crowd {
   #sliceStart = -1;
   #steps = 0;
   #rests = 0;
+  readonly #slicesPerRest: number;
   // Made once, for there are millions of them.
   readonly #handshake: Handshake = { rtt: null, retransmits: null };
   readonly #finding: { -readonly [K in keyof Finding]: Finding[K] } = {
@@ -272,6 +274,7 @@ export class Run implements Crowd {
     this.#feed = feed;
     this.#sink = sink;
     this.#look = new Look(libc, recipe);
+    this.#slicesPerRest = share === 1 ? SLICES_PER_REST : 1;
     const limit = descriptorLimit(libc);
     const open = limit === Infinity ? 0 : countDescriptors(libc, limit);
     const spare = FREE_DESCRIPTORS + OWN_DESCRIPTORS;
@@ -451,7 +454,7 @@ export class Run implements Crowd {
     }
     if (now - this.#sliceStart < LONGEST_SLICE) return false;
     this.#isResting = true;
-    if (++this.#rests % SLICES_PER_REST === 0) {
+    if (++this.#rests % this.#slicesPerRest === 0) {
       afterAll(this.libc, this.#wakeUp);
     } else {
       setImmediate(this.#wakeUp);

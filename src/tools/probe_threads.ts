@@ -39,6 +39,12 @@ const OWN_FILE = /\/probe_worker\.[cm]?[jt]s$/;
 const JOB_BATCH = 256;
 
 /**
+ * How many jobs wait for a thread to begin them, at most: what it does while
+ * this one is busy with its own.
+ */
+const MOST_AHEAD = 1024;
+
+/**
  * This thread and others, each with an engine of its own. Jobs go to the
  * one that has room for them, so that a thread that is slow has fewer; one that cannot
  * be started has none.
@@ -186,9 +192,11 @@ class Hand {
   fill(): void {
     if (!this.#isReady || this.#isLost || this.#isStopping) return;
     const crew = this.#crew;
+    // What waits there while it is busy would be done sooner elsewhere.
+    const room = Math.min(this.#room, this.state.inFlight + MOST_AHEAD);
+    const free = room - this.outstanding - crew.held;
     // A message for each job would cost more than the job.
-    const free = this.#room - this.outstanding - crew.held;
-    if (free < Math.min(JOB_BATCH, this.#room)) return;
+    if (free < Math.min(JOB_BATCH, room)) return;
     for (let left = free; left > 0;) {
       const hosts: string[] = [];
       const most = Math.min(JOB_BATCH, left);

@@ -123,21 +123,30 @@ export function probeForOthers(port: ThreadPort, share: Share): void {
   let extras: [number, Extras][] = [];
   let filled = 0;
   let isScheduled = false;
+  /** How many were in flight by the last report. */
+  let reported = 0;
   let host = "";
   function send(report: ThreadReport, moved: ArrayBuffer[] = []): void {
     port.post(report, moved);
   }
   function flush(): void {
     isScheduled = false;
+    const { state } = run;
+    reported = state.inFlight;
     const report = {
       numbers: numbers.slice(0, filled * FINDING_WIDTH),
       extras,
-      state: run.state,
+      state,
     };
     send(report, [report.numbers.buffer]);
     numbers = new Float64Array(FINDING_BATCH * FINDING_WIDTH);
     extras = [];
     filled = 0;
+  }
+  function schedule(): void {
+    if (isScheduled) return;
+    isScheduled = true;
+    setTimeout(flush, LONGEST_DELAY);
   }
   const c = libc();
   const run: Run = new Run(
@@ -145,7 +154,13 @@ export function probeForOthers(port: ThreadPort, share: Share): void {
     probeRecipe(c, setup),
     pacing,
     {
-      take: () => queue.shift() ?? NOTHING,
+      take() {
+        const job = queue.shift();
+        if (job !== undefined) return job;
+        // There is room for more while answers take their time.
+        if (run.state.inFlight > reported) schedule();
+        return NOTHING;
+      },
       addressOf: (job) => addresses[job]!,
       isOver: false,
     },
@@ -159,10 +174,7 @@ export function probeForOthers(port: ThreadPort, share: Share): void {
           extras.push([filled, { icmp, localAddress, syscall }]);
         }
         if (++filled === FINDING_BATCH) flush();
-        else if (!isScheduled) {
-          isScheduled = true;
-          setTimeout(flush, LONGEST_DELAY);
-        }
+        else schedule();
       },
       done() {},
       failed: (failure) => send({ failure }),
