@@ -40,7 +40,7 @@ import {
 import { ErrnoError, isErrno } from "../src/errors/errors.ts";
 import { Socket } from "../src/socket/socket.ts";
 import { runtime } from "./_emulation.ts";
-import { canIpv6, hasCommand, isRoot, needs } from "./_harness.ts";
+import { canIpv6, hasCommand, isRoot, needs, onLinux } from "./_harness.ts";
 
 /** Milliseconds after which a peer or a child that does nothing counts as stuck. */
 export const PATIENCE = 120_000;
@@ -550,6 +550,54 @@ export function canCallOffNames(): string | null {
 export function canTrace(): string | null {
   return hasCommand("strace") ??
     works(["strace", "-qq", "-o", "/dev/null", "true"], "needs ptrace(2)");
+}
+
+/** A system call by its number on x64 and on arm64, and what its first argument has to be, if that counts. */
+export interface Refused {
+  readonly x64: number;
+  readonly arm64: number;
+  readonly first?: number;
+}
+
+/**
+ * What to put before a command so that the kernel fails some of its system calls, as a sandbox has it: a filter of seccomp(2).
+ * The machine's own processor counts, where the runtime's is emulated. The
+ * names of the numbers are in <linux/filter.h>, <linux/seccomp.h> and <linux/prctl.h>.
+ */
+export function refusing(
+  { x64, arm64, first }: Refused,
+  errno: number,
+): string[] {
+  return [
+    "python3",
+    "-c",
+    `
+import ctypes, os, platform, struct, sys
+LD, JEQ, RET = 0x20, 0x15, 0x06
+number = ${arm64} if platform.machine() == "aarch64" else ${x64}
+first = ${first ?? "None"}
+skip = 0 if first is None else 2
+code = [(LD, 0, 0, 0), (JEQ, 0, 1 + skip, number)]
+if first is not None: code += [(LD, 0, 0, 16), (JEQ, 0, 1, first)]
+code += [(RET, 0, 0, 0x50000 | ${errno}), (RET, 0, 0, 0x7fff0000)]
+text = b"".join(struct.pack("HBBI", *one) for one in code)
+class Program(ctypes.Structure):
+    _fields_ = [("length", ctypes.c_ushort), ("code", ctypes.c_char_p)]
+program = Program(len(code), text)
+libc = ctypes.CDLL(None)
+NO_NEW_PRIVS, SECCOMP, FILTER = 38, 22, 2
+if libc.prctl(NO_NEW_PRIVS, 1, 0, 0, 0) != 0: sys.exit(1)
+if libc.prctl(SECCOMP, FILTER, ctypes.byref(program)) != 0: sys.exit(1)
+os.execvp(sys.argv[1], sys.argv[1:])
+`,
+  ];
+}
+
+/** `null` where {@linkcode refusing} works, else a reason to skip. */
+export function canRefuse(): string | null {
+  const harmless = { x64: 0xffff, arm64: 0xffff };
+  return needs(onLinux, hasCommand("python3")) ??
+    works([...refusing(harmless, 1), "true"], "needs seccomp(2)");
 }
 
 /** A container may have a command and forbid what it does. */

@@ -292,6 +292,41 @@ test(
   { skip: onLinux },
 );
 
+test(
+  "Socket#recv() does not spin on an empty queue of errors of what is over",
+  async () => {
+    let calls = 0;
+    using _watched = watchLibc({
+      recvfrom: (...args) => {
+        calls++;
+        return system.recvfrom(...args);
+      },
+    });
+    const { MSG_ERRQUEUE } = abi.errorQueue!;
+    using ends = pair();
+    const { near, far } = ends;
+    near.shutdown("write");
+    far.shutdown("write");
+    const [hungUp] = await near.ready("POLLIN").then(() =>
+      near.poll("POLLIN").filter((event) => event === "POLLHUP")
+    );
+    assertEquals(hungUp, "POLLHUP");
+    await assertFails(
+      near.recv(new Uint8Array(1), { flags: MSG_ERRQUEUE, timeout: 60 }),
+      "ETIMEDOUT",
+    );
+    assertLess(calls, 40);
+    const closed = assertFails(
+      near.recv(new Uint8Array(1), { flags: MSG_ERRQUEUE, timeout: AGES }),
+      "ECANCELED",
+    );
+    await turns(3);
+    near.close();
+    await closed;
+  },
+  { skip: onLinux },
+);
+
 test("Socket#recv() lets others have a turn while data keep coming", async () => {
   using ends = pair();
   const { near, far } = ends;

@@ -17,7 +17,10 @@ import {
   blackHole,
   bound,
   canBlackHole,
+  canRefuse,
+  inChild,
   listen,
+  refusing,
   tempFolder,
 } from "./_fixtures.ts";
 import { onLinux, test } from "./_harness.ts";
@@ -311,3 +314,89 @@ test("a path may fill the system's structure, and not by a byte more", () => {
   const long = join(folder.path, "x".repeat(pathSize));
   assertFails(() => unix(long), "ENAMETOOLONG");
 }, { skip: onLinux });
+
+// Sandboxes ----------------------------------------------------------------------
+
+/** What several ways to connect come to in a process that a filter watches over. */
+function connectHere(
+  command: string[],
+): Promise<Record<string, string>> {
+  return inChild({ command }, async ({ connect, connectSync, ...api }) => {
+    const { ErrnoError, inet, listen, Socket } = api;
+    const found: Record<string, string> = {};
+    async function note(
+      name: string,
+      call: () => Disposable | Promise<Disposable>,
+    ): Promise<void> {
+      try {
+        using _socket = await call();
+        found[name] = "connected";
+      } catch (error) {
+        if (!(error instanceof ErrnoError)) throw error;
+        found[name] = `${error.code} ${error.syscall}`;
+      }
+    }
+    using listener = listen();
+    const { hostname, port } = listener.address;
+    const timeout = 30_000;
+    await note("connect", () => connect({ hostname, port, timeout }));
+    await note("by name", () => connect({ hostname: "localhost", port }));
+    await note("connectSync", () => connectSync({ hostname, port, timeout }));
+    await note("Socket", async () => {
+      const socket = Socket.open();
+      await socket.connect(inet(hostname, port), { timeout });
+      return socket;
+    });
+    await note("datagrams", () => {
+      const socket = Socket.open({ type: "dgram" });
+      socket.connectSync(inet(hostname, port));
+      return socket;
+    });
+    const path = "/run/no/such/socket";
+    await note("path", () => connect({ transport: "unix", path, timeout }));
+    await note("pair", async () => {
+      const [one, other] = Socket.pair();
+      using _other = other;
+      other.sendSync("x");
+      await one.recv(new Uint8Array(1), { timeout });
+      return one;
+    });
+    return found;
+  });
+}
+
+test(
+  "a process that may open no Unix-domain socket connects by TCP",
+  async () => {
+    const { AF_UNIX, errnos } = abi;
+    const socket = { x64: 41, arm64: 198, first: AF_UNIX };
+    assertEquals(await connectHere(refusing(socket, errnos.EAFNOSUPPORT!)), {
+      connect: "connected",
+      "by name": "connected",
+      connectSync: "connected",
+      Socket: "connected",
+      datagrams: "connected",
+      path: "EAFNOSUPPORT socket",
+      // socketpair(2) is another call.
+      pair: "connected",
+    });
+  },
+  { skip: canRefuse() },
+);
+
+test("a call that a sandbox refuses is named, whatever its errno", async () => {
+  const getpeername = { x64: 52, arm64: 205 };
+  for (const code of ["EPERM", "ENOSYS"] as const) {
+    const refused = `${code} getpeername`;
+    const command = refusing(getpeername, abi.errnos[code]!);
+    assertEquals(await connectHere(command), {
+      connect: refused,
+      "by name": refused,
+      connectSync: refused,
+      Socket: refused,
+      datagrams: "connected",
+      path: "ENOENT connect",
+      pair: "connected",
+    });
+  }
+}, { skip: canRefuse() });

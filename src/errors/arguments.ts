@@ -227,7 +227,7 @@ export function checkMilliseconds(
 
 /** What is thrown where an argument is of another kind. */
 export function notA(kind: string, name: string, value: unknown): TypeError {
-  const article = /^[aeiou]/i.test(kind) ? "an" : "a";
+  const article = /^[aeio]/i.test(kind) ? "an" : "a";
   return own(
     new TypeError(
       `Cannot use ${name} ${show(value)}: it is not ${article} ${kind}`,
