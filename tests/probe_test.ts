@@ -27,6 +27,8 @@ import {
   type ProbeTarget,
   type Probing,
 } from "../src/tools.ts";
+import { Fifo } from "../src/tools/fifo.ts";
+import { Attempts, NOTHING } from "../src/tools/probe_flights.ts";
 import {
   blackHole,
   bound,
@@ -1152,6 +1154,72 @@ test("what cannot be used is refused before any call", () => {
   }
   assertThrows(() => probe(7 as unknown as []), TypeError, "probe 7");
   assertEquals(watched.count("socket"), 0);
+});
+
+test("what a caller does to a grid and its targets changes no probe", async () => {
+  using peer = bound();
+  const { port } = peer.address;
+  const targets = grid("127.0.0.1-127.0.0.3", [port], { seed: null });
+  const other = { index: 0, hostname: "127.9.9.9", port: 1 };
+  Object.defineProperties(targets, {
+    at: { value: () => other },
+    [Symbol.iterator]: { value: () => [other].values() },
+  });
+  const found: string[] = [];
+  for await (const { index, address, target } of probe(targets)) {
+    found.push(`${index} ${address}`);
+    Object.assign(target, { ...other, index: index + 1 });
+  }
+  assertEquals(
+    found.sort(),
+    [1, 2, 3].map((host) => `${host - 1} 127.0.0.${host}:${port}`),
+  );
+});
+
+test("the attempt whose time is over first comes first", () => {
+  // A small generator, so that a failure can be repeated.
+  let seed = 1;
+  function random(limit: number): number {
+    seed = Math.imul(seed, 0x5851_f42d) + 0x1405_7b7f | 0;
+    return (seed >>> 8) % limit;
+  }
+  const attempts = new Attempts();
+  const ends = new Map<number, number>();
+  for (let step = 0; step < 20_000; step++) {
+    const fd = random(900);
+    const kind = random(3);
+    if (!ends.has(fd)) {
+      attempts.add(fd, step, 0, NOTHING);
+      ends.set(fd, Infinity);
+    } else if (kind === 0) {
+      attempts.remove(fd);
+      ends.delete(fd);
+    } else {
+      const end = random(5000);
+      attempts.expireAt(fd, end);
+      ends.set(fd, end);
+    }
+    const first = Math.min(...ends.values());
+    const found = attempts.first;
+    assertEquals(found === NOTHING ? Infinity : ends.get(found), first);
+  }
+  assertEquals([...attempts.all()], [...ends.keys()].sort((a, b) => a - b));
+});
+
+test("a queue gives back what it was given, in that order", () => {
+  const queue = new Fifo<number>();
+  let pushed = 0;
+  let shifted = 0;
+  for (let round = 0; round < 200; round++) {
+    for (let i = 0; i < round % 37; i++) queue.push(pushed++);
+    for (let i = 0; i < round % 29; i++) {
+      const expected = shifted < pushed ? shifted++ : undefined;
+      assertEquals(queue.shift(), expected);
+    }
+    assertEquals(queue.length, pushed - shifted);
+  }
+  queue.clear();
+  assertEquals([queue.length, queue.shift()], [0, undefined]);
 });
 
 test("a target that is none ends the run", async () => {
