@@ -11,7 +11,7 @@ import {
   LOST_ERRNO,
   type Permissions,
 } from "./contract.ts";
-import { newMemory } from "./memory.ts";
+import { newMemory, newScratch } from "./memory.ts";
 
 /**
  * Puts the return convention on top of raw C functions.
@@ -35,7 +35,7 @@ export function bindLibc(
   const location = c.errnoLocation();
   const bytes = newMemory(4);
   // The socklen_t that C reads and writes: no call's use of it outlives the call.
-  const roomBytes = newMemory(4);
+  const roomBytes = newScratch(4);
   const room = new DataView(roomBytes.buffer);
   const { littleEndian } = abi;
   const width = size(4);

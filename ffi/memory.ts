@@ -14,15 +14,33 @@ export function newMemory(size: number): Uint8Array<ArrayBuffer> {
   return new Uint8Array(new ArrayBuffer(size));
 }
 
+/** All that {@linkcode newScratch} has made. */
+const scratch = new WeakSet<Uint8Array>();
+
+/**
+ * Memory for one system call at a time, which is used again and again and never
+ * handed to anyone else: where it lies, it stays.
+ */
+export function newScratch(size: number): Uint8Array<ArrayBuffer> {
+  const memory = newMemory(size);
+  scratch.add(memory);
+  return memory;
+}
+
+/** Whether {@linkcode newScratch} has made it. */
+export function isScratch(memory: Uint8Array): boolean {
+  return scratch.has(memory);
+}
+
 /** Makes bytes of text, as C has it. */
 export const ENCODER = new TextEncoder();
 
 /** Room for a C `int`, for one system call at a time: no call outlives its use. */
-export const int = newMemory(4);
+export const int = newScratch(4);
 /** The same memory, to read and to write the number. */
 export const intView = new DataView(int.buffer);
 
 /** How many bytes the longest address has; it is AIX's, of a Unix path. */
 export const LONGEST_ADDRESS = 1025;
 /** Room for an address, for one system call at a time: no call outlives its use. */
-export const addressRoom = newMemory(LONGEST_ADDRESS);
+export const addressRoom = newScratch(LONGEST_ADDRESS);

@@ -5,10 +5,10 @@
  * @module
  */
 import type { Libc } from "../../ffi/contract.ts";
-import { int, intView, newMemory } from "../../ffi/memory.ts";
+import { int, intView, newMemory, newScratch } from "../../ffi/memory.ts";
 import { errnoErrorFor } from "../errors/errors.ts";
 /** `struct linger`, which is the same everywhere: a switch, and seconds. */
-const linger = newMemory(8);
+const linger = newScratch(8);
 const lingerView = new DataView(linger.buffer);
 
 /**

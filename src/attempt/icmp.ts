@@ -4,7 +4,7 @@
  * @module
  */
 import type { Libc } from "../../ffi/contract.ts";
-import { newMemory } from "../../ffi/memory.ts";
+import { newMemory, newScratch } from "../../ffi/memory.ts";
 import { decodeAddress } from "../address/address.ts";
 import type { Icmp } from "../errors/errors.ts";
 
@@ -86,7 +86,7 @@ function memoryFor(libc: Libc, { msghdr }: ErrorQueue): Memory {
   let memory = memories.get(libc);
   if (memory === undefined) {
     const { littleEndian } = libc.abi;
-    const message = newMemory(msghdr.size);
+    const message = newScratch(msghdr.size);
     const control = newMemory(CONTROL_ROOM);
     // One vector, and an empty one: without any, QEMU returns 0 and leaves the
     // kernel out of it.

@@ -6,7 +6,7 @@
  */
 import type { Abi } from "../../ffi/abi.ts";
 import type { Libc } from "../../ffi/contract.ts";
-import { addressRoom, int, intView, newMemory } from "../../ffi/memory.ts";
+import { addressRoom, int, intView, newScratch } from "../../ffi/memory.ts";
 import { type QueuedError, readErrorQueue } from "./icmp.ts";
 
 /** The outcome of an attempt whose deadline has passed; no errno is negative. */
@@ -24,7 +24,7 @@ export interface Outcome extends QueuedError {
 }
 
 // Scratch memory: no call's use of it outlives the call.
-const pollfd = newMemory(16);
+const pollfd = newScratch(16);
 const pollfdView = new DataView(pollfd.buffer);
 
 /**
