@@ -15,7 +15,7 @@ export function newMemory(size: number): Uint8Array<ArrayBuffer> {
 }
 
 /** All that {@linkcode newScratch} has made. */
-const scratch = new WeakSet<Uint8Array>();
+const scratches = new WeakSet<Uint8Array>();
 
 /**
  * Memory for one system call at a time, which is used again and again and never
@@ -23,13 +23,13 @@ const scratch = new WeakSet<Uint8Array>();
  */
 export function newScratch(size: number): Uint8Array<ArrayBuffer> {
   const memory = newMemory(size);
-  scratch.add(memory);
+  scratches.add(memory);
   return memory;
 }
 
 /** Whether {@linkcode newScratch} has made it. */
 export function isScratch(memory: Uint8Array): boolean {
-  return scratch.has(memory);
+  return scratches.has(memory);
 }
 
 /** Makes bytes of text, as C has it. */

@@ -24,9 +24,14 @@ const RANKS: readonly (readonly string[])[] = [
   ["ffi/doors", "ffi/abi"],
 ];
 
-/** What a folder further down may import from further up: the types that it has to fit, the timers, and the errnos of all tables. */
+/** What a folder further down may import from further up: the types that it has to fit, memory, the timers, and the errnos of all tables. */
 const TERMS: Readonly<Record<string, readonly string[]>> = {
-  "ffi/doors": ["ffi/abi.ts", "ffi/contract.ts", "ffi/timers.ts"],
+  "ffi/doors": [
+    "ffi/abi.ts",
+    "ffi/contract.ts",
+    "ffi/memory.ts",
+    "ffi/timers.ts",
+  ],
   "ffi/abi": ["ffi/abi.ts", "ffi/abi/errnos.ts"],
 };
 

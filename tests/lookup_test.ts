@@ -12,6 +12,7 @@ import {
 import process from "node:process";
 import { libc } from "../ffi/libc.ts";
 import {
+  connectSync,
   Errno,
   inet,
   lookup,
@@ -25,6 +26,7 @@ import {
   fakeResolver,
   inChild,
   PLAIN_RESOLVER,
+  useLibcWith,
   watchLibc,
 } from "./_fixtures.ts";
 import { canIpv6, hasCommand, needs, on, onLinux, test } from "./_harness.ts";
@@ -581,3 +583,28 @@ test("a worker can be terminated while it looks a name up", async () => {
   }, import.meta.resolve("../mod.ts"));
   assertEquals(message, "127.0.0.1:0");
 }, NAMED);
+
+test("a lookup that is too late counts from the beginning of the call", () => {
+  const stall = 60;
+  const timeout = stall / 2;
+  const hostname = "stalled.test";
+  const runs: readonly (() => unknown)[] = [
+    () => connectSync({ hostname, port: 1, timeout }),
+    () => lookupSync(hostname, { timeout }),
+  ];
+  for (const run of runs) {
+    // Each library reads the hosts file by itself.
+    using _libc = useLibcWith({
+      open() {
+        const end = performance.now() + stall;
+        while (performance.now() < end);
+        return -abi.errnos.EIO;
+      },
+      getaddrinfo: () => [abi.eais.EAI_NONAME!, 0],
+    });
+    const error = assertThrows(run, Errno.ETIMEDOUT);
+    assertEquals(error.timeoutKind, "deadline");
+    assertGreaterOrEqual(error.elapsed!, timeout);
+    assertStringIncludes(error.message, `${timeout} ms`);
+  }
+});

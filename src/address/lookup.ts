@@ -93,6 +93,7 @@ const JOINABLE_AGE = 1000;
  * Callers who ask for the same name at the same time share the questions.
  *
  * @param end When to give up, on the clock of `performance.now()`.
+ * @param start When the caller began: what an error counts `elapsed` from.
  * @returns A function that abandons the lookup: nothing is reported after it.
  */
 export function startLookup(
@@ -100,8 +101,9 @@ export function startLookup(
   query: LookupQuery,
   end: number,
   listener: LookupListener,
+  start: number = performance.now(),
 ): () => void {
-  return resolverOf(libc).start(query, end, listener);
+  return resolverOf(libc).start(query, start, end, listener);
 }
 
 /**
@@ -112,6 +114,7 @@ export function startLookup(
  * resolver: it is noticed afterwards.
  *
  * @param end When to give up, on the clock of `performance.now()`.
+ * @param start When the caller began: what an error counts `elapsed` from.
  * @returns At least one address.
  * @throws {LookupError} If the name does not resolve.
  * @throws {ErrnoError} `ETIMEDOUT` with `timeoutKind` `"deadline"` at the end;
@@ -121,8 +124,9 @@ export function runLookup(
   libc: Libc,
   query: LookupQuery,
   end: number,
+  start: number = performance.now(),
 ): IpAddress[] {
-  return resolverOf(libc).run(query, end);
+  return resolverOf(libc).run(query, start, end);
 }
 
 const resolvers = new WeakMap<Libc, Resolver>();
@@ -149,6 +153,7 @@ interface Party {
   readonly query: LookupQuery;
   /** `null` once there is nothing to wait for. */
   readonly name: NameLookup | null;
+  /** When the caller began. */
   readonly start: number;
   readonly end: number;
   readonly listener: LookupListener;
@@ -218,6 +223,7 @@ class Resolver {
 
   start(
     query: LookupQuery,
+    start: number,
     end: number,
     listener: LookupListener,
   ): () => void {
@@ -226,7 +232,7 @@ class Resolver {
       const party = {
         query,
         name: null,
-        start: now,
+        start,
         end,
         listener,
         isOver: false,
@@ -239,26 +245,26 @@ class Resolver {
       this.#schedule(now);
       return () => this.#leave(party);
     }
-    const party = this.#join(query, now, end, listener);
+    const party = this.#join(query, now, start, end, listener);
     this.#ask(now);
     this.#schedule(now);
     return () => this.#leave(party);
   }
 
   /** Blocks until something is known. */
-  run(query: LookupQuery, end: number): IpAddress[] {
+  run(query: LookupQuery, start: number, end: number): IpAddress[] {
     if (this.#isLocal(query) || !this.#inquiry.isSilent) {
-      return this.#runHere(query, end);
+      return this.#runHere(query, start, end);
     }
     let addresses: IpAddress[] | null = null;
     let failure: unknown = null;
-    const start = performance.now();
-    const party = this.#join(query, start, end, {
+    const first = performance.now();
+    const party = this.#join(query, first, start, end, {
       found: (found) => addresses ??= [...found],
       ended: (error) => failure ??= error,
     });
     try {
-      for (let now = start;; now = performance.now()) {
+      for (let now = first;; now = performance.now()) {
         this.#look(now);
         this.#ask(now);
         this.#report(party);
@@ -276,8 +282,7 @@ class Resolver {
   }
 
   /** The same on this thread, which waits as long as it takes. */
-  #runHere(query: LookupQuery, end: number): IpAddress[] {
-    const start = performance.now();
+  #runHere(query: LookupQuery, start: number, end: number): IpAddress[] {
     const answer = this.#askHere(query);
     if (performance.now() >= end) throw deadlinePassed(query, start, end);
     if (!isFound(answer)) throw lookupErrorOf(this.#libc, query, answer);
@@ -302,6 +307,7 @@ class Resolver {
 
   #join(
     query: LookupQuery,
+    now: number,
     start: number,
     end: number,
     listener: LookupListener,
@@ -313,14 +319,14 @@ class Resolver {
     // An old question that nobody waits for any more may have been lost on the
     // way. A new one finds out, as long as there is room for those of others.
     const isStale = name !== undefined && name.parties.size === 0 &&
-      start - name.since > JOINABLE_AGE &&
+      now - name.since > JOINABLE_AGE &&
       2 * this.#free.whole > places.whole;
     if (name === undefined || isStale) {
       name = {
         key,
         hostname,
         family,
-        since: start,
+        since: now,
         parties: new Set(),
         asked: new Set(),
         answers: new Map(),

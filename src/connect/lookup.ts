@@ -114,7 +114,8 @@ export function lookup(
   try {
     const { query, timeout, signal } = readRequest(hostname, options);
     signal?.throwIfAborted();
-    const end = performance.now() + timeout;
+    const start = performance.now();
+    const end = start + timeout;
     const c = libc();
     const literal = permitLookup(c, query);
     if (literal !== null) return Promise.resolve([literal]);
@@ -142,7 +143,7 @@ export function lookup(
           settle();
           rejectAt(resolve, caller, (at) => pointed(error!, at));
         },
-      });
+      }, start);
       heedAbort(signal, abort);
     });
   } catch (error) {
@@ -188,11 +189,12 @@ export function lookupSync(
   try {
     const { query, timeout, signal } = readRequest(hostname, options);
     signal?.throwIfAborted();
-    const end = performance.now() + timeout;
+    const start = performance.now();
+    const end = start + timeout;
     const c = libc();
     const literal = permitLookup(c, query);
     if (literal !== null) return [literal];
-    const found = runLookup(c, query, end);
+    const found = runLookup(c, query, end, start);
     return [...permitted(c, found, true)];
   } catch (error) {
     throw pointed(error, lookupSync);

@@ -85,7 +85,7 @@ export function findSync(
 ): readonly IpAddress[] {
   const { source } = plan;
   if (source === null) {
-    return permitted(c, runLookup(c, host, start + timeout), true);
+    return permitted(c, runLookup(c, host, start + timeout, start), true);
   }
   if (typeof source !== "function") return permitted(c, source, false);
   const { hostname, port, family } = host;
@@ -212,7 +212,8 @@ export class Race implements LookupListener {
    * @param at A function of ours that is running.
    */
   run(caller: Caller | null, at: PublicFunction): Promise<Socket> {
-    const { c, plan, signal } = this.#call;
+    const { c, plan, start, signal } = this.#call;
+    const end = this.#end;
     this.#caller = caller ?? keepCaller(at);
     return new Promise((resolve) => {
       this.#resolve = resolve;
@@ -221,9 +222,9 @@ export class Race implements LookupListener {
       const host = plan.host!;
       this.#guard(() => {
         if (source === null) {
-          this.#abandonLookup = startLookup(c, host, this.#end, this);
+          this.#abandonLookup = startLookup(c, host, end, this, start);
         } else if (typeof source === "function") {
-          this.#abandonLookup = callLookup(source, host, this.#end, this);
+          this.#abandonLookup = callLookup(source, host, start, end, this);
         } else {
           this.found(source);
           this.ended(null);
@@ -360,12 +361,12 @@ export class Race implements LookupListener {
 function callLookup(
   source: HostLookup,
   { hostname, port, family }: LookupQuery,
+  start: number,
   end: number,
   listener: LookupListener,
 ): () => void {
   const controller = new AbortController();
-  const start = performance.now();
-  const left = end - start;
+  const left = end - performance.now();
   const timer = left > LONGEST_TIMER ? null : setTimeout(() => {
     controller.abort();
     listener.ended(errnoError("ETIMEDOUT", {
@@ -373,7 +374,7 @@ function callLookup(
       address: `${hostname}:${port}`,
       elapsed: performance.now() - start,
       timeoutKind: "deadline",
-      detail: `name not resolved within ${Math.round(left)} ms`,
+      detail: `name not resolved within ${Math.round(end - start)} ms`,
     }));
   }, Math.max(left, 0));
   function stop(): void {
