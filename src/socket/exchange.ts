@@ -107,30 +107,60 @@ function checkTakes({ abi }: Transfers, flags: number): void {
   );
 }
 
-/** Receives so many bytes. */
-export async function receiveExactly(
+/**
+ * Receives so many bytes. What is there already is taken without a promise.
+ *
+ * @param ours The public function that is running.
+ */
+export function receiveExactly(
   io: Transfers,
   size: number,
   flags: number,
   limits: Limits,
-): Promise<Uint8Array<ArrayBuffer>> {
+  ours: PublicFunction,
+): Uint8Array<ArrayBuffer> | Promise<Uint8Array<ArrayBuffer>> {
   checkTakes(io, flags);
+  limits.signal?.throwIfAborted();
   const left = leftOf(limits);
   // A size is what somebody says, often the peer: memory follows what comes.
-  let whole = new Uint8Array(Math.min(size, FIRST));
+  const whole = new Uint8Array(Math.min(size, FIRST));
+  const first = size === 0 ? 0 : io.receiveNow(whole, flags, ours);
+  if (first === size) return whole;
+  return pointingAt(
+    ours,
+    () => receiveRest(io, whole, first, size, flags, left),
+  );
+}
+
+/** Receives what is still missing once something, or nothing yet, has come. */
+async function receiveRest(
+  io: Transfers,
+  whole: Uint8Array<ArrayBuffer>,
+  first: number | null,
+  size: number,
+  flags: number,
+  left: () => Limits,
+): Promise<Uint8Array<ArrayBuffer>> {
   let filled = 0;
-  while (filled < size) {
-    if (filled === whole.length) whole = grown(whole, size);
-    const rest = whole.subarray(filled);
-    const got = await io.receive(rest, flags, null, left(), null);
+  let got = first;
+  for (;;) {
+    got ??= await io.receive(
+      whole.subarray(filled),
+      flags,
+      null,
+      left(),
+      null,
+    );
     if (got === 0) {
       throw own(
         new UnexpectedEndError(`${size} bytes`, whole.slice(0, filled)),
       );
     }
     filled += got;
+    got = null;
+    if (filled >= size) return whole;
+    if (filled === whole.length) whole = grown(whole, size);
   }
-  return whole;
 }
 
 /**

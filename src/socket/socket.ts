@@ -1083,11 +1083,8 @@ export class Socket implements Disposable, AsyncDisposable {
     const { flags, limits } = readTransfer("recv", options);
     checkInteger("size", size, INT_MAX);
     this.#use("recvfrom");
-    const io = this.#io;
-    return await pointingAt(
-      Socket.prototype.recvExactly,
-      () => receiveExactly(io, size, flags, limits),
-    );
+    const ours = Socket.prototype.recvExactly;
+    return await receiveExactly(this.#io, size, flags, limits, ours);
   }
 
   /**

@@ -232,6 +232,27 @@ export class Transfers {
   }
 
   /**
+   * Receives without waiting, and without remembering the caller.
+   *
+   * @returns How many bytes came, `null` if that takes a wait or somebody else's
+   * turn is due.
+   */
+  receiveNow(
+    buffer: Uint8Array,
+    flags: number,
+    ours: PublicFunction,
+  ): number | null {
+    if (yieldIfDue(this.#libc) !== null) return null;
+    const { MSG_DONTWAIT, errnos } = this.#libc.abi;
+    const size = sizeOf(buffer);
+    const result = this.receiveOnce(buffer, size, flags | MSG_DONTWAIT, null);
+    if (result >= 0) return result;
+    if (result === -errnos.EAGAIN) return null;
+    const context = { syscall: "recvfrom", address: this.#owner.peer() };
+    throw errnoErrorFor(-result, context, ours);
+  }
+
+  /**
    * Waits for events, for a caller.
    *
    * @returns Those that came, 0 at the end.
