@@ -7,14 +7,14 @@ import type { Libc } from "../../ffi/contract.ts";
 import { newMemory } from "../../ffi/memory.ts";
 
 /**
- * How many descriptors stay free. The runtime needs some for itself at any
- * time; Deno panics when it gets none.
+ * How many descriptors stay free. The runtime may need some for itself at any
+ * time; Deno panics where there is none.
  */
 export const FREE_DESCRIPTORS = 64;
 
 /**
- * How many descriptors are looked at when the open ones are counted. A process
- * whose limit is higher is not short of them.
+ * How many descriptors are looked at when the open ones are counted. If more
+ * are open, a run finds that out by their numbers.
  */
 const MOST_COUNTED = 0x1000;
 
@@ -29,8 +29,8 @@ export function descriptorLimit(libc: Libc): number {
 }
 
 /**
- * How many of this process's descriptors are open, by one call: poll(2) marks
- * those that are not.
+ * Counts the open descriptors of this process in one call: poll(2) marks those
+ * that are not open.
  */
 export function countDescriptors(libc: Libc, limit: number): number {
   const { littleEndian, pollfd, POLLNVAL } = libc.abi;

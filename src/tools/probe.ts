@@ -85,8 +85,8 @@ export interface ProbeOptions<T extends Probeable = Probeable> {
    */
   readonly retryAfter?: number | undefined;
   /**
-   * How many targets are probed at the same time, at most. Where descriptors
-   * or ports run out it becomes less, and more again later.
+   * How many targets are probed at the same time, at most. There are fewer
+   * where descriptors or ports run out, and more again later.
    *
    * @default {undefined} 4096, or as many as there are descriptors to spare
    * beyond 64.
@@ -99,8 +99,8 @@ export interface ProbeOptions<T extends Probeable = Probeable> {
    */
   readonly hostConcurrency?: number | undefined;
   /**
-   * How many attempts begin in a second, at most. No more is made up for than
-   * ten milliseconds' worth.
+   * How many attempts begin in a second, at most. Of those that could not begin
+   * in time, no more are made up for than ten milliseconds have room for.
    *
    * @default {Infinity}
    */
@@ -112,9 +112,9 @@ export interface ProbeOptions<T extends Probeable = Probeable> {
    */
   readonly states?: readonly ProbeState[] | undefined;
   /**
-   * Takes each connected socket, as soon as it is one, and owns it from then
-   * on. Without it connections end by a reset. What it throws ends the run, and
-   * the socket is closed.
+   * Takes each connected socket as soon as the connection stands, and owns it
+   * from then on. Without this function, connections end by a reset. If it
+   * throws, the socket is closed, and the run ends with what it has thrown.
    */
   readonly onOpen?:
     | ((socket: Socket, result: ProbeResult<T>) => void)
@@ -144,10 +144,11 @@ export interface ProbeOptions<T extends Probeable = Probeable> {
   /** Options that are set before connect(2), by name. */
   readonly socketOptions?: Partial<SocketOptions> | undefined;
   /**
-   * How many threads share the run, each with an engine of its own; targets and
-   * results pass through this one, which does its part. A thread that cannot
-   * be had is done without: on Deno it takes `--allow-read` for this package,
-   * where that is in the file system.
+   * How many threads share the run, each with an engine of its own. Targets and
+   * results pass through the calling thread, which does its part. The run does
+   * with fewer where one cannot be started: on Deno that takes `--allow-read`
+   * for this package, if it is in the file system, and a program that was
+   * bundled into one file starts none.
    *
    * @default {1}
    */
@@ -156,7 +157,7 @@ export interface ProbeOptions<T extends Probeable = Probeable> {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** What the probe of one address came to. */
+/** The result of the probe of one address. */
 export interface ProbeResult<T extends Probeable = Probeable> {
   /** The number of the target. */
   readonly index: number;
@@ -193,7 +194,7 @@ export interface ProbeResult<T extends Probeable = Probeable> {
   /**
    * Milliseconds from connect(2) until the outcome was known, by the wall
    * clock: of the attempt that was answered, or of all if none was. `null` if
-   * it was never called.
+   * connect(2) was never called.
    */
   readonly wall: number | null;
   /**
@@ -220,7 +221,7 @@ export interface ProbeProgress {
   readonly inFlight: number;
   /** How many attempts were made that were not a target's first. */
   readonly retries: number;
-  /** How many may be probed at the same time, as of now. */
+  /** How many may be probed at the same time at present. */
   readonly concurrency: number;
   /** How many attempts were made in a second, lately. */
   readonly rate: number;
@@ -231,7 +232,7 @@ export interface ProbeProgress {
 /** A run, which begins when the first result is asked for. */
 export interface Probing<T extends Probeable = Probeable>
   extends AsyncIterableIterator<ProbeResult<T>, undefined, undefined> {
-  /** How far it has come. */
+  /** How far the run has come. */
   readonly progress: ProbeProgress;
   /**
    * Where another run can go on from: the targets that were never taken, and
@@ -245,21 +246,22 @@ export interface Probing<T extends Probeable = Probeable>
 /**
  * Finds out which of many ports are open.
  *
- * A failure is a result. A SYN/ACK means open, unless the socket has met
- * itself, which is tried again; a reset means closed; an ICMP error, soft or
- * hard, means filtered, by its sender; silence means filtered, too; and
- * what never left this machine is unsent: without a route, by its own firewall,
- * or because a name has no address. That descriptors, memory or ports have run
- * out is never a result: the target waits, and fewer are probed at a time; 64
- * descriptors stay free. Connections end by a reset.
+ * A failure is a result. A SYN/ACK means open, unless the socket has connected
+ * to itself, in which case the port is tried again; a reset means closed; an
+ * ICMP error, soft or hard, means filtered by its sender; silence means
+ * filtered, too. A target is unsent if nothing has left this machine: there is
+ * no route, its own firewall has refused, or a name has no address. A shortage
+ * of descriptors, memory or ports is never a result: the target waits, and
+ * fewer are probed at a time; 64 descriptors stay free. Connections end by a
+ * reset.
  *
- * A name is looked up once in a run, however long that takes. No more results
- * are made than a slow reader takes. To break out of the loop ends the
- * run, and no descriptor is left.
+ * A name is looked up once in a run, however long that takes. A slow reader
+ * slows the run down, so that few results wait for it. To break out of the loop
+ * ends the run, and no descriptor is left.
  *
  * On Deno it needs `net` for each host and port, as `Deno.connect` does. A
  * target that is denied is unsent, with the code `"EACCES"`; if all are, the
- * runtime's own error is thrown.
+ * run ends with the runtime's own error.
  *
  * C: `socket(2)`, `connect(2)`, `epoll(7)` or `poll(2)`, `getsockopt(2)` with
  * `SO_ERROR` and `TCP_INFO`, `recvmsg(2)` with `MSG_ERRQUEUE`, `getrlimit(2)`.
@@ -315,7 +317,7 @@ class Probes<T extends Probeable> implements Probing<T>, Sink, Office {
   readonly #source: Source<T>;
   readonly #run: Prober;
   readonly #results = new Fifo<Result<T>>();
-  /** The first results of targets that may not be reached, while no other one is known. */
+  /** The first results of denied targets, as long as no target was allowed. */
   #denied: Result<T>[] = [];
   #denial: Error | null = null;
   #isAllowed = false;
@@ -387,7 +389,7 @@ class Probes<T extends Probeable> implements Probing<T>, Sink, Office {
     const result = this.#results.shift();
     if (result !== undefined) {
       this.#yielded(result);
-      // Readers do not wait while there are results, so nobody else asks.
+      // No reader waits while there are results, so nothing else calls this.
       if (this.#results.length === 0) queueMicrotask(this.#pump);
       return Promise.resolve({ done: false, value: result });
     }
@@ -483,7 +485,7 @@ class Probes<T extends Probeable> implements Probing<T>, Sink, Office {
   }
 
   readonly #onAbort = (): void => {
-    // What nobody has seen yet is done again by the run that goes on from here.
+    // A run that goes on from here probes again what no reader has seen.
     this.#results.clear();
     this.failed(this.#options.signal!.reason);
   };
@@ -536,7 +538,7 @@ class Probes<T extends Probeable> implements Probing<T>, Sink, Office {
     });
   }
 
-  /** Tells all readers that there are no more results. */
+  /** Ends the wait of all readers, as there are no more results. */
   #dismiss(): void {
     for (;;) {
       const reader = this.#readers.shift();
@@ -637,7 +639,7 @@ class Result<T extends Probeable> implements ProbeResult<T> {
   }
 }
 
-/** The name of a failure that no attempt has led to. */
+/** The name of a failure without an attempt. */
 function codeOf(cause: Error | null): Result<Probeable>["code"] {
   if (cause === null) return null;
   return cause instanceof ErrnoError || cause instanceof LookupError
@@ -665,7 +667,7 @@ function untried(cause: Error, isDenied: boolean): Finding {
   };
 }
 
-/** Options that were looked at, and what follows from them. */
+/** The options after the check, and what follows from them. */
 interface Checked<T extends Probeable> {
   readonly setup: ProbeSetup;
   readonly recipe: Recipe;

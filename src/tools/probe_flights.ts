@@ -1,8 +1,8 @@
 /**
- * What is known of the probes that are under way, in columns of numbers.
+ * The state of the probes that are under way, in columns of numbers.
  *
- * Ten thousand of them wait for an answer, and the garbage collector would copy
- * each object again and again meanwhile.
+ * Ten thousand of them may wait at a time. As objects, the garbage collector
+ * would copy each of them several times meanwhile.
  *
  * @module
  */
@@ -10,28 +10,28 @@
 /** How many rows a table has to begin with. */
 const FIRST_ROWS = 256;
 
-/** Says that there is none, where a number of something stands. */
+/** Stands for no number, in place of one. */
 export const NOTHING = -1;
 
-/** What is said of a flight besides, bit by bit. */
+/** The bits of the flags of a flight. */
 export const Flag = {
   /** It is under way. */
   LIVE: 1,
-  /** It is among those that are due for another attempt. */
+  /** It is in the queue for another attempt. */
   DUE: 2,
 } as const;
 
-/** The probes of addresses, each with a number of its own. */
+/** The probes of one address each. A flight is known by its number. */
 export class Flights<H> {
   /** The job of each. */
   job = new Int32Array(FIRST_ROWS);
   /** When its first attempt began, {@linkcode NOTHING} before that. */
   start = new Float64Array(FIRST_ROWS);
-  /** When the last one is given up. */
+  /** When its last attempt is given up. */
   end = new Float64Array(FIRST_ROWS);
   /** How many attempts were made. */
   attempts = new Uint32Array(FIRST_ROWS);
-  /** How often its sockets have met themselves. */
+  /** How often its sockets have connected to themselves. */
   selfConnections = new Uint8Array(FIRST_ROWS);
   /** The descriptor of its newest attempt that may still be answered. */
   newest = new Int32Array(FIRST_ROWS);
@@ -40,7 +40,7 @@ export class Flights<H> {
   readonly #free: number[] = [];
   #used = 0;
 
-  /** Makes a new one. */
+  /** Adds a flight; returns its number. */
   take(job: number, host: H): number {
     const flight = this.#free.pop() ?? this.#used++;
     if (flight >= this.job.length) this.#grow();
@@ -54,7 +54,7 @@ export class Flights<H> {
     return flight;
   }
 
-  /** Lets its number be another one's. */
+  /** Ends a flight; its number is used again. */
   free(flight: number): void {
     this.flags[flight] = 0;
     this.hosts[flight] = null;
@@ -74,8 +74,8 @@ export class Flights<H> {
 }
 
 /**
- * The attempts that may still be answered, by their descriptors, and which of
- * them is over next.
+ * The attempts that may still be answered, by their descriptors, in the order
+ * of their deadlines.
  */
 export class Attempts {
   /** The flight of each, {@linkcode NOTHING} where there is no attempt. */

@@ -14,14 +14,14 @@ import { recipeOf, type WrittenSetup } from "../connect/recipe.ts";
 import { checkText, show } from "../errors/arguments.ts";
 import { setOption } from "../socket/options.ts";
 
-/** What callers say of the sockets; plain data, for threads to share. */
+/** The options of the sockets, as plain data that threads can share. */
 export interface ProbeSetup extends WrittenSetup {
   readonly localAddress?: unknown;
 }
 
 /**
- * The recipe for sockets that keep who refused: over IPv6 Linux keeps it only
- * for those who ask.
+ * The recipe for sockets that keep the sender of an ICMP error: over IPv6, Linux
+ * does so only where an option asks for it.
  */
 export function probeRecipe(c: Libc, setup: ProbeSetup): Recipe {
   const { localAddress } = setup;

@@ -53,14 +53,14 @@ import {
   verdictOf,
 } from "./verdict.ts";
 
-/** What a probe came to. */
+/** The outcome of a probe. */
 export interface Finding {
   readonly verdict: Verdict;
   /** The errno, 0 for none, or `DEADLINE`. */
   readonly errno: number;
   /** Which C function failed. */
   readonly syscall: string;
-  /** What else is known of a failure that has no errno. */
+  /** The error of a failure that has no errno. */
   readonly cause: Error | null;
   readonly icmp: Icmp | null;
   readonly soft: boolean;
@@ -73,25 +73,25 @@ export interface Finding {
   readonly fd: number;
 }
 
-/** Where jobs come from. Each is known by a number. */
+/** Where jobs come from. Each has a number. */
 export interface Feed {
   /** The next job, {@linkcode NOTHING} while there is none. */
   take(): number;
   /** The address to probe. */
   addressOf(job: number): InetAddress | Inet6Address;
-  /** Whether there will be none any more. */
+  /** Whether there will be no more. */
   readonly isOver: boolean;
 }
 
 /** Where findings go. */
 export interface Sink {
-  /** How many were taken that still wait for a reader. */
+  /** How many findings still wait for a reader. */
   readonly held: number;
-  /** Takes a finding, which is another one's when this returns. */
+  /** Takes a finding. The object is used again after this returns. */
   found(job: number, finding: Finding): void;
   /** All jobs are done. */
   done(): void;
-  /** Something is wrong that ends all. */
+  /** The run has ended by an error. */
   failed(error: unknown): void;
 }
 
@@ -99,9 +99,9 @@ export interface Sink {
 export interface Pacing {
   readonly timeout: number;
   readonly retries: number;
-  /** `null` for what the networks' answers suggest. */
+  /** `null` to derive it from how soon the networks answer. */
   readonly retryAfter: number | null;
-  /** `null` for as many as is usual. */
+  /** `null` for {@linkcode USUAL_CONCURRENCY}. */
   readonly concurrency: number | null;
   readonly hostConcurrency: number;
   /** Attempts a second, `Infinity` for no limit. */
@@ -110,7 +110,7 @@ export interface Pacing {
   readonly keepsSockets: boolean;
 }
 
-/** How far a run has got. */
+/** How far a run has come. */
 export interface RunState {
   readonly inFlight: number;
   readonly retries: number;
@@ -118,15 +118,15 @@ export interface RunState {
   readonly concurrency: number;
 }
 
-/** The concurrency where nobody asked for another one. */
+/** The concurrency where no option asks for another one. */
 export const USUAL_CONCURRENCY = 4096;
 
-/** What a run opens besides its sockets, at most: to wait for them, and for names. */
+/** How many descriptors a run opens besides its sockets, at most: to wait, and to look up names. */
 const OWN_DESCRIPTORS = 8;
 
-/** How long an answer is waited for while its network has not answered yet. */
+/** How long to wait before the next attempt while the network has not answered, in ms. */
 const FIRST_RETRY = 500;
-/** The least and the most that is waited otherwise, and how much more than the slowest answer took. */
+/** Once it has, how much longer than its slowest answer took, within which limits. */
 const SOONEST_RETRY = 100;
 const LATEST_RETRY = 1000;
 const RETRY_FACTOR = 3;
@@ -134,10 +134,10 @@ const RETRY_FACTOR = 3;
 /** How many networks are remembered. */
 const MOST_NETWORKS = 0x1_0000;
 
-/** How many jobs are set aside because their hosts have enough to do. */
+/** How many jobs are set aside because as many as may go to their hosts are under way. */
 const MOST_PARKED = 256;
 
-/** How much time is made up for where attempts could not begin in time, in ms. */
+/** Where attempts could not begin in time, how much of that time is made up for, in ms. */
 const MOST_MADE_UP = 10;
 
 /** How long a run may hold the thread, in ms, and how often it looks at the clock. */
@@ -145,31 +145,31 @@ const LONGEST_SLICE = 4;
 const TRIES_PER_LOOK = 8;
 
 /**
- * One in so many pauses takes as many turns as there are kinds of work, which
- * are up to a twentieth of the time; the others are one turn, for timers.
- * Messages of threads, which others wait for, come in the former alone.
+ * One pause in so many gives all kinds of work a turn, which takes up to a
+ * twentieth of the time; the others take one turn, which is enough for timers.
+ * Where threads wait for messages, all pauses are long ones.
  */
 const SLICES_PER_REST = 3;
 
-/** How many waits end by their deadlines in one turn. */
+/** How many attempts are given up in one turn. */
 const MOST_GIVEN_UP = 64;
 
-/** How often events that lead to nothing are counted. */
+/** How far events that lead to nothing are counted. */
 const MOST_VAIN = 200;
 
-/** How many hosts are remembered that nothing is under way to. */
+/** How many hosts are remembered while no probe of theirs is under way. */
 const MOST_IDLE_HOSTS = 4096;
 
-/** How long nothing is begun after something has run out, in ms. */
+/** How long to begin nothing after something has run out, in ms. */
 const EXHAUSTED_PAUSE = 10;
 
-/** How often a target is tried again after a socket has met itself. */
+/** How often a target is tried again after a socket has connected to itself. */
 const MOST_SELF_CONNECTIONS = 8;
 
-/** Before that time no SYN was repeated, in ms: RFC 6298 has it at a second. */
+/** Up to that time, no SYN was repeated, in ms: RFC 6298 repeats it after a second. */
 const NO_REPEAT = 900;
 
-/** What the answers of a network took. */
+/** How long the answers of a network took. */
 interface Network {
   /** The slowest of them in ms, -1 while there is none. */
   slowest: number;
@@ -179,11 +179,11 @@ interface Host {
   readonly key: string;
   readonly network: Network;
   inFlight: number;
-  /** Jobs that wait until it has less to do. */
+  /** Jobs that wait until fewer probes of it are under way. */
   readonly parked: Fifo<number>;
 }
 
-/** The record of the attempt that is being looked at: one serves all of them. */
+/** The attempt that is being handled: one record serves all of them in turn. */
 class Look extends Attempt {
   /** Whether connect(2) has left it pending. */
   isPending = false;
@@ -192,26 +192,26 @@ class Look extends Attempt {
     super(libc, recipe, inet("0.0.0.0", 0), 0, 0, undefined);
   }
 
-  /** Whether something was sent, as far as that shows. */
+  /** Whether something was sent, as far as can be seen. */
   get isSent(): boolean {
     return this.isPending || this.soft !== 0 || this.icmp !== null ||
       this.errno === 0;
   }
 
-  /** The run waits by itself. */
+  /** Not called: the run waits for its attempts by itself. */
   override ended(): void {}
 }
 
-/** Probes what a feed has. */
+/** Probes the jobs of a feed. */
 export class Run implements Crowd {
   readonly libc: Libc;
   readonly #pacing: Pacing;
   readonly #feed: Feed;
   readonly #sink: Sink;
-  /** The most that may be under way, and as many as seem good right now. */
+  /** How many may be under way at most, and how many at present. */
   readonly #mostInFlight: number;
   #limit: number;
-  /** How many descriptors there may be, and the first that is too high. */
+  /** How many sockets there may be, and the first descriptor that is too high. */
   readonly #mostSockets: number;
   readonly #ceiling: number;
   #inFlight = 0;
@@ -243,7 +243,7 @@ export class Run implements Crowd {
   #steps = 0;
   #rests = 0;
   readonly #slicesPerRest: number;
-  // Made once, for there are millions of them.
+  // Made once and used again for each result.
   readonly #handshake: Handshake = { rtt: null, retransmits: null };
   readonly #finding: { -readonly [K in keyof Finding]: Finding[K] } = {
     verdict: SILENT,
@@ -279,7 +279,7 @@ export class Run implements Crowd {
     const open = limit === Infinity ? 0 : countDescriptors(libc, limit);
     const spare = FREE_DESCRIPTORS + OWN_DESCRIPTORS;
     const room = Math.floor((limit - open - spare) / share);
-    // One at a time is better than none.
+    // With too few descriptors, it goes on one by one.
     this.#ceiling = room < 1 ? Infinity : limit - spare;
     this.#mostSockets = Math.max(1, room);
     this.#mostInFlight = Math.min(
@@ -318,7 +318,7 @@ export class Run implements Crowd {
     }
   }
 
-  /** Gives up what is under way, and closes every descriptor. */
+  /** Gives up all that is under way, and closes every descriptor. */
   stop(): void {
     this.#isOver = true;
     for (const fd of this.#attempts.all()) this.#drop(fd);
@@ -343,7 +343,7 @@ export class Run implements Crowd {
     try {
       const look = this.#load(fd);
       const errno = look.look(events);
-      // What has no peer and no error is still on its way.
+      // With neither a peer nor an error, it is still under way.
       const isPending = errno === PENDING ||
         errno === this.libc.abi.errnos.ENOTCONN;
       if (isPending) this.#watchAgain(fd);
@@ -383,7 +383,7 @@ export class Run implements Crowd {
     this.pump();
   }
 
-  /** Ends the run because of an error that is no result. */
+  /** Ends the run by an error that is no result. */
   #break(error: unknown): void {
     this.stop();
     this.#sink.failed(error);
@@ -436,14 +436,14 @@ export class Run implements Crowd {
         flights.free(flight);
         continue;
       }
-      // Its time is up, which the reactor is about to report.
+      // Otherwise its time is over, and the reactor is about to report that.
       const isLate = flights.newest[flight] !== NOTHING &&
         flights.end[flight]! <= performance.now();
       if (!isLate) return flight;
     }
   }
 
-  /** Whether everything else is to have a turn before the next attempt. */
+  /** Whether other work is to have a turn before the next attempt. */
   #isTired(): boolean {
     if (this.#steps++ % TRIES_PER_LOOK !== 0) return false;
     const now = performance.now();
@@ -496,7 +496,7 @@ export class Run implements Crowd {
     return this.#host = host;
   }
 
-  /** The neighbourhood of an address: its /24, or its /64. */
+  /** The network of an address: its /24, or its /64. */
   #networkOf(address: InetAddress | Inet6Address): Network {
     const { hostname } = address;
     const { addr } = this.libc.abi.sockaddrIn6;
@@ -515,7 +515,7 @@ export class Run implements Crowd {
     return network;
   }
 
-  /** Ends a flight, and lets another job of its host be next. */
+  /** Ends a flight, and makes a parked job of its host ready. */
   #leave(flight: number): void {
     const flights = this.#flights;
     const host = flights.hosts[flight]!;
@@ -533,7 +533,7 @@ export class Run implements Crowd {
     }
   }
 
-  /** Takes leave for one attempt, or sees to it that pump() is called again. */
+  /** Whether the rate allows an attempt now; if not, pump() is called when it does. */
   #mayBegin(): boolean {
     const { rate } = this.#pacing;
     if (rate === Infinity) return true;
@@ -563,7 +563,7 @@ export class Run implements Crowd {
     const flights = this.#flights;
     const attempts = this.#attempts;
     const address = this.#feed.addressOf(flights.job[flight]!);
-    // Earlier ones stay open for a late answer as long as there is room.
+    // Earlier attempts stay open for a late answer only while there is room.
     const isFull = this.#sockets >= this.#mostSockets;
     if (isFull && flights.newest[flight] !== NOTHING) {
       this.#drop(this.#oldest(flight));
@@ -619,7 +619,7 @@ export class Run implements Crowd {
     const time = slowest < 0
       ? FIRST_RETRY
       : Math.min(Math.max(RETRY_FACTOR * slowest, SOONEST_RETRY), LATEST_RETRY);
-    // Or there would be no time left for the last one.
+    // Otherwise no time would be left for the last attempt.
     return Math.min(time, timeout / (retries + 1));
   }
 
@@ -634,7 +634,7 @@ export class Run implements Crowd {
     }
   }
 
-  /** Goes on with an attempt whose events have led to nothing. */
+  /** Goes on waiting for an attempt whose events have led to nothing. */
   #watchAgain(fd: number): void {
     const { vain, flight, since } = this.#attempts;
     if (vain[fd]! < MOST_VAIN) vain[fd]!++;
@@ -643,13 +643,13 @@ export class Run implements Crowd {
     const job = flight[fd]!;
     const began = since[fd]!;
     setTimeout(() => {
-      // Meanwhile the number may be another one's.
+      // Another attempt may have the descriptor by now.
       const { flight, since } = this.#attempts;
       if (flight[fd] === job && since[fd] === began) this.#watch(fd);
     }, pause);
   }
 
-  /** What is known of an attempt that was left pending. */
+  /** Loads the record with an attempt that was pending. */
   #load(fd: number): Look {
     const look = this.#look;
     const { since, end } = this.#attempts;
@@ -659,7 +659,7 @@ export class Run implements Crowd {
     return look;
   }
 
-  /** Takes what keeps an attempt from being waited for. */
+  /** Takes the error that ends the wait for an attempt. */
   #fail(flight: number, error: unknown): void {
     if (!(error instanceof ErrnoError)) throw error;
     this.#look.errno = error.errno;
@@ -680,7 +680,7 @@ export class Run implements Crowd {
     this.#conclude(flight, SILENT);
   }
 
-  /** Takes what has become of the attempt that was looked at. */
+  /** Takes the outcome of the attempt in the record. */
   #settle(flight: number): void {
     const look = this.#look;
     const { errno, syscall, fd } = look;
@@ -703,15 +703,15 @@ export class Run implements Crowd {
       look.errno = ECONNREFUSED;
       return this.#conclude(flight, CLOSED_PORT);
     }
-    // Nothing listens there, and the kernel chose the very port: from another
-    // one there will be an answer.
+    // Nothing listens there, and the kernel has chosen the port of the target
+    // itself: from another port, there is an answer.
     this.#remove(fd);
     look.reset();
     this.#flights.attempts[flight]!--;
     this.#repeat(flight);
   }
 
-  /** Something has run out: another attempt is made when there may be more. */
+  /** Repeats an attempt later, for something has run out. */
   #postpone(flight: number): void {
     const flights = this.#flights;
     this.#limit = Math.max(1, Math.floor(this.#inFlight * 3 / 4));
@@ -733,7 +733,7 @@ export class Run implements Crowd {
     }, EXHAUSTED_PAUSE);
   }
 
-  /** Reports what a flight has led to, and closes what is left of it. */
+  /** Reports the verdict of a flight, and closes its descriptors. */
   #conclude(flight: number, verdict: Verdict): void {
     const { libc } = this;
     const look = this.#look;
@@ -757,7 +757,7 @@ export class Run implements Crowd {
         const end = localOf(libc, fd);
         if (typeof end === "object") localAddress = `${end}` || null;
         if (this.#pacing.keepsSockets) {
-          // Its new owner may wait for it elsewhere.
+          // Its new owner may watch it in another way.
           forget(libc, fd);
           kept = look.take();
         } else look.reset();
@@ -802,7 +802,7 @@ export class Run implements Crowd {
     this.libc.close(fd);
   }
 
-  /** Takes an attempt from its flight; its descriptor is to be closed. */
+  /** Takes an attempt out of the tables; its descriptor is to be closed. */
   #remove(fd: number): void {
     const { newest } = this.#flights;
     const { flight, older } = this.#attempts;

@@ -1,5 +1,5 @@
 /**
- * From what a caller wants probed to addresses that may be.
+ * Makes addresses to probe of the targets of a caller.
  *
  * @module
  */
@@ -63,17 +63,17 @@ export interface ProbeTarget {
 /** What {@linkcode probe} takes: a port of a host, or an address. */
 export type Probeable = ProbeTarget | InetAddress | Inet6Address;
 
-/** Where targets go that cannot be probed. */
+/** Takes what a source has to report. */
 export interface Office {
-  /** How many results no reader has taken yet. */
+  /** How many results no reader has taken so far. */
   readonly held: number;
   /** A target was taken. */
   taken(): void;
-  /** Nobody may reach the target, or nobody knows it. */
+  /** A target is not probed: it is denied, or has no address. */
   refused(job: number, error: Error, isDenied: boolean): void;
-  /** The first target that may be reached. */
+  /** A target is allowed; called for the first one alone. */
   allowed(): void;
-  /** There is more to take. */
+  /** There may be more to take. */
   wake(): void;
   failed(error: unknown): void;
 }
@@ -84,13 +84,13 @@ export interface Reading {
   readonly allAddresses: boolean;
 }
 
-/** How many names are looked up at once; more would wait for threads. */
+/** How many names are looked up at once; more would only wait for threads. */
 const MOST_LOOKUPS = 16;
 
-/** How many targets may wait for names. */
+/** How many targets may wait for their names to be looked up. */
 const MOST_WAITING = 1024;
 
-/** How many targets may have no job one after the other, before others have a turn. */
+/** After how many targets in a row without a job other work has a turn. */
 const MOST_REFUSED = 256;
 
 /** What is known of a name. */
@@ -108,8 +108,9 @@ interface Group {
 }
 
 /**
- * One address of each target that was taken, until its result was. Each has a
- * number; of a grid's target its index alone is kept, which says the rest.
+ * The jobs that are not over: one for each address of a target, until a reader
+ * takes the result. A job is known by its number. Of a target of a grid only
+ * the index is kept, from which the rest follows.
  */
 class Jobs<T> {
   readonly index: number[] = [];
@@ -128,7 +129,7 @@ class Jobs<T> {
     return job;
   }
 
-  /** Lets its number be another one's. */
+  /** Ends a job; its number is used again. */
   free(job: number): void {
     this.index[job] = NOTHING;
     this.targets[job] = null;
@@ -154,16 +155,16 @@ export class Source<T extends Probeable> implements Feed {
   readonly #toLookUp = new Fifo<KnownName>();
   readonly #lookups = new Set<() => void>();
   #waiting = 0;
-  /** How many targets were taken, and what comes after the highest index. */
+  /** How many targets were taken, and the number after the highest index. */
   #taken = 0;
   #next: number;
   #isAllowed = false;
-  /** The target of a grid that was made last, as long as it was not handed out. */
+  /** The last target that was made of a grid, as long as no caller has it. */
   #gridTarget: GridTarget | null = null;
-  /** The job whose address was made last. */
+  /** The job of the last address that was asked for. */
   #lastJob = NOTHING;
   #lastAddress: IpAddress | null = null;
-  /** Whether a target is on its way. */
+  /** Whether the next target was asked for and has not come. */
   #isAsking = false;
   #isResting = false;
   #isDone = false;
@@ -193,7 +194,7 @@ export class Source<T extends Probeable> implements Feed {
     return this.#isDone && this.#waiting === 0 && this.#ready.length === 0;
   }
 
-  /** What comes after the targets that were taken, and what of them is not done. */
+  /** Which index comes next, and which targets before it are not done. */
   get position(): Position {
     const old = this.#grid?.from.pending ?? [];
     const taken = this.#jobs.index.filter((index) => index !== NOTHING);
@@ -208,7 +209,7 @@ export class Source<T extends Probeable> implements Feed {
       if (this.#isDone || this.#isAsking || this.#waiting >= MOST_WAITING) {
         return NOTHING;
       }
-      // Of targets that nothing is sent to there may be no end.
+      // There may be no end of targets that nothing is sent to.
       if (this.#isResting || this.#office.held >= MOST_WAITING) return NOTHING;
       if (refused === MOST_REFUSED) {
         this.#isResting = true;
@@ -259,7 +260,7 @@ export class Source<T extends Probeable> implements Feed {
     const given = this.#jobs.targets[job]!;
     if (given !== null) return given;
     const target = this.#gridTargetOf(job);
-    // From now on it is the caller's, who may change it.
+    // The caller gets it, and may change it.
     this.#gridTarget = null;
     return target as T & GridTarget;
   }
@@ -272,13 +273,13 @@ export class Source<T extends Probeable> implements Feed {
     return this.#gridTarget!;
   }
 
-  /** Takes note of a finding; returns whether its target has all of them now. */
+  /** Counts a finding; returns whether its target has all of them now. */
   finish(job: number): boolean {
     const group = this.#jobs.groups[job]!;
     return group === null || --group.left === 0;
   }
 
-  /** Forgets a job whose result was taken. */
+  /** Ends a job whose result a reader has taken. */
   release(job: number): void {
     if (job === this.#lastJob) this.#lastJob = NOTHING;
     this.#jobs.free(job);
@@ -297,7 +298,7 @@ export class Source<T extends Probeable> implements Feed {
     this.#ready.clear();
     if (this.#isDone) return;
     this.#isDone = true;
-    // What goes wrong there has nobody left to care about it.
+    // The run has ended, so that no reader is left for an error.
     try {
       const end: unknown = this.#iterator.return?.();
       if (end instanceof Promise) end.catch(() => {});
@@ -324,7 +325,7 @@ export class Source<T extends Probeable> implements Feed {
     }
     const target = step.value;
     if (this.#grid === null) return this.#acceptTarget(target);
-    // Nothing but the grid has seen it yet.
+    // The grid has just made it, and no caller has seen it.
     const { index, hostname, port } = target as T & GridTarget;
     const address = parseIp(hostname, port);
     if (address === null) {
@@ -474,7 +475,7 @@ export class Source<T extends Probeable> implements Feed {
   }
 }
 
-/** What a target says. */
+/** The parts of a target. */
 interface Place {
   readonly hostname: string;
   readonly port: number;

@@ -30,8 +30,8 @@ import {
 } from "./probe_worker.ts";
 
 /**
- * A bundle is one file, and to load that in a thread would run the whole
- * program once more.
+ * Matches where this package is a file for each module. A bundle is one file,
+ * and to load that in a thread would run the whole program once more.
  */
 const OWN_FILE = /\/probe_worker\.[cm]?[jt]s$/;
 
@@ -39,15 +39,15 @@ const OWN_FILE = /\/probe_worker\.[cm]?[jt]s$/;
 const JOB_BATCH = 256;
 
 /**
- * How many jobs wait for a thread to begin them, at most: what it does while
- * this one is busy with its own.
+ * How many jobs a thread has that it has not begun, at most: enough to be busy
+ * while this thread does its own work.
  */
 const MOST_AHEAD = 1024;
 
 /**
- * This thread and others, each with an engine of its own. Jobs go to the
- * one that has room for them, so that a thread that is slow has fewer; one that cannot
- * be started has none.
+ * This thread and others, each with an engine of its own. A thread gets jobs
+ * when it has room for them, so that a slow one gets fewer, and one that cannot
+ * be started gets none.
  */
 export class Crew implements Feed, Sink {
   readonly #libc: Libc;
@@ -80,7 +80,7 @@ export class Crew implements Feed, Sink {
     };
     this.#own = new Run(libc, recipe, shared, this, this, threads);
     const share: Share = { setup, pacing: shared, threads };
-    // What is sent ahead waits for nobody else.
+    // Jobs that were sent cannot be given to another thread.
     const ahead = Math.min(2 * JOB_BATCH, Math.max(1, Math.floor(shared.rate)));
     const room = shared.concurrency! + ahead;
     this.#others = Array.from(
@@ -104,7 +104,7 @@ export class Crew implements Feed, Sink {
     return this.#sink.held;
   }
 
-  /** Whether nothing is left to do, on other threads either. */
+  /** Whether nothing is left to do on any thread. */
   get isOver(): boolean {
     return this.#feed.isOver &&
       this.#others.every((other) => other.outstanding === 0);
@@ -131,7 +131,7 @@ export class Crew implements Feed, Sink {
     this.#sink.failed(error);
   }
 
-  /** Begins as much as may begin now, everywhere. */
+  /** Begins as much as may begin now, on all threads. */
   pump(): void {
     if (this.#isOver) return;
     if (!this.#hasBegun) {
@@ -156,7 +156,7 @@ export class Crew implements Feed, Sink {
 
 /** Another thread. */
 class Hand {
-  /** How many jobs it has not reported about. */
+  /** How many of its jobs have no finding so far. */
   outstanding = 0;
   state: RunState = { inFlight: 0, retries: 0, attempts: 0, concurrency: 0 };
   readonly #crew: Crew;
@@ -192,7 +192,7 @@ class Hand {
   fill(): void {
     if (!this.#isReady || this.#isLost || this.#isStopping) return;
     const crew = this.#crew;
-    // What waits there while it is busy would be done sooner elsewhere.
+    // More would only wait there, and may be done sooner elsewhere.
     const room = Math.min(this.#room, this.state.inFlight + MOST_AHEAD);
     const free = room - this.outstanding - crew.held;
     // A message for each job would cost more than the job.
@@ -222,7 +222,7 @@ class Hand {
     }
   }
 
-  /** Tells it to stop; the promise settles when it has ended. */
+  /** Stops the thread; the promise settles when it has ended. */
   async stop(): Promise<void> {
     if (this.#isStopping) return;
     this.#isStopping = true;

@@ -1,5 +1,5 @@
 /**
- * A thread's share of a run: jobs come as messages, and findings go as such.
+ * A thread's share of a run. Jobs and findings are sent as messages.
  *
  * @module
  */
@@ -18,7 +18,7 @@ import { NOTHING } from "./probe_flights.ts";
 import { type Finding, type Pacing, Run, type RunState } from "./probe_run.ts";
 import { VERDICTS } from "./verdict.ts";
 
-/** Where this module is, for a thread to load it. */
+/** The address of this module, which a thread loads. */
 export const workerUrl: string = import.meta.url;
 
 /** What a thread is started with. */
@@ -29,23 +29,23 @@ export interface Share {
   readonly threads: number;
 }
 
-/** What a thread receives: addresses to probe, or to stop. */
+/** A message to a thread: addresses to probe, or the order to stop. */
 export type Order =
   | {
     /** The numbers of the jobs. */
     readonly jobs: Int32Array;
-    /** The hosts; `""` is the one before. */
+    /** The hosts; `""` stands for the same host as before. */
     readonly hosts: readonly string[];
     readonly ports: Uint16Array;
   }
   | "stop";
 
-/** What a thread reports: findings, that it can begin or cannot, or what has gone wrong. */
+/** A message of a thread: findings, its state, or an error. */
 export type ThreadReport =
   | {
-    /** So many numbers for each finding, see {@linkcode packFinding}. */
+    /** The findings, as {@linkcode packFinding} writes them. */
     readonly numbers: Float64Array<ArrayBuffer>;
-    /** What else there is, by the place of the finding. */
+    /** What some findings have besides, with the place of each. */
     readonly extras: readonly (readonly [place: number, Extras])[];
     readonly state: RunState;
   }
@@ -66,7 +66,7 @@ const FINDING_BATCH = 512;
 /** How long a finding waits for others to be sent with, in ms. */
 const LONGEST_DELAY = 2;
 
-/** How often it is reported how far a thread has come, at least, in ms. */
+/** How often a thread reports how far it has come, at least, in ms. */
 const REPORT_EVERY = 100;
 
 /** Writes a finding as numbers. */
@@ -113,7 +113,7 @@ function numberOr(value: number): number | null {
   return Number.isNaN(value) ? null : value;
 }
 
-/** Does a thread's work until the order to stop. */
+/** Does a thread's share of a run until the order to stop. */
 export function probeForOthers(port: ThreadPort, share: Share): void {
   const { setup, pacing, threads } = share;
   const queue = new Fifo<number>();
@@ -157,7 +157,7 @@ export function probeForOthers(port: ThreadPort, share: Share): void {
       take() {
         const job = queue.shift();
         if (job !== undefined) return job;
-        // There is room for more while answers take their time.
+        // What is in flight leaves room for more jobs.
         if (run.state.inFlight > reported) schedule();
         return NOTHING;
       },
@@ -196,12 +196,12 @@ export function probeForOthers(port: ThreadPort, share: Share): void {
     }
     run.pump();
   });
-  /** Waits until no descriptor is left: they would outlive the thread. */
+  /** Waits until no descriptor is left, for it would outlive the thread. */
   function leave(): void {
     if (closeIdle(c)) send("stopped");
     else setTimeout(leave, 1);
   }
-  // Silence is nothing that would be reported, and progress all the same.
+  // Attempts that wait lead to no finding, and their number is progress too.
   function report(): void {
     flush();
     setTimeout(report, REPORT_EVERY);

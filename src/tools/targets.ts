@@ -1,6 +1,5 @@
 /**
- * Many targets: hosts and ports as they are written, and an order to visit
- * them in.
+ * Many targets: how hosts and ports are written, and the order of a run.
  *
  * @module
  */
@@ -177,10 +176,10 @@ export function parsePorts(text: string): number[] {
  * Every port of every host, in an order that needs no memory.
  *
  * With a seed the order is a permutation with that key, the same on every
- * machine: as many neighbours as there are hosts all go to different hosts, and
- * the ports of each host come in an order of its own. Shards of one run share
- * nothing but its arguments, have no target in common, and together have them
- * all; the indexes are those of the whole run in each of them.
+ * machine: each host comes once before any comes again, and the ports of each
+ * host have an order of their own. The shards of a run have the same arguments
+ * and need not communicate: no target is in two of them, and each is in one.
+ * The indexes are those of the whole run.
  *
  * @param hosts The hosts, as {@linkcode parseHosts} reads them.
  * @param ports The ports, as {@linkcode parsePorts} reads them, or their
@@ -233,17 +232,17 @@ export function asGrid(targets: unknown): Grid | null {
   return targets instanceof OrderedGrid && isGrid(targets) ? targets : null;
 }
 
-/** Whether a grid is a real one, and not an object with its prototype. */
+/** Whether an object was made by the constructor, and does not only have its prototype. */
 let isGrid: (grid: OrderedGrid) => boolean;
 let peekAt: (grid: OrderedGrid, index: number) => GridTarget;
 let walk: (grid: OrderedGrid) => Iterator<GridTarget>;
 
-/** The target of one index, whatever a caller has made of the grid's methods. */
+/** The target of one index, also where a caller has replaced the grid's methods. */
 export function targetAt(grid: Grid, index: number): GridTarget {
   return peekAt(grid as OrderedGrid, index);
 }
 
-/** The targets in their order, whatever a caller has made of the grid. */
+/** The targets in their order, also where a caller has replaced its methods. */
 export function walkGrid(grid: Grid): Iterator<GridTarget> {
   return walk(grid as OrderedGrid);
 }
@@ -311,7 +310,7 @@ class OrderedGrid implements Grid {
       port = index % width;
       host = (index - port) / width;
     } else {
-      // In each round every host has its turn, with another of its ports.
+      // Each round has every host once, with another of its ports.
       const turn = index % size;
       const round = (index - turn) / size;
       host = permute(turn, size, this.#hostSquare, this.#seed, 0);
@@ -357,9 +356,9 @@ export function squareFor(size: number): Square {
 /**
  * Where a keyed permutation of the numbers below `size` takes one of them.
  *
- * A Feistel network whose halves are the column and the row of a square. What
- * falls on one of the few fields too many is sent on from there until it does
- * not.
+ * A Feistel network whose halves are the column and the row of a square. A
+ * number on one of the few fields that are too many is permuted again, until it
+ * is on another one.
  */
 export function permute(
   index: number,
@@ -427,7 +426,7 @@ class HostList implements Hosts {
   readonly #starts: Float64Array;
   readonly #names: readonly string[];
   readonly #keys: ReadonlyMap<string, string>;
-  /** The address that was written last, and how: a run asks again and again. */
+  /** The last address that was written, and its text: a run often needs it again. */
   #written = -1;
   #text = "";
 
@@ -587,7 +586,7 @@ function readSpan(part: Part): Span | null {
   const slash = text.indexOf("/");
   if (slash >= 0) return readPrefix(part, slash);
   const dash = text.indexOf("-");
-  // A name may hold a dash, and what stands before it may look like a number.
+  // A name may have a dash, and the part before it may look like a number.
   const isRange = dash > 0 && tryNumber(text.slice(0, dash)) !== null;
   if (isRange) return readRange(part, dash);
   if (text.includes("%")) return null;

@@ -1,5 +1,5 @@
 /**
- * What an attempt says of a port.
+ * What an attempt shows of a port.
  *
  * @module
  */
@@ -25,7 +25,7 @@ export const PROBE_STATES: readonly ProbeState[] = [
 ];
 
 /**
- * What a state was concluded from: the answer of the peer, an ICMP error,
+ * What a state was concluded from: a segment of the peer, an ICMP error,
  * silence, an errno of this system, or a name that did not resolve.
  */
 export type ProbeReason =
@@ -46,7 +46,7 @@ export const SILENT: Verdict = ["filtered", "no-answer"];
 export const UNSENT: Verdict = ["unsent", "errno"];
 export const UNNAMED: Verdict = ["unsent", "name"];
 
-/** All of them; a verdict is known by its identity. */
+/** All of them; each is one object, so that `===` compares verdicts. */
 export const VERDICTS: readonly Verdict[] = [
   OPEN,
   CLOSED_PORT,
@@ -88,7 +88,7 @@ export function verdictOf(failure: FailedAttempt, isSent: boolean): Verdict {
     case errnos.EHOSTDOWN:
     case errnos.ENOPROTOOPT:
     case errnos.EACCES:
-      // By ICMP, on systems that do not keep who sent it.
+      // By ICMP, on systems that do not keep its sender.
       return isSent ? REJECTED : UNSENT;
     default:
       return UNSENT;
@@ -97,8 +97,8 @@ export function verdictOf(failure: FailedAttempt, isSent: boolean): Verdict {
 
 /**
  * Whether the filter that sent an ICMP error is this machine's own, so that
- * nothing has left it. That a neighbour does not answer is reported by this
- * machine, too, as "host unreachable", and is no filter's doing.
+ * nothing has left it. This machine also sends "host unreachable" where a
+ * neighbour does not answer, and that is no filter.
  */
 function isFromHere({ libc, fd, address }: FailedAttempt, icmp: Icmp): boolean {
   const isV6 = address.family === "inet6";
@@ -110,7 +110,7 @@ function isFromHere({ libc, fd, address }: FailedAttempt, icmp: Icmp): boolean {
     local.hostname === icmp.from;
 }
 
-/** What TCP knows of a handshake. */
+/** What TCP has recorded of a handshake. */
 export interface Handshake {
   /** The round trip in ms, `null` where there is no sample. */
   rtt: number | null;
@@ -121,7 +121,7 @@ export interface Handshake {
 const info = newMemory(256);
 const infoView = new DataView(info.buffer);
 
-/** Reads what TCP knows of a handshake, without making anything. */
+/** Reads what TCP has recorded of a handshake, without allocating. */
 export function readHandshake(libc: Libc, fd: number, into: Handshake): void {
   const { tcpInfo, IPPROTO_TCP, littleEndian } = libc.abi;
   into.rtt = null;
@@ -132,15 +132,15 @@ export function readHandshake(libc: Libc, fd: number, into: Handshake): void {
   if (totalRetrans !== null && length >= totalRetrans + 4) {
     into.retransmits = infoView.getUint32(totalRetrans, littleEndian);
   }
-  // The clock of a repeated SYN began with the first.
+  // After a repeated SYN, TCP still measures from the first one.
   if (length < rtt + 4 || into.retransmits !== 0) return;
   const units = infoView.getUint32(rtt, littleEndian);
   into.rtt = units === 0 ? null : units * rttUnit / 1000;
 }
 
 /**
- * Whether an errno says that this system has run out of something that others
- * give back in time, so that it says nothing of the target.
+ * Whether an errno means that this system has run out of something that is
+ * given back in time, so that it means nothing for the target.
  */
 export function isExhaustion(
   libc: Libc,
@@ -176,7 +176,7 @@ function hasSource(libc: Libc, address: Address): boolean {
   const { AF_INET, AF_INET6, SOCK_DGRAM } = libc.abi;
   const domain = address.family === "inet6" ? AF_INET6 : AF_INET;
   const fd = openDescriptor(libc, domain, SOCK_DGRAM, 0, true);
-  // Without a descriptor there is exhaustion enough.
+  // There is no descriptor left, which is a shortage in itself.
   if (fd < 0) return true;
   const bytes = bytesOf(address);
   const result = libc.connect(fd, bytes, bytes.length);

@@ -1,6 +1,6 @@
 /**
- * What a first connect in a process costs beyond the others, paid before
- * anything is measured.
+ * Does beforehand what makes the first connect of a process slower than the
+ * others, so that it is not measured.
  *
  * @module
  */
@@ -9,19 +9,19 @@ import { performance } from "../../ffi/timers.ts";
 import type { Address } from "../address/address.ts";
 import { Attempt, PENDING, type Recipe } from "../attempt/attempt.ts";
 
-/** How often the way of an attempt is gone before the first one counts. */
+/** How many attempts are made before the first one that counts. */
 const WARM_UP_ROUNDS = 100;
 
 /**
- * How long to wait for news of a socket that was never connected, in ms: Linux
- * has them at once, BSD has none.
+ * How long to wait for events of a socket that was never connected, in ms:
+ * Linux reports some at once, BSD reports none.
  */
 const NEWS_WAIT = 1;
 
 /**
- * Goes the way of a probe without sending anything: an invalid descriptor is
- * refused before all else, and the wait for a socket that was never connected
- * ends at once or soon.
+ * Runs the code of an attempt without sending anything: connect(2) refuses an
+ * invalid descriptor before all else, and the wait for a socket that was never
+ * connected ends at once or soon.
  */
 export async function warmUp(
   c: Libc,
@@ -37,7 +37,7 @@ export async function warmUp(
   }
 }
 
-/** An attempt that never leaves this machine. */
+/** An attempt that sends nothing. */
 class Warming extends Attempt {
   #settle: () => void = () => {};
 
@@ -45,7 +45,7 @@ class Warming extends Attempt {
     super(c, recipe, address, 0, Infinity, undefined);
   }
 
-  /** Waits for what there is to be said of a socket at once. */
+  /** Waits for the events that a new socket has at once. */
   async wake(): Promise<void> {
     if (!("hostname" in this.address) || this.open() !== 0) return;
     this.errno = PENDING;
