@@ -26,6 +26,7 @@
  * @module
  */
 import process from "node:process";
+import { setTimeout } from "../ffi/timers.ts";
 import { nearest } from "./errors/arguments.ts";
 import { FileError } from "./tools/commands/files.ts";
 import {
@@ -39,6 +40,9 @@ import { processIo } from "./tools/commands/process.ts";
 export { type CliIo, Interruption } from "./tools/commands/frame.ts";
 
 const PACKAGE_VERSION = "0.1.0";
+
+/** How long a process that was interrupted may still take to end, in ms. */
+const LAST_GRACE = 200;
 
 /**
  * All commands by their names, in the order of the help. Each is loaded when it
@@ -150,6 +154,10 @@ if (import.meta.main) {
     const code = await main(process.argv.slice(2), io);
     const isUnwritten = io.signal?.reason instanceof FileError;
     process.exitCode = isUnwritten ? EXIT.incomplete : code;
+    // A file that has no end keeps its reader, whatever the signal said.
+    if (io.signal?.aborted) {
+      setTimeout(() => process.exit(), LAST_GRACE).unref();
+    }
   } finally {
     io[Symbol.dispose]();
   }

@@ -1,8 +1,9 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { spawnSync } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
+import { main } from "../src/cli.ts";
 import { cliCommand, runChild, runCli } from "./_cli.ts";
 import {
   blackHole,
@@ -11,7 +12,7 @@ import {
   listen,
   tempFolder,
 } from "./_fixtures.ts";
-import { hasFile, onLinux, test } from "./_harness.ts";
+import { hasFile, needs, onLinux, test } from "./_harness.ts";
 import { linesOf } from "./_lines.ts";
 
 const hasFullDisk = hasFile("/dev/full", "a device that is always full");
@@ -117,6 +118,56 @@ test("a command does without a standard input, output or error", () => {
     "0 open, 0 closed, 0 filtered, 0 unsent",
   ]);
 });
+
+test("a command that reads its input ends by a signal all the same", async () => {
+  using open = listen();
+  const port = `${open.address.port}`;
+  const [command, ...args] = cliCommand(["scan", "-", "-p", port, "--json"]);
+  const child = spawn(command, args, { stdio: ["pipe", "pipe", "inherit"] });
+  child.stdin.write("127.0.0.1\n");
+  let out = "";
+  child.stdout.setEncoding("utf8").on("data", (text) => {
+    // kill() of the child itself would take the signal for its end on Deno.
+    if (out === "") process.kill(child.pid!, "SIGINT");
+    out += text;
+  });
+  const code = await new Promise((resolve) => child.on("close", resolve));
+  assertEquals(code, 130);
+  assertEquals(linesOf(out).map(({ type }) => type), ["port", "scan"]);
+});
+
+test("report writes nothing when it is interrupted", async () => {
+  const controller = new AbortController();
+  const { signal } = controller;
+  const ran = await runCli(["report", "-"], {
+    signal,
+    async *lines() {
+      controller.abort();
+      yield "";
+    },
+  });
+  assertEquals(ran, { code: 130, out: "", err: "" });
+});
+
+test("trace says that the target is not reached so far", async () => {
+  using silent = blackHole();
+  const controller = new AbortController();
+  let err = "";
+  const code = await main(["trace", `${silent.address}`, "-m1"], {
+    out() {},
+    err: (text) => err += text,
+    signal: controller.signal,
+    onRequest(listener) {
+      setTimeout(() => {
+        listener();
+        controller.abort();
+      }, 20);
+      return { [Symbol.dispose]() {} };
+    },
+  });
+  assertEquals(code, 130);
+  assertEquals(err, `${silent.address} is not reached so far\n`);
+}, { skip: needs(onLinux, canBlackHole()) });
 
 test("a ping that was suspended has no outage and no burst by that", async () => {
   using closed = bound();

@@ -117,7 +117,12 @@ export function processIo(): CliIo & Disposable {
         },
       };
     },
-    lines: () => createInterface({ input: stdin }),
+    lines() {
+      const lines = createInterface({ input: stdin });
+      // A process lives on as long as somebody listens to its input.
+      interrupt.signal.addEventListener("abort", () => lines.close());
+      return lines;
+    },
     [Symbol.dispose]: ignore,
   };
 }

@@ -22,6 +22,7 @@ import {
   type CliIo,
   type Command,
   EXIT,
+  interruptedCode,
   openOutput,
   parseArguments,
   parseWord,
@@ -70,6 +71,7 @@ EXIT CODE
   0   the report is written
   2   wrong usage, or a file that cannot be read, is empty or of another kind
   3   the report is incomplete: the disk is full
+  130 interrupted: nothing is written
   (--json, --csv and -q have no meaning here.)
 
 PERMISSIONS, on Deno
@@ -97,6 +99,7 @@ export const reportCommand: Command = {
       if (error instanceof LineError) throw new UsageError(error.message);
       throw error;
     }
+    if (io.signal?.aborted) return interruptedCode(io);
     if (data.isEmpty) {
       const file = path === "-" ? "the standard input" : show(path);
       throw new UsageError(
@@ -136,17 +139,27 @@ async function* linesFrom(path: string, io: CliIo): AsyncGenerator<string> {
     return yield* io.lines();
   }
   const input = createReadStream(path);
+  const lines = createInterface({ input });
+  const stop = () => {
+    lines.close();
+    input.destroy();
+  };
+  io.signal?.addEventListener("abort", stop);
   // What fails before the first line is read would end the process.
   const failed = new Promise<never>((_, reject) => input.on("error", reject));
   failed.catch(() => {});
-  const lines = createInterface({ input })[Symbol.asyncIterator]();
-  for (;;) {
-    const { done, value } = await Promise.race([lines.next(), failed])
-      .catch((error) => {
-        throw new FileError("read", show(path), error);
-      });
-    if (done) break;
-    yield value;
+  const next = lines[Symbol.asyncIterator]();
+  try {
+    for (;;) {
+      const { done, value } = await Promise.race([next.next(), failed])
+        .catch((error) => {
+          throw new FileError("read", show(path), error);
+        });
+      if (done) break;
+      yield value;
+    }
+  } finally {
+    io.signal?.removeEventListener("abort", stop);
   }
 }
 

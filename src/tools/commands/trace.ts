@@ -73,6 +73,10 @@ EXAMPLES
   trace db.example:5432
   trace [2001:db8::1]:443 --queries 1 -m 10 --json
 
+KEYS AND SIGNALS
+  SIGINT and SIGTERM end the trace with what is known; Enter and SIGQUIT write
+  that the target is not reached so far.
+
 EXIT CODE
   0   the target was reached: it is open or closed
   1   it was not: filtered or silent
@@ -115,6 +119,9 @@ export const traceCommand: Command = {
     try {
       const hops: Hop[] = [];
       let row: Hop[] = [];
+      const name = destinationText(target);
+      const notYet = `${name} is not reached so far\n`;
+      const listening = io.onRequest?.(() => io.err(notYet));
       try {
         for await (const hop of trace(target, options)) {
           hops.push(hop);
@@ -134,12 +141,13 @@ export const traceCommand: Command = {
           if (row.length > 0 && !values.quiet) {
             output.write(rowText(output, row));
           }
-          output.write(`${destinationText(target)} is not reached so far\n`);
+          output.write(notYet);
         }
         return interruptedCode(io);
+      } finally {
+        listening?.[Symbol.dispose]();
       }
       const end = endOf(hops);
-      const name = destinationText(target);
       if (output.format !== "csv") {
         output.result(
           "trace",
