@@ -50,6 +50,13 @@ const BATCHES = {
   batch_threshold: Infinity,
   warmup_threshold: Infinity,
 };
+/**
+ * How many connects each side makes before rounds that wait, and the delay of
+ * the peer for them, in microseconds. Rounds that wait are few connects, which
+ * the compilers of the runtimes would spend more time on than they take.
+ */
+const COMPILING_CONNECTS = 2000;
+const COMPILING_DELAY = 100;
 /** How many fresh connections the kernel is asked about. */
 const HANDSHAKES = 10;
 /** A delay that is none: nothing ever answers. */
@@ -207,8 +214,20 @@ function keep(message: Message): void {
 async function runCase(one: Case, world: World): Promise<CaseResult> {
   const { group, name, count: connects, baseline, hasHandshake } = one;
   const rounds = Number(asked ?? one.rounds ?? ROUNDS);
+  const runs = await one.sides(world);
+  if (one.delay !== undefined) {
+    await world.peer.ask(`delay ${COMPILING_DELAY}`);
+    const part = Math.max(connects, COMPILING_CONNECTS / 10);
+    for (const run of runs.values()) {
+      for (let done = 0; done < COMPILING_CONNECTS; done += part) {
+        await run(part);
+        await world.peer.ask("drain");
+      }
+    }
+    await world.peer.ask(`delay ${one.delay}`);
+  }
   const samples = await runRounds(
-    await one.sides(world),
+    runs,
     connects,
     rounds,
     () => world.peer.ask("drain"),
