@@ -310,6 +310,8 @@ export interface Door {
   readonly permissions: Permissions;
   /** As {@linkcode Libc.turns}, 1 where it is absent. */
   readonly turns?: number;
+  /** As {@linkcode Libc.hasNews}. */
+  hasNews?(libc: Libc): boolean;
   /**
    * The form in which the runtime takes a `size_t` fastest; a number where
    * there is none better.
@@ -413,6 +415,12 @@ export interface Libc {
    * work has had one.
    */
   readonly turns: number;
+  /**
+   * Whether something has come for the runtime's event loop that the next turn
+   * may not serve, so that it takes all {@linkcode Libc.turns}. Absent where
+   * that cannot be seen.
+   */
+  hasNews?(): boolean;
 
   /**
    * Opens those C functions now, all together: what keeps one from being

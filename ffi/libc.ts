@@ -124,9 +124,13 @@ export function openLibc(abi: Abi, door: Door): Libc {
         door.view,
         door.turns,
       );
-      if (door.watch === undefined) return libc;
-      const watch = door.watch.bind(door, libc);
-      return Object.assign(libc, { watchReadable: watch });
+      const watchReadable = door.watch?.bind(door, libc);
+      const hasNews = door.hasNews?.bind(door, libc);
+      return Object.assign(
+        libc,
+        watchReadable === undefined ? null : { watchReadable },
+        hasNews === undefined ? null : { hasNews },
+      );
     } catch (error) {
       failures.push(error);
     }

@@ -3,6 +3,7 @@ import {
   type CType,
   type Declaration,
   type Door,
+  type Libc,
   type Permissions,
   type StartedThread,
   type ThreadStart,
@@ -64,6 +65,11 @@ export const denoDoor: Door = {
   // tokio looks at sockets, signals and children in one turn of 61.
   turns: 64,
 
+  hasNews(libc): boolean {
+    loops ??= new Loops(libc);
+    return loops.hasNews();
+  },
+
   nodeSocket(fd): net.Socket {
     const { process } = globalThis as unknown as {
       process: { getBuiltinModule(name: string): typeof net };
@@ -109,6 +115,73 @@ export const denoDoor: Door = {
     };
   },
 };
+
+/**
+ * Below which number the epoll descriptors of the runtime are: the main thread's is
+ * opened before the program runs, a worker's when it starts.
+ */
+const MOST_LOOP_FD = 64;
+
+/** What {@linkcode denoDoor} has found of the runtime, `null` before it is asked. */
+let loops: Loops | null = null;
+
+/**
+ * The epoll descriptors of the process, by which the runtime waits for sockets,
+ * signals and children.
+ */
+class Loops {
+  readonly #libc: Libc;
+  readonly #pollfds: Uint8Array;
+  readonly #count: number;
+
+  constructor(libc: Libc) {
+    const { abi } = libc;
+    const { littleEndian, pollfd: at, POLLIN } = abi;
+    const fds = epollFds(libc);
+    this.#libc = libc;
+    this.#count = fds.length;
+    this.#pollfds = memory(at.size * Math.max(fds.length, 1));
+    const view = new DataView(this.#pollfds.buffer);
+    fds.forEach((fd, i) => {
+      view.setInt32(i * at.size + at.fd, fd, littleEndian);
+      view.setInt16(i * at.size + at.events, POLLIN, littleEndian);
+    });
+  }
+
+  hasNews(): boolean {
+    return this.#count === 0 ||
+      this.#libc.poll(this.#pollfds, this.#count, 0) !== 0;
+  }
+}
+
+/** Memory that C sees, which no collection moves. */
+function memory(length: number): Uint8Array<ArrayBuffer> {
+  return new Uint8Array(new ArrayBuffer(length));
+}
+
+/** All epoll descriptors of this process; none where there is no epoll(7). */
+function epollFds(libc: Libc): number[] {
+  const { epoll, errnos } = libc.abi;
+  const found: number[] = [];
+  if (epoll === null) return found;
+  try {
+    libc.prepare("close", "epoll_ctl", "eventfd", "poll");
+  } catch {
+    // The permission was revoked.
+    return found;
+  }
+  const unused = memory(epoll.event.size);
+  const other = libc.eventfd(0, epoll.EFD_CLOEXEC);
+  if (other < 0) return found;
+  for (let fd = 0; fd < MOST_LOOP_FD; fd++) {
+    // Only an epoll descriptor can say that it does not hold another one, and
+    // stays as it is.
+    const result = libc.epoll_ctl(fd, epoll.EPOLL_CTL_DEL, other, unused);
+    if (result === -errnos.ENOENT!) found.push(fd);
+  }
+  libc.close(other);
+  return found;
+}
 
 function define(
   { parameters, result, offThread }: Declaration,

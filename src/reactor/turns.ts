@@ -5,7 +5,16 @@ import { performance, setImmediate } from "../../ffi/timers.ts";
  * How long work may follow on work without a turn of the event loop, in ms.
  * What else a turn holds, and the collector, need room below ten.
  */
-const LONGEST_WORK = 4;
+const LONGEST_WORK = 2;
+
+/**
+ * How long turns may be given by what {@linkcode Libc.hasNews} says alone, in
+ * ms: it may know less than all.
+ */
+const LONGEST_TRUST = 8;
+
+/** When every kind of work had a turn last. */
+let servedAt = -Infinity;
 
 /** How many of {@linkcode yieldIfDue}'s callers share one look at the clock. */
 const CLOCK_EVERY = 8;
@@ -46,8 +55,13 @@ export function yieldIfDue(libc: Libc): Promise<unknown> | null {
 }
 
 /** Calls back when every kind of work has had a turn: timers, sockets, signals. */
-export function afterAll({ turns }: Libc, callback: () => void): void {
-  let left = turns;
+export function afterAll(libc: Libc, callback: () => void): void {
+  const now = performance.now();
+  if (now - servedAt < LONGEST_TRUST && libc.hasNews?.() === false) {
+    return setImmediate(callback);
+  }
+  servedAt = now;
+  let left = libc.turns;
   function turn(): void {
     if (--left === 0) callback();
     else setImmediate(turn);
