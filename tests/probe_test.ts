@@ -51,7 +51,7 @@ import {
   stateInField,
 } from "./_networks.ts";
 
-// Opened before the first test, which would otherwise seem to leak it.
+// Opened before the first test, which would seem to leak it otherwise.
 libc();
 
 const onField = needs(
@@ -77,7 +77,7 @@ async function one(
   return results[0]!;
 }
 
-// What a result says -----------------------------------------------------------
+// Results ----------------------------------------------------------------------
 
 test("an open port", async () => {
   using listener = listen();
@@ -157,7 +157,7 @@ test("an error is made when it is asked for", async () => {
   const { port } = peer.address;
   const { stackTraceLimit } = Error;
   let made = 0;
-  // V8 asks for the limit whenever it makes an error.
+  // V8 reads the limit each time it makes an error.
   Object.defineProperty(Error, "stackTraceLimit", {
     configurable: true,
     get() {
@@ -236,7 +236,7 @@ test("a name that does not resolve is unsent", async () => {
     getaddrinfo: () => [code, 0],
     getaddrinfoAsync: () => Promise.resolve(code),
   });
-  const result = await one({ hostname: "nobody.invalid", port: 80 });
+  const result = await one({ hostname: "unknown.invalid", port: 80 });
   const { state, reason, address, attempts, wall } = result;
   assertEquals({ state, reason, code: result.code, address, attempts, wall }, {
     state: "unsent",
@@ -339,7 +339,7 @@ test("every kind of port, behind a router, to anybody", async () => {
 }, { skip: onField });
 
 test("lost packets hide no open port", async () => {
-  // Of 480 ports none may lose all of 8 attempts: once in 2 billion runs.
+  // None of 480 ports may lose all of 8 attempts, as one does once in 2 billion runs.
   const loss = "tcp flags & (syn|ack) == syn numgen random mod 100 < 5 drop";
   const found = await probeField(loss, { timeout: 8000, retries: 7 });
   for (const [port, state] of found) {
@@ -409,7 +409,7 @@ const VERDICTS = ofFamilies<readonly [host: string, verdict: string]>([
 test("nothing is open because a socket has met itself", async () => {
   const counts = await inChild(
     {
-      // So few ports that the kernel often chooses the very one.
+      // So few ports that the kernel often chooses that of the target.
       namespace: "echo 40000 40007 > /proc/sys/net/ipv4/ip_local_port_range\n",
     },
     async ({ probe, grid }) => {
@@ -425,8 +425,8 @@ test("nothing is open because a socket has met itself", async () => {
   assertEquals(counts, { closed: 800 });
 }, { skip: needs(onLinux, canIsolate()) });
 
-test("no port of loopback is open that nobody listens at", async () => {
-  // Where nobody else can listen.
+test("no port of loopback is open without a listener", async () => {
+  // In a namespace, where no other program listens.
   const open = await inChild({ namespace: "" }, async (api) => {
     const { grid, listen, probe } = api;
     using listener = listen();
@@ -443,7 +443,7 @@ test("no port of loopback is open that nobody listens at", async () => {
   assertEquals(open, []);
 }, { skip: needs(onLinux, canIsolate()) });
 
-// What runs out ------------------------------------------------------------------
+// Shortages -----------------------------------------------------------------------
 
 const { errnos } = libc().abi;
 
@@ -517,7 +517,7 @@ ip addr del ::1/128 dev lo
 
 test("source ports run out, and it is no result", async () => {
   const found = await inChild({
-    // A retry needs another port for the same peer, and there is one for two.
+    // Two attempts at one peer need two ports, and there is one.
     namespace: `${FIREWALL}
 echo 40000 40000 > /proc/sys/net/ipv4/ip_local_port_range
 `,
@@ -680,7 +680,7 @@ test("a retry comes sooner where a network has answered", async () => {
   );
   assertEquals(results.map(({ state }) => state), ["open", "filtered"]);
   const [, first, second] = watched.begun;
-  // 100 ms, or three times what loopback took on a busy machine.
+  // 100 ms, or three times as long as loopback took on a busy machine.
   const wait = second! - first!;
   assert(wait >= 99 && wait < 1400, `${wait} ms`);
 }, { skip: canBlackHole() });
@@ -862,7 +862,7 @@ test("an aborted signal ends a run, and no descriptor is left", async () => {
   assertEquals((await run.next()).done, true);
   const { next, pending } = run.position;
   assertEquals(pending, Array.from({ length: next }, (_, i) => i));
-  // What is aborted from the start sends nothing.
+  // A run that is aborted from the start sends nothing.
   using watched = watchAttempts();
   const late = probe(targets, { signal });
   assertStrictEquals(await assertRejects(() => late.next()), reason);
@@ -918,7 +918,7 @@ test("a run goes on where another one was aborted", async () => {
       } catch (error) {
         if (!signal.aborted) throw error;
       }
-      // As a file keeps it.
+      // As it comes back from a file.
       from = { seed: 4, from: JSON.parse(JSON.stringify(run.position)) };
       assert(stop < 1000);
       while (takePending(listener.fd));
@@ -997,7 +997,7 @@ test("memory stays flat", async () => {
     gc?.();
     used.push(memoryUsage().heapUsed);
   }
-  // The first rounds compile, and fill what is kept.
+  // The first rounds compile code, and fill what is kept for later.
   const grown = used[3]! - used[1]!;
   assert(grown < 4e6, `${used.map((bytes) => Math.round(bytes / 1e6))} MB`);
 });
@@ -1005,7 +1005,7 @@ test("memory stays flat", async () => {
 // Threads ----------------------------------------------------------------------
 
 test("several threads find what one does", async () => {
-  // In a child, for what a thread had open a runtime may close much later.
+  // In a child, because a runtime may close much later what a thread had open.
   const found = await inChild({}, async (api) => {
     const { bound, grid, inet, listen, probe } = api;
     using listener = listen({ at: inet("0.0.0.0", 0), backlog: 4096 });
@@ -1087,7 +1087,7 @@ test("several threads close all when a run is aborted", async () => {
   });
   const reason = new Error("changed my mind");
   const running = assertRejects(() => all(run));
-  // Half of them are another thread's.
+  // Half of them are probed by the other thread.
   while (run.progress.inFlight < 200 || run.progress.retries < 400) {
     await new Promise((resolve) => setTimeout(resolve, 5));
   }
@@ -1177,7 +1177,7 @@ test("what a caller does to a grid and its targets changes no probe", async () =
 });
 
 test("the attempt whose time is over first comes first", () => {
-  // A small generator, so that a failure can be repeated.
+  // A generator with a seed, so that a failure can be repeated.
   let seed = 1;
   function random(limit: number): number {
     seed = Math.imul(seed, 0x5851_f42d) + 0x1405_7b7f | 0;
@@ -1278,7 +1278,7 @@ test("targets without end that nothing is sent to leave the loop its turns", asy
     const run = probe(targets(), { family: "inet6", states, signal });
     if (states[0] === "unsent") {
       assertEquals((await run.next()).value!.code, "EAFNOSUPPORT");
-      // Whoever reads no more is not overrun.
+      // No more are made while nothing is read.
       await new Promise((resolve) => setTimeout(resolve, 20));
       assert(made < 10_000, `${made} were made`);
     }

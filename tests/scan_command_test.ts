@@ -22,7 +22,7 @@ import { hasCommand, needs, onLinux, test } from "./_harness.ts";
 import { type Line, linesOf } from "./_lines.ts";
 import { field, ROUTES } from "./_networks.ts";
 
-// Opened before the first test, which would otherwise seem to leak it.
+// Opened before the first test, which would seem to leak it otherwise.
 libc();
 
 interface Ran {
@@ -155,7 +155,7 @@ test("scan writes CSV, and to a file", async () => {
   assertEquals(end, "");
 });
 
-test("scan says why, and repeats what it was asked", async () => {
+test("scan shows reasons, and how often attempts were repeated", async () => {
   using ports = peers();
   using hole = blackHole();
   const list = [ports.open, ports.closed, hole.address.port].join();
@@ -169,46 +169,50 @@ test("scan says why, and repeats what it was asked", async () => {
   assertStringIncludes(out, "filtered, without an answer: 1\n");
 }, { skip: canBlackHole() });
 
-test("scan says who has filtered, and where that is incomplete", async () => {
-  const [text, json] = await inChild(
-    { namespace: field() },
-    async ({ cli }) => {
-      const outputs: string[] = [];
-      for (const more of [[], ["--json"]]) {
-        let out = "";
-        const args = ["scan", "10.8.0.1-5", "-p", "1001-1012", "-t", "600"];
-        await cli([...args, ...more], {
-          out: (text) => out += text,
-          err: () => {},
-        });
-        outputs.push(out);
-      }
-      return outputs;
-    },
-  );
-  assertStringIncludes(text!, "10 open, 15 closed, 35 filtered, 0 unsent");
-  assertMatch(text!, /filtered by 10\.7\.0\.254: 20 \(.*5 prohibited/);
-  assertStringIncludes(text!, "  routers limit their ICMP errors: 15 more ");
-  assertStringIncludes(text!, "filtered, without an answer: 15\n");
-  const lines = linesOf(json!);
-  assertEquals(lines.at(-1)!.routers, [{
-    from: "10.7.0.254",
-    rejected: 20,
-    kinds: {
-      "host unreachable": 5,
-      "network unreachable": 5,
-      "port unreachable": 5,
-      "prohibited": 5,
-    },
-    unanswered: 15,
-  }]);
-}, {
-  skip: needs(
-    onLinux,
-    canIsolate(),
-    ...["nft", "python3", "setpriv", "nsenter", "ss"].map(hasCommand),
-  ),
-});
+test(
+  "scan names the routers that have filtered, and where others may have",
+  async () => {
+    const [text, json] = await inChild(
+      { namespace: field() },
+      async ({ cli }) => {
+        const outputs: string[] = [];
+        for (const more of [[], ["--json"]]) {
+          let out = "";
+          const args = ["scan", "10.8.0.1-5", "-p", "1001-1012", "-t", "600"];
+          await cli([...args, ...more], {
+            out: (text) => out += text,
+            err: () => {},
+          });
+          outputs.push(out);
+        }
+        return outputs;
+      },
+    );
+    assertStringIncludes(text!, "10 open, 15 closed, 35 filtered, 0 unsent");
+    assertMatch(text!, /filtered by 10\.7\.0\.254: 20 \(.*5 prohibited/);
+    assertStringIncludes(text!, "  routers limit their ICMP errors: 15 more ");
+    assertStringIncludes(text!, "filtered, without an answer: 15\n");
+    const lines = linesOf(json!);
+    assertEquals(lines.at(-1)!.routers, [{
+      from: "10.7.0.254",
+      rejected: 20,
+      kinds: {
+        "host unreachable": 5,
+        "network unreachable": 5,
+        "port unreachable": 5,
+        "prohibited": 5,
+      },
+      unanswered: 15,
+    }]);
+  },
+  {
+    skip: needs(
+      onLinux,
+      canIsolate(),
+      ...["nft", "python3", "setpriv", "nsenter", "ss"].map(hasCommand),
+    ),
+  },
+);
 
 test("shards of a scan make the whole", async () => {
   using ports = peers();
@@ -326,7 +330,7 @@ test("scan goes on where an interrupted one stopped", async () => {
   assertEquals(new Set(seen.map(({ index }) => index)).size, 256);
   const { next, pending } = JSON.parse(readFileSync(file, "utf8"));
   assertEquals([next, pending], [256, []]);
-  // There is nothing left, and nothing is open in that.
+  // No target is left, and so none is open.
   const { code, out } = await scan(["--resume", file]);
   assertEquals(code, 1);
   assertStringIncludes(out, "--- 0 ports in");

@@ -44,7 +44,7 @@ test("parseHosts() reads what people write", () => {
   }
 });
 
-test("parseHosts() counts what no list would hold", () => {
+test("parseHosts() counts more hosts than a list could hold", () => {
   const all = parseHosts("0.0.0.0/0");
   assertEquals(all.size, 2 ** 32);
   assertEquals(all.at(0), "0.0.0.0");
@@ -60,7 +60,7 @@ test("parseHosts() counts what no list would hold", () => {
   }
 });
 
-test("parseHosts() says where it stopped", () => {
+test("parseHosts() throws with the place where it stopped", () => {
   const rows: [text: string, place: string, reason: string][] = [
     ["", 'at character 1, ""', "nothing"],
     ["10.0.0.1,", 'at character 10, ""', "nothing"],
@@ -113,7 +113,7 @@ test("parsePorts() reads what people write", () => {
   }
 });
 
-test("parsePorts() says where it stopped", () => {
+test("parsePorts() throws with the place where it stopped", () => {
   const rows: [text: string, place: string][] = [
     ["", 'at character 1, ""'],
     ["22,", 'at character 4, ""'],
@@ -152,7 +152,7 @@ test("the order is a permutation of every small size", () => {
 });
 
 test("the order is a permutation of sizes up to 100,000", () => {
-  // Squares, their neighbours and powers of two are where a rounding would show.
+  // A wrong rounding would show at squares, their neighbours and powers of two.
   const sizes = new Set([100_000, 99_999, 65_536, 65_535, 65_537]);
   for (let side = 40; side <= 316; side += 23) {
     for (const near of [-1, 0, 1]) sizes.add(side * side + near);
@@ -167,7 +167,7 @@ test("the order does not repeat among four billion", () => {
   const seen = new Set<number>();
   const count = 300_000;
   for (let i = 0; i < count; i++) {
-    // Neighbours, and far apart.
+    // Neighbours, and others far apart.
     const at = i % 2 === 0 ? i : size - i * 14_000;
     const to = permute(at, size, square, 42, 0);
     assert(Number.isInteger(to) && to >= 0 && to < size);
@@ -226,7 +226,7 @@ test("neighbours in a grid go to different hosts", () => {
     const hosts = targets.slice(i, i + 256).map(({ hostname }) => hostname);
     assertEquals(new Set(hosts).size, 256);
   }
-  // And its ports come in an order that is not that of another host.
+  // The ports of two hosts come in different orders.
   const portsOf = (host: string) =>
     targets.filter(({ hostname }) => hostname === host).map(({ port }) => port)
       .join();

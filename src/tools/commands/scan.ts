@@ -67,7 +67,7 @@ SCAN_OPTIONS
       --in-order       host after host, port after port
       --shard I/N      the I-th of N shares of the run: all N of them, with the
                        same arguments, make the whole
-      --save FILE      keeps in a file how far it has come, for --resume
+      --save FILE      writes to a file how far it has come, for --resume
       --resume FILE    goes on from there, with the hosts, ports and order that
                        stand in it, and keeps on saving to it
       --open           only open ports, in JSON and CSV too
@@ -87,11 +87,11 @@ SCAN_OPTIONS
 STATES
   open       a SYN/ACK came
   closed     a reset came
-  filtered   an ICMP error came, from whom is said; or nothing
+  filtered   nothing came, or an ICMP error, whose sender is shown
   unsent     nothing could be sent: no route, no name, no permission
-  As text, open ports alone have a line each; the summary counts the others.
-  Routers send a limited number of ICMP errors, so that of what one rejects,
-  some ports look as if nothing had answered; the summary says where.
+  As text, only open ports have a line each; the summary counts the others.
+  Routers limit their ICMP errors, so that some of the ports that one rejects
+  look silent; the summary names the routers where that may be.
 
   Enter or SIGQUIT shows the summary so far. ^C ends with the summary.
 
@@ -155,11 +155,11 @@ const PORT_COLUMNS = [
   "rtt",
 ] as const satisfies (keyof ProbeResult)[];
 
-/** How often progress is drawn, and written where it is not drawn over, in ms. */
+/** How often progress is drawn on a terminal, and written elsewhere, in ms. */
 const DRAW_EVERY = 200;
 const LINE_EVERY = 1000;
 
-/** How often it is saved how far a run has come, in ms. */
+/** How often a run saves how far it has come, in ms. */
 const SAVE_EVERY = 2000;
 
 /** The command `scan`. */
@@ -181,7 +181,7 @@ export const scanCommand: Command = {
   },
 };
 
-/** What is saved of a run: what was asked for, and how far it has come. */
+/** What is saved of a run: its arguments, and how far it has come. */
 interface Saved {
   readonly v: 1;
   readonly type: "scan-position";
@@ -195,14 +195,14 @@ interface Saved {
   readonly pending: readonly number[];
 }
 
-/** What the arguments mean. */
+/** A run, as the arguments describe it. */
 interface ScanPlan {
   readonly targets: Iterable<ProbeTarget> | AsyncIterable<ProbeTarget>;
-  /** How many they are, `null` where that is not known. */
+  /** How many targets there are, `null` where that is not known. */
   readonly size: number | null;
-  /** What was asked for, `null` where a run cannot be gone on with. */
+  /** The arguments to save, `null` where a run cannot be resumed. */
   readonly asked: Omit<Saved, "next" | "pending"> | null;
-  /** The file that says how far it has come. */
+  /** The file to save to. */
   readonly file: string | null;
 }
 
@@ -245,7 +245,7 @@ function gridOf(
   );
 }
 
-/** Goes on from what a file says. */
+/** The rest of a run that was saved to a file. */
 function resumed(
   values: ScanValues,
   positionals: readonly string[],
@@ -282,7 +282,7 @@ function parseSaved(file: string, text: string): Saved {
   throw new UsageError(`Cannot resume from ${show(file)}: no --save wrote it`);
 }
 
-/** Hosts as they come, in that order. */
+/** Hosts from the standard input, in the order in which they come. */
 function streamed(
   values: ScanValues,
   positionals: readonly string[],
@@ -339,7 +339,7 @@ function readWhole(path: string): string {
   return withFile("read", path, () => readFileSync(path, "utf8"));
 }
 
-/** The lists of hosts that stand in a line. */
+/** The lists of hosts in a line. */
 function hostTexts(line: string): string[] {
   return line.replace(/#.*/, "").split(/\s+/).filter((text) => text !== "");
 }
@@ -351,7 +351,7 @@ function portsBut(ports: string, exclude: string | null): number[] {
   return all.filter((port) => !out.has(port));
 }
 
-/** Reads a caller's text; what is wrong with it is wrong usage. */
+/** Reads an argument, whose faults are reported as wrong usage. */
 function understood<T>(read: () => T): T {
   try {
     return read();
@@ -373,7 +373,7 @@ function parseShard(text: string | undefined): readonly [number, number] {
   );
 }
 
-/** The least number of ports that is worth another thread, and the most threads. */
+/** From how many ports on a run has more than one thread, and how many it has at most. */
 const WORTH_THREADS = 2000;
 const MOST_THREADS = 4;
 
@@ -433,7 +433,7 @@ class Scan {
   /** Runs until the end, or until so many ports are open. */
   async run(mostOpen: number): Promise<number> {
     const { signal } = this.#io;
-    // A file that cannot be written is found out before anything is sent.
+    // A file that cannot be written is reported before anything is sent.
     this.#save();
     const _request = this.#io.onRequest?.(() => this.#summarize(false));
     try {
@@ -528,7 +528,7 @@ class Scan {
     }
   }
 
-  /** Writes how far the run has come, to be there as a whole or not at all. */
+  /** Writes how far the run has come; the file is replaced as a whole. */
   #save(): void {
     const { asked, file } = this.#plan;
     if (file === null || asked === null) return;

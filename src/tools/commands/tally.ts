@@ -12,10 +12,10 @@ import type {
   ProbeState,
 } from "../probe.ts";
 
-/** How many networks are told apart. */
+/** How many networks are counted separately. */
 const MOST_TALLIED = 0x1_0000;
 
-/** How many of a list the summary names. */
+/** How many routers the summary names. */
 const MOST_IN_SUMMARY = 10;
 
 /** What one router, or one firewall, has rejected. */
@@ -29,7 +29,7 @@ interface Router {
 /** What is known of a /24 or a /64. */
 interface NetworkTally {
   silent: number;
-  /** Who has rejected something in it. */
+  /** The routers that have rejected something in it. */
   readonly routers: Set<string>;
 }
 
@@ -150,7 +150,7 @@ export class ScanTally {
     return [...this.#routers.values()].sort((a, b) => b.rejected - a.rejected);
   }
 
-  /** How many ports did not answer in networks where somebody has rejected others. */
+  /** How many ports are silent in the networks where a router has rejected others. */
   #silentNear(from: string): number {
     let silent = 0;
     for (const network of this.#networks.values()) {
@@ -182,7 +182,7 @@ function expandedHalf(text: string): string {
   return [...groups, ...rest].slice(0, 4).join(":");
 }
 
-/** What an ICMP error means, after its numbers. */
+/** What an ICMP error means, by its type and code. */
 const ICMP_WORDS: Readonly<Record<string, string>> = {
   "3/0": "network unreachable",
   "3/1": "host unreachable",
