@@ -50,6 +50,7 @@ export const KERNEL_CALLS = [
   "eventfd",
   "fcntl",
   "getpeername",
+  "getrlimit",
   "getsockname",
   "getsockopt",
   "pipe",
@@ -932,6 +933,16 @@ export class Kernel {
     return this.#peek(this.#optionOf(socket, option), 0, 4);
   }
 
+  getrlimit(resource: number, limits: Uint8Array): number {
+    const { RLIMIT_NOFILE, littleEndian } = this.abi;
+    if (resource !== RLIMIT_NOFILE) return this.no("EINVAL");
+    const view = new DataView(limits.buffer, limits.byteOffset);
+    // The limit in force, and the one that it may be raised to.
+    view.setBigUint64(0, BigInt(this.limit), littleEndian);
+    view.setBigUint64(8, BigInt(this.limit), littleEndian);
+    return 0;
+  }
+
   poll(fds: Uint8Array, count: number, timeout: number): number {
     if (count * this.abi.pollfd.size > fds.length) {
       this.complain("poll reads past the end of its set");
@@ -984,7 +995,12 @@ export class Kernel {
     let found = 0;
     for (let at = 0; at < count * size; at += size) {
       const wanted = this.#peek(fds, at + events, 2);
-      const state = this.#state(this.#peek(fds, at + fdAt, 4) | 0);
+      const fd = this.#peek(fds, at + fdAt, 4) | 0;
+      // Without events, it asks just whether there is such a descriptor.
+      if (wanted !== 0 && fd > this.#highest) {
+        this.complain(`nobody ever opened ${fd}`);
+      }
+      const state = this.#state(fd);
       const told = state & (wanted | POLLERR | POLLHUP | POLLNVAL);
       this.#poke(fds, at + revents, 2, told);
       if (told !== 0) found++;
@@ -996,10 +1012,7 @@ export class Kernel {
   #state(fd: number): number {
     const { abi, manners } = this;
     const open = this.#fds.get(fd);
-    if (open === undefined) {
-      if (fd > this.#highest) this.complain(`nobody ever opened ${fd}`);
-      return fd < 0 ? 0 : abi.POLLNVAL;
-    }
+    if (open === undefined) return fd < 0 ? 0 : abi.POLLNVAL;
     if (open instanceof Epoll) {
       return this.#readyOf(open).length > 0 ? abi.POLLIN : 0;
     }
