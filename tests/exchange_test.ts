@@ -132,6 +132,17 @@ test("Socket#sendAll() names memory that was taken away, and what went", async (
   assertEquals((error as { bytesSent?: number }).bytesSent, count);
 });
 
+test("an error names no peer where that has no address", async () => {
+  const [near, far] = Socket.pair();
+  using _near = near, _far = far;
+  const error = await assertFails(
+    near.recv(new Uint8Array(1), { timeout: 1 }),
+    "ETIMEDOUT",
+  );
+  assertEquals(error.address, undefined);
+  assert(error.message.startsWith("Cannot receive: nothing came"));
+});
+
 test("Socket#sendAll() leaves the reason of an abort as it is", async () => {
   using ends = pair();
   const { near } = ends;

@@ -41,10 +41,14 @@ export function localText(libc: Libc, fd: number): string | undefined {
   return addressText(localOf(libc, fd));
 }
 
-/** The address on the other side as text, where there is one. */
+/** The address on the other side as messages call it: Unix sockets may have none. */
 export function peerText(libc: Libc, fd: number): string | undefined {
-  return addressText(peerOf(libc, fd));
+  const text = addressText(peerOf(libc, fd));
+  return text === NAMELESS ? undefined : text;
 }
+
+/** What an address of a Unix socket without one is as text. */
+const NAMELESS = "unix:";
 
 /** What is printed of a socket. */
 export function socketFacts(
@@ -61,7 +65,7 @@ export function socketFacts(
   return fd < 0 ? own : {
     ...own,
     local: localText(libc, fd),
-    remote: peerText(libc, fd) ?? null,
+    remote: addressText(peerOf(libc, fd)) ?? null,
   };
 }
 
