@@ -32,7 +32,7 @@ export async function runCli(
   return { code, out, err };
 }
 
-/** What a process of a command sees, and who watches it. */
+/** How a command runs as a program. */
 export interface ChildOptions {
   /** The permissions that Deno gives it, all of them unless it says otherwise. */
   readonly permissions?: readonly string[];

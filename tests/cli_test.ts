@@ -109,7 +109,7 @@ test("ping connects to a host and port", async () => {
 });
 
 test(
-  "ping connects from the source and through the interface that it is told",
+  "ping connects from --source and through --interface",
   async () => {
     using listener = listen();
     const target = `${listener.address}`;
@@ -126,7 +126,7 @@ test(
   },
 );
 
-test("ping answers 1 when every probe is refused, and says why", async () => {
+test("ping exits by 1 when every probe is refused, and says why", async () => {
   using closed = bound();
   const target = `${closed.address}`;
   const { code, out, err } = await run(["ping", target, "-c2", "-i0"]);
@@ -145,7 +145,7 @@ test("ping answers 1 when every probe is refused, and says why", async () => {
   assertMatch(rest[3]!, new RegExp(`^longest outage ${NUMBER} ms$`));
 });
 
-test("ping answers 0 when one probe connected", async () => {
+test("ping exits by 0 when one probe connected", async () => {
   using listener = listen();
   let calls = 0;
   using _ = watchLibc({
@@ -164,7 +164,7 @@ test("ping answers 0 when one probe connected", async () => {
   );
 });
 
-test("ping answers 2 when no probe has left this machine", async () => {
+test("ping exits by 2 when no probe has left this machine", async () => {
   using watched = watchLibc({ connect: () => -real.abi.errnos.ENETUNREACH! });
   const { code, out, err } = await run([
     "ping",
@@ -332,7 +332,7 @@ test("ping keeps to a rate and to a deadline, and writes percentiles", async () 
   assert(Number(/Total count += +(\d+)/.exec(text)![1]) <= probes);
 });
 
-test("ping answers monitors by --warn and --crit", async () => {
+test("ping exits as monitors expect by --warn and --crit", async () => {
   using listener = listen();
   using closed = bound();
   const rows: [args: string[], code: number][] = [
@@ -349,7 +349,7 @@ test("ping answers monitors by --warn and --crit", async () => {
   assertEquals(gone.code, 2);
 });
 
-test("ping takes a refusal for an answer where it is told so", async () => {
+test("ping takes a refusal for an answer with --refused answer", async () => {
   using closed = bound();
   const args = ["ping", `${closed.address}`, "-c1", "--refused", "answer"];
   const { code, out } = await run(args);
@@ -454,7 +454,7 @@ test("ping ends at once while a name does not resolve", async () => {
   assert(late < 5000, `${late} ms`);
 }, { skip: needs(canIsolate(), hasCommand("python3")) });
 
-test("ping says who turned it away", async () => {
+test("ping names the router that rejects it", async () => {
   const [code, out] = await inChild(
     { namespace: FIREWALL },
     async (_, cli) => {
@@ -501,7 +501,7 @@ test("ping --quiet writes the summary alone", async () => {
   assertEquals(JSON.parse(json).probes, 2);
 });
 
-test("ping writes its summary and answers 130 when it is interrupted", async () => {
+test("ping writes its summary and exits by 130 when it is interrupted", async () => {
   const controller = new AbortController();
   let out = "";
   const code = await main(["ping", "-c", "0", "-i", "3600000"], {
@@ -541,7 +541,7 @@ test("--help of each command says its options within 80 columns", async () => {
   assertEquals([code, out], [0, `${version}\n`]);
 });
 
-test("a command that there is not is answered 2, with the nearest", async () => {
+test("a command that does not exist exits by 2 and names the nearest one", async () => {
   const rows: [args: string[], words: string][] = [
     [[], "without a command: the commands are "],
     [["pong"], '"pong": did you mean ping?'],
@@ -556,7 +556,7 @@ test("a command that there is not is answered 2, with the nearest", async () => 
   }
 });
 
-test("what cannot be understood is answered 2, with a reason", async () => {
+test("arguments that are not understood exit by 2, with a reason", async () => {
   const rows: [args: string[], words: string][] = [
     [["--nope"], "--nope"],
     [["--tiemout", "1s"], "did you mean --timeout?"],
@@ -600,7 +600,7 @@ test("what cannot be understood is answered 2, with a reason", async () => {
   }
 });
 
-test("what cannot be probed is answered 2, without a stack trace", async () => {
+test("a target that cannot be probed exits by 2, without a stack trace", async () => {
   const { eais } = real.abi;
   using _ = watchLibc({
     getaddrinfoAsync: () => Promise.resolve(eais.EAI_NONAME!),
@@ -656,7 +656,7 @@ test("the task downloads nothing", () => {
     {
       cwd: root,
       encoding: "utf8",
-      // Nothing is cached, and whoever asks the registry is refused.
+      // Nothing is cached, and the registry refuses connections.
       env: {
         ...process.env,
         DENO_DIR: folder.path,

@@ -145,7 +145,7 @@ test("PingStats leaves out of an outage that the process was suspended", () => {
   assertEquals(late.summary().outage, 700);
 });
 
-test("ping() connects as often as it is told and measures each time", async () => {
+test("ping() connects count times and measures each time", async () => {
   using listener = listen();
   const target = { port: listener.address.port };
   const start = performance.now();
@@ -204,7 +204,7 @@ test("ping() sends nothing before the first probe", async () => {
 });
 
 test(
-  "ping() calls nothing between connect(2) and the outcome but what tells it",
+  "ping() makes no more calls between connect(2) and the outcome than it needs",
   async () => {
     using listener = listen();
     using watched = watchLibc();
@@ -283,7 +283,7 @@ test("ping() ends with the reason of its signal before a probe and after it", as
   assertEquals(await late.next().catch((error) => error), reason);
 });
 
-test("ping() leaves nothing open when nobody asks for more", async () => {
+test("ping() leaves nothing open when the iteration ends early", async () => {
   using listener = listen();
   using silent = blackHole();
   const options = { count: 0, interval: 0 };
@@ -296,7 +296,7 @@ test("ping() leaves nothing open when nobody asks for more", async () => {
   }
 }, { skip: canBlackHole() });
 
-test("ping() answers calls that overlap one after the other", async () => {
+test("ping() returns overlapping calls one after the other", async () => {
   using listener = listen();
   const probes = ping(listener.address, { count: 3, interval: 0 });
   const all = await Promise.all([1, 2, 3, 4].map(() => probes.next()));
@@ -421,7 +421,7 @@ test("ping() resolves a name again, and goes on where it leads", async () => {
   assertEquals(found, ["unsent name", "127.0.0.1", "127.0.0.2"]);
 }, { skip: canIsolate() });
 
-test("ping() tells a firewall from a host, and who it is", async () => {
+test("ping() distinguishes a firewall from a host, and names it", async () => {
   const found = await inChild({ namespace: FIREWALL }, async (_, tools) => {
     const { ping } = await import(tools);
     const all = [];

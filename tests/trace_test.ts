@@ -34,7 +34,7 @@ const canRoute = needs(
   hasCommand("python3"),
 );
 
-/** Traces as nobody, behind two routers. */
+/** Traces as uid 65534, behind two routers. */
 function traceBehind(
   hostname: string,
   port: number,
@@ -105,7 +105,7 @@ for (const [host, routers, expired, prohibited] of WAYS) {
     assert(time < 900, `${time}`);
   }, { skip: canRoute });
 
-  test(`trace() tells how the way to ${host} ends`, async () => {
+  test(`trace() reports how the way to ${host} ends`, async () => {
     const closed = await traceBehind(host, 9, { queries: 1 });
     assertEquals(closed.hops.map(({ kind }) => kind), ["hop", "hop", "closed"]);
     assertEquals(closed.hops[2]!.from, host);
@@ -158,7 +158,7 @@ test("trace() has no more than inFlight attempts under way", async () => {
   assert(hops.every(({ kind }) => kind === "silent"));
 }, { skip: onLinux });
 
-test("trace() meets nobody on the way to this machine", async () => {
+test("trace() meets no router on the way to this machine", async () => {
   using listener = listen();
   using closed = bound();
   const rows: [target: { port: number }, kind: Hop["kind"]][] = [
@@ -205,7 +205,7 @@ test("trace() goes over IPv6", async () => {
   assertEquals(hops.map(({ kind, from }) => [kind, from]), [["open", "::1"]]);
 }, { skip: needs(onLinux, canIpv6()) });
 
-test("trace() is for systems that tell who has sent an error", async () => {
+test("trace() is for systems that report the sender of an error", async () => {
   using _ = watchLibc({ abi: { ...real.abi, errorQueue: null } });
   const error = await assertRejects(
     async () => await trace(inet("127.0.0.1", 9)).next(),
@@ -221,7 +221,7 @@ test("trace() throws what kept it from sending", async () => {
 }, { skip: onLinux });
 
 test(
-  "trace() ends with the reason of its signal, and when nobody asks on",
+  "trace() ends with the reason of its signal, and when the iteration ends early",
   async () => {
     const reason = new Error("enough");
     const controller = new AbortController();
@@ -281,7 +281,7 @@ test("trace writes a line for each ttl, and how the way ends", async () => {
     { namespace: ROUTERS },
     async ({ becomeNobody }, cli) => {
       const { main } = await import(cli);
-      // Nobody cannot read the command, which is loaded when it is wanted.
+      // A command is loaded when it is wanted, and uid 65534 may not read it.
       await main(["trace", "--help"], { out() {}, err() {} });
       becomeNobody();
       const found: [number, string][] = [];
@@ -366,25 +366,29 @@ test("trace writes what is known when it is interrupted", async () => {
   assertEquals([code, out], [130, `${target} is not reached so far\n`]);
 }, { skip: onLinux });
 
-test("trace answers 0 for what is reached, open or closed", async () => {
-  using listener = listen();
-  using closed = bound();
-  assertEquals((await run(`${listener.address}`)).code, 0);
-  const { code, out } = await run(`${closed.address}`, "--csv");
-  assertEquals(code, 0);
-  assertEquals(
-    out.split("\n")[0],
-    "ttl,query,kind,from,icmp,wall,rtt,localPort",
-  );
-  const rows: [args: string[], words: string][] = [
-    [[], "give a target"],
-    [["a:1", "b:1"], '"b:1" as well'],
-    [["a:1", "-m", "0"], "--max-hops"],
-    [["unix:/x"], "no hops"],
-  ];
-  for (const [args, words] of rows) {
-    const { code, err } = await run(...args);
-    assertEquals(code, 2);
-    assertStringIncludes(err, words);
-  }
-}, { skip: onLinux });
+test(
+  "trace exits by 0 for a target that is reached, open or closed",
+  async () => {
+    using listener = listen();
+    using closed = bound();
+    assertEquals((await run(`${listener.address}`)).code, 0);
+    const { code, out } = await run(`${closed.address}`, "--csv");
+    assertEquals(code, 0);
+    assertEquals(
+      out.split("\n")[0],
+      "ttl,query,kind,from,icmp,wall,rtt,localPort",
+    );
+    const rows: [args: string[], words: string][] = [
+      [[], "give a target"],
+      [["a:1", "b:1"], '"b:1" as well'],
+      [["a:1", "-m", "0"], "--max-hops"],
+      [["unix:/x"], "no hops"],
+    ];
+    for (const [args, words] of rows) {
+      const { code, err } = await run(...args);
+      assertEquals(code, 2);
+      assertStringIncludes(err, words);
+    }
+  },
+  { skip: onLinux },
+);

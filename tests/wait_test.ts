@@ -41,7 +41,7 @@ function later(milliseconds: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, milliseconds));
 }
 
-test("waitFor() resolves when somebody listens", async () => {
+test("waitFor() resolves when a target is open", async () => {
   using closed = bound();
   const { address } = closed;
   const waiting = waitFor(address, { timeout: LONG });
@@ -75,7 +75,7 @@ test("waitFor() takes all targets, or any of them", async () => {
 });
 
 test(
-  "waitFor() tells each pending target, its tries and its last error",
+  "waitFor() reports each pending target, its tries and its last error",
   async () => {
     using closed = bound();
     using silent = blackHole();
@@ -107,7 +107,7 @@ test("waitFor() gives one try no longer than attemptTimeout", async () => {
   assertEquals(error.pending[0]!.last!.code, "ETIMEDOUT");
 }, { skip: canBlackHole() });
 
-test("waitFor() waits until nobody listens", async () => {
+test("waitFor() waits until a target is closed", async () => {
   const listener = listen();
   const { address } = listener;
   using folder = tempFolder();
@@ -140,7 +140,7 @@ test("waitFor() does not take silence for closed", async () => {
   assertEquals(error.pending[0]!.last!.code, "ETIMEDOUT");
 }, { skip: canBlackHole() });
 
-test("waitFor() reaches Unix sockets that come to be", async () => {
+test("waitFor() waits for Unix sockets that do not exist yet", async () => {
   using folder = tempFolder();
   const path = join(folder.path, "s");
   const target = { transport: "unix", path } as const;
@@ -165,7 +165,7 @@ test("waitFor() takes vsock targets", async () => {
   assert(last !== null && last.code !== "UNKNOWN");
 }, { skip: abi.AF_VSOCK === null ? `${abi.os} has no vsock` : null });
 
-test("waitFor() wants as many tries in a row as it is told", async () => {
+test("waitFor() wants as many tries in a row as stable says", async () => {
   using listener = listen();
   let connects = 0;
   // Of three tries, the second fails.

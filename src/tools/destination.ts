@@ -34,7 +34,7 @@ export function destinationText(destination: Destination): string {
   }
 }
 
-/** Text without control characters, which a terminal would obey. */
+/** Text with its control characters escaped, which a terminal would obey. */
 function plain(text: string): string {
   return text.replace(/\p{Cc}/gu, (character) => {
     const code = character.charCodeAt(0).toString(16).padStart(2, "0");
@@ -45,7 +45,7 @@ function plain(text: string): string {
 /**
  * Understands the text of a destination, the reverse of {@linkcode destinationText}.
  *
- * @throws {SyntaxError} If it is none; the message says what would be one.
+ * @throws {SyntaxError} If it does not parse; the message says what would.
  */
 export function parseDestination(text: string): ConnectTarget {
   if (text.startsWith("unix:")) {

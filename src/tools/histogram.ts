@@ -134,7 +134,7 @@ export class Histogram {
   /**
    * Counts one duration, and those that it kept from being measured.
    *
-   * Who measures every `interval` and waits for each outcome measures too
+   * A program that measures every `interval` and waits for each outcome measures too
    * seldom while things are slow (coordinated omission). This counts, besides
    * the duration, what the measurements left out would have seen: the duration
    * less one interval, less two, and so on, down to one interval.
@@ -282,7 +282,7 @@ export class Histogram {
     this.#counts = grown;
   }
 
-  /** A bucket's greatest duration in ms, as far as there was such a one. */
+  /** A bucket's greatest duration in ms, but no more than the greatest recorded. */
   #within(index: number): number {
     return Math.min(highestOf(index) / NANOSECONDS, this.#max);
   }

@@ -14,21 +14,21 @@ export interface LoopbackListener {
   readonly hostname: string;
   /** The port that the system chose. */
   readonly port: number;
-  /** Returns when it has taken up, and let go of, as many connections. */
+  /** Returns when it has accepted and closed as many connections. */
   settled(connections: number): Promise<void>;
   /** Stops listening. */
   close(): Promise<void>;
 }
 
-/** Turns of the event loop after which a connection is not waited for. */
+/** How many turns of the event loop it waits for a connection. */
 const MOST_TURNS = 10_000;
 
 /**
  * Starts a listener on the loopback interface that accepts connections and
  * closes them.
  *
- * On one thread with those who connect to it, it does its work between their
- * probes: the kernel completes a handshake by itself.
+ * It runs on the thread of the probes and does its work between them: the
+ * kernel completes a handshake by itself.
  *
  * @throws The runtime's own error if it cannot listen.
  */
@@ -36,7 +36,7 @@ export async function listenLoopback(
   family: LookupFamily = "inet",
 ): Promise<LoopbackListener> {
   const hostname = family === "inet6" ? "::1" : "127.0.0.1";
-  // Deno's own check throws where nobody can catch it.
+  // Deno's own check throws where no caller can catch it.
   libc().permissions.demandHost(hostname, 0);
   let accepted = 0;
   const server = createServer((connection) => {

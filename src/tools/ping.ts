@@ -89,15 +89,15 @@ export interface PingOptions {
    * before have ended (open loop). The `latency` of each counts from the moment
    * at which it was due, so that a stall shows in all the probes that it held
    * up, and not in one alone. What is due while the process is suspended, for a
-   * second or more, is due after that. While a probe is due soon a processor is kept
-   * busy.
+   * second or more, is due after that. While a probe is due soon, a processor is
+   * kept busy.
    *
    * @default {undefined} None: each waits for the one before.
    */
   readonly rate?: number | undefined;
   /**
    * Milliseconds that one probe may take. A lost SYN is repeated after one
-   * second; in the default there is room for that.
+   * second; the default has room for that.
    *
    * @default {3000}
    */
@@ -168,30 +168,30 @@ export interface Ping {
   readonly error: ErrnoError | LookupError | null;
 }
 
-/** How long to wait for an address of a name before the next is tried too, in ms. */
+/** How long to wait for an address of a name before trying the next one too, in ms. */
 const ADDRESS_DELAY = 250;
 /**
- * Where timers are late by up to 2 ms, the rest of the time to a probe of an
- * open loop is spent looking at the clock, once a turn.
+ * Timers are late by up to 2 ms, so that an open loop spends the last part of
+ * the time to a probe looking at the clock, once a turn.
  */
 const NEAR = 2;
 
-/** How much of what was missed is made up for at once, in ms. */
+/** How much of a delay is made up for at once, in ms. */
 const MOST_CAUGHT_UP = 1;
 
-/** How much faster than the rate probes are begun that are late. */
+/** How much faster than the rate late probes begin. */
 const CATCH_UP = 1 / 0.6;
 
 /**
- * A turn of the event loop that is later by so much, in ms, says that the
- * process was suspended: what was due meanwhile is due after that.
+ * A turn of the event loop that is late by more than this, in ms, means that
+ * the process was suspended: what was due meanwhile is due after that.
  */
 const ABSENCE = 1000;
 
 /** How long probes may follow on probes without a turn of the event loop, in ms. */
 const LONGEST_BURST = 1;
 
-/** How many results of an open loop wait for who reads them. */
+/** How many results of an open loop wait for their reader. */
 const MOST_UNREAD = 65_536;
 
 const PING_KEYS = [
@@ -221,14 +221,14 @@ interface PingPlan {
  *
  * Each target has a loop of its own. The addresses of a name are tried as
  * `connect` tries them; the first that connects is kept for the probes that
- * follow, and named in each of them. What a first connect in a process costs
- * beyond the others is paid before the first probe: the library is open and the
- * code compiled by then, and nothing has been sent. Each probe has a socket of
+ * follow, and named in each of them. The extra cost of a first connect in a
+ * process is paid before the first probe: the library is open and the code
+ * compiled by then, and nothing has been sent. Each probe has a socket of
  * its own, which is open, has its options and is bound before the clock starts.
  * A failure is a result and ends nothing.
  *
- * Nothing is begun before the first result is asked for. Without a `rate` no
- * probe begins before all results are read.
+ * No probe begins before the first result is asked for, and without a `rate`
+ * none before all results are read.
  *
  * On Deno the program needs the permissions that `connect` needs for each
  * target.
@@ -273,7 +273,7 @@ export function ping(
 export interface Pinging extends AsyncIterableIterator<Ping, void, void> {
   /** How many probes of each target have begun and not ended. */
   readonly inFlight: readonly number[];
-  /** Gives up whatever is under way. */
+  /** Gives up the probes under way. */
   return(): Promise<IteratorResult<Ping, void>>;
 }
 
@@ -286,7 +286,7 @@ class PingRun implements Pinging {
   #isBegun = false;
   #isOver = false;
   #running = 0;
-  /** What a loop has thrown, which is no failure of a probe. */
+  /** What a loop has thrown, which is not a failure of a probe. */
   #broken: { readonly reason: unknown } | null = null;
   #wakeReader: (() => void) | null = null;
   #calls: Promise<unknown> = Promise.resolve();
@@ -322,7 +322,7 @@ class PingRun implements Pinging {
     return this;
   }
 
-  /** Calls that overlap are answered one after the other. */
+  /** Calls that overlap return one after the other. */
   next(): Promise<IteratorResult<Ping, void>> {
     const result = this.#calls.then(() => this.#next());
     this.#calls = result.catch(() => {});
@@ -370,7 +370,7 @@ class PingRun implements Pinging {
     this.#wakeReader?.();
   }
 
-  /** Ends all of it by what is no failure of a probe. */
+  /** Ends the run by something other than a failure of a probe. */
   fail(reason: unknown): void {
     this.#broken ??= { reason };
     this.#wakeReader?.();
@@ -416,7 +416,7 @@ class PingLoop {
   readonly #run: PingRun;
   readonly #target: Destination;
   readonly #index: number;
-  /** Which part of a gap this target's probes come after the first one's. */
+  /** How far this target's probes are behind those of the first one, as a part of a gap. */
   readonly #phase: number;
   readonly #way: Way;
   #addresses: readonly Address[] | null;
@@ -462,7 +462,7 @@ class PingLoop {
     else await this.#keepPace(gap);
   }
 
-  /** Begins nothing more, and gives up what is under way. */
+  /** Begins no more probes, and gives up those under way. */
   stop(): void {
     this.#isStopped = true;
     for (const echo of this.#echoes) echo.abandon();
@@ -484,14 +484,14 @@ class PingLoop {
     }
   }
 
-  /** Probes begin on time, whatever has become of those before. */
+  /** Begins probes on time, whether or not those before have ended. */
   async #keepPace(gap: number): Promise<void> {
     const { count } = this.#plan;
     const step = gap / CATCH_UP;
     let start = performance.now() + gap * this.#phase;
     const probes = new Set<Promise<void>>();
     let turn = performance.now();
-    // Where it would stand if it had begun a probe in each step.
+    // When the next probe may begin, at the speed of one a step.
     let paced = -Infinity;
     for (let seq = 1; !this.#isStopped; seq++) {
       let due = start + (seq - 1) * gap;
@@ -536,7 +536,7 @@ class PingLoop {
       } else if (
         resolveEvery > 0 && seq > 1 && (seq - 1) % resolveEvery === 0
       ) {
-        // Those that come meanwhile go to the address that is known.
+        // Probes that begin meanwhile go to the address that is known.
         this.#resolve().catch(() => {});
       }
       checkWay(this.#c, this.#way);
@@ -548,7 +548,7 @@ class PingLoop {
       if (echo.verdict[0] === "open") this.#kept = echo.address;
       this.#yield(seq, beginning, echo);
     } finally {
-      // What was given up stays without an outcome.
+      // A probe that was given up counts as unanswered.
       if (!this.#isStopped) this.inFlight--;
     }
   }
@@ -588,7 +588,7 @@ class PingLoop {
     return echo;
   }
 
-  /** Tries addresses as `connect` does; returns the one that says most. */
+  /** Tries addresses as `connect` does; returns the attempt that shows most. */
   async #race(addresses: readonly Address[]): Promise<Echo> {
     const end = performance.now() + this.#plan.timeout;
     const schedule = new Schedule(ADDRESS_DELAY, end);
@@ -685,7 +685,7 @@ class Echo extends Attempt {
     });
   }
 
-  /** Whether there is no such Unix socket: nobody listens there. */
+  /** Whether there is no such Unix socket, so that nothing listens there. */
   get #isMissing(): boolean {
     return this.address.family === "unix" && this.syscall === "connect" &&
       this.errno === this.libc.abi.errnos.ENOENT;
@@ -744,7 +744,7 @@ class Echo extends Attempt {
       ? ["closed", "errno"]
       : verdictOf(this, this.#isPending || this.soft !== 0);
     const end = fd < 0 ? fd : localOf(libc, fd);
-    // A Unix socket has no name, and one that was refused no port any more.
+    // A Unix socket has no name here, and a refused one no port any more.
     if (typeof end === "object" && !("path" in end && end.path === "")) {
       this.local = "port" in end && end.port === 0 ? null : end.toString();
     }
@@ -760,7 +760,7 @@ interface Beginning {
   readonly due: number | null;
 }
 
-/** One probe, as a caller sees it. */
+/** One probe, as the caller sees it. */
 class PingResult implements Ping {
   readonly index: number;
   readonly target: Destination;

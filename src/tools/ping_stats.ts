@@ -19,7 +19,7 @@ export interface PingSummary {
   readonly failed: number;
   /** How many did not connect, by the name of the errno, most frequent first. */
   readonly failures: Readonly<Record<string, number>>;
-  /** How many were turned away by each router, as far as that is known. */
+  /** How many each router rejected, as far as that is known. */
   readonly routers: Readonly<Record<string, number>>;
   /** How many probes had a SYN repeated. */
   readonly retransmitted: number;

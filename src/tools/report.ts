@@ -1,5 +1,5 @@
 /**
- * What a ping or a scan has written as JSON lines, gathered for a report.
+ * The JSON lines of a ping or a scan, gathered for a report.
  *
  * @module
  */
@@ -14,7 +14,7 @@ export interface PingSeries {
   readonly addresses: string[];
   /** When each probe began. */
   readonly times: number[];
-  /** The wall clock of each, `NaN` where there was no answer. */
+  /** The wall clock of each, `NaN` where it was not answered. */
   readonly walls: number[];
   /** The kernel's round trip of each, `NaN` where there is none. */
   readonly rtts: number[];
@@ -33,7 +33,7 @@ export interface ScanGrid {
   /** The state of each port of each host. */
   readonly hosts: Map<string, Map<number, ProbeState>>;
   readonly states: Map<ProbeState, number>;
-  /** How many ports each router has turned away. */
+  /** How many ports each router rejected. */
   readonly routers: Map<string, number>;
   /** How many were not open, by the name of the errno. */
   readonly failures: Map<string, number>;
@@ -61,7 +61,7 @@ export class ReportData {
   /** How many lines of ports since the last summary have each state or router. */
   readonly #shown: Map<string, number> = new Map();
 
-  /** Whether no line was of use. */
+  /** Whether no line has anything to report. */
   get isEmpty(): boolean {
     const { hosts, summaries } = this.scan;
     return this.pings.size === 0 && hosts.size === 0 && summaries === 0;

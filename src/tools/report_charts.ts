@@ -187,7 +187,7 @@ function heatChart(
       ),
     );
   }
-  // Below the map, what had no answer.
+  // Below the map, the probes without an answer.
   for (const [column, count] of lost.entries()) {
     if (count === 0) continue;
     const x = LEFT + column * width;
@@ -334,7 +334,7 @@ export function gridChart({ hosts }: ScanGrid): Chart | null {
   const parts: string[] = [];
   for (const [i, port] of columns.entries()) {
     const x = left + (i + 0.5) * cell;
-    // Where cells are narrow, not every port has room for its number.
+    // Where cells are narrow, some ports have no room for their number.
     if (i % Math.ceil(NAME_HEIGHT / cell) !== 0) continue;
     parts.push(
       `<text transform="translate(${f(x + 4)} ${

@@ -47,7 +47,7 @@ export interface TraceOptions {
    */
   readonly queries?: number | undefined;
   /**
-   * Milliseconds that one attempt waits for an answer.
+   * Milliseconds that one attempt waits for a reply.
    *
    * @default {1000}
    */
@@ -62,23 +62,23 @@ export interface TraceOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** What one attempt of a trace has met. */
+/** What one attempt of a trace has found. */
 export interface Hop {
   /** After how many hops the packet was to expire, from 1. */
   readonly ttl: number;
   /** Which of the attempts with this ttl it was, from 1. */
   readonly query: number;
   /**
-   * Who has answered: a router in between (`"hop"`), the target by a SYN/ACK
+   * What replied: a router in between (`"hop"`), the target by a SYN/ACK
    * (`"open"`) or by a reset (`"closed"`), a firewall that does not let it through
-   * (`"filtered"`), or nobody (`"silent"`).
+   * (`"filtered"`), or nothing (`"silent"`).
    */
   readonly kind: "hop" | "open" | "closed" | "filtered" | "silent";
-  /** The address of who has answered, `null` for nobody. */
+  /** The address that replied, `null` for none. */
   readonly from: string | null;
   /** The ICMP error that came, `null` if none did. */
   readonly icmp: Icmp | null;
-  /** Milliseconds until the answer, `null` if there was none. */
+  /** Milliseconds until the reply, `null` if there was none. */
   readonly wall: number | null;
   /**
    * The round trip as the kernel measured it, in milliseconds; it does so for a
@@ -114,8 +114,8 @@ const EXPIRED = { inet: { type: 11, code: 0 }, inet6: { type: 3, code: 0 } };
  *
  * The attempts for all hops are under way at the same time, nearest first, so
  * that a trace takes about as long as one round trip, or as `timeout` if a
- * router does not answer. Nothing further is sent once the target, or a
- * firewall, has answered. Connections are closed by a reset at once.
+ * router does not reply. Nothing further is sent once the target, or a
+ * firewall, has replied. Connections are closed by a reset at once.
  *
  * On Deno the program needs the permissions that `connect` needs for the
  * target.
@@ -128,8 +128,8 @@ const EXPIRED = { inet: { type: 11, code: 0 }, inet6: { type: 3, code: 0 } };
  * @param options How far, and how.
  * @returns The hops by `ttl` and `query`, each as soon as those before it are
  * known. Up to the target each `ttl` has all its queries; the last `ttl` is
- * that of the target, of who filters, or `maxHops`.
- * @throws {NotSupportedError} If the system does not report who sent an ICMP
+ * that of the target, of the firewall, or `maxHops`.
+ * @throws {NotSupportedError} If the system does not report the sender of an ICMP
  * error: only Linux does.
  * @throws {ErrnoError} If nothing can be sent: no way, a local firewall.
  * @throws {LookupError} If the name does not resolve.
@@ -218,7 +218,7 @@ class TraceRun {
   readonly #probes: (Expiring | Hop)[] = [];
   #inFlight = 0;
   #read = 0;
-  /** The least ttl by which the target, or a firewall, has answered. */
+  /** The least ttl at which the target, or a firewall, has replied. */
   #last: number;
   #failure: Error | null = null;
   #wake: (() => void) | null = null;
@@ -348,7 +348,7 @@ class Expiring extends Attempt {
     try {
       errno = this.open();
     } catch (error) {
-      // Setting an option has failed; there is no descriptor then.
+      // Setting an option failed, and the descriptor is closed by then.
       return this.#finish(error as Error);
     }
     if (errno === 0) {
@@ -382,7 +382,7 @@ class Expiring extends Attempt {
     const { ECONNREFUSED, ECONNRESET } = this.libc.abi.errnos;
     const target = "hostname" in address ? address.hostname : "";
     if (errno === 0) {
-      // Who connects to itself has met nobody.
+      // A socket that is connected to itself has met no other.
       return this.isSelfConnected()
         ? this.#hop("closed", target, wall, null)
         : this.#hop("open", target, wall, this.#rtt());
@@ -399,7 +399,7 @@ class Expiring extends Attempt {
     try {
       return errorFor(failureOf(this, this.since, this.#timeout));
     } catch (error) {
-      // What the runtime has thrown in a turn of the wait.
+      // What the runtime threw in a turn of the wait.
       return error as Error;
     }
   }

@@ -1,5 +1,5 @@
 /**
- * Waits until somebody listens, or nobody does any more.
+ * Waits until targets are open, or closed.
  *
  * @module
  */
@@ -48,7 +48,7 @@ import { checkWay, findAddresses, listOf, type Way, wayTo } from "./way.ts";
 export interface WaitForOptions {
   /**
    * What each target has to be. It is `"open"` when a connect to one of its
-   * addresses succeeds, `"closed"` when every address refuses: nobody listens
+   * addresses succeeds, `"closed"` when every address refuses: nothing listens
    * there, or there is no such Unix socket. A host that does not answer is
    * neither.
    *
@@ -93,8 +93,8 @@ export interface WaitForOptions {
    */
   readonly stable?: number | undefined;
   /**
-   * What a name that does not resolve is: one more thing to wait for, or the
-   * end.
+   * What to do when a name does not resolve: wait for it, too, or end the wait
+   * by the error.
    *
    * @default {"wait"}
    */
@@ -168,10 +168,10 @@ export class WaitError extends Error {
 /** How much longer each pause is than the one before. */
 const GROWTH = 1.5;
 
-/** How long what a name resolves to is used before it is resolved again, in ms. */
+/** How long the addresses of a name are used before it is resolved again, in ms. */
 const FRESHNESS = 1000;
 
-/** The shortest pause after a name did not resolve: others are asked, too. */
+/** The shortest pause after a name did not resolve: others use the name server, too. */
 const LOOKUP_PAUSE = 250;
 /** How many targets a message names. */
 const MOST_NAMED = 3;
@@ -207,8 +207,8 @@ interface WaitPlan {
  *
  * Connects to each of them again and again, the addresses of a name all at
  * once, and resolves when they are what they have to be; each connection is
- * closed by a reset at once. A failed try is no error: it is why there is
- * another one. Targets are hosts and ports, Unix sockets and vsock ports.
+ * closed by a reset at once. A failed try is not an error: another one
+ * follows. Targets are hosts and ports, Unix sockets and vsock ports.
  *
  * On Deno the program needs the permissions that `connect` needs for each
  * target.
@@ -265,7 +265,7 @@ export interface Waiting {
 }
 
 /**
- * Begins to wait, for who wants to know how it stands meanwhile.
+ * Begins to wait, for a caller that wants to see meanwhile what is pending.
  *
  * @throws As {@linkcode waitFor} does, for arguments and an aborted signal.
  */
@@ -323,7 +323,7 @@ async function runAll(
       }
       if (mode === "any" && watch.result !== null) stop();
     });
-    // All of them have ended before anything is reported.
+    // All of them end before anything is reported.
     const ends = await Promise.allSettled(runs);
     for (const one of ends) if (one.status === "rejected") throw one.reason;
     signal?.throwIfAborted();
@@ -339,9 +339,9 @@ async function runAll(
 /**
  * One target that is waited for.
  *
- * A pause wakes the processor from its rest, so that every line and object of a
- * try costs more than elsewhere: a try that is over at once makes no promise,
- * and the records of the try before the last one are used again.
+ * After a pause the processor's caches are cold, so that each line and object of
+ * a try costs more than elsewhere: a try that is over at once makes no promise,
+ * and uses the records of the try before the last one again.
  */
 class TargetWait implements PendingTarget {
   readonly target: Destination;
@@ -360,7 +360,7 @@ class TargetWait implements PendingTarget {
   /** The current addresses, and when they were found. */
   #addresses: readonly Address[];
   #resolved: number;
-  /** The current try at each address, and the one before, which has `#last`. */
+  /** The current try at each address, and the one before, which may be `#last`. */
   #knocks: Knock[] = [];
   #before: Knock[] = [];
   /** How many parts of the current try are not over. */
@@ -370,7 +370,7 @@ class TargetWait implements PendingTarget {
   #streak = 0;
   /** Begins the next try, `null` while one is under way. */
   #timer: Timer | null = null;
-  /** Begins a try at each longest pause, while they are over at once. */
+  /** Begins the tries while pauses are the longest and tries are over at once. */
   #ticker: Timer | null = null;
   /** Abandons the lookup that is under way. */
   #abandon: (() => void) | null = null;
@@ -463,7 +463,7 @@ class TargetWait implements PendingTarget {
   #try(now: number): void {
     checkWay(this.#c, this.#way);
     const knocks = this.#nextKnocks(now);
-    // One for this loop, so that no end within it is the last.
+    // One for this loop, so that the try is not over before the loop is.
     this.#left = 1;
     for (const knock of knocks) {
       this.#left++;
@@ -516,7 +516,7 @@ class TargetWait implements PendingTarget {
       else if (knock.isFailure) failed ??= knock;
       isRefused &&= knock.isRefusal;
     }
-    // Silence is less than an answer.
+    // An error from the network shows more than silence.
     failed ??= late;
     if (open !== undefined) this.#last = null;
     else if (failed !== undefined) this.#last = failed;
@@ -569,7 +569,7 @@ class TargetWait implements PendingTarget {
 /** One try of one address. */
 class Knock extends Attempt {
   readonly #watch: TargetWait;
-  /** Whether it was to itself that it connected. */
+  /** Whether the socket connected to itself. */
   #isSelf = false;
   #elapsed = 0;
 
@@ -617,7 +617,7 @@ class Knock extends Attempt {
     return this.errno === 0 && !this.#isSelf;
   }
 
-  /** Whether it says why it has not connected. */
+  /** Whether it shows why it has not connected. */
   get isFailure(): boolean {
     return this.errno > 0 || this.#isSelf;
   }
@@ -627,7 +627,7 @@ class Knock extends Attempt {
     return this.errno === DEADLINE;
   }
 
-  /** Whether nobody listens. */
+  /** Whether nothing listens. */
   get isRefusal(): boolean {
     const { ECONNREFUSED, ECONNRESET, ENOENT } = this.libc.abi.errnos;
     const { family } = this.address;
@@ -645,7 +645,7 @@ class Knock extends Attempt {
   }
 }
 
-/** Whether a moment is no further away than timers are inexact. */
+/** Whether a moment has come, as exactly as timers are. */
 function isOver(end: number): boolean {
   return performance.now() >= end - 2;
 }

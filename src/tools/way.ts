@@ -1,5 +1,5 @@
 /**
- * The way to a destination: what the tools find out once before they connect to
+ * The way to a destination: what the tools prepare once before they connect to
  * it again and again.
  *
  * @module
@@ -55,7 +55,7 @@ export function wayTo(c: Libc, destination: Destination): Way {
   }
   const written = readOptions("target", destination, TARGET_KEYS);
   const { plan, recipe } = prepare(written, undefined);
-  // What was checked, and not the caller's object once more.
+  // From here on what was checked is used, not the caller's object.
   const { address, host, source } = plan;
   const text = address?.toString() ?? destinationText(host!);
   if (address !== null) {
@@ -94,7 +94,7 @@ export interface AddressSearch {
    * are none, or `null` if it was abandoned.
    */
   readonly found: Promise<Found | null>;
-  /** Gives it up, and whatever works on it. */
+  /** Gives it up, and stops the lookup behind it. */
   abandon(): void;
 }
 

@@ -16,7 +16,7 @@ import { createFile, FileError } from "./files.ts";
 export interface CliIo {
   /** Takes results, in whole lines. */
   readonly out: (text: string) => void;
-  /** Takes complaints and progress, in whole lines. */
+  /** Takes messages and progress, in whole lines. */
   readonly err: (text: string) => void;
   /**
    * Ends the command with a summary of what was done. The exit code is that of
@@ -69,9 +69,9 @@ export interface Command {
 
 /** The exit codes of the process. */
 export const EXIT = {
-  /** What was asked for is so: open, connected, reached. */
+  /** Yes: open, connected, reached. */
   yes: 0,
-  /** It is not so. */
+  /** No. */
   no: 1,
   /** The arguments are not understood, or nothing could be sent. */
   usage: 2,
@@ -124,7 +124,7 @@ export interface OptionSpec {
   readonly multiple?: boolean;
 }
 
-/** What came of the options of a command: nothing, text, or that it was there. */
+/** The values of the options of a command: text, or whether it is given. */
 export type OptionValues<S extends Readonly<Record<string, OptionSpec>>> = {
   readonly [N in keyof S]: S[N] extends { type: "boolean" } ? boolean
     : S[N] extends { multiple: true } ? readonly string[]

@@ -238,7 +238,7 @@ export const pingCommand: Command = {
   },
 };
 
-/** One target, and what has become of its probes. */
+/** One target, and the results of its probes. */
 interface Pinged {
   readonly name: string;
   readonly stats: PingStats;
@@ -254,13 +254,13 @@ interface Pinged {
 /** How many of the latest probes a sparkline shows. */
 const RECENT = 24;
 
-/** With room for fewer, there is none. */
+/** Where there is room for fewer, none are shown. */
 const LEAST_RECENT = 4;
 
 /** How wide the time is at the beginning of a heat row. */
 const CLOCK_WIDTH = 9;
 
-/** Why nothing can be sent for now: a route may come, as with a cable. */
+/** Reasons that may pass: a route appears when a cable is plugged in. */
 const PASSING: ReadonlySet<string> = new Set([
   "ENETUNREACH",
   "EHOSTUNREACH",
@@ -439,7 +439,7 @@ class PingReport {
     return new Heat(width - CLOCK_WIDTH, isAscii);
   }
 
-  /** Draws what the last second has brought. */
+  /** Draws the results of the last second. */
   #tick(): void {
     const output = this.#output;
     const heat = this.#heat();
@@ -521,7 +521,7 @@ class PingReport {
     file.write(all.toHgrm());
   }
 
-  /** The exit code: what a monitor wants to know, or whether anybody answered. */
+  /** The exit code: by --warn and --crit, or whether a probe was answered. */
   #judge(): number {
     const { warn, crit } = this.#call;
     const probes = this.#pinged.some(({ stats }) => stats.summary().probes > 0);

@@ -49,11 +49,11 @@ export function processIo(): CliIo & Disposable {
     for (const [name, handler] of handlers) process.off(name, handler);
   }
   listen();
-  // A runtime throws what goes wrong with a file, or emits it later.
+  // What fails is thrown on one runtime, and emitted later on another.
   function failed(error: unknown): void {
     const { code } = error as NodeJS.ErrnoException;
     if (interrupt.signal.aborted) return;
-    // The reader of the results has gone, as head(1) does.
+    // The reader of the results has ended, as head(1) does.
     if (code === "EPIPE") interrupt.abort(new Interruption("SIGPIPE", 13));
     else {
       const failure = new FileError("write", "the results", error, true);
@@ -64,7 +64,7 @@ export function processIo(): CliIo & Disposable {
     }
   }
   stdout.on("error", failed);
-  // Without a reader of complaints there is nobody to complain to.
+  // Where messages have no reader, that cannot be reported either.
   stderr.on("error", () => {});
   return {
     out(text) {
@@ -119,7 +119,7 @@ export function processIo(): CliIo & Disposable {
     },
     lines() {
       const lines = createInterface({ input: stdin });
-      // A process lives on as long as somebody listens to its input.
+      // An open reader of the input keeps the process alive.
       interrupt.signal.addEventListener("abort", () => lines.close());
       return lines;
     },

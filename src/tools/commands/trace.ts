@@ -167,7 +167,7 @@ function noText(): null {
   return null;
 }
 
-/** What became of the target. */
+/** What the target is by the trace. */
 interface TraceEnd {
   readonly state: "open" | "closed" | "filtered" | "silent";
   readonly hops: number;
@@ -213,7 +213,7 @@ function endText(
   }
 }
 
-/** One hop: each router that has answered, with its times. */
+/** One hop: each router that replied, with its times. */
 function rowText(output: Output, hops: readonly Hop[]): string {
   const routers = new Map<string | null, Hop[]>();
   for (const hop of hops) {
