@@ -1,8 +1,8 @@
 /**
- * How tests start programs of the processor that they run on, which an emulator may stand in for.
+ * How tests start programs of the processor that they run on, which may be an emulated one.
  *
- * The kernel cannot start such programs by itself, and what a process takes for its own file is one of them. `tests/run.ts`
- * says in the environment what to start in their place.
+ * The kernel cannot start such programs by itself, the runtime's own file among them. `tests/run.ts` puts the commands that can
+ * into the environment.
  *
  * @module
  */
@@ -23,7 +23,7 @@ export function compiled(binary: string): [command: string, ...string[]] {
     : [EINPROGRESS_EMULATOR, binary];
 }
 
-/** `null` where nothing stands between the tests and the kernel, else what the emulator that does makes of a call. */
+/** `null` where the tests call the kernel itself, else how the emulator between them changes a call. */
 export function unemulated(shortcoming: string): string | null {
   return EINPROGRESS_EMULATOR === undefined
     ? null

@@ -28,7 +28,7 @@ export function linesOf(output: string): Line[] {
   return output.split("\n").slice(0, -1).map((text) => {
     const line = JSON.parse(text) as Line;
     if (!validate(line)) {
-      // What the type's own definition objects to says more than that no definition fits.
+      // The errors of the type's own definition say more than that no definition fits.
       const own = Object.hasOwn(schema.definitions, line.type)
         ? validator.getSchema(`${schema.$id}#/definitions/${line.type}`)
         : undefined;
