@@ -30,6 +30,7 @@ import {
   type Work,
   wrongPort,
 } from "./sides.ts";
+import { coldCase } from "./cold.ts";
 import { startSides } from "./start.ts";
 
 /**
@@ -395,6 +396,27 @@ export const CASES: readonly Case[] = [
         concurrentRun(concurrency!, ourConnect(tcpTargets(world))),
     })
   ),
+  ...(["connectSync", "connect"] as const).flatMap((call) =>
+    [20, 200].map((count) =>
+      coldCase({
+        name: `${call}, the first ${count}`,
+        peer: "loopback",
+        count,
+        rounds: 15,
+        call,
+        order: "in turn",
+      }, ({ floor }) => rivalCalls(floor))
+    )
+  ),
+  coldCase({
+    name: "the first 10000 in flight, 50 ms",
+    peer: "late",
+    delay: 50_000,
+    count: 10_000,
+    rounds: 7,
+    call: "connect",
+    order: "at once",
+  }, ({ floor }) => rivalCalls(floor)),
   {
     group: "start",
     name: "a process that connects once",
@@ -407,13 +429,21 @@ export const CASES: readonly Case[] = [
   },
 ];
 
+/** How others connect once, as the text of a function. */
+function rivalCalls(floor: Floor): Map<Side, string> {
+  const calls = new Map<Side, string>();
+  for (const [name, { once }] of present(floor)) {
+    if (once !== undefined) calls.set(name, once);
+  }
+  return calls;
+}
+
 /** What others do in a whole process. */
 function rivalScripts(floor: Floor): Map<Side, (target: string) => string> {
-  const scripts = new Map<Side, (target: string) => string>();
-  for (const [name, { script }] of present(floor)) {
-    if (script !== undefined) scripts.set(name, script);
-  }
-  return scripts;
+  return new Map([...rivalCalls(floor)].map(([name, once]) => [
+    name,
+    (target) => `await (${once})(${target});`,
+  ]));
 }
 
 function inets({ hosts, port }: World, other: number = port): Address[] {

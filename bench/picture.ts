@@ -57,6 +57,12 @@ const MARKS: Readonly<Partial<Record<Side, Mark>>> = {
     shape: SQUARE,
     isHollow: true,
   },
+  koffi: {
+    label: "koffi",
+    colors: ["#a16207", "#facc15"],
+    shape: SQUARE,
+    isHollow: true,
+  },
   Go: {
     label: "Go",
     colors: ["#0f766e", "#2dd4bf"],

@@ -18,6 +18,8 @@ const OPTION = "--runtime=";
 const NAMES: readonly string[] = ["deno", ...Object.keys(RUNTIMES)];
 /** Where `mitata` comes from for those that know no import map. */
 const MITATA = "mitata@1.0.34";
+/** Another way for Node to call C. */
+const KOFFI = "koffi@3.3.4";
 
 async function main(args: string[]): Promise<number> {
   const asked = args.filter((arg) => arg.startsWith(OPTION))
@@ -83,7 +85,9 @@ const STARTS: Readonly<
 
 /** Has npx bring a runtime and mitata, `null` where it cannot. */
 function find(name: Runtime, folder: string): Start | null {
-  const wanted = [RUNTIMES[name], MITATA].map((one) => `--package=${one}`);
+  const wanted = [RUNTIMES[name], MITATA, KOFFI].map((one) =>
+    `--package=${one}`
+  );
   try {
     const { success, stdout } = new Deno.Command("npx", {
       // The first of PATH is the folder that npx made.

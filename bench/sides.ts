@@ -3,8 +3,12 @@
  *
  * @module
  */
+import { createRequire } from "node:module";
 import net from "node:net";
-import { doorFor } from "../ffi/libc.ts";
+import { resolve } from "node:path";
+import process from "node:process";
+import { doorFor, libc } from "../ffi/libc.ts";
+import { inet, unix } from "../mod.ts";
 import {
   type ClientName,
   type Floor,
@@ -38,6 +42,7 @@ export type Rival =
   | "Deno.connect"
   | "Bun.connect"
   | "node:net"
+  | "koffi"
   | "nmap";
 
 /** How a rival takes part. */
@@ -46,8 +51,8 @@ export interface RivalFacts {
   missing(floor: Floor): string | null;
   /** Sets its work up, `null` where it has no such kind of work. */
   run(world: World, work: Work): Run | null;
-  /** A module that connects once, to a target in JSON. Absent where a rival is no module. */
-  script?(target: string): string;
+  /** An async function, by its text, that makes a connection and closes it. Absent where a rival is no module. */
+  once?: string;
   /** A function, by its text, that begins to connect to a target. */
   pending?: string;
 }
@@ -80,28 +85,29 @@ export const RIVALS: Readonly<Record<Rival, RivalFacts>> = {
   Go: client("Go"),
   "Deno.connect": {
     ...dialing(dialDeno, "Deno"),
-    script: (target) => `(await Deno.connect(${target})).close();`,
+    once: "async (target) => (await Deno.connect(target)).close()",
     pending: "(target) => Deno.connect(target)",
   },
   "Bun.connect": {
     ...dialing(dialBun, "Bun"),
-    script: (target) =>
-      `(await Bun.connect({ ...${target}, socket: { data() {} } })).close();`,
+    once: `async (target) =>
+      (await Bun.connect({ ...target, socket: { data() {} } })).close()`,
     pending: "(target) => Bun.connect({ ...target, socket: { data() {} } })",
   },
   "node:net": {
     ...dialing(dialNode),
-    script: (target) => `
-      import net from "node:net";
-      const { hostname, port } = ${target};
-      await new Promise((done, fail) => {
-        const socket = net.createConnection(port, hostname);
-        socket.on("connect", () => socket.destroy());
-        socket.on("close", done).on("error", fail);
-      });
-    `,
+    once: `({ hostname, port }) => new Promise((done, fail) => {
+      const net = process.getBuiltinModule("node:net");
+      const socket = net.createConnection(port, hostname);
+      socket.on("connect", () => socket.destroy());
+      socket.on("close", done).on("error", fail);
+    })`,
     pending: `({ hostname, port }) =>
       process.getBuiltinModule("node:net").createConnection(port, hostname)`,
+  },
+  koffi: {
+    missing: () => KOFFI === null ? "koffi cannot be found" : null,
+    run: (world, { kind }) => koffiRun(world, kind),
   },
   nmap: {
     missing: () => tryRun("nmap", ["--version"]),
@@ -120,6 +126,58 @@ function client(name: ClientName): RivalFacts {
         .ask(`round ${kind} ${count} ${concurrency}`);
       return parseSample(answer);
     },
+  };
+}
+
+/** What is used of koffi, another way for Node to call C: https://koffi.dev */
+interface Koffi {
+  load(library: string): {
+    func(prototype: string): (...parameters: unknown[]) => number;
+  };
+  errno(): number;
+}
+
+/** `null` where it is not. Deno and Bun have ways of their own. */
+const KOFFI = doorFor().runtime === "Node" ? findKoffi() : null;
+
+/** Finds it among the packages that `runtimes.ts` has had fetched. */
+function findKoffi(): Koffi | null {
+  const { EINPROGRESS_PACKAGES = "node_modules" } = process.env;
+  try {
+    return createRequire(`${resolve(EINPROGRESS_PACKAGES)}/_.js`)("koffi");
+  } catch {
+    return null;
+  }
+}
+
+/** The calls alone by koffi, for what C does with blocking calls. */
+function koffiRun(world: World, kind: Kind): Run | null {
+  const { abi } = libc();
+  const isUnix = kind === "unix";
+  if (!isUnix && kind !== "blocking" && kind !== "refused") return null;
+  const koffi = KOFFI!;
+  const library = koffi.load(abi.libraries.at(-1)!);
+  const socket = library.func("int socket(int, int, int)");
+  const connect = library.func("int connect(int, const uint8_t *, uint32_t)");
+  const close = library.func("int close(int)");
+  const port = kind === "refused" ? world.refused : world.port;
+  const addresses = isUnix
+    ? world.paths.map((path) => unix(path).toBytes())
+    : world.hosts.map((host) => inet(host, port).toBytes());
+  const domain = isUnix ? abi.AF_UNIX : abi.AF_INET;
+  const type = abi.SOCK_STREAM | (abi.SOCK_CLOEXEC ?? 0);
+  return (count) => {
+    for (let i = 0; i < count; i++) {
+      const fd = socket(domain, type, 0);
+      const address = addresses[i % addresses.length]!;
+      const hasFailed = connect(fd, address, address.length) < 0;
+      // As a program would read it; now and then it is another call's.
+      if (hasFailed) koffi.errno();
+      close(fd);
+      if (hasFailed !== (kind === "refused")) {
+        throw new Error(`Cannot go on: ${hasFailed ? "a" : "no"} failure`);
+      }
+    }
   };
 }
 
