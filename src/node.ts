@@ -296,7 +296,7 @@ const KEEP_ALIVE_DELAY = 60_000;
  * everything else.
  *
  * An attempt that is under way keeps the process alive, whether the socket is
- * `unref()`ed or not; a connection does as it is told. There is no `'lookup'`
+ * `unref()`ed or not; a connection does as `ref()` and `unref()` say. There is no `'lookup'`
  * event.
  *
  * C: that of `connect`.
@@ -571,7 +571,7 @@ function dress(
   return shown;
 }
 
-/** An address and a port, as Node tells them apart. */
+/** An address and a port, which Node has in two fields. */
 function splitAddress(text: string | undefined): object {
   const parts = /^\[?([^\]]*)\]?:(\d+)$/.exec(text ?? "");
   if (parts !== null) return { address: parts[1], port: Number(parts[2]) };

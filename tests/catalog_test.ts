@@ -189,7 +189,7 @@ const PAGES: readonly Page[] = [
       "EFAULT",
       "EINPROGRESS",
       "EALREADY",
-      // TCP_MD5SIG. Told by the kernel, not read on the page: tcp_output() answers EPERM where no security association is
+      // TCP_MD5SIG. Found in the kernel, not read on the page: tcp_output() returns EPERM where no security association is
       // found, and EINVAL where signing fails.
       "EPERM",
       "ENOTDIR",

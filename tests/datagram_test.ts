@@ -157,7 +157,7 @@ const REFUSALS = [
 ] as const;
 
 for (const code of REFUSALS) {
-  test(`Socket#disconnect() takes ${code} for an answer where the peer is gone`, () => {
+  test(`Socket#disconnect() takes ${code} for a success where the peer is gone`, () => {
     let isConnected = true;
     using _watched = watchLibc({
       connect(fd, address, length) {
@@ -175,23 +175,23 @@ for (const code of REFUSALS) {
 
   test(`Socket#disconnect() tries once more when ${code} comes and the peer is still there`, () => {
     using peer = datagrams("inet");
-    let answers: readonly (typeof code)[] = [];
+    let results: readonly (typeof code)[] = [];
     using watched = watchLibc({
       connect(...args) {
-        const [answer, ...rest] = answers;
-        answers = rest;
-        return answer === undefined
+        const [result, ...rest] = results;
+        results = rest;
+        return result === undefined
           ? system.connect(...args)
-          : -abi.errnos[answer]!;
+          : -abi.errnos[result]!;
       },
     });
     using socket = Socket.open({ type: "dgram" });
     socket.connectSync(peer.localAddress);
-    answers = [code];
+    results = [code];
     socket.disconnect();
     assertEquals(socket.remoteAddress, null);
     socket.connectSync(peer.localAddress);
-    answers = [code, code, code];
+    results = [code, code, code];
     const before = watched.names.length;
     const error = assertFails(() => socket.disconnect(), code);
     assertEquals([error.syscall, error.address], ["connect", "unspec"]);
@@ -267,7 +267,7 @@ test(
     await socket.connect(listener.address, { timeout: AGES });
     const pending = Socket.open();
     const attempt = pending.connect(hole.address);
-    // Whoever waits for the attempt is to be told by close, or by its signal.
+    // What waits for the attempt ends by close, or by its signal.
     assertFails(() => pending.disconnect(), "EALREADY");
     pending.close();
     const error = await attempt.catch((error) => error);
@@ -301,7 +301,7 @@ test("a refused peer is an ECONNREFUSED of the next call, once", () => {
   }
 }, { skip: onLinux });
 
-test("Socket#takeError() tells of a refused peer, too", () => {
+test("Socket#takeError() returns the error of a refused peer, too", () => {
   using socket = Socket.open({ type: "dgram", nonblocking: true });
   socket.connectSync(vacant());
   socket.sendSync(bytes(1));
@@ -328,7 +328,7 @@ test("a broadcast address needs the option broadcast", () => {
   assert(socket.remoteAddress!.equals(everybody));
 }, { skip: onLinux });
 
-test("Socket#localAddress tells the source that connect chose", async () => {
+test("Socket#localAddress is the source that connect chose", async () => {
   const found = await inChild({
     namespace: `
       ip link add left type veth peer name right

@@ -47,7 +47,7 @@ import {
 
 const SYSTEMS = Object.keys(ERRNOS) as Os[];
 
-/** The error of a call that the kernel is made to answer so. */
+/** The error of a call that the kernel is made to return. */
 function failure(code: ErrnoCode, address?: string): ErrnoError {
   const errno = currentAbi().errnos[code]!;
   return errnoErrorFor(errno, { syscall: "connect", address });
@@ -162,7 +162,7 @@ test("explain() admits that nobody knows a number", () => {
   assertEquals(explain(error, { os: other }).errno, null);
 });
 
-test("explain() tells the caller's deadline and the kernel's apart", () => {
+test("explain() says whether a deadline was the caller's or the kernel's", () => {
   const { errnos } = currentAbi();
   const kernel = explain(failure("ETIMEDOUT", "vsock:1:1"));
   assertEquals(kernel.meaning, CATALOG.ETIMEDOUT!.meaning);

@@ -288,7 +288,7 @@ test("an HTTP/1.1 request goes over a socket of Bun's", async () => {
   });
   await serve(server, async (port) => {
     const socket = await connect({ port, timeout: AGES });
-    const answer = await new Promise<string>((resolve, reject) => {
+    const reply = await new Promise<string>((resolve, reject) => {
       let text = "";
       const handlers: BunSocketHandlers = {
         open: (stream) =>
@@ -302,8 +302,8 @@ test("an HTTP/1.1 request goes over a socket of Bun's", async () => {
       };
       socket.toBunSocket(handlers).catch(reject);
     });
-    assert(answer.startsWith("HTTP/1.1 200 OK\r\n"), answer);
-    assert(answer.includes("GET /here"), answer);
+    assert(reply.startsWith("HTTP/1.1 200 OK\r\n"), reply);
+    assert(reply.includes("GET /here"), reply);
   });
 }, { skip: onBun });
 
@@ -392,7 +392,7 @@ test("a thousand resets right after accept are errors of streams alone", async (
   });
 });
 
-test("Socket#closeWrite() and writable.close() have nobody to tell after a reset", async () => {
+test("Socket#closeWrite() and writable.close() have nothing to do after a reset", async () => {
   {
     using socket = await resetConnection();
     await socket.closeWrite();
@@ -574,9 +574,9 @@ test("an HTTP/1.1 request goes over the web streams", async () => {
     const text =
       "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
     await writer.write(new TextEncoder().encode(text));
-    const answer = await new Response(socket.readable).text();
-    assert(answer.startsWith("HTTP/1.1 200 OK\r\n"), answer);
-    assert(answer.includes("hello"), answer);
+    const reply = await new Response(socket.readable).text();
+    assert(reply.startsWith("HTTP/1.1 200 OK\r\n"), reply);
+    assert(reply.includes("hello"), reply);
   });
 });
 
@@ -589,7 +589,7 @@ test("HTTP/2 goes over a handed-off socket", async () => {
     const session = http2.connect("http://localhost", {
       createConnection: () => socket.toNodeSocket(),
     });
-    const answers = await Promise.all(
+    const replies = await Promise.all(
       Array.from(
         { length: 10 },
         () =>
@@ -605,7 +605,7 @@ test("HTTP/2 goes over a handed-off socket", async () => {
           }),
       ),
     );
-    assertEquals(answers, new Array(10).fill("hello"));
+    assertEquals(replies, new Array(10).fill("hello"));
     await new Promise<void>((resolve) => session.close(() => resolve()));
   });
 });

@@ -281,7 +281,7 @@ test("createConnection() reads into a buffer if it is given one", async () => {
   });
 });
 
-test("createConnection() keeps its side open if it is told so", async () => {
+test("createConnection() keeps its side open if allowHalfOpen says so", async () => {
   const server = net.createServer((peer) => {
     peer.end("all of mine");
     peer.setEncoding("utf8").on("data", (text) => received.push(`${text}`));
@@ -847,7 +847,7 @@ test("idle connections of an agent do not keep the process alive", async () => {
   });
 });
 
-test("an idle socket keeps the process alive unless it is told not to", async () => {
+test("an idle socket keeps the process alive unless it is unref()ed", async () => {
   await serve(echo(), async (port) => {
     for (const when of ["before", "after"]) {
       const text = await evaluate(`
@@ -875,7 +875,7 @@ test("an idle socket keeps the process alive unless it is told not to", async ()
   });
 });
 
-test("one agent has the port and the protocol of whoever asks", async () => {
+test("one agent has the port and the protocol of the module that asks", async () => {
   const names: string[] = [];
   const mine = new Error("mine");
   const both = agent({

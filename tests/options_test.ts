@@ -183,7 +183,7 @@ for (const row of ROWS) {
 for (const family of [INET, INET6]) {
   const { number, skip } = family;
   test(
-    `getOption() tells what an ${family.title} socket is`,
+    `getOption() reports what an ${family.title} socket is`,
     () => {
       using stream = open(number, "stream");
       using datagram = open(number, "dgram");
@@ -312,9 +312,9 @@ test(
   { skip: canMd5() },
 );
 
-// A listener without the key drops the signed SYN: nothing answers.
+// A listener without the key drops the signed SYN: nothing replies.
 test(
-  "tcpInfo() tells of a pending handshake and counts its retransmissions",
+  "tcpInfo() reports a pending handshake and counts its retransmissions",
   async () => {
     using listener = listen();
     using socket = open(abi.AF_INET, "stream");
@@ -352,7 +352,7 @@ const withoutTcpInfo = abi.tcpInfo === null
 
 for (const { title, number, skip } of [INET, INET6]) {
   test(
-    `readTcpInfo() tells of an established ${title} connection`,
+    `readTcpInfo() reports an established ${title} connection`,
     () => {
       const six = number === abi.AF_INET6;
       const at = six ? inet6("::1", 0) : inet("127.0.0.1", 0);
@@ -377,7 +377,7 @@ for (const { title, number, skip } of [INET, INET6]) {
   );
 }
 
-test("tcpInfo() tells of an unconnected socket", () => {
+test("tcpInfo() reports an unconnected socket", () => {
   using socket = open(abi.AF_INET, "stream");
   const { state, rtt } = readTcpInfo(libc(), socket.fd);
   assertEquals([state, rtt], ["CLOSE", null]);
@@ -526,7 +526,7 @@ test("setRawOption() takes bytes from where they begin", () => {
   assertEquals(getRawOptionBytes(...at, 8), linger);
 });
 
-test("getRawOptionBytes() answers as many bytes as the kernel", () => {
+test("getRawOptionBytes() returns as many bytes as the kernel", () => {
   using socket = open(abi.AF_INET, "stream");
   const at = [libc(), socket.fd, abi.SOL_SOCKET, abi.SO_LINGER] as const;
   assertEquals(getRawOptionBytes(...at, 64).length, 8);
@@ -578,7 +578,7 @@ test("setOption() throws what the kernel refuses, and names the option", () => {
     Errno.EBADF,
     "option 1 at level 6",
   );
-}, { skip: onLinux ? null : "these are answers of Linux" });
+}, { skip: onLinux ? null : "these are results of Linux" });
 
 /** Fails at every call but those that are given. */
 function scripted(methods: Partial<Libc>, facts: Partial<Abi> = {}): Libc {
@@ -605,12 +605,12 @@ function recorder(result = 0): {
   };
 }
 
-/** A getsockopt that answers the same bytes to every question. */
-function answering(answer: Uint8Array): Pick<Libc, "getsockopt"> {
+/** A getsockopt that returns the same bytes for every option. */
+function returning(value: Uint8Array): Pick<Libc, "getsockopt"> {
   return {
     getsockopt(_fd, _level, _option, bytes) {
-      bytes.set(answer.subarray(0, bytes.length));
-      return Math.min(answer.length, bytes.length);
+      bytes.set(value.subarray(0, bytes.length));
+      return Math.min(value.length, bytes.length);
     },
   };
 }
@@ -855,7 +855,7 @@ test("keepAlive is a mere switch where the system has no times", () => {
     TCP_KEEPCNT: null,
   };
   const { calls, setsockopt } = recorder();
-  const one = answering(new Uint8Array([1, 0, 0, 0]));
+  const one = returning(new Uint8Array([1, 0, 0, 0]));
   const c = scripted({ setsockopt, ...one }, facts);
   const at = [c, 3, abi.AF_INET, "keepAlive"] as const;
   setOption(...at, true);
@@ -971,20 +971,20 @@ test("setOption() lays out an md5 key as the kernel reads it", () => {
 });
 
 test("getOption() takes a byte for an int, and nothing else", () => {
-  const byte = scripted(answering(new Uint8Array([200])), LINUX_LIKE);
+  const byte = scripted(returning(new Uint8Array([200])), LINUX_LIKE);
   assertEquals(getRawOption(byte, 3, 0, 1), 200);
   assertEquals(getOption(byte, 3, abi.AF_INET, "ttl"), 200);
   assertEquals(getOption(byte, 3, abi.AF_INET, "noDelay"), true);
-  const odd = scripted(answering(new Uint8Array(3)), LINUX_LIKE);
+  const odd = scripted(returning(new Uint8Array(3)), LINUX_LIKE);
   assertThrows(() => getRawOption(odd, 3, 0, 1), TypeError, "3 bytes");
-  // A length that the answer would have had is no length that it has.
-  const long = scripted(answering(new Uint8Array(99).fill(1)), LINUX_LIKE);
+  // A length that the result would have had is no length that it has.
+  const long = scripted(returning(new Uint8Array(99).fill(1)), LINUX_LIKE);
   assertEquals(getRawOption(long, 3, 0, 1), 0x0101_0101);
   assertEquals(getRawOptionBytes(long, 3, 0, 1, 8), new Uint8Array(8).fill(1));
 });
 
-test("getOption() answers an unknown socket type by its number", () => {
-  const c = scripted(answering(new Uint8Array([77, 0, 0, 0])), LINUX_LIKE);
+test("getOption() returns an unknown socket type by its number", () => {
+  const c = scripted(returning(new Uint8Array([77, 0, 0, 0])), LINUX_LIKE);
   assertEquals(getOption(c, 3, abi.AF_INET, "type"), 77);
 });
 
@@ -1040,7 +1040,7 @@ function tcpInfoBytes(length: number): Uint8Array {
 test("tcpInfo() believes no byte that the kernel did not write", () => {
   function infoOf(length: number, facts: Partial<typeof TCP_INFO> = {}) {
     const tcpInfo = { ...TCP_INFO, ...facts };
-    return scripted(answering(tcpInfoBytes(length)), {
+    return scripted(returning(tcpInfoBytes(length)), {
       ...LINUX_LIKE,
       os: "freebsd",
       tcpInfo,
@@ -1076,7 +1076,7 @@ test("tcpInfo() believes no byte that the kernel did not write", () => {
     options: ["timestamps", "windowScale"],
   });
   assertEquals(readTcpInfo(infoOf(151, { details }), 3).minRtt, null);
-  // Nothing tells whether data brought a sample after the repeated SYN.
+  // Nothing shows whether data brought a sample after the repeated SYN.
   assertEquals(readTcpInfo(infoOf(123, { details }), 3).rtt, null);
   for (const length of [0, 1, 71, 75]) {
     const error = assertThrows(
@@ -1100,7 +1100,7 @@ test("tcpInfo() believes no byte that the kernel did not write", () => {
   });
 });
 
-test("tcpInfo() names the system that tells nothing", () => {
+test("tcpInfo() names the system that reports nothing", () => {
   const c = scripted({}, { os: "aix", tcpInfo: null });
   const error = assertThrows(() => readTcpInfo(c, 3), NotSupportedError);
   assertEquals([error.feature, error.platform], ["tcpInfo()", "aix"]);

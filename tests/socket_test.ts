@@ -286,7 +286,7 @@ test("Socket#close() throws EBADF when somebody else closed the descriptor", () 
   other.close();
 });
 
-test("Socket#close() closes once, whatever close(2) answers", () => {
+test("Socket#close() closes once, whatever close(2) returns", () => {
   for (const code of ["EINTR", "EIO"] as const) {
     const fds: number[] = [];
     using watched = watchLibc({
@@ -320,7 +320,7 @@ test("Socket closes at the end of its block, also after an exception", () => {
 const BYTES = new Uint8Array(4);
 const SOMEWHERE = inet("127.0.0.1", 9);
 
-/** A use of each method and property but those that a closed socket answers. */
+/** A use of each method and property but those that work on a closed socket. */
 const USES: Readonly<Record<string, (socket: Socket) => unknown>> = {
   bind: (socket) => socket.bind(SOMEWHERE),
   closeWrite: (socket) => socket.closeWrite(),
@@ -371,7 +371,7 @@ const MORE_USES: readonly ((socket: Socket) => unknown)[] = [
   (socket) => (socket.nonblocking = false),
 ];
 
-/** What a closed socket answers without an error. */
+/** What a closed socket returns without an error. */
 const STILL_ANSWERED: readonly string[] = [
   "close",
   "closed",
@@ -413,7 +413,7 @@ test("Socket has no method whose use after close() is not tested", () => {
   assertEquals(names.filter((name) => !tested.includes(name)), []);
 });
 
-test("Socket#tryConnect() answers EBADF after close(), and calls nothing", () => {
+test("Socket#tryConnect() returns EBADF after close(), and calls nothing", () => {
   const socket = Socket.open();
   socket.close();
   using watched = watchLibc();
@@ -578,7 +578,7 @@ test("Socket#takeError() takes an error once, and says of what", () => {
   assertEquals(socket.takeError(), null);
 }, { skip: onLinux });
 
-test("Socket#poll() tells the events that are there", () => {
+test("Socket#poll() returns the events that are there", () => {
   using ends = pair();
   const { near, far } = ends;
   assertEquals(near.poll("POLLIN", 0), []);
@@ -590,7 +590,7 @@ test("Socket#poll() tells the events that are there", () => {
   assertEquals(near.poll(["POLLIN", "POLLOUT"]), ["POLLIN", "POLLOUT"]);
 });
 
-test("Socket#poll() tells a reset without being asked", () => {
+test("Socket#poll() reports a reset without being asked", () => {
   using listener = listen();
   using socket = Socket.open();
   socket.connectSync(listener.address);
@@ -599,7 +599,7 @@ test("Socket#poll() tells a reset without being asked", () => {
   assert(events.includes("POLLERR") && events.includes("POLLHUP"), `${events}`);
 }, { skip: onLinux });
 
-test("Socket#poll() waits as long as it is told", () => {
+test("Socket#poll() waits as long as its timeout says", () => {
   using ends = pair();
   const start = performance.now();
   assertEquals(ends.near.poll("POLLIN", 30), []);
@@ -607,13 +607,13 @@ test("Socket#poll() waits as long as it is told", () => {
 });
 
 test("Socket#poll() goes on after a signal, and after an early return", () => {
-  const answers = [-abi.errnos.EINTR!, 0, -abi.errnos.EINTR!];
+  const results = [-abi.errnos.EINTR!, 0, -abi.errnos.EINTR!];
   using _watched = watchLibc({
-    poll: (...args) => answers.shift() ?? system.poll(...args),
+    poll: (...args) => results.shift() ?? system.poll(...args),
   });
   using ends = pair();
   assertEquals(ends.near.poll("POLLOUT", AGES), ["POLLOUT"]);
-  assertEquals(answers.length, 0);
+  assertEquals(results.length, 0);
 });
 
 test("Socket#poll() throws what the system says, and for wrong arguments", () => {
@@ -644,7 +644,7 @@ test("Socket#poll() throws what the system says, and for wrong arguments", () =>
 
 // send, receive, shut down
 
-test("Socket carries bytes both ways, and tells the end", () => {
+test("Socket carries bytes both ways, and reports the end", () => {
   using ends = pair();
   const { near, far } = ends;
   const buffer = new Uint8Array(16);
@@ -744,7 +744,7 @@ test("Socket goes on after a signal while it sends and receives", () => {
   }
 });
 
-test("Socket sends datagrams to whom it names, and tells from whom", () => {
+test("Socket sends datagrams to an address, and returns the sender of each", () => {
   using one = boundSocket();
   using other = boundSocket();
   const buffer = new Uint8Array(16);
@@ -779,7 +779,7 @@ test("Socket learns of a refused datagram at its next call", () => {
   assertFails(() => socket.recvSync(BYTES), "ECONNREFUSED");
 }, { skip: onLinux });
 
-test("Socket#recvFromSync() tells unnamed senders", () => {
+test("Socket#recvFromSync() returns unnamed senders", () => {
   using folder = tempFolder();
   const path = unix(join(folder.path, "s"));
   using receiver = Socket.open({ family: "unix", type: "dgram" });
@@ -880,7 +880,7 @@ function thrower(): never {
   throw new Error("must not be looked at");
 }
 
-test("Socket#tryConnect() answers EFAULT for what is no address", () => {
+test("Socket#tryConnect() returns EFAULT for what is no address", () => {
   using socket = Socket.open();
   using watched = watchLibc();
   for (const junk of JUNK) {
@@ -889,7 +889,7 @@ test("Socket#tryConnect() answers EFAULT for what is no address", () => {
   assertEquals(watched.names, []);
 });
 
-test("Socket#tryConnect() answers what the kernel answers", () => {
+test("Socket#tryConnect() returns what the kernel returns", () => {
   using listener = listen();
   using peer = bound();
   using folder = tempFolder();
@@ -914,10 +914,10 @@ test("Socket#tryConnect() answers what the kernel answers", () => {
   for (const [options, address, code] of rows) {
     using socket = Socket.open(options);
     const expected = code === 0 ? 0 : abi.errnos[code]!;
-    const answer = socket.tryConnect(address);
-    assertEquals(answer, expected, `${address}: ${errnoName(answer)}`);
-    // 0 and not -0, which assertEquals tells apart.
-    assert(!Object.is(answer, -0));
+    const result = socket.tryConnect(address);
+    assertEquals(result, expected, `${address}: ${errnoName(result)}`);
+    // 0 and not -0, which assertEquals does not tell apart.
+    assert(!Object.is(result, -0));
   }
 }, { skip: onLinux });
 
@@ -929,12 +929,12 @@ test("Socket#tryConnect() calls connect(2) once and nothing else", () => {
   assertEquals(watched.names, ["socket", "connect"]);
 }, { skip: canBlackHole() });
 
-test("Socket#tryConnect() answers every errno as it is", () => {
-  let answer = 0;
-  using _watched = watchLibc({ connect: () => answer });
+test("Socket#tryConnect() returns every errno as it is", () => {
+  let result = 0;
+  using _watched = watchLibc({ connect: () => result });
   using socket = Socket.open();
   for (const errno of [...Object.values(abi.errnos), 4095]) {
-    answer = -errno;
+    result = -errno;
     assertEquals(socket.tryConnect(SOMEWHERE), errno);
   }
 });
@@ -1045,7 +1045,7 @@ test("Socket#setOption() and getOption() go by name and by number", () => {
   assertEquals(socket.getOption("ttl"), 44);
 });
 
-test("Socket#tcpInfo() tells the state of a connection", () => {
+test("Socket#tcpInfo() reports the state of a connection", () => {
   using ends = pair();
   assertEquals(ends.near.tcpInfo().state, ends.far.tcpInfo().state);
   using datagrams = Socket.open({ type: "dgram" });

@@ -58,7 +58,7 @@ function bytes(...values: number[]): Uint8Array {
 /** Milliseconds by which a delayed acknowledgement has come, on any system. */
 const ACKNOWLEDGED = 500;
 
-/** Fills a connection until there is no more room; answers how much went in. */
+/** Fills a connection until there is no more room; returns how much went in. */
 function fill(socket: Socket): number {
   const data = new Uint8Array(1 << 20);
   let sent = 0;
@@ -138,7 +138,7 @@ test("Socket#send() and recv() send and receive datagrams", async () => {
   await assertFails(far.send(bytes(1)), "EDESTADDRREQ");
 });
 
-test("Socket#recv() tells of a refused datagram", async () => {
+test("Socket#recv() reports a refused datagram", async () => {
   let port;
   {
     using ends = datagrams();
@@ -230,7 +230,7 @@ test("Socket#recv() and send() go on after signals of the system", async () => {
 });
 
 test("Socket#send() does not spin where readiness is a lie", async () => {
-  // A datagram socket without a peer is always ready, whoever it sends to.
+  // A datagram socket without a peer is always ready, whatever it sends to.
   using folder = tempFolder();
   const to = unix(join(folder.path, "s"));
   using receiver = Socket.open({ family: "unix", type: "dgram" });
@@ -428,7 +428,7 @@ test("Socket fits where a Deno.Conn is taken", async () => {
   await serving;
 }, { skip: on("deno") });
 
-test("Socket#read() answers null at the end of a stream, and there alone", async () => {
+test("Socket#read() returns null at the end of a stream, and there alone", async () => {
   using ends = pair();
   const { near, far } = ends;
   far.sendSync(bytes(1));

@@ -159,7 +159,7 @@ for (const { title, make, skip } of PLACES) {
       socket.connectSync(peer.localAddress);
       peer.sendSync(bytes(1), { to: at });
       assertEquals(next(socket), [1]);
-      // Other than with IP, the stranger is told.
+      // Other than with IP, the stranger gets an error.
       assertFails(() => stranger.sendSync(bytes(2), { to: at }), "EPERM");
       assertFails(() => stranger.connectSync(at), "EPERM");
       assertFails(() => next(socket), "EAGAIN");
@@ -211,7 +211,7 @@ test("a connection outlives the path that it was made by", () => {
     unlinkSync(path);
     near.sendSync(bytes(1));
     assertEquals(next(far), [1]);
-    // What it was called is told as before, though nobody can be found there.
+    // Its name is reported as before, although nothing can be found there.
     assert(near.remoteAddress!.equals(at));
     using late = open(type);
     assertFails(() => late.connectSync(at), "ENOENT");
@@ -260,7 +260,7 @@ test("a path whose socket is closed is an ECONNREFUSED, and stays one", () => {
     for (let i = 0; i < 2; i++) {
       assertFails(() => socket.connectSync(unix(path)), "ECONNREFUSED");
     }
-    // It is in the way of whoever would listen there, too.
+    // It is also in the way of a server that would listen there.
     assertFails(() => socket.bind(unix(path)), "EADDRINUSE");
   }
 });
@@ -317,7 +317,7 @@ test("a path may fill the system's structure, and not by a byte more", () => {
 
 // Sandboxes ----------------------------------------------------------------------
 
-/** What several ways to connect come to in a process that a filter watches over. */
+/** The results of several ways to connect in a process under a filter of system calls. */
 function connectHere(
   command: string[],
 ): Promise<Record<string, string>> {

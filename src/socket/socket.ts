@@ -153,7 +153,7 @@ export class Socket implements Disposable, AsyncDisposable {
   #transfers: Transfers | null = null;
   #readable: ReadableStream<Uint8Array<ArrayBuffer>> | null = null;
   #writable: WritableStream<Uint8Array> | null = null;
-  /** How many of those two have come to their end. */
+  /** How many of those two have ended. */
   #streamsEnded = 0;
 
   static {

@@ -23,7 +23,7 @@ import { optionRefusal } from "./raw_options.ts";
  * C: `TCP_INFO`; on macOS, `TCP_CONNECTION_INFO`. Linux, macOS, FreeBSD,
  * OpenBSD, NetBSD.
  *
- * @example Telling the network's share of the time from the rest
+ * @example The network's share of the time
  * ```ts
  * import { connectSync } from "@einprogress/connect";
  * import { assertEquals } from "@std/assert";
@@ -45,8 +45,8 @@ export interface TcpInfo {
   /**
    * The round trip, smoothed, in milliseconds; `null` before there is a sample.
    *
-   * A SYN that had to be repeated gives none: it is not known which of them was
-   * answered, and what the kernel then keeps is made of whole milliseconds of
+   * A SYN that had to be repeated gives none: it is not known to which of them the
+   * peer replied, and what the kernel then keeps is made of whole milliseconds of
    * its clock. On Linux since 4.1 the first data that the peer acknowledges
    * brings a true one.
    */
