@@ -689,7 +689,7 @@ function isHttps(): boolean {
   }
 }
 
-/** How many frames a stack has if nobody says otherwise. */
+/** How many frames a stack has by default. */
 const USUAL_FRAMES = 10;
 
 /** What V8 and JavaScriptCore have programs choose. */

@@ -571,7 +571,7 @@ for (
     [
       "a Unix socket without a listener",
       rejected("ECONNREFUSED", "unix:/run/x", undefined),
-      /^The socket at this path has nobody who listens$/,
+      /^No process listens on the socket at this path$/,
       /ss -xl/,
     ],
     [

@@ -717,7 +717,7 @@ test("a Socket that is collected open is reported once, and stays open", async (
     return { warnings, fds };
   });
   assertEquals(seen.warnings, [
-    "EINPROGRESS_UNCLOSED A Socket was garbage-collected that nobody had " +
+    "EINPROGRESS_UNCLOSED A Socket was garbage-collected without being " +
     `closed: descriptor ${seen.fds[0]} stays open`,
   ]);
 });

@@ -245,7 +245,7 @@ function onUnix({ code, address }: ErrnoFacts): Advice | null {
   }
   const { continues, reusable, retry, note } = CATALOG.ECONNREFUSED!;
   return {
-    meaning: "The socket at this path has nobody who listens",
+    meaning: "No process listens on the socket at this path",
     continues,
     reusable,
     retry,

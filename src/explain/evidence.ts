@@ -23,7 +23,7 @@ function process(): typeof NodeProcess {
 /** Finds out about one failure; yields a line for each thing that it found. */
 type Collector = (failure: ErrnoFacts) => Iterable<string>;
 
-/** The most lines that anybody wants to read. */
+/** The most lines that an explanation has. */
 const MOST_LINES = 8;
 
 /** How many addresses that failed alike are looked into. */
@@ -398,7 +398,7 @@ const RTF_LOCAL = 0x8000_0000;
 function* routes6(text: string): Iterable<Route> {
   for (const line of text.split("\n")) {
     const row = line.split(/\s+/);
-    // The last resort of the kernel itself is no route that anybody has made.
+    // The kernel's own last resort is not a route of this machine's configuration.
     if (row.length < 10 || row[5] === "ffffffff") continue;
     const flags = parseInt(row[8]!, 16);
     yield {

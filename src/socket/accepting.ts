@@ -22,7 +22,7 @@ import type { Limits, Transfers } from "./transfer.ts";
  * and waits for one.
  *
  * @returns Its descriptor, with close-on-exec set, which blocks.
- * @throws {ErrnoError} If the system refuses, or nobody comes in time.
+ * @throws {ErrnoError} If the system refuses, or no connection comes in time.
  */
 export function acceptBlocking(
   libc: Libc,

@@ -244,7 +244,7 @@ export class Connecting {
   }
 
   /**
-   * The same for a caller, once everybody else has had the turn that is due.
+   * The same for a caller, once other work has had the turn that is due.
    *
    * @param ours The public function that is running.
    * @throws {ErrnoError} If it fails, pointing at the caller.
@@ -287,7 +287,7 @@ export class Connecting {
   }
 
   /**
-   * Connects to nobody.
+   * Ends an association: connects to no address.
    *
    * @returns 0 if a datagram socket has no peer then, whatever the system said;
    * else what it said.

@@ -122,7 +122,7 @@ export function receiveExactly(
   checkTakes(io, flags);
   limits.signal?.throwIfAborted();
   const left = leftOf(limits);
-  // A size is what somebody says, often the peer: memory follows what comes.
+  // The size may come from the peer: memory grows with the bytes that arrive.
   const whole = new Uint8Array(Math.min(size, FIRST));
   const first = size === 0 ? 0 : io.receiveNow(whole, flags, ours);
   if (first === size) return whole;
@@ -198,7 +198,7 @@ export async function receiveUntil(
     const from = Math.max(filled - delimiter.length + 1, 0);
     const end = delimiterEnd(whole, delimiter, from, filled + seen);
     const size = end === -1 ? seen : end - filled;
-    // It is there, so that this does not wait, unless somebody else took it.
+    // It is there, so this does not wait, unless another call has taken it.
     const got = await io.receive(
       room.subarray(0, size),
       flags,

@@ -116,7 +116,7 @@ type Handler = (...args: never[]) => unknown;
 
 /**
  * Reads handlers once, so that Bun has no reason left to refuse them: it does so
- * before the descriptor is its own, and nobody would close that.
+ * before the descriptor is its own, which would stay open.
  *
  * @throws {TypeError} If one is unknown or no function, or if none is there for
  * what comes or what may be sent.

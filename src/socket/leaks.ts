@@ -14,7 +14,7 @@ import { builtin } from "../../ffi/builtin.ts";
 /** How many owners share a reporter, and so wait for each other's end. */
 const OWNERS = 32;
 
-/** What each of its owners refers to, and nobody else does. */
+/** Each of its owners refers to it, and nothing else does. */
 export class LeakReporter {
   readonly #open = new Set<number>();
   #owners = 0;
@@ -26,7 +26,7 @@ export class LeakReporter {
     const { emitWarning } = builtin<typeof process>("node:process");
     for (const fd of open) {
       emitWarning(
-        `A Socket was garbage-collected that nobody had closed: descriptor ` +
+        `A Socket was garbage-collected without being closed: descriptor ` +
           `${fd} stays open`,
         { type: "UnclosedSocketWarning", code: "EINPROGRESS_UNCLOSED" },
       );

@@ -123,7 +123,7 @@ export function eventsOf(abi: Abi, mask: number): PollEvent[] {
   return POLL_EVENTS.filter((event) => (mask & abi[event]) !== 0);
 }
 
-/** Whether a socket can reach nobody but the peer that it is given. */
+/** Whether a socket can reach only the peer that it is given. */
 export function isOrdinary(
   abi: Abi,
   { domain, type }: { readonly domain: number; readonly type: number },

@@ -149,8 +149,8 @@ export interface SocketOptions {
   ttl: number;
   /**
    * The lowest time to live, or hop limit, that a packet may arrive with, 0 to
-   * 255; others are dropped. 255 keeps everybody out who is not on the same
-   * link (RFC 5082).
+   * 255; others are dropped. 255 keeps out all that is not on the same link
+   * (RFC 5082).
    *
    * C: `IP_MINTTL`, `IPV6_MINHOPCOUNT`. Linux and OpenBSD; FreeBSD and NetBSD
    * over IPv4.
@@ -401,7 +401,7 @@ export interface SocketFacts {
   readonly mtu: number;
   /**
    * Who connected, listened, or made the pair, at the time they did so. Unix
-   * sockets only; one that is not connected has nobody, which Linux reports as
+   * sockets only; one that is not connected has no peer, which Linux reports as
    * process 0 and user and group -1.
    *
    * C: `SO_PEERCRED`. Linux, OpenBSD.
@@ -962,7 +962,7 @@ export function setOption<N extends SocketOptionName>(
  * Makes sure that an option can be set to a value, as far as that shows
  * without a socket.
  *
- * @returns The value to set, which nobody else can change any more.
+ * @returns The value to set, which no other code can change any more.
  * @throws As {@linkcode setOption} does, before any call.
  */
 export function checkOption<N extends SocketOptionName>(

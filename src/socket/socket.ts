@@ -115,7 +115,7 @@ const SOCKET_SEAL = Symbol();
  * The descriptor has close-on-exec set and belongs to this object until
  * {@linkcode Socket.close} or {@linkcode Socket.detach}. After either, every
  * method fails with EBADF and none reaches the kernel, which may have given
- * the number to somebody else by then.
+ * the number to another file by then.
  *
  * A socket that is garbage-collected with its descriptor still open is reported
  * once, as a warning of the process with the code `"EINPROGRESS_UNCLOSED"`
@@ -410,8 +410,8 @@ export class Socket implements Disposable, AsyncDisposable {
   }
 
   /**
-   * Dissolves a datagram socket's association: it has no peer then, hears
-   * everybody, and may be given another one. Needs no permission.
+   * Dissolves a datagram socket's association: it has no peer then, receives
+   * from every sender, and may be given another peer. Needs no permission.
    *
    * The systems do this in different ways. BSD and macOS refuse the null
    * address after they have done what it asks for, by EAFNOSUPPORT, EINVAL,
@@ -429,7 +429,7 @@ export class Socket implements Disposable, AsyncDisposable {
    * @throws {ErrnoError} If the system refuses and the peer is still there, or
    * the family has no such thing: `EISCONN`, `EINVAL`, ...
    *
-   * @example Hearing one peer, then everybody
+   * @example Receiving from one peer, then from all
    * ```ts
    * import { inet, Socket } from "@einprogress/connect";
    * import { assertEquals } from "@std/assert";
@@ -1301,7 +1301,7 @@ export class Socket implements Disposable, AsyncDisposable {
    * @returns The connection, as a blocking socket. The caller owns it and closes
    * it.
    * @throws {ErrnoError} `EINVAL` if it does not listen; `EMFILE`, ...;
-   * `ETIMEDOUT` with `timeoutKind` `"deadline"` if nobody came in time.
+   * `ETIMEDOUT` with `timeoutKind` `"deadline"` if no connection came in time.
    */
   acceptSync(options?: Pick<WaitOptions, "timeout">): Socket {
     const timeout = checkTimeout(readFor("acceptSync", options).timeout);
@@ -1446,8 +1446,8 @@ export class Socket implements Disposable, AsyncDisposable {
    *
    * C: `close(2)`, once: after EINTR, too, the descriptor is gone.
    *
-   * @throws {ErrnoError} `EBADF` if somebody else has closed the descriptor,
-   * which means that somewhere a number is used that is not theirs.
+   * @throws {ErrnoError} `EBADF` if other code has closed the descriptor, which
+   * means that some code uses a number that it does not own.
    */
   close(): void {
     if (this.#fd < 0) return;
@@ -1622,8 +1622,7 @@ export class Socket implements Disposable, AsyncDisposable {
 }
 
 /**
- * Makes a socket of a descriptor that was opened here and belongs to nobody
- * else.
+ * Makes a socket of a descriptor that was opened here and has no other owner.
  */
 export function socketOf(...parts: Parts): Socket {
   type Closed = new (seal: symbol, ...parts: Parts) => Socket;

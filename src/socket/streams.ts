@@ -62,7 +62,7 @@ class ReceiveSource implements UnderlyingByteSource, Limits {
   readonly signal = undefined;
   isOver = false;
   readonly #ends: ReadingEnds;
-  /** Memory that nobody else has. */
+  /** Memory that no reader has. */
   #memory: Uint8Array<ArrayBuffer> | null = null;
   #room = SMALLEST_CHUNK;
 

@@ -1,5 +1,5 @@
 /**
- * Sending, receiving and waiting, on a descriptor that somebody else owns.
+ * Sending, receiving and waiting, on a descriptor that a socket owns.
  *
  * @module
  */
@@ -85,7 +85,7 @@ interface TransferJob {
   /** The receiver, and how messages call it. */
   readonly to: Uint8Array<ArrayBuffer> | null;
   readonly address: Address | null;
-  /** Where the sender's address goes, `null` if nobody asked for it. */
+  /** Where the sender's address goes, `null` if it is not asked for. */
   readonly from: Address[] | null;
   readonly limits: Limits;
 }
@@ -234,8 +234,8 @@ export class Transfers {
   /**
    * Receives without waiting, and without remembering the caller.
    *
-   * @returns How many bytes came, `null` if that takes a wait or somebody else's
-   * turn is due.
+   * @returns How many bytes came, `null` if that takes a wait or other
+   * work has a turn due.
    */
   receiveNow(
     buffer: Uint8Array,
