@@ -959,6 +959,80 @@ function suite(mechanism: Mechanism): void {
     assertGreaterOrEqual(most, 1);
   });
 
+  contract("serves one who waits alone, whatever comes between", async (b) => {
+    using two = pairs(2);
+    const one = two[0]!;
+    const other = two[1]!;
+    /** Waits so long that the next wait is parked without a look. */
+    async function slow(): Promise<void> {
+      const answer = b.wait(one.fd, POLLIN);
+      await b.parks();
+      await pause(2);
+      one.send();
+      assertEquals(await answer, POLLIN);
+      one.receive();
+    }
+    for (let count = 0; count < 4; count++) {
+      await slow();
+      const abort = new AbortController();
+      const aborted = b.wait(one.fd, POLLIN, AGES, abort.signal);
+      await turns(count);
+      abort.abort();
+      assertEquals(await aborted, ABORTED);
+
+      await slow();
+      const closed = b.wait(one.fd, POLLIN);
+      await turns(count);
+      cancelWaits(b.c, one.fd);
+      assertEquals(await closed, CLOSED);
+
+      await slow();
+      assertEquals(await b.wait(one.fd, POLLIN, count), 0);
+      assertEquals(await b.wait(one.fd, POLLIN, 110), 0);
+
+      await slow();
+      const twice = [b.wait(one.fd, POLLIN)];
+      await turns(count);
+      twice.push(b.wait(one.fd, POLLIN));
+      await turns(count);
+      one.send();
+      assertEquals(await Promise.all(twice), [POLLIN, POLLIN]);
+      one.receive();
+
+      await slow();
+      const patient = b.wait(one.fd, POLLIN);
+      await turns(count);
+      assertEquals(await b.wait(one.fd, POLLOUT), POLLOUT);
+      const newcomer = b.wait(other.fd, POLLIN);
+      await turns(count);
+      other.send();
+      assertEquals(await newcomer, POLLIN);
+      other.receive();
+      one.send();
+      assertEquals(await patient, POLLIN);
+      one.receive();
+    }
+  });
+
+  contract("arms nothing for one who waits alone", async (b) => {
+    using one = pair();
+    let fewest = Infinity;
+    // A slow look in the midst of a wait arms it.
+    for (let i = 0; i < 20 && fewest > 0; i++) {
+      const calls = b.count("epoll_ctl");
+      const answer = b.wait(one.fd, POLLIN);
+      await b.parks();
+      await pause(2);
+      one.send();
+      assertEquals(await answer, POLLIN);
+      one.receive();
+      fewest = Math.min(fewest, b.count("epoll_ctl") - calls);
+    }
+    // The runtime's own loop watches nothing but what is armed.
+    const isWatched = name === "epoll" && real.watchReadable !== undefined;
+    assertEquals(fewest > 0, isWatched);
+  });
+
   contract("keeps what it opened for a while, and no longer", async (b) => {
     using one = pair();
     for (let i = 0; i < 3; i++) {

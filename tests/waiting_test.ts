@@ -6,6 +6,7 @@ import { assert, assertEquals, assertGreater, assertLess } from "@std/assert";
 import type { Libc, Watch } from "../ffi/contract.ts";
 import { currentAbi, libc, useLibc } from "../ffi/libc.ts";
 import { connect, type ErrnoCode, inet, Socket } from "../mod.ts";
+import { pollFd } from "../src/attempt/outcome.ts";
 import { afterAll } from "../src/reactor/turns.ts";
 import { assertErrno, pause, refusal } from "./_assertions.ts";
 import {
@@ -14,6 +15,7 @@ import {
   canBlackHole,
   type ChildApi,
   inChild,
+  pair,
   tempFolder,
   threadTime,
 } from "./_fixtures.ts";
@@ -259,6 +261,32 @@ test(
   },
   { skip: needs(on("deno"), canBlackHole()) },
 );
+
+// A descriptor that another thread polls ---------------------------------------------
+
+test("close() closes a connection at once that somebody waits for", async () => {
+  // Whatever the runtime has, another thread or a worker polls here.
+  using _use = useLibc({ ...libc(), watchReadable: () => null });
+  for (let i = 0; i < 5; i++) {
+    using ends = pair();
+    const { near, far } = ends;
+    const buffer = new Uint8Array(1);
+    // The second wait, and each one that follows, is parked at once.
+    const first = near.recv(buffer);
+    await pause(20);
+    far.sendSync(buffer);
+    assertEquals(await first, 1);
+    const reading = refusal(near.recv(buffer));
+    await pause(20);
+    near.close();
+    const start = performance.now();
+    // No turn of the event loop comes before the peer notices.
+    assertGreater(pollFd(libc(), far.fd, abi.POLLIN, LATE), 0);
+    assertEquals(far.recvSync(buffer), 0);
+    assertLess(performance.now() - start, LATE / 2);
+    assertErrno(await reading, "ECANCELED");
+  }
+});
 
 // Whose turn it is --------------------------------------------------------------------
 

@@ -361,6 +361,8 @@ class Reactor {
   #looksFirst = true;
   /** The one whom the parked wait takes along, so that the selector need not. */
   #lone: Waiter | null = null;
+  /** Its descriptor until the parked wait is over, -1 for none. */
+  #along = -1;
 
   constructor(libc: Libc) {
     this.#libc = libc;
@@ -441,6 +443,7 @@ class Reactor {
   }
 
   cancel(fd: number): void {
+    this.#letGo(fd);
     for (;;) {
       const waiter = this.#waiters[fd] ?? null;
       if (waiter === null) break;
@@ -483,11 +486,18 @@ class Reactor {
 
   /** Ends a wait that no event has ended. */
   #callOff(waiter: Waiter, answer: number): void {
-    // What another thread polls stays open for as long, whoever closes it.
-    if (waiter === this.#lone) this.#wake();
+    this.#letGo(waiter.fd);
     this.#settle(waiter, answer);
     this.#rearm(waiter.fd);
     if (this.#watched === 0) this.#schedule();
+  }
+
+  /**
+   * Ends a parked wait that has taken a descriptor along: what another thread
+   * polls stays open for as long, although it is closed here.
+   */
+  #letGo(fd: number): void {
+    if (fd === this.#along) this.#wake();
   }
 
   /** Watches a descriptor for what those want who still wait for it. */
@@ -783,6 +793,7 @@ class Reactor {
     this.#setTimer(now);
     if (this.#isParked || this.#misses > MOST_MISSES) return;
     this.#isParked = true;
+    if (this.#lone !== null) this.#along = this.#lone.fd;
     this.#selector!.wait(timeoutTo(this.#nextEnd, now), this.#lone).then(
       this.#unpark,
       this.#failToPark,
@@ -791,6 +802,7 @@ class Reactor {
 
   readonly #unpark = (result: number): void => {
     this.#isParked = false;
+    this.#along = -1;
     this.#woken = false;
     this.#misses = result < 0 ? this.#misses + 1 : 0;
     this.#missed = 0;
