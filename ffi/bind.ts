@@ -305,7 +305,7 @@ export function bindLibc(
   };
   if (libc.close(-1) !== -abi.errnos.EBADF) {
     throw new Error(
-      "Cannot read errno: close(-1) did not answer EBADF through " +
+      "Cannot read errno: close(-1) did not return EBADF through " +
         `${abi.errnoLocation} on ${abi.os} ${abi.arch}`,
     );
   }

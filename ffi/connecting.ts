@@ -1,5 +1,5 @@
 /**
- * A socket of `node:net` that somebody else connects.
+ * A socket of `node:net` that this package connects.
  *
  * @module
  */
@@ -28,16 +28,16 @@ interface ConnectRequest {
   ): void;
 }
 
-/** What a socket is told to connect to: an address, so that it asks no resolver. */
+/** Where a socket is made to connect to: an address, so that it calls no resolver. */
 const PLACEHOLDER = { host: "127.0.0.1", port: 1 };
 
 /**
  * Makes such a socket. `options` are those of its constructor, `isTcp` says what
  * the descriptor will be.
  *
- * It is told to connect, so that it does by itself all that a connecting socket
- * does: what is written waits, what is set is kept. Only its handle never hears
- * of the address; it opens the descriptor that comes instead.
+ * Its `connect` is called, so that it does by itself all that a connecting socket
+ * does: what is written waits, what is set is kept. Only its handle is not
+ * given the address; it opens the descriptor that comes instead.
  */
 export function connectingSocket(
   options: object,

@@ -146,7 +146,7 @@ export function openLibc(abi: Abi, door: Door): Libc {
  * Every function of the table; poll(2) off this thread in the runtime's own
  * way, or in a worker.
  *
- * Each is opened when somebody first asks for it: that takes Deno 150 us, so
+ * Each is opened when it is first read: that takes Deno 150 us, so
  * that all of them took longer than all else that a first connect does. A
  * permission that is revoked in the meantime is missed then.
  */

@@ -83,7 +83,7 @@ export function hostPlatform(): { platform: string; arch: string } {
   return { platform, arch };
 }
 
-/** A table is made when it is asked for, and once: a program that starts needs one of them, and nothing of the others. */
+/** Each table is made once, when it is first needed: a program needs only one of them. */
 const made = new Map<string, Abi | null>();
 
 function lookUp(platform: string, arch: string): Abi | null {

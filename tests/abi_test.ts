@@ -508,7 +508,7 @@ test("the tables agree where the systems share an origin", () => {
   }
 });
 
-test("abiFor() knows a system by each of its names", () => {
+test("abiFor() finds a system by each of its names", () => {
   assertEquals(abiFor("illumos", "x64"), abiFor("sunos", "x86_64"));
   assertEquals(abiFor("darwin", "aarch64"), abiFor("darwin", "arm64"));
 });

@@ -669,7 +669,7 @@ for (const { systems, ...golden } of GOLDEN) {
   }
 }
 
-test("decodeAddress() evens out what the kernel answers", () => {
+test("decodeAddress() evens out what the kernel returns", () => {
   using _ = layout(LINUX);
   const full = "61".repeat(108);
   const rows: [hex: string, text: string][] = [
@@ -880,7 +880,7 @@ test("equals() compares everything the kernel reads", () => {
   }
 });
 
-test("parseIp() tells addresses from names", () => {
+test("parseIp() distinguishes addresses from names", () => {
   using _ = layout(LINUX);
   const addresses: [host: string, text: string][] = [
     ["127.0.0.1", "127.0.0.1:7"],
@@ -1098,7 +1098,7 @@ test(`random bytes come back unchanged (${FUZZ_COUNT / 2})`, () => {
       }
       if (!same) throw new Error(`${input} became ${output}`);
       assertRoundTrip(address);
-      // What the kernel answers is evened out once, and then stays as it is.
+      // What the kernel returns is evened out once, and then stays as it is.
       const decoded = decodeAddress(input, input.length);
       assertRoundTrip(decoded);
     }

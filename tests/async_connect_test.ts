@@ -657,7 +657,7 @@ test(
         heir.connectSync(listener.address);
       });
       const result = await pending;
-      // Whether it was told by then is a matter of microtasks.
+      // Whether it has settled by then is a matter of microtasks.
       if (result !== undefined) assertErrno(result, "ECANCELED");
       const after = watched.calls.slice(closed).filter(({ args }) =>
         args[0] === fd
@@ -858,7 +858,7 @@ for (const poll of [false, true]) {
     }`;
 
     test(
-      `Socket#connect() outlives ICMP errors that pass, and tells those that stay, ${how}`,
+      `Socket#connect() outlasts ICMP errors that pass, and reports those that stay, ${how}`,
       async () => {
         const { answers, passed, soft, looks } = await inChild(
           { namespace: FIREWALL },

@@ -219,7 +219,7 @@ for (const [name, make] of Object.entries(MAKERS)) {
   });
 }
 
-test("pointAt() keeps all that an error knows", async () => {
+test("pointAt() keeps all fields of an error", async () => {
   const cause = new Error("why");
   const lookup = new LookupError("x", "EAI_SYSTEM", -11, cause);
   const error = await keepingCall((at) => pointAt(lookup, at))
@@ -241,7 +241,7 @@ test("an error points at who awaits it where no caller was kept", async () => {
   else assertPointsAt(error, "userCode");
 });
 
-test("a rejection that nobody handles is reported with the error itself", async () => {
+test("an unhandled rejection is reported with the error itself", async () => {
   const { promise, resolve } = Promise.withResolvers<unknown>();
   const call = followedCall();
   call.then(null, resolve);

@@ -255,7 +255,7 @@ test("connectSync() throws ETIMEDOUT when the kernel gives up", () => {
 }, { skip: needs(canBlackHole(), onLinux) });
 
 test(
-  "connectSync() with a timeout of 0 gives up unless the answer is there",
+  "connectSync() with a timeout of 0 gives up unless the reply is there already",
   () => {
     using hole = blackHole();
     const error = refusal(() =>
@@ -672,7 +672,7 @@ test("connectSync() throws what the file system says of a path", () => {
 }, { skip: onLinux });
 
 test(
-  "connectSync() throws ECONNREFUSED for an abstract name that nobody has",
+  "connectSync() throws ECONNREFUSED for an abstract name that no socket has",
   () => {
     const path = `\0einprogress ${crypto.randomUUID()}`;
     const error = refusal(() => connectSync({ transport: "unix", path }));
@@ -1028,7 +1028,7 @@ test(
 );
 
 test(
-  "connectSync() tells the true error after a storm of signals",
+  "connectSync() reports the true error after a storm of signals",
   async () => {
     using hole = blackHole();
     const { result, calls } = await traced(
@@ -1074,7 +1074,7 @@ test(
 );
 
 test(
-  "connectSync() throws what the kernel answers, whatever it is",
+  "connectSync() throws whatever the kernel returns",
   async () => {
     const codes = ["ENETDOWN", "EADDRNOTAVAIL", "ENOBUFS", "EFAULT", "EPERM"];
     for (const code of codes as ErrnoCode[]) {
@@ -1121,7 +1121,7 @@ test("Socket#connectSync() throws EISCONN on a connected socket", () => {
   assertEquals(socket.nonblocking, false);
 });
 
-test("Socket#tryConnect() answers EALREADY on a pending socket", () => {
+test("Socket#tryConnect() returns EALREADY on a pending socket", () => {
   using hole = blackHole();
   using socket = Socket.open({ nonblocking: true });
   assertEquals(errnoName(socket.tryConnect(hole.address)), "EINPROGRESS");
@@ -1172,15 +1172,19 @@ test("Socket#connectSync() waits for what tryConnect() began", () => {
   assertEquals(socket.takeError(), null);
 }, { skip: canBlackHole() });
 
-test("Socket#connectSync() tells how it ended what tryConnect() began", () => {
-  using peer = bound();
-  using socket = Socket.open({ nonblocking: true });
-  assertEquals(errnoName(socket.tryConnect(peer.address)), "EINPROGRESS");
-  assertErrno(
-    refusal(() => socket.connectSync(peer.address)),
-    "ECONNREFUSED",
-  );
-}, { skip: onLinux });
+test(
+  "Socket#connectSync() reports how the attempt of tryConnect() ended",
+  () => {
+    using peer = bound();
+    using socket = Socket.open({ nonblocking: true });
+    assertEquals(errnoName(socket.tryConnect(peer.address)), "EINPROGRESS");
+    assertErrno(
+      refusal(() => socket.connectSync(peer.address)),
+      "ECONNREFUSED",
+    );
+  },
+  { skip: onLinux },
+);
 
 test("Socket#connectSync() tries again after a failure", () => {
   using peer = bound();
@@ -1548,7 +1552,7 @@ test("Socket#connectSync() connects again in the Unix-domain family", () => {
   }
 });
 
-test("connectSync() keeps the number of an errno that nobody knows", () => {
+test("connectSync() keeps the number of an errno that is in no table", () => {
   using _watched = watchLibc({ connect: () => -1234 });
   const error = refusal(() => connectSync({ port: 80 }));
   assertEquals([error.code, error.errno], ["UNKNOWN", 1234]);
@@ -1628,7 +1632,7 @@ test("connectSync() closes the socket when reading its addresses fails", () => {
   }
 });
 
-test("connectSync() tells the attempt's error though no local address can be read", () => {
+test("connectSync() reports the attempt's error though no local address can be read", () => {
   using peer = bound();
   using _watched = watchLibc({ getsockname: () => -abi.errnos.ENOBUFS! });
   const error = refusal(() => connectSync({ port: peer.address.port }));

@@ -174,21 +174,25 @@ test("connect() throws what connectSync() throws", async () => {
   assertGreaterOrEqual(error.elapsed!, 0);
 });
 
-test("connect() tells whose patience ended", async () => {
-  using hole = blackHole();
-  const { port } = hole.address;
-  const ours = await refusal(connect({ port, timeout: SHORT }));
-  assertErrno(ours, "ETIMEDOUT");
-  assertEquals(ours.timeoutKind, "deadline");
-  assertGreaterOrEqual(ours.elapsed!, SHORT);
-  const kernels = await refusal(connect({
-    port,
-    timeout: AGES,
-    onSocket: (socket) => socket.setOption("userTimeout", SHORT),
-  }));
-  assertErrno(kernels, "ETIMEDOUT");
-  assertEquals(kernels.timeoutKind, "kernel");
-}, { skip: needs(canBlackHole(), onLinux) });
+test(
+  "connect() reports whether the caller's or the kernel's time was over",
+  async () => {
+    using hole = blackHole();
+    const { port } = hole.address;
+    const ours = await refusal(connect({ port, timeout: SHORT }));
+    assertErrno(ours, "ETIMEDOUT");
+    assertEquals(ours.timeoutKind, "deadline");
+    assertGreaterOrEqual(ours.elapsed!, SHORT);
+    const kernels = await refusal(connect({
+      port,
+      timeout: AGES,
+      onSocket: (socket) => socket.setOption("userTimeout", SHORT),
+    }));
+    assertErrno(kernels, "ETIMEDOUT");
+    assertEquals(kernels.timeoutKind, "kernel");
+  },
+  { skip: needs(canBlackHole(), onLinux) },
+);
 
 // Called off.
 
@@ -303,7 +307,7 @@ test(
 );
 
 test(
-  "connect() takes the first of a race that answers, whoever began",
+  "connect() takes the first of a race that replies, whichever began",
   async () => {
     using first = blackHole({ at: inet("127.0.0.2", 0) });
     const { port } = first.address;

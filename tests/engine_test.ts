@@ -417,7 +417,7 @@ for (const [name, form] of Object.entries(FORMS)) {
   }, { skip: needs(canIsolate(), onLinux) });
 
   test(
-    `${name}() uses all ports of a range, whoever hands them out`,
+    `${name}() uses all ports of a range, whether the kernel or the package chooses`,
     async () => {
       const used = await inChild(
         {
@@ -495,14 +495,18 @@ for (const [name, form] of Object.entries(FORMS)) {
     { skip: needs(canIsolate(), onLinux) },
   );
 
-  test(`${name}() tells no local address that nobody gave it`, async () => {
-    using peer = bound();
-    const { port } = peer.address;
-    const free = await refusal(form({ port }));
-    assertEquals(free.localAddress, undefined);
-    const held = await refusal(form({ port, localAddress: "127.0.0.1" }));
-    assertMatch(held.localAddress!, /^127\.0\.0\.1:/);
-  }, { skip: onLinux });
+  test(
+    `${name}() reports no local address that the caller did not give`,
+    async () => {
+      using peer = bound();
+      const { port } = peer.address;
+      const free = await refusal(form({ port }));
+      assertEquals(free.localAddress, undefined);
+      const held = await refusal(form({ port, localAddress: "127.0.0.1" }));
+      assertMatch(held.localAddress!, /^127\.0\.0\.1:/);
+    },
+    { skip: onLinux },
+  );
 
   test(`${name}() waits for room in a full Unix-domain backlog`, async () => {
     const result = await inChild({}, async (api, name) => {
@@ -731,7 +735,7 @@ const FAULTS: readonly (readonly [string, keyof Libc, Partial<Libc>])[] = [
 
 for (const [code, syscall, fakes] of FAULTS) {
   test(
-    `a ${syscall}(2) that fails is not told as connect(2)'s failure: ${code}`,
+    `a ${syscall}(2) that fails is not reported as connect(2)'s failure: ${code}`,
     async () => {
       using hole = blackHole();
       const { address } = hole;

@@ -164,7 +164,7 @@ async function everyWay(
       return false;
     }
   }
-  // A black hole for the whole of 127.0.0.0/8: whatever answers is forged.
+  // A black hole for the whole of 127.0.0.0/8: whatever replies is forged.
   using hole = blackHole({ at: inet("0.0.0.0", 0) });
   using listener = listen();
   using nobody = bound();

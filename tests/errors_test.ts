@@ -128,7 +128,7 @@ test("Errno has a class for every errno of every system, and no others", () => {
   assert(CODES.length > 130);
 });
 
-test("Errno has one class for each errno that this system tells apart", () => {
+test("Errno has one class for each errno that this system distinguishes", () => {
   const classes = new Map<unknown, ErrnoCode[]>();
   for (const code of CODES) {
     const same = classes.get(Errno[code]) ?? [];
@@ -413,7 +413,7 @@ test("ErrnoError has plain words for every errno", () => {
 
 for (const number of [0, 134, 9999, 0x7fff_fffe]) {
   test(
-    `ErrnoError has the code UNKNOWN and keeps the number when no table knows ${number}`,
+    `ErrnoError has the code UNKNOWN and keeps the number when no table has ${number}`,
     () => {
       const error = errnoErrorFor(number, { syscall: "connect", address: "x" });
       assertStrictEquals<unknown>(error.constructor, ErrnoError);
@@ -435,7 +435,7 @@ for (const number of [0, 134, 9999, 0x7fff_fffe]) {
   );
 }
 
-test("a call throws an ErrnoError that keeps a number which no table knows", () => {
+test("a call throws an ErrnoError that keeps a number that no table has", () => {
   using socket = Socket.open();
   const real = libc();
   using _ = useLibc({ ...real, connect: () => -9999 });
@@ -561,7 +561,7 @@ test("isErrno() leaves the errors of a runtime's own modules to their code", () 
   assert(!isErrno(error, "ECONNREFUSED"));
 });
 
-test("isErrno() knows the errors of another copy of the package", async () => {
+test("isErrno() recognizes the errors of another copy of the package", async () => {
   const copy: typeof Errors = await import("../src/errors/errors.ts?copy");
   const error = new copy.Errno.EWOULDBLOCK(CONTEXT);
   assertNotInstanceOf(error, ErrnoError);

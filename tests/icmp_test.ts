@@ -27,7 +27,7 @@ const ROWS = ofFamilies<readonly [host: string, code: string, Icmp | null]>([
 ]);
 
 for (const name of ["connect", "connectSync"] as const) {
-  test(`${name}() tells by whom it was rejected, to anybody`, async () => {
+  test(`${name}() reports who rejected it, without privileges`, async () => {
     const verdicts = await inChild(
       { namespace: FIREWALL + FIREWALL6 },
       async (api, name, hosts) => {
@@ -62,34 +62,38 @@ for (const name of ["connect", "connectSync"] as const) {
   }, { skip: needs(onLinux, canFilter()) });
 }
 
-test("connect() tells who said no although the deadline ended it", async () => {
-  const verdicts = await inChild(
-    { namespace: FIREWALL },
-    async ({ connect, connectSync, ErrnoError }) => {
-      const found: (Icmp | null)[] = [];
-      for (const hostname of ["127.0.1.2", "127.0.5.1"]) {
-        for (const dial of [connect, connectSync]) {
-          try {
-            await dial({
-              hostname,
-              port: 80,
-              timeout: 200,
-              softErrors: "wait",
-            });
-          } catch (error) {
-            if (!(error instanceof ErrnoError)) throw error;
-            const isLate = error.timeoutKind === "deadline";
-            if (isLate === error.soft) throw error;
-            found.push(error.icmp ?? null);
+test(
+  "connect() reports who rejected it although the deadline ended it",
+  async () => {
+    const verdicts = await inChild(
+      { namespace: FIREWALL },
+      async ({ connect, connectSync, ErrnoError }) => {
+        const found: (Icmp | null)[] = [];
+        for (const hostname of ["127.0.1.2", "127.0.5.1"]) {
+          for (const dial of [connect, connectSync]) {
+            try {
+              await dial({
+                hostname,
+                port: 80,
+                timeout: 200,
+                softErrors: "wait",
+              });
+            } catch (error) {
+              if (!(error instanceof ErrnoError)) throw error;
+              const isLate = error.timeoutKind === "deadline";
+              if (isLate === error.soft) throw error;
+              found.push(error.icmp ?? null);
+            }
           }
         }
-      }
-      return found as unknown as { [key: string]: string | number }[];
-    },
-  );
-  const icmp = { type: 3, code: 1, from: "127.0.1.2" };
-  assertEquals(verdicts as unknown, [icmp, icmp, null, null]);
-}, { skip: needs(onLinux, canFilter()) });
+        return found as unknown as { [key: string]: string | number }[];
+      },
+    );
+    const icmp = { type: 3, code: 1, from: "127.0.1.2" };
+    assertEquals(verdicts as unknown, [icmp, icmp, null, null]);
+  },
+  { skip: needs(onLinux, canFilter()) },
+);
 
 test(
   "explain() says who has rejected, and that no listener has to do with it",

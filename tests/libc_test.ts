@@ -159,7 +159,7 @@ test("bindLibc() has a method for every C function of the table", () => {
 });
 
 for (const entry of PLAIN) {
-  test(`${entry}() answers what C answers when that is no failure`, () => {
+  test(`${entry}() returns what C returns when that is no failure`, () => {
     const made = fake();
     const method = bound(made)[entry as "connect"] as unknown as Method;
     const parameters = parametersFor(entry);
@@ -171,7 +171,7 @@ for (const entry of PLAIN) {
     }
   });
 
-  test(`${entry}() answers -errno, read by the very next call, when C fails`, () => {
+  test(`${entry}() returns -errno, read by the very next call, when C fails`, () => {
     const made = fake();
     const method = bound(made)[entry as "connect"] as unknown as Method;
     const parameters = parametersFor(entry);
@@ -224,7 +224,7 @@ for (const [entry, call] of Object.entries(MEASURED)) {
 }
 
 test("bindLibc() has nothing between a call and the reading of errno", () => {
-  // Garbage that is collected in between spoils a few answers in a million, too
+  // Garbage that is collected in between spoils a few results in a million, too
   // few for any test to count on, so that the text itself is looked at.
   const text = `${bindLibc}`;
   const call = String.raw`(?:c\.)?(\w+)\((?:[^()]|(?:size|nfds)\(\w+\))*\)`;
@@ -246,7 +246,7 @@ test("bindLibc() has nothing between a call and the reading of errno", () => {
   assertEquals(text.match(/memcpyErrno\(/g)?.length, reading.length);
 });
 
-test("getaddrinfo() answers the code and the errno behind it", () => {
+test("getaddrinfo() returns the code and the errno behind it", () => {
   const made = fake();
   const { getaddrinfo } = bound(made);
   const [node, hints, result] = [1, 2, 3].map((n) => new Uint8Array([n]));
@@ -267,7 +267,7 @@ test("getaddrinfo() answers the code and the errno behind it", () => {
   }
 });
 
-test("pollAsync() hands over what poll answers elsewhere, without errno", async () => {
+test("pollAsync() passes on what poll returns on another thread, without errno", async () => {
   const made = fake(Promise.resolve(-1));
   const { pollAsync } = bound(made);
   const fds = new Uint8Array(8);
@@ -275,7 +275,7 @@ test("pollAsync() hands over what poll answers elsewhere, without errno", async 
   assertEquals(made.calls, [["pollOffThread", fds, 1, 5]]);
 });
 
-test("freeaddrinfo() and memcpyFrom() answer nothing", () => {
+test("freeaddrinfo() and memcpyFrom() return nothing", () => {
   const made = fake();
   const c = bound(made);
   made.answer = undefined;
@@ -300,14 +300,14 @@ test("bindLibc() asks where errno is once, and reads it once to be sure", () => 
 });
 
 for (const errno of [0, 1, abi.errnos.EBADF! + 1]) {
-  test(`bindLibc() throws when close(-1) seems to answer errno ${errno}`, () => {
+  test(`bindLibc() throws when close(-1) seems to return errno ${errno}`, () => {
     const { message } = assertThrows(
       () => bindLibc(fake(0, errno).functions, abi, NO_PERMISSIONS),
       Error,
     );
     assertEquals(
       message,
-      "Cannot read errno: close(-1) did not answer EBADF through " +
+      "Cannot read errno: close(-1) did not return EBADF through " +
         `${abi.errnoLocation} on ${abi.os} ${abi.arch}`,
     );
   });
@@ -527,7 +527,7 @@ test("openLibc() names libraries that are not there when the door is real", () =
   assertEquals(error.errors.length, 2);
 });
 
-test("openLibc() tells which function a library lacks when the door is real", () => {
+test("openLibc() says which function a library lacks when the door is real", () => {
   const symbols = { ...abi.symbols, close: "no_such_function" };
   const error = assertThrows(
     () => openLibc({ ...abi, symbols }, doorFor()),
@@ -649,7 +649,7 @@ test("useLibc() puts another library in place until it is disposed", () => {
   assert(libc() === real);
 });
 
-test("newMemory() answers memory of its own that is all zeros", () => {
+test("newMemory() returns memory of its own that is all zeros", () => {
   for (const size of [0, 1, 64, 65, 4096]) {
     const memory = newMemory(size);
     assertEquals(memory.length, size);

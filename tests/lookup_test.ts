@@ -148,7 +148,7 @@ test("connectSync() ends in time while a name is looked up", async () => {
   assertLess(Number(quick), 150);
 }, THREADED);
 
-test("a lookup that nobody waits for keeps no process alive", async () => {
+test("a lookup that no caller waits for keeps no process alive", async () => {
   const start = performance.now();
   const code = await inChild({ namespace }, async ({ connect, verdict }) => {
     const target = { hostname: "x.dead.test", port: 1, timeout: 100 };
@@ -161,7 +161,7 @@ test("a lookup that nobody waits for keeps no process alive", async () => {
 
 for (const form of ["connect", "connectSync"] as const) {
   test(
-    `${form}() does not wait for the family that a name server never answers for`,
+    `${form}() does not wait for the family that a name server never replies for`,
     async () => {
       const rows = await inChild(
         { namespace },
@@ -375,7 +375,7 @@ for (const way of ["lookup", "lookupSync"] as const) {
 }
 
 test(
-  "a name of the hosts file blocks nobody where DNS comes first",
+  "a name of the hosts file blocks no other work where DNS comes first",
   async () => {
     const [code, took] = await inChild(
       {

@@ -147,7 +147,7 @@ for (const { title, make, skip } of PLACES) {
   }, { skip: skip ?? onLinux });
 
   test(
-    `a Unix datagram socket at ${title} hears its peer and nobody else`,
+    `a Unix datagram socket at ${title} receives from its peer alone`,
     () => {
       using folder = tempFolder();
       const at = make(folder.path);

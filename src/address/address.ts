@@ -1,9 +1,9 @@
 /**
  * Text to socket addresses to the bytes that C reads, and back.
  *
- * An address is encoded once, when it is made, and never changes: whoever asks
- * for a permission by its fields and then hands its bytes to the kernel has
- * asked about those very bytes.
+ * An address is encoded once, when it is made, and never changes: code that
+ * asks for a permission by its fields and then hands its bytes to the kernel
+ * has asked about those very bytes.
  *
  * @module
  */
@@ -85,7 +85,7 @@ export class SocketAddress {
   }
 
   /**
-   * Tells whether another address is the same one to the kernel, down to its
+   * Returns whether another address is the same one to the kernel, down to its
    * scope and flow information.
    *
    * @param other The address to compare with.
@@ -150,7 +150,7 @@ export class SocketAddress {
 
 /** An IPv4 address and a port; see {@linkcode inet}. */
 export interface InetAddress extends SocketAddress {
-  /** Tells the kinds of {@linkcode Address} apart. */
+  /** Distinguishes the kinds of {@linkcode Address}. */
   readonly family: "inet";
   /** Four decimal numbers, `127.0.0.1`. */
   readonly hostname: string;
@@ -160,7 +160,7 @@ export interface InetAddress extends SocketAddress {
 
 /** An IPv6 address and a port; see {@linkcode inet6}. */
 export interface Inet6Address extends SocketAddress {
-  /** Tells the kinds of {@linkcode Address} apart. */
+  /** Distinguishes the kinds of {@linkcode Address}. */
   readonly family: "inet6";
   /** The address in the one spelling of RFC 5952, without a zone. */
   readonly hostname: string;
@@ -178,10 +178,10 @@ export interface Inet6Address extends SocketAddress {
  *
  * A socket that is not bound has no name: its `path` is `""` and `abstract` is
  * `false`. No function of this module makes such an address, but the kernel
- * answers it.
+ * returns it.
  */
 export interface UnixAddress extends SocketAddress {
-  /** Tells the kinds of {@linkcode Address} apart. */
+  /** Distinguishes the kinds of {@linkcode Address}. */
   readonly family: "unix";
   /**
    * The path, or the abstract name without its leading NUL. A byte that is not
@@ -195,7 +195,7 @@ export interface UnixAddress extends SocketAddress {
 
 /** A port of a virtual machine or of its host; see {@linkcode vsock}. */
 export interface VsockAddress extends SocketAddress {
-  /** Tells the kinds of {@linkcode Address} apart. */
+  /** Distinguishes the kinds of {@linkcode Address}. */
   readonly family: "vsock";
   /** The context: 1 is this machine, 2 the host. */
   readonly cid: number;
@@ -205,13 +205,13 @@ export interface VsockAddress extends SocketAddress {
 
 /** The address of no peer; see {@linkcode unspecified}. */
 export interface UnspecifiedAddress extends SocketAddress {
-  /** Tells the kinds of {@linkcode Address} apart. */
+  /** Distinguishes the kinds of {@linkcode Address}. */
   readonly family: "unspec";
 }
 
 /** Bytes that no other kind describes in full; see {@linkcode rawAddress}. */
 export interface RawAddress extends SocketAddress {
-  /** Tells the kinds of {@linkcode Address} apart. */
+  /** Distinguishes the kinds of {@linkcode Address}. */
   readonly family: "raw";
   /**
    * This system's number of the address family, or `null` where the bytes end
@@ -222,7 +222,7 @@ export interface RawAddress extends SocketAddress {
   readonly hex: string;
 }
 
-/** An address of any family; `family` tells which. */
+/** An address of any family; `family` says which. */
 export type Address =
   | InetAddress
   | Inet6Address
@@ -507,8 +507,8 @@ export function vsock(cid: number, port: number): VsockAddress {
 
 /**
  * Makes the address of no peer: connecting a datagram socket to it dissolves
- * its association. `Socket.disconnect` does so, and knows the systems that
- * answer an error although it worked.
+ * its association. `Socket.disconnect` does so, and allows for the systems that
+ * return an error although it worked.
  *
  * C: `struct sockaddr` with `AF_UNSPEC`, `connect(2)`.
  *
@@ -531,7 +531,7 @@ export function unspecified(): UnspecifiedAddress {
  * function here, or to send the kernel what it ought to refuse.
  *
  * Nothing is corrected or added. Where the bytes are exactly those that
- * {@linkcode inet} or its like make, the answer is that kind of address;
+ * {@linkcode inet} or its like make, the result is that kind of address;
  * everything else is a {@linkcode RawAddress}, even a known family with one
  * reserved bit set.
  *
@@ -566,7 +566,7 @@ export function rawAddress(bytes: Uint8Array): Address {
       ),
     );
   }
-  // Decoding corrects what a kernel may answer, so that the comparison tells.
+  // Decoding corrects what a kernel may return, so the comparison finds a difference.
   const copy = copyOf(bytes);
   const address = decodeAddress(copy, copy.length);
   return sameBytes(copy, reveal(address)) ? address : newRaw(copy, abi);
@@ -731,7 +731,7 @@ function newUnix(
 ): UnixAddress {
   const { path, pathSize } = abi.sockaddrUn;
   // An abstract name begins with a NUL and ends with its length; a path ends
-  // with a NUL, unless the kernel answered one that fills the array.
+  // with a NUL, unless the kernel returned one that fills the array.
   const used = abstract
     ? name.length + 1
     : name.length === 0
@@ -789,7 +789,7 @@ let slab = new ArrayBuffer(0);
 let slabUsed = 0;
 
 /**
- * Memory for one address, which nobody outside ever sees.
+ * Memory for one address, which never leaves this module.
  *
  * A buffer of its own costs Deno a third of a microsecond however small it is,
  * ten times as much as a view on a larger one.
@@ -979,7 +979,7 @@ function decodeText(bytes: Uint8Array): string {
   return text;
 }
 
-/** Reads UTF-8, or answers `null` where a byte is none. */
+/** Reads UTF-8, or returns `null` where a byte is none. */
 function decodeUtf8(bytes: Uint8Array): string | null {
   const text = DECODER.decode(bytes);
   return sameBytes(ENCODER.encode(text), bytes) ? text : null;

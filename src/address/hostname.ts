@@ -9,7 +9,7 @@ import { checkText, show } from "../errors/arguments.ts";
 import { own } from "../errors/caller.ts";
 import type { LookupFamily } from "./lookup.ts";
 
-/** Returns the family, `undefined` if none is asked for. */
+/** Returns the family, `undefined` if none is given. */
 export function checkFamily(family: unknown): LookupFamily | undefined {
   if (family === undefined || family === "inet" || family === "inet6") {
     return family;
@@ -36,7 +36,7 @@ const OTHERS = /^[-\w.]*$/;
  *
  * A name of ASCII is taken as it is: what is none to others may still stand in
  * the hosts file. Any other one becomes what DNS and the permissions of the
- * runtime know it by, `xn--...` (UTS 46).
+ * runtime use for it, `xn--...` (UTS 46).
  *
  * @returns The host without the brackets that an IPv6 address has in a URL.
  * @throws {TypeError} If it is no text.

@@ -67,7 +67,7 @@ function readText(libc: Libc, path: string): string {
   if (fd < 0) return "";
   let text = "";
   const chunk = newMemory(CHUNK);
-  // A letter for each byte: nobody asks for what is no ASCII.
+  // A letter for each byte: names that are looked up are ASCII.
   const decoder = new TextDecoder("latin1");
   while (text.length < LARGEST_FILE) {
     const count = libc.read(fd, chunk, CHUNK);

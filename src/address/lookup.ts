@@ -41,7 +41,7 @@ import {
 /** What a host name stands for. */
 export type IpAddress = InetAddress | Inet6Address;
 
-/** Which family's addresses are asked for. */
+/** Which family's addresses a question is for. */
 export type LookupFamily = "inet" | "inet6";
 
 /** A host name, and what its addresses are wanted for. */
@@ -68,22 +68,22 @@ export interface LookupListener {
 }
 
 /**
- * How long both families may take together before each is asked for alone, in
+ * How long both families may take together before each is looked up alone, in
  * ms: what RFC 8305, section 3, gives the slower one. A name server that never
- * answers one of the two questions holds up nobody for longer.
+ * replies to only one of the two questions delays no caller for longer.
  */
 const PATIENCE = 50;
 
 /**
- * How long to look for an answer in every turn, in ms: as long as a resolver on
- * this machine takes that knows the name.
+ * How long to look for a reply in every turn, in ms: as long as a resolver on
+ * this machine takes that has the name cached.
  */
 const SPIN = 0.3;
 
 /** The longest pause between two looks, in ms. */
 const LONGEST_PAUSE = 20;
 
-/** How old a question that nobody waits for is at most if a caller joins it, in ms. */
+/** The age, in ms, up to which a caller joins a question that no other caller waits for. */
 const JOINABLE_AGE = 1000;
 
 /**
@@ -140,7 +140,7 @@ function resolverOf(libc: Libc): Resolver {
   return resolver;
 }
 
-/** A question that is asked, and whose it is. */
+/** A question under way, and the name that it belongs to. */
 interface OpenQuestion {
   readonly question: Question;
   readonly name: NameLookup;
@@ -157,7 +157,7 @@ interface Party {
   readonly start: number;
   readonly end: number;
   readonly listener: LookupListener;
-  /** Whether it has gone, or knows the end. */
+  /** Whether it has left, or the end was reported to it. */
   isOver: boolean;
 }
 
@@ -189,11 +189,11 @@ interface NameLookup {
  * A name is asked for as a whole, so that the resolver puts its addresses in
  * order. While that takes long, each family is asked for alone as well. Few
  * questions are asked at a time, and none can be taken back: names that no
- * server answers would take all threads there are.
+ * server replies for would take all threads there are.
  */
 class Resolver {
   readonly #libc: Libc;
-  /** There as soon as somebody asks for what the hosts file does not have. */
+  /** Made when the first name is looked up that the hosts file does not have. */
   #opened: Inquiry | null = null;
   /** How many more questions may be asked. */
   readonly #free: Record<Lane, number> = { whole: 0, inet: 0, inet6: 0 };
@@ -293,7 +293,7 @@ class Resolver {
     return askSync(this.#libc, hostname, this.#numberOf(family));
   }
 
-  /** Whether the resolver asks nobody, so that no thread is needed. */
+  /** Whether the resolver asks no server, so that no thread is needed. */
   #isLocal({ hostname, family }: LookupQuery): boolean {
     const isIpv6 = family === undefined ? null : family === "inet6";
     return isInHostsFile(this.#libc, hostname, isIpv6);
@@ -316,7 +316,7 @@ class Resolver {
     const { hostname, family } = query;
     const key = `${family ?? ""} ${hostname}`;
     let name = this.#names.get(key);
-    // An old question that nobody waits for any more may have been lost on the
+    // An old question that no caller waits for any more may have been lost on the
     // way. A new one finds out, as long as there is room for those of others.
     const isStale = name !== undefined && name.parties.size === 0 &&
       now - name.since > JOINABLE_AGE &&
@@ -388,7 +388,7 @@ class Resolver {
     this.#asked.add({ question, name, lane, since });
   }
 
-  /** Takes the answers that have come, and ends what is late. */
+  /** Takes the replies that have come, and ends what is late. */
   #look(now: number): void {
     for (const asked of this.#asked) {
       const answer = asked.question.look();
@@ -421,11 +421,11 @@ class Resolver {
     name.answers.set(lane, answer);
     if (lane === "whole") {
       const except = name.early;
-      if (isFound(answer)) this.#tell(name, answer, except);
+      if (isFound(answer)) this.#reportFound(name, answer, except);
       return this.#finish(name, except === null ? answer : null);
     }
     if (isFound(answer)) {
-      this.#tell(name, answer, null);
+      this.#reportFound(name, answer, null);
       name.early ??= lane;
     }
     const [inet, inet6] = IP_FAMILIES.map((family) => name.answers.get(family));
@@ -436,7 +436,7 @@ class Resolver {
     this.#finish(name, name.early !== null ? null : isEmpty ? inet6 : inet);
   }
 
-  #tell(
+  #reportFound(
     { parties }: NameLookup,
     found: Answer,
     except: LookupFamily | null,
@@ -473,7 +473,7 @@ class Resolver {
       try {
         this.#deliver(report);
       } catch (error) {
-        // Whoever throws takes nothing from the others.
+        // One listener that throws must not keep the others from their report.
         this.#reports.push(...reports.slice(i + 1));
         throw error;
       }
@@ -511,7 +511,7 @@ class Resolver {
     }
   };
 
-  /** How long ago the youngest question was asked that somebody waits for. */
+  /** The age of the youngest question that a caller waits for. */
   #age(now: number): number {
     let age = Infinity;
     for (const { name, since } of this.#asked) {
@@ -520,9 +520,9 @@ class Resolver {
     return age;
   }
 
-  /** When something is to be done if no answer comes. */
+  /** When something is to be done if no reply comes. */
   #nextMoment(now: number): number {
-    // Where no family could be asked for alone, an answer has to come first.
+    // Where no family could be looked up alone, a reply has to come first.
     if (this.#free.inet + this.#free.inet6 === 0) return this.#nextEnd;
     for (const { parties, family, since } of this.#names.values()) {
       const alone = since + PATIENCE;
@@ -572,7 +572,7 @@ class Resolver {
   }
 }
 
-/** How long not to look for an answer, in ms: little for who has waited little. */
+/** How long to pause before the next look for a reply, in ms: the longer a caller has waited, the longer. */
 function pauseAt(age: number): number {
   return Math.min(Math.max(age / 8, 1), LONGEST_PAUSE);
 }

@@ -28,25 +28,25 @@ export interface Answer {
 
 /** A question that another thread works on. */
 export interface Question {
-  /** Looks whether there is an answer, and returns it once. */
+  /** Returns the reply once, `null` while there is none. */
   look(): Answer | null;
 }
 
 /** What a question is about: all addresses that are wanted, or one family's. */
 export type Lane = "whole" | "inet" | "inet6";
 
-/** One way to have questions answered. */
+/** One way to have names looked up. */
 export interface Inquiry {
-  /** How many questions of each kind are asked at a time. */
+  /** How many questions of each kind may be under way at a time. */
   readonly places: Readonly<Record<Lane, number>>;
   /**
-   * Whether nothing reports an answer, so that somebody has to look for it.
-   * Whoever blocks the thread can do that, too.
+   * Whether a reply is not reported, so that the resolver has to look for it.
+   * A call that blocks the thread can do that, too.
    */
   readonly isSilent: boolean;
   /**
    * @param family `AF_UNSPEC` for both.
-   * @param onAnswer Called in a later turn when there is an answer, if this
+   * @param onAnswer Called in a later turn when there is a reply, if this
    * way is not a silent one.
    */
   ask(hostname: string, family: number, onAnswer: () => void): Question;
@@ -86,7 +86,7 @@ class GaiInquiry implements Inquiry {
   /** Returns `null` where the C library has none of it. */
   static open(libc: Libc): Inquiry | null {
     if (libc.abi.gaicb === null) return null;
-    // Nothing is asked.
+    // No question is under way.
     const result = libc.getaddrinfo_a(
       libc.abi.gaicb.GAI_NOWAIT,
       newMemory(8),
@@ -243,7 +243,7 @@ const NODE_CODES: Readonly<Record<string, EaiCode>> = {
   ENODATA: "EAI_NODATA",
 };
 
-/** A question whose answer comes by itself. */
+/** A question whose reply is reported by itself. */
 class LaterQuestion implements Question {
   #answer: Answer | null = null;
 

@@ -448,7 +448,7 @@ export abstract class Attempt implements Waiter, Outcome {
     return errno;
   }
 
-  /** Takes the reactor's answer. */
+  /** Takes what the reactor reports: events, 0 for the end, or a code of its own. */
   tell(answer: number): void {
     if (answer === CLOSED || answer === ABORTED) return this.#conclude(answer);
     if (this.look(answer) === PENDING) this.wait();
@@ -475,7 +475,8 @@ export abstract class Attempt implements Waiter, Outcome {
   }
 
   /**
-   * Whether the two ends of the connection are the same, and nobody wanted it.
+   * Whether the two ends of the connection are the same, and the caller did not
+   * ask for that.
    *
    * @param ownPort The port that the socket was bound to by number, if any.
    */

@@ -62,7 +62,7 @@ export function failureOf(
   }
   // A hard error takes an address away again that the system chose.
   const isOpen = errno === DEADLINE || attempt.isSoft;
-  // And a descriptor that was given up may be somebody else's by now.
+  // A descriptor that was given up may belong to another socket by now.
   const isKnown = isOpen || isBound && errno !== CLOSED;
   const context: ErrnoContext = {
     syscall,

@@ -90,7 +90,7 @@ export function localAddress(
 }
 
 /**
- * Whether a connection's two ends are the same: nobody listens at the address,
+ * Whether a connection's two ends are the same: there is no listener at the address,
  * and the kernel gave this end the very port that was asked for, so that the two
  * ends met.
  *
@@ -171,7 +171,7 @@ function bindWithin(
   const first = Math.floor(Math.random() * count);
   for (let i = 0; i < count; i++) {
     const port = low + (first + i) % count;
-    // From there, the socket could meet nobody but itself.
+    // From its own target port, a socket could connect only to itself.
     if ("port" in to && port === to.port && count > 1) continue;
     const from = localAddress(to, address, port);
     const result = bindTo(libc, fd, from, outcome);
@@ -198,10 +198,10 @@ function hands(libc: Libc, to: Address, port: number): boolean {
   if (fd < 0) return false;
   const result = setRange(libc, fd, port, port);
   const from = bytesOf(localAddress(to, null, 0));
-  const answer = result < 0 ? result : libc.bind(fd, from, from.length);
+  const outcome = result < 0 ? result : libc.bind(fd, from, from.length);
   // It is in use; connections may still share it.
-  let does = answer === -libc.abi.errnos.EADDRINUSE;
-  if (answer >= 0 && libc.getsockname(fd, addressRoom) >= 0) {
+  let does = outcome === -libc.abi.errnos.EADDRINUSE;
+  if (outcome >= 0 && libc.getsockname(fd, addressRoom) >= 0) {
     const { port: at } = libc.abi.sockaddrIn;
     does = (addressRoom[at]! << 8 | addressRoom[at + 1]!) === port;
   }

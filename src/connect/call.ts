@@ -38,7 +38,7 @@ export interface ConnectDefaults extends AttemptOptions {
   readonly signal?: AbortSignal | undefined;
   /**
    * Milliseconds until the next address of a host name is tried while the one
-   * before has not answered; 10 or more. Where `timeout` leaves less for each,
+   * before has not replied; 10 or more. Where `timeout` leaves less for each,
    * they share it.
    *
    * @default {250}

@@ -65,7 +65,7 @@ export abstract class Dial extends Attempt {
     if (shown === null) return this.begin(Phase.FRESH, pace);
     const connecting = this.#show(shown);
     if (connecting === null) return this.errno = this.libc.abi.errnos.EBADF;
-    // Whoever was shown the socket may have begun to connect it.
+    // The caller that was shown the socket may have begun to connect it.
     return this.begin(connecting.phaseFor(this.address), pace);
   }
 
@@ -161,7 +161,7 @@ export abstract class Dial extends Attempt {
       this.fd = -1;
       return held.socket;
     }
-    // Nobody else has seen the descriptor: it has no other flag that matters.
+    // No other code has seen the descriptor: it has no other flag that matters.
     if (blocks && recipe.isNonblocking) setFlags(libc, this.fd, 0);
     const connecting = new Connecting();
     connecting.note(libc, address, 0);

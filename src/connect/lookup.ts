@@ -1,5 +1,5 @@
 /**
- * Host names to addresses, for whoever connects by other means or not at all.
+ * Host names to addresses, for programs that connect by other means or not at all.
  *
  * @module
  */
@@ -30,7 +30,7 @@ import { pointed } from "../errors/errors.ts";
 import { demand } from "../socket/permission.ts";
 import { permitted } from "./target.ts";
 
-/** What {@linkcode lookup} may be told. */
+/** The options of {@linkcode lookup} and {@linkcode lookupSync}. */
 export interface LookupOptions {
   /**
    * Which addresses to look for.
@@ -66,7 +66,7 @@ export interface LookupOptions {
  *
  * Never blocks the thread for longer than it takes to read the hosts file.
  * Calls for the same name that overlap share one lookup. A name server that
- * never answers for one family holds up the other for 50 ms (RFC 8305, section
+ * never replies for one family delays the other by 50 ms (RFC 8305, section
  * 3): the addresses are those that are known by then.
  *
  * Few names are looked up at a time: a name that no server replies for takes a

@@ -253,7 +253,7 @@ export class Race implements LookupListener {
 
   /** Takes the end of an attempt that had to wait. */
   conclude(dial: Contender): void {
-    // Otherwise it was the race that ended it, and that knows how.
+    // Otherwise the race itself has ended it, and has its outcome already.
     if (this.#isOver || !this.#running.delete(dial)) return;
     this.#guard(() => {
       this.#settle(dial, true);

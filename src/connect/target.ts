@@ -97,7 +97,7 @@ export interface TcpTarget {
 
 /** A Unix-domain stream socket. */
 export interface UnixTarget {
-  /** Tells it from a port of a host. */
+  /** Distinguishes it from a port of a host. */
   readonly transport: "unix";
   /** The path; one that begins with a NUL is a name outside the file system. */
   readonly path: string;
@@ -105,7 +105,7 @@ export interface UnixTarget {
 
 /** A port of a virtual machine, or of its host. */
 export interface VsockTarget {
-  /** Tells it from a port of a host. */
+  /** Distinguishes it from a port of a host. */
   readonly transport: "vsock";
   /** The context identifier; 2 is the host. */
   readonly cid: number;

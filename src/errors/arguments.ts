@@ -29,7 +29,7 @@ const byteLengthOf = getterOf<Uint8Array, number>(typedArray, "byteLength");
 const byteOffsetOf = getterOf<Uint8Array, number>(typedArray, "byteOffset");
 const abortedOf = getterOf<unknown, boolean>(AbortSignal.prototype, "aborted");
 
-/** A getter of a prototype, as a function of the object that it is asked of. */
+/** A getter of a prototype, as a function of the object that it reads. */
 function getterOf<T, R>(prototype: object, name: PropertyKey): (of: T) => R {
   const { get } = Object.getOwnPropertyDescriptor(prototype, name)!;
   return Function.prototype.call.bind(get!) as (of: T) => R;
@@ -112,7 +112,7 @@ export function isBytes(value: unknown): value is Uint8Array {
  * How many bytes C may use of memory that a caller handed in; 0 where it was
  * taken away.
  *
- * Any object can say what it likes of its own `length`, so the engine is asked.
+ * Any object can report any `length` it likes, so the engine's own getter measures it.
  * The size holds until a caller's code runs next.
  */
 export function sizeOf(bytes: Uint8Array): number {
@@ -165,7 +165,7 @@ const { addEventListener, removeEventListener } = AbortSignal.prototype;
  * Has a listener called when a signal aborts.
  *
  * @throws What a proxy of a signal may throw. So this comes before all that
- * somebody else would have to end.
+ * other code would have to end.
  */
 export function heedAbort(
   signal: AbortSignal | undefined,
@@ -185,7 +185,7 @@ export function ignoreAbort(
   try {
     removeEventListener.call(signal, "abort", listener as EventListener);
   } catch {
-    // It was a caller's object that failed, and nobody waits for it any more.
+    // It was a caller's object that failed, and no code waits for it any more.
   }
 }
 

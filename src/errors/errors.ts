@@ -324,7 +324,7 @@ function messageOf(
   const phrase = detail === undefined
     ? phraseFor(code, errno)
     : printable(detail);
-  // Not the peer, most likely: who reads nothing but this has to know.
+  // Not the peer, most likely: the message alone has to say so.
   const source = icmp === undefined || detail !== undefined
     ? ""
     : ` according to ${icmp.from}`;
