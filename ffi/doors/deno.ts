@@ -86,6 +86,12 @@ export const denoDoor: Door = {
   startThread(
     { module, name, data, message, ended }: ThreadStart,
   ): StartedThread {
+    // Deno would ask the user in the middle of a run.
+    const { protocol, pathname } = new URL("../../", module);
+    const path = decodeURIComponent(pathname);
+    if (protocol === "file:" && !isGranted({ name: "read", path })) {
+      throw notCapable("read", path);
+    }
     const text = `
       const port = {
         post(message, moved = []) {

@@ -111,8 +111,8 @@ EXIT CODE
   130 interrupted (SIGINT), after the summary
 
 PERMISSIONS, on Deno
-  --allow-ffi --allow-net; --allow-read for @FILE and --resume, --allow-write
-  for --save and -o. Hosts that --allow-net leaves out are unsent.
+  --allow-ffi --allow-net; --allow-read for @FILE, --resume and --threads,
+  --allow-write for --save and -o. Hosts that --allow-net leaves out are unsent.
 `;
 
 const SCAN_OPTIONS = {
