@@ -134,8 +134,8 @@ export interface Waiter extends Deadline {
 }
 
 /**
- * One party that waits for any number of descriptors, and keeps by itself what
- * it knows of each. A descriptor that waits for its turn takes no object.
+ * A party that waits for any number of descriptors. It keeps their deadlines by
+ * itself, so that the reactor needs no object for each.
  */
 export interface Crowd {
   /**
@@ -318,8 +318,9 @@ class Reactor {
   readonly #crowds: (Crowd | null)[] = [];
   /** How many descriptors each crowd waits for. */
   readonly #sizes = new Map<Crowd, number>();
-  /** What crowds are to be told, and who: descriptors and events, two by two. */
+  /** What is to be reported to crowds: descriptors and events, two by two. */
   readonly #news: number[] = [];
+  /** The crowd of each such pair. */
   readonly #newsFor: Crowd[] = [];
   /** Who is left alone until when; their events are not watched for. */
   readonly #paced = new Map<Waiter, number>();
@@ -433,7 +434,7 @@ class Reactor {
     }
   }
 
-  /** Takes a descriptor from its crowd. */
+  /** Ends the wait of a crowd for a descriptor. */
   #release(fd: number, crowd: Crowd): void {
     this.#crowds[fd] = null;
     this.#watched--;
@@ -578,7 +579,7 @@ class Reactor {
     this.#delivers = false;
   }
 
-  /** Lets crowds end what is over; returns whether that is more than one turn takes. */
+  /** Lets crowds end what is over; returns whether some of it is left for the next turn. */
   #expireCrowds(now: number): boolean {
     let isBehind = false;
     this.#delivers = true;
