@@ -145,7 +145,7 @@ test("bindLibc() reads errno where it lies when the door can show it", () => {
 
 // Waiting off the thread --------------------------------------------------------
 
-test("pollAsync() tells which descriptor is ready", async () => {
+test("pollAsync() reports which descriptor is ready", async () => {
   using one = pair();
   using other = pair();
   const fds = pollfds([one.heard, other.heard]);
@@ -155,7 +155,7 @@ test("pollAsync() tells which descriptor is ready", async () => {
   assertEquals([revents(fds, 0), revents(fds, 1)], [0, abi.POLLIN]);
 });
 
-test("pollAsync() answers 0 at the end, and not before", async () => {
+test("pollAsync() returns 0 at the end, and not before", async () => {
   using one = pair();
   for (const timeout of [0, 1, 30, 130]) {
     const start = performance.now();
@@ -167,7 +167,7 @@ test("pollAsync() answers 0 at the end, and not before", async () => {
   }
 });
 
-test("pollAsync() answers something negative when poll(2) fails", async () => {
+test("pollAsync() returns something negative when poll(2) fails", async () => {
   assertLess(await c.pollAsync(newMemory(8), 0x7fff_ffff, 5), 0);
 });
 
@@ -231,7 +231,7 @@ test("a process ends though it has waited, and can be ended while it waits", asy
         await waiting;
         socket.close();
       } else {
-        // Comes after the answer of this function has been printed.
+        // Comes after the result of this function has been printed.
         setTimeout(() => process.exit(0), 20);
       }
       return way;

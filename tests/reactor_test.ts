@@ -123,7 +123,7 @@ function pairs(count: number): Pair[] & Disposable {
   });
 }
 
-/** What a wait comes to, or the call that has failed and how. */
+/** The result of a wait, or the call that has failed and how. */
 async function outcome(wait: Promise<number>): Promise<number | string> {
   try {
     return await wait;
@@ -133,30 +133,30 @@ async function outcome(wait: Promise<number>): Promise<number | string> {
   }
 }
 
-/** Waits without end, and hands on what is told. */
+/** Waits without end, and passes the result on. */
 function wait(
   c: Libc,
   fd: number,
   events: number,
-  tell: (answer: number) => void,
+  notify: (result: number) => void,
 ): void {
   const signal = undefined;
   const place = { since: 0, place: -1, next: null, tries: 0 };
   function fail(error: unknown): void {
     throw error;
   }
-  watch(c, { fd, events, end: Infinity, signal, tell, fail, ...place });
+  watch(c, { fd, events, end: Infinity, signal, notify, fail, ...place });
 }
 
-/** A crowd that keeps what it is told. */
+/** A crowd that keeps what it is notified of. */
 interface Told extends Crowd {
   end: number;
   /** Descriptors and events. */
   readonly news: [fd: number, events: number][];
-  /** When it was told to expire. */
+  /** When it was made to expire. */
   readonly expired: number[];
   readonly errors: unknown[];
-  /** Called with each descriptor that it is told of. */
+  /** Called with each descriptor that it is notified of. */
   onNews: (fd: number) => void;
 }
 
@@ -168,7 +168,7 @@ function newCrowd(): Told {
     errors: [],
     onNews: () => {},
     sinceOf: () => 0,
-    tell(fd, events) {
+    notify(fd, events) {
       this.news.push([fd, events]);
       this.onNews(fd);
     },
@@ -291,7 +291,7 @@ function suite(mechanism: Mechanism): void {
     }, { skip });
   }
 
-  contract("answers the events that are there", async ({ wait }) => {
+  contract("reports the events that are there", async ({ wait }) => {
     using one = pair();
     assertEquals(await wait(one.fd, POLLOUT), POLLOUT);
     one.send();
@@ -301,7 +301,7 @@ function suite(mechanism: Mechanism): void {
     assertEquals(await wait(one.fd, POLLIN | POLLOUT), POLLOUT);
   });
 
-  contract("tells a crowd of each descriptor once", async (b) => {
+  contract("notifies a crowd of each descriptor once", async (b) => {
     using all = pairs(3);
     const crowd = newCrowd();
     const fds = all.map(({ fd }) => fd);
@@ -324,7 +324,7 @@ function suite(mechanism: Mechanism): void {
     assertEquals(crowd.errors, []);
   });
 
-  contract("tells a crowd when its time is over", async (b) => {
+  contract("notifies a crowd when its time is over", async (b) => {
     using one = pair();
     const crowd = newCrowd();
     const start = performance.now();
@@ -339,7 +339,7 @@ function suite(mechanism: Mechanism): void {
     assertEquals(crowd.expired.length, 1);
   });
 
-  contract("tells a crowd nothing of what is gone", async (b) => {
+  contract("notifies a crowd of nothing that is gone", async (b) => {
     const ones = [pair(), pair()];
     const crowd = newCrowd();
     let other: Pair | null = null;
@@ -370,7 +370,7 @@ function suite(mechanism: Mechanism): void {
     other![Symbol.dispose]();
   });
 
-  test(`a crowd on ${name} is told of a look that fails`, async () => {
+  test(`a crowd on ${name} is notified of a look that fails`, async () => {
     using one = pair();
     let fails = false;
     using b = bench(mechanism, {
@@ -395,7 +395,7 @@ function suite(mechanism: Mechanism): void {
     await b.rests();
   }, { skip });
 
-  contract("tells a hang-up without being asked", async ({ wait }) => {
+  contract("reports a hang-up without being asked", async ({ wait }) => {
     using one = pair(abi.SOCK_STREAM);
     const answer = wait(one.fd, POLLIN);
     real.shutdown(one.peer, abi.SHUT_RDWR);
@@ -403,7 +403,7 @@ function suite(mechanism: Mechanism): void {
     assertEquals(await wait(one.fd, 0) & POLLHUP, POLLHUP);
   });
 
-  contract("answers 0 when the time is over, and not before", async (b) => {
+  contract("reports 0 when the time is over, and not before", async (b) => {
     using one = pair();
     for (const timeout of [0, 1, 20, 60]) {
       const start = performance.now();
@@ -568,21 +568,24 @@ function suite(mechanism: Mechanism): void {
     assertEquals(await last, POLLIN);
   });
 
-  contract("answers each of several who wait for one descriptor", async (b) => {
-    using one = pair();
-    const readers = [b.wait(one.fd, POLLIN), b.wait(one.fd, POLLIN)];
-    const both = b.wait(one.fd, POLLIN | POLLOUT);
-    // It can be written to, which is no news for those who want to read.
-    assertEquals(await b.wait(one.fd, POLLOUT), POLLOUT);
-    assertEquals(await both, POLLOUT);
-    await b.parks();
-    assertEquals(await b.wait(one.fd, POLLOUT), POLLOUT);
-    assertEquals(await b.wait(one.fd, POLLIN, 5), 0);
-    one.send();
-    for (const reader of readers) assertEquals(await reader & POLLIN, POLLIN);
-  });
+  contract(
+    "notifies each of several that wait for one descriptor",
+    async (b) => {
+      using one = pair();
+      const readers = [b.wait(one.fd, POLLIN), b.wait(one.fd, POLLIN)];
+      const both = b.wait(one.fd, POLLIN | POLLOUT);
+      // It can be written to, which is no news for those who want to read.
+      assertEquals(await b.wait(one.fd, POLLOUT), POLLOUT);
+      assertEquals(await both, POLLOUT);
+      await b.parks();
+      assertEquals(await b.wait(one.fd, POLLOUT), POLLOUT);
+      assertEquals(await b.wait(one.fd, POLLIN, 5), 0);
+      one.send();
+      for (const reader of readers) assertEquals(await reader & POLLIN, POLLIN);
+    },
+  );
 
-  contract("tells a fault to everybody who waits", async (b) => {
+  contract("reports a fault to everything that waits", async (b) => {
     using one = pair(abi.SOCK_STREAM);
     const byte = newMemory(1 << 16);
     while (
@@ -713,11 +716,11 @@ function suite(mechanism: Mechanism): void {
   });
 
   contract(
-    "lets whoever is told wait again, or close what others wait for",
+    "lets a waiter that is notified wait again, or close what others wait for",
     async (b) => {
       using all = pairs(20);
       const answers: (readonly [number, number])[] = [];
-      /** The first one that is told cancels all the others. */
+      /** The first one that is notified cancels all the others. */
       function told(i: number, answer: number): void {
         answers.push([i, answer]);
         if (answers.length > 1) return;
@@ -731,7 +734,7 @@ function suite(mechanism: Mechanism): void {
       for (const [i, one] of all.entries()) {
         wait(b.c, one.fd, POLLIN, (answer) => told(i, answer));
       }
-      // All of them at once, so that all the answers are known by then.
+      // All of them at once, so that all the results are known by then.
       for (const one of all) one.send();
       await until(() => answers.length === all.length + 1, "told");
       const first = answers[0]![0];
@@ -760,7 +763,7 @@ function suite(mechanism: Mechanism): void {
   }, {
     async pollAsync() {
       await pause(1);
-      // What a call off the thread answers that was interrupted.
+      // What an interrupted call off the thread returns.
       return -1;
     },
   });
@@ -803,7 +806,7 @@ function suite(mechanism: Mechanism): void {
   });
 
   contract(
-    "gives up what it opened when nobody waits, and opens it again",
+    "gives up what it opened when there is no wait, and opens it again",
     async (b) => {
       using one = pair();
       for (let i = 1; i <= 3; i++) {
@@ -824,7 +827,7 @@ function suite(mechanism: Mechanism): void {
     assertEquals(b.count(open), 1);
   });
 
-  contract("opens nothing to cancel what nobody waits for", (b) => {
+  contract("opens nothing to cancel where there is no wait", (b) => {
     cancelWaits(b.c, 0);
     assertEquals(b.count(open), 0);
   });
@@ -842,7 +845,7 @@ function suite(mechanism: Mechanism): void {
     assertEquals(await answer, POLLIN);
   });
 
-  contract("answers what is wrong with a descriptor", async (b) => {
+  contract("reports what is wrong with a descriptor", async (b) => {
     const bad = await outcome(b.wait(NO_DESCRIPTOR, POLLIN));
     assertEquals(bad, noDescriptor);
     await b.rests();
@@ -1105,7 +1108,7 @@ function suite(mechanism: Mechanism): void {
   );
 
   test(
-    `waitForEvents() on ${name} keeps the process alive as long as somebody waits`,
+    `waitForEvents() on ${name} keeps the process alive as long as there is a wait`,
     async () => {
       using folder = tempFolder();
       const file = join(folder.path, "answer");
@@ -1134,7 +1137,7 @@ function suite(mechanism: Mechanism): void {
   );
 
   test(
-    `waitForEvents() on ${name} lets the process end when nobody waits any more`,
+    `waitForEvents() on ${name} lets the process end when no wait is left`,
     async () => {
       // A child that stays is killed in the end, which fails.
       const result = await inChild(

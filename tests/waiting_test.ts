@@ -264,8 +264,8 @@ test(
 
 // A descriptor that another thread polls ---------------------------------------------
 
-test("close() closes a connection at once that somebody waits for", async () => {
-  // Whatever the runtime has, another thread or a worker polls here.
+test("close() closes a connection at once although a wait for it is parked", async () => {
+  // Another thread or a worker polls here, on every runtime.
   using _use = useLibc({ ...libc(), watchReadable: () => null });
   for (let i = 0; i < 5; i++) {
     using ends = pair();
@@ -290,7 +290,7 @@ test("close() closes a connection at once that somebody waits for", async () => 
 
 // Whose turn it is --------------------------------------------------------------------
 
-test("nobody's turn is late because of loops over connects", async () => {
+test("no other work is late because of loops over connects", async () => {
   const late = await inChild({}, besideLoops, 16, 600);
   for (const median of Object.values(late)) {
     // An echo takes two turns: to be sent, and to be heard.

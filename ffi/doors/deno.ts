@@ -243,7 +243,7 @@ const EVERYTHING: readonly PermissionName[] = [
   "import",
 ];
 
-/** Where paths lead to other things than files; no rule can tell where. */
+/** Where paths lead to other things than files; no rule can say where. */
 const MAGIC = /^\/(?:dev|proc|sys)(?:\/|$)/;
 
 /** A path that leads where it says: absolute, and normal already. */
@@ -324,7 +324,8 @@ function absolutePath(path: string): string {
 
 /**
  * A rule for an IPv6 address has brackets, with or without a port. A host that
- * is called `unix` or `vsock` is told from what those words begin by its letters.
+ * is called `unix` or `vsock` is written in capitals: in small letters, those
+ * words begin rules of another kind.
  */
 function hostOf(hostname: string, port: number): string {
   if (hostname === "unix" || hostname === "vsock") {

@@ -78,9 +78,9 @@ export class Poller {
     const end = timeout < 0 ? Infinity : performance.now() + timeout;
     await new Promise<void>((resolve) => setImmediate(resolve));
     for (;;) {
-      const answer = poll(fds, count, 0);
+      const result = poll(fds, count, 0);
       const left = end - performance.now();
-      if (answer !== 0 || left <= 0) return answer;
+      if (result !== 0 || left <= 0) return result;
       await new Promise<void>((resolve) => {
         setTimeout(resolve, Math.min(PAUSE, left));
       });
@@ -102,9 +102,9 @@ export class Poller {
     count: number | bigint,
     timeout: number,
   ): Promise<number> {
-    const answer = await thread.poll(fds, Number(count), timeout);
+    const result = await thread.poll(fds, Number(count), timeout);
     if (!thread.isLost) this.#idle.push(thread);
-    return answer;
+    return result;
   }
 
   /** A thread with nothing to do, `null` while there is none. */
@@ -137,7 +137,7 @@ class Thread {
   isLost = false;
   readonly #shared: Shared;
   readonly #worker: WorkerThreads.Worker;
-  #resolve: ((answer: number) => void) | null = null;
+  #resolve: ((result: number) => void) | null = null;
 
   constructor(
     { openPoll, library, symbol, nfdsSize }: PollerOptions,
@@ -169,15 +169,15 @@ class Thread {
     });
     this.#worker = worker;
     let isReady = false;
-    worker.on("message", (answer: number) => {
-      if (isReady) return this.#answer(answer);
+    worker.on("message", (result: number) => {
+      if (isReady) return this.#end(result);
       isReady = true;
       onStart(true);
     });
     worker.on("error", () => {
       this.isLost = true;
       if (!isReady) onStart(false);
-      this.#answer(-1);
+      this.#end(-1);
     });
     worker.unref();
   }
@@ -190,21 +190,21 @@ class Thread {
     control[2] = timeout;
     this.#worker.ref();
     return new Promise((resolve) => {
-      this.#resolve = (answer) => {
+      this.#resolve = (result) => {
         fds.set(shared.subarray(0, fds.length));
-        resolve(answer);
+        resolve(result);
       };
       Atomics.add(control, 0, 1);
       Atomics.notify(control, 0);
     });
   }
 
-  #answer(answer: number): void {
+  #end(result: number): void {
     const resolve = this.#resolve;
     if (resolve === null) return;
     this.#resolve = null;
     this.#worker.unref();
-    resolve(answer);
+    resolve(result);
   }
 }
 
@@ -228,13 +228,13 @@ function serve(poll: Poll): never {
     Atomics.wait(control, 0, turn);
     const count = control[1]!;
     let left = control[2]!;
-    let answer = 0;
+    let result = 0;
     for (;;) {
       const slice = left < 0 || left > longest ? longest : left;
-      answer = poll(fds, count, slice);
-      if (answer !== 0 || slice === left) break;
+      result = poll(fds, count, slice);
+      if (result !== 0 || slice === left) break;
       if (left > 0) left -= slice;
     }
-    parentPort!.postMessage(answer);
+    parentPort!.postMessage(result);
   }
 }

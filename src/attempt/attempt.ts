@@ -449,9 +449,9 @@ export abstract class Attempt implements Waiter, Outcome {
   }
 
   /** Takes what the reactor reports: events, 0 for the end, or a code of its own. */
-  tell(answer: number): void {
-    if (answer === CLOSED || answer === ABORTED) return this.#conclude(answer);
-    if (this.look(answer) === PENDING) this.wait();
+  notify(result: number): void {
+    if (result === CLOSED || result === ABORTED) return this.#conclude(result);
+    if (this.look(result) === PENDING) this.wait();
     else this.ended();
   }
 
@@ -512,7 +512,7 @@ export abstract class Attempt implements Waiter, Outcome {
   /** Tries once more whether there is room in a Unix-domain backlog. */
   #knock(): void {
     if (this.signal?.aborted === true) return this.#conclude(ABORTED);
-    if (performance.now() >= this.end) return this.tell(0);
+    if (performance.now() >= this.end) return this.notify(0);
     if (this.begin(Phase.BEGUN) === PENDING) this.wait();
     else this.ended();
   }

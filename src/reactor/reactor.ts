@@ -86,7 +86,7 @@ const MOST_EXPIRED = 16;
  */
 const FRESH_AFTER = 250;
 
-/** The longest time poll(2) can be told, in ms: the largest int. */
+/** The longest time that poll(2) takes, in ms: the largest int. */
 const LONGEST_WAIT = 0x7fff_ffff;
 
 /** One party that waits. The caller supplies it, and the reactor keeps it. */
@@ -107,14 +107,14 @@ export interface Waiter extends Deadline {
   readonly signal: AbortSignal | undefined;
   /**
    * Takes the events that came, 0 at the end, {@linkcode CLOSED} or
-   * {@linkcode ABORTED}. Nobody else has a turn between the look at the
+   * {@linkcode ABORTED}. No other code runs between the look at the
    * descriptor and this call, which may come before {@linkcode watch} returns.
    *
    * What it throws is passed to {@linkcode Waiter.fail}.
    */
-  tell(answer: number): void;
+  notify(result: number): void;
   /**
-   * Takes what keeps the wait from going on, in place of an answer: an
+   * Takes what keeps the wait from going on, in place of a result: an
    * `ErrnoError` with the system call that failed, or what the runtime has
    * thrown. Must not throw.
    */
@@ -149,7 +149,7 @@ export interface Crowd {
    * Takes the events of a descriptor, which is not watched any more. Must not
    * throw.
    */
-  tell(fd: number, events: number): void;
+  notify(fd: number, events: number): void;
   /**
    * Ends the waits whose time is over. Everything that has happened before is
    * reported by then. Must not throw.
@@ -186,22 +186,22 @@ export function unwatch(libc: Libc, fd: number): void {
 }
 
 /**
- * Waits until something is to be said of a descriptor.
+ * Waits until there is something to report of a descriptor.
  *
  * @param libc The C library that the descriptor belongs to.
- * @param waiter Who waits, and for what. It may wait again once it was told.
+ * @param waiter Who waits, and for what. It may wait again once it was notified.
  * @throws What keeps the reactor from taking anybody on: an `ErrnoError` if
  * there are too few descriptors, or what the runtime throws if it does not let
- * a function be opened. The waiter is not told then.
+ * a function be opened. The waiter is not notified then.
  */
 export function watch(libc: Libc, waiter: Waiter): void {
-  // An aborted signal does not tell again.
-  if (waiter.signal?.aborted) return waiter.tell(ABORTED);
+  // An aborted signal sends no second event.
+  if (waiter.signal?.aborted) return waiter.notify(ABORTED);
   reactorOf(libc).watch(waiter);
 }
 
 /**
- * The same as a promise of what the waiter is told.
+ * The same as a promise of the result.
  *
  * @param tries As {@linkcode Waiter.tries}: {@linkcode countTry} counts them.
  */
@@ -213,10 +213,10 @@ export function waitForEvents(
   signal: AbortSignal | undefined,
   tries = 0,
 ): Promise<number> {
-  return new Promise((tell, fail) => {
+  return new Promise((notify, fail) => {
     const since = performance.now();
     const place = { since, place: -1, next: null, tries };
-    watch(libc, { fd, events, end, signal, tell, fail, ...place });
+    watch(libc, { fd, events, end, signal, notify, fail, ...place });
   });
 }
 
@@ -259,7 +259,7 @@ export function forget(libc: Libc, fd: number): void {
 }
 
 /**
- * Closes what is kept to wait with if nobody waits, so that a thread can be
+ * Closes what is kept to wait with if there is no wait, so that a thread can be
  * ended without losing a descriptor.
  *
  * @returns Whether nothing is open any more.
@@ -303,7 +303,7 @@ function openSelector(libc: Libc): Selector {
 
 class Reactor {
   readonly #libc: Libc;
-  /** There as long as somebody waits. */
+  /** Open as long as there are waits, and for a while after the last one. */
   #selector: Selector | null = null;
   /**
    * The chain of waiters of each descriptor, by its number. Those are small and
@@ -326,11 +326,11 @@ class Reactor {
   readonly #paced = new Map<Waiter, number>();
   /** Who heeds which signal. */
   readonly #signals = new Map<AbortSignal, Set<Waiter>>();
-  /** Who is to be told what, two by two. */
-  readonly #answers: (Waiter | number)[] = [];
+  /** Waiters whose wait is over, and the result of each, two by two. */
+  readonly #results: (Waiter | number)[] = [];
   /** What those get who are {@linkcode BROKEN}. */
   #failure: unknown;
-  /** Whether they are being told. */
+  /** Whether they are being notified. */
   #delivers = false;
   /** Whether a turn is on its way. */
   #scheduled = false;
@@ -401,7 +401,7 @@ class Reactor {
     else this.#join(end, now);
   }
 
-  /** Whether nobody waits and nothing is under way, so that a wait can be parked at once. */
+  /** Whether there is no wait and nothing is under way, so that a wait can be parked at once. */
   get #isFree(): boolean {
     return this.#watched === 0 && !this.#looksFirst && !this.#isParked &&
       !this.#scheduled && !this.#delivers;
@@ -451,8 +451,8 @@ class Reactor {
       this.#callOff(waiter, CLOSED);
     }
     // What is on its way to others is about a descriptor that is gone.
-    for (let i = 0; i < this.#answers.length; i += 2) {
-      if ((this.#answers[i] as Waiter).fd === fd) this.#answers[i + 1] = CLOSED;
+    for (let i = 0; i < this.#results.length; i += 2) {
+      if ((this.#results[i] as Waiter).fd === fd) this.#results[i + 1] = CLOSED;
     }
     this.#deliver();
   }
@@ -486,9 +486,9 @@ class Reactor {
   }
 
   /** Ends a wait that no event has ended. */
-  #callOff(waiter: Waiter, answer: number): void {
+  #callOff(waiter: Waiter, result: number): void {
     this.#letGo(waiter.fd);
-    this.#settle(waiter, answer);
+    this.#settle(waiter, result);
     this.#rearm(waiter.fd);
     if (this.#watched === 0) this.#schedule();
   }
@@ -525,8 +525,8 @@ class Reactor {
     return events;
   }
 
-  /** Takes a waiter out of everything; its answer is on its way then. */
-  #settle(waiter: Waiter, answer: number): void {
+  /** Takes a waiter out of everything; its result is on its way then. */
+  #settle(waiter: Waiter, result: number): void {
     const { fd, signal } = waiter;
     const first = this.#waiters[fd]!;
     if (first !== waiter) {
@@ -541,28 +541,28 @@ class Reactor {
     if (waiter.place >= 0) removeDeadline(this.#deadlines, waiter);
     if (signal !== undefined) this.#ignore(signal, waiter);
     if (this.#paced.size > 0) this.#paced.delete(waiter);
-    this.#answers.push(waiter, answer);
+    this.#results.push(waiter, result);
   }
 
   /**
-   * Hands out the answers. Whoever gets one may wait again, or close what
+   * Hands out the results. A waiter that gets one may wait again, or close what
    * others wait for, so that all else has to be in order by then.
    */
   #deliver(): void {
     if (this.#delivers) return;
     this.#delivers = true;
-    let told = 0;
+    let done = 0;
     let reported = 0;
     do {
-      for (; told < this.#answers.length; told += 2) {
-        const waiter = this.#answers[told] as Waiter;
-        const answer = this.#answers[told + 1] as number;
-        if (answer === BROKEN) {
+      for (; done < this.#results.length; done += 2) {
+        const waiter = this.#results[done] as Waiter;
+        const result = this.#results[done + 1] as number;
+        if (result === BROKEN) {
           waiter.fail(this.#failure);
           continue;
         }
         try {
-          waiter.tell(answer);
+          waiter.notify(result);
         } catch (error) {
           waiter.fail(error);
         }
@@ -570,10 +570,10 @@ class Reactor {
       for (; reported < this.#newsFor.length; reported++) {
         const fd = this.#news[2 * reported]!;
         if (fd < 0) continue;
-        this.#newsFor[reported]!.tell(fd, this.#news[2 * reported + 1]!);
+        this.#newsFor[reported]!.notify(fd, this.#news[2 * reported + 1]!);
       }
-    } while (told < this.#answers.length);
-    this.#answers.length = 0;
+    } while (done < this.#results.length);
+    this.#results.length = 0;
     this.#news.length = 0;
     this.#newsFor.length = 0;
     this.#delivers = false;
@@ -653,7 +653,7 @@ class Reactor {
     }
     if (found > 0 && this.#isTimed) this.#miss();
     const now = performance.now();
-    for (let i = 0; i < found; i++) this.#tell(fds[i]!, events[i]!, now);
+    for (let i = 0; i < found; i++) this.#notify(fds[i]!, events[i]!, now);
     let isBehind = this.#expire(now);
     if (this.#paced.size > 0) this.#resume(now);
     this.#deliver();
@@ -686,8 +686,8 @@ class Reactor {
     afterAll(this.#libc, this.#turn);
   }
 
-  /** Has an answer for everybody who waits for one of the events. */
-  #tell(fd: number, events: number, now: number): void {
+  /** Has a result for everybody who waits for one of the events. */
+  #notify(fd: number, events: number, now: number): void {
     const { POLLIN, POLLOUT } = this.#libc.abi;
     const isFault = (events & ~(POLLIN | POLLOUT)) !== 0;
     const crowd = this.#crowds[fd] ?? null;
@@ -759,7 +759,7 @@ class Reactor {
     return errnoErrorFor(-result, { syscall });
   }
 
-  /** Nobody waits. What was opened is kept for a while. */
+  /** No wait is left. What was opened is kept for a while. */
   #rest(): void {
     this.#busySince = Infinity;
     if (this.#timer !== null) this.#clearTimer();
@@ -812,12 +812,12 @@ class Reactor {
     const events = lone === null || result <= 0 ? 0 : this.#selector!.alongside;
     // Why a descriptor is none, the selector says.
     const isFound = events !== 0 && events !== this.#libc.abi.POLLNVAL;
-    if (isFound) this.#tellLone(lone!, events);
+    if (isFound) this.#finishLone(lone!, events);
     else if (!this.#scheduled) this.#turn();
   };
 
   /** The same as a turn that finds no more than this. */
-  #tellLone(lone: Waiter, events: number): void {
+  #finishLone(lone: Waiter, events: number): void {
     const now = performance.now();
     lone.tries = countTry(lone.tries, lone.since, now);
     this.#looksFirst = now - lone.since <= QUICK;

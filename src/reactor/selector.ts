@@ -13,7 +13,7 @@ export interface Watched {
 /**
  * A set of descriptors, each of them watched until its events were found once.
  *
- * Memory that an off-thread wait uses is written to by nobody else meanwhile.
+ * No other code writes meanwhile to memory that an off-thread wait uses.
  */
 export interface Selector {
   /** Whether a descriptor that is armed joins a wait that is under way. */
@@ -40,7 +40,7 @@ export interface Selector {
   readonly alongside: number;
   /**
    * Waits off the thread, one wait at a time. Whatever it resolves to means no
-   * more than: look. A negative number says that nobody has waited.
+   * more than: look. A negative number says that the wait has failed.
    *
    * @param along A descriptor that is not armed, `null` for none.
    */

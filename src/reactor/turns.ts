@@ -19,10 +19,10 @@ let servedAt = -Infinity;
 /** How many of {@linkcode yieldIfDue}'s callers share one look at the clock. */
 const CLOCK_EVERY = 8;
 
-/** When the work began that nobody else's turn has interrupted, -1 for none. */
+/** When the work began that no turn of the event loop has interrupted, -1 for none. */
 let workStart = -1;
 
-/** Those who wait for a turn, and whether somebody sees to them. */
+/** What waits for a turn, and whether turns are being given. */
 const queue: (() => void)[] = [];
 let isGiving = false;
 
@@ -92,7 +92,7 @@ async function giveTurns(libc: Libc): Promise<void> {
   watchForIdleness();
 }
 
-/** Notices the first turn in which nobody asks: the event loop has its rest then. */
+/** Notices the first turn without a call: the event loop has its rest then. */
 function watchForIdleness(): void {
   if (isWatching) return;
   isWatching = true;

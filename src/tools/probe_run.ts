@@ -337,7 +337,7 @@ export class Run implements Crowd {
     return this.#attempts.since[fd]!;
   }
 
-  tell(fd: number, events: number): void {
+  notify(fd: number, events: number): void {
     const flight = this.#attempts.flight[fd]!;
     if (flight === NOTHING) return;
     try {
