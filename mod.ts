@@ -4,8 +4,8 @@
  * errno.
  *
  * For tools that work on the network itself: port scanners, pings over TCP,
- * health checks, experiments with socket options. Every call is the C
- * function's, through FFI; importing the module opens nothing and needs no
+ * health checks, experiments with socket options. Every call goes to the C
+ * function through FFI; importing the module opens nothing and needs no
  * permission.
  *
  * | you want | take |
@@ -22,18 +22,19 @@
  *
  * - A call that blocks holds the thread, and with it a listener of the same
  *   thread: once its backlog is full, the two wait for each other.
- * - Each Worker opens the library for itself. One that is terminated leaves the
- *   descriptors of what was pending open, until the process ends.
+ * - Each Worker opens the library for itself. Terminating a Worker leaves the
+ *   descriptors of its pending attempts open until the process ends.
  * - Descriptors are plain numbers, which no runtime counts: close sockets, or
  *   declare them with `using`. Deno panics when it finds no descriptor for
- *   itself, so leave it some (the tools leave 64).
+ *   itself, so leave it some (`probe`, `ping` and `trace` leave 64).
  * - `Deno.test` with `sanitizeResources` reports "A dynamic library was loaded"
  *   for each test that is the first to call some function, since functions open
- *   one by one and stay open. Such a test takes `sanitizeResources: false`.
+ *   one by one and stay open. Call {@linkcode preload} at the top of such a
+ *   test file.
  * - Node prints an ExperimentalWarning for `node:ffi`;
  *   `--disable-warning=ExperimentalWarning` turns it off.
  *
- * @example Is anybody there?
+ * @example Whether a port is open
  * ```ts
  * import { connectSync, Errno } from "@einprogress/connect";
  * import { assertEquals } from "@std/assert";

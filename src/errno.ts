@@ -4,7 +4,7 @@
  *
  * Everything here works without the `ffi` permission, and opens no library.
  *
- * @example Telling people what to do
+ * @example What an errno means, and what to do
  * ```ts
  * import { Errno, ERRNOS, explain } from "@einprogress/connect/errno";
  * import { assertEquals } from "@std/assert";

@@ -1,17 +1,18 @@
 /**
  * Special connections for libraries that want a `net.Socket`: database clients,
- * HTTP agents, `undici`, whatever has a hook for a socket of one's own.
+ * HTTP agents, `undici`, anything that lets its caller supply the socket.
  *
- * Everything here speaks Node's language: options are called as those of
- * `net.connect` are, failures are `'error'` events, and what comes back is a
- * `net.Socket` of the runtime's own, on Deno, Bun and Node alike. What makes the
- * connection special stands in a second argument, {@linkcode SpecialOptions}:
- * the source address, socket options such as a mark, a deadline, Happy Eyeballs.
+ * Everything here follows Node's conventions: options have the names that
+ * `net.connect` gives them, failures are `'error'` events, and the result is a
+ * `net.Socket` of the runtime's own, on Deno, Bun and Node alike. What makes
+ * the connection special stands in a second argument,
+ * {@linkcode SpecialOptions}: the source address, socket options such as a
+ * mark, a deadline, Happy Eyeballs.
  *
- * TLS goes over such a socket as over every other: `tls.connect({ socket })` of
- * `node:tls`, on all three runtimes. `Deno.startTls` cannot take it, for it takes
- * connections of Deno's own alone; on Bun, `upgradeTLS` belongs to sockets that
- * {@linkcode Socket.toBunSocket} makes.
+ * TLS works over such a socket as over any other: `tls.connect({ socket })` of
+ * `node:tls`, on all three runtimes. `Deno.startTls` cannot use it, since it
+ * takes only connections of Deno's own; on Bun, `upgradeTLS` belongs to sockets
+ * that {@linkcode Socket.toBunSocket} makes.
  *
  * @example TLS over a connection from a chosen address
  * ```ts
@@ -198,7 +199,7 @@ export interface NodeConnectOptions {
 
 /** What {@linkcode agent} takes: the options of `https.Agent`, TLS included. */
 export interface AgentOptions extends https.AgentOptions {
-  /** Where the proxies are that an agent is to go by: this one goes by none. */
+  /** Must be left out: these connections use no proxy. */
   readonly proxyEnv?: undefined;
 }
 
@@ -279,7 +280,7 @@ const MOST_SESSIONS = 100;
 const KEEP_ALIVE_DELAY = 60_000;
 
 /**
- * Connects as `net.connect` does, and returns at once a socket that does so.
+ * Connects as `net.connect` does, and returns the connecting socket at once.
  *
  * The socket is one of `node:net`. It is `connecting`, then emits `'connect'` and
  * `'ready'`; or `'error'` with the error of what failed, and `'close'`. What is
@@ -296,16 +297,17 @@ const KEEP_ALIVE_DELAY = 60_000;
  * everything else.
  *
  * An attempt that is under way keeps the process alive, whether the socket is
- * `unref()`ed or not; a connection does as `ref()` and `unref()` say. There is no `'lookup'`
- * event.
+ * `unref()`ed or not; a connection does as `ref()` and `unref()` say. There is
+ * no `'lookup'` event.
  *
- * C: that of `connect`.
+ * C: that of {@linkcode connect}.
  *
  * @param options Where to, in Node's words. What is not used of it is ignored.
  * @param special What makes the connection special.
  * @returns The socket. The caller owns it and ends it.
- * @throws {TypeError} If `options` or `special` are no objects, `host` is no
- * text, `port` is neither number nor text, or there is a `blockList`: filter what `lookup` finds instead.
+ * @throws {TypeError} If `options` or `special` is no object, `host` is no
+ * text, `port` is neither number nor text, or there is a `blockList`: filter
+ * what `lookup` finds instead.
  * @throws {RangeError} If `port` or `timeout` is out of range. Everything else is
  * an `'error'` event.
  *
@@ -325,7 +327,7 @@ const KEEP_ALIVE_DELAY = 60_000;
  * };
  * ```
  *
- * @example What Node calls an error
+ * @example A failure, as Node reports it
  * ```ts
  * import { createConnection } from "@einprogress/connect/node";
  * import { Errno } from "@einprogress/connect";
@@ -581,17 +583,17 @@ function splitAddress(text: string | undefined): object {
 /**
  * An agent that makes special connections, for `node:http` and for `node:https`.
  *
- * One agent serves both protocols, so it goes wherever a library takes an agent:
- * `axios`, `got`, `node-fetch`, `ws`. It is the runtime's own `https.Agent` with
- * connections of another make, and does what that does: `maxSockets` holds, with
- * `keepAlive` idle connections are used again and do not keep the process alive,
- * and TLS sessions are resumed.
+ * One agent serves both protocols, so it goes wherever a library takes an
+ * agent: `axios`, `got`, `node-fetch`, `ws`. It is the runtime's own
+ * `https.Agent`, except for how it connects: `maxSockets` holds, with
+ * `keepAlive` idle connections are used again and do not keep the process
+ * alive, and TLS sessions are resumed.
  *
  * @param special What makes each connection special.
  * @param options Those of `https.Agent`. TLS options hold for every connection.
  * @returns The agent. `destroy()` closes what it keeps.
- * @throws {TypeError} If `special` is no object, or there is a `proxyEnv`, for
- * these connections go by no proxy.
+ * @throws {TypeError} If `special` is no object, or there is a `proxyEnv`,
+ * since these connections use no proxy.
  *
  * @example Requests from a chosen address
  * ```ts
@@ -706,14 +708,15 @@ type ErrorSettings = typeof Error & {
  * TLS is spoken by `node:tls` over the special connection. A `timeout` among the
  * special options covers the handshake, too.
  *
- * Deno and Bun have a `fetch` of their own that takes no dispatcher; there, use
- * the `fetch` of the package. Bun puts a module of its own in the place of that
- * package, which ignores connectors; `node:http` with an {@linkcode agent} does
- * there what is to be done.
+ * The `fetch` of Deno and of Bun takes no dispatcher; on Deno, use the `fetch`
+ * of the package. Bun replaces that package by a module of its own, which
+ * ignores connectors: there, use `node:http` with an {@linkcode agent}.
  *
  * @param special What makes each connection special.
  * @param tlsOptions Options of TLS, for `https:` alone.
  * @returns The connector.
+ * @throws {TypeError} If `special` is no object.
+ * @throws {RangeError} If its `timeout` is out of range.
  *
  * @example A pool whose connections come from one address
  * ```ts

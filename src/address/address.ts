@@ -46,7 +46,7 @@ let seal: <A extends Address>(
  * The functions of this module make the instances; {@linkcode Address} lists
  * their kinds. The fields are frozen.
  *
- * @example Two addresses that are the same to the kernel
+ * @example Two spellings of one address
  * ```ts
  * import { inet6 } from "@einprogress/connect";
  * import { assert } from "@std/assert";
@@ -302,9 +302,9 @@ export function inet(host: string, port: number): InetAddress {
  * Makes an IPv6 address.
  *
  * A zone may follow the host: `fe80::1%2` by the index of the interface, and
- * `fe80::1%eth0` by its name, for which the C library is asked. No brackets.
- * An IPv4-mapped address such as `::ffff:127.0.0.1` reaches the IPv4 peer,
- * except on OpenBSD and on sockets with `IPV6_V6ONLY`.
+ * `fe80::1%eth0` by its name, which the C library looks up. Brackets are an
+ * error. An IPv4-mapped address such as `::ffff:127.0.0.1` reaches the IPv4
+ * peer, except on OpenBSD and on sockets with `IPV6_V6ONLY`.
  *
  * C: `struct sockaddr_in6`, `ipv6(7)`, `if_nametoindex(3)`.
  *
@@ -420,8 +420,8 @@ export function unix(path: string): UnixAddress {
  * Makes an abstract Unix address: a name outside the file system, which
  * vanishes with its last socket. Linux alone has them.
  *
- * Each byte counts, a NUL like any other, and so does their number. The empty
- * name is a name. Permissions of files do not guard abstract names.
+ * Every byte is part of the name, NULs included, and so is the length. The
+ * empty name is a valid one. File permissions do not protect abstract names.
  *
  * C: `struct sockaddr_un`, `unix(7)`.
  *
@@ -537,13 +537,13 @@ export function unspecified(): UnspecifiedAddress {
  *
  * C: `struct sockaddr`, `connect(2)`.
  *
- * @param bytes The structure as this system lays it out, 0 to 128 bytes, to
- * 1025 on AIX. They are copied.
+ * @param bytes The structure as this system lays it out, 0 to 128 bytes, on AIX
+ * to 1025. They are copied.
  * @returns The address that has these bytes.
  * @throws {TypeError} If the argument is no `Uint8Array`.
  * @throws {RangeError} If there are more bytes.
  *
- * @example Bytes of an address, and bytes of none
+ * @example Bytes of a known kind, and other bytes
  * ```ts
  * import { inet, rawAddress } from "@einprogress/connect";
  * import { assertEquals } from "@std/assert";

@@ -41,7 +41,7 @@ import {
 /** What a host name stands for. */
 export type IpAddress = InetAddress | Inet6Address;
 
-/** Which family's addresses a question is for. */
+/** The family of the addresses to look up. */
 export type LookupFamily = "inet" | "inet6";
 
 /** A host name, and what its addresses are wanted for. */

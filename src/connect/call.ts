@@ -31,15 +31,15 @@ import {
 /** How a connection is made, whatever its target. */
 export interface ConnectDefaults extends AttemptOptions {
   /**
-   * Calls it off: {@linkcode connect} rejects with `signal.reason`. A call that
-   * blocks cannot be reached once it waits, so {@linkcode connectSync} looks at
-   * it only before it begins.
+   * Cancels the call: {@linkcode connect} rejects with `signal.reason`. A
+   * blocking call cannot be interrupted, so {@linkcode connectSync} checks the
+   * signal only before it begins.
    */
   readonly signal?: AbortSignal | undefined;
   /**
    * Milliseconds until the next address of a host name is tried while the one
-   * before has not replied; 10 or more. Where `timeout` leaves less for each,
-   * they share it.
+   * before has not replied; 10 or more. If `timeout` leaves less for each
+   * address, they share what is left.
    *
    * @default {250}
    */
@@ -51,8 +51,8 @@ export interface ConnectDefaults extends AttemptOptions {
    */
   readonly socketOptions?: Partial<SocketOptions> | undefined;
   /**
-   * Called with each socket before connect(2), for whatever else it needs. An
-   * exception ends the attempt.
+   * Called with each socket before connect(2), for whatever else it needs. If
+   * it throws, the call fails with what it has thrown.
    */
   readonly onSocket?: ((socket: Socket) => void) | undefined;
 }

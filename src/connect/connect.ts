@@ -25,29 +25,35 @@ import { findSync, Race, raceSync } from "./race.ts";
 export type { ConnectDefaults, ConnectOptions } from "./call.ts";
 
 /**
- * Connects to a name or an address, and returns when the connection stands.
+ * Connects to a name or an address, and returns when the connection is
+ * established.
  *
  * Blocks the calling thread. A host name is resolved as {@linkcode lookupSync}
- * does, which on some systems cannot end a lookup in time, and its addresses are
- * tried as {@linkcode connect} tries them. The socket is a blocking one, has
- * close-on-exec set, and on failure no descriptor is left behind.
+ * does, which on some systems cannot interrupt a lookup at the deadline, and
+ * its addresses are tried as {@linkcode connect} tries them. The socket is a
+ * blocking one, has close-on-exec set, and on failure no descriptor is left
+ * behind.
  *
- * On Deno the program needs the `ffi` permission, and besides whatever
- * `Deno.connect` would need: `net` for the host and port, `read` and `write`
- * for a path.
+ * On Deno the program needs the `ffi` permission and those that `Deno.connect`
+ * would need: `net` for the host and port, `read` and `write` for a path.
  *
  * C: `getaddrinfo_a(3)` or `getaddrinfo(3)`, `socket(2)`, `connect(2)`; if it
- * has to wait, `poll(2)`, `getsockopt(2)` with `SO_ERROR`.
+ * has to wait, `poll(2)`, `getsockopt(2)` with `SO_ERROR`, `getpeername(2)`.
  *
  * @param options Where to, and how.
  * @param defaults The same for many targets; `options` wins over it.
  * @returns The connected socket. The caller owns it and closes it.
  * @throws {ErrnoError} The class of the errno: {@linkcode Errno}`.ECONNREFUSED`
- * and so on. Where several addresses failed, `errors` has each one's own and
- * the class is that of the most telling.
+ * and so on; `ETIMEDOUT` with `timeoutKind` `"deadline"` if `timeout` passed.
+ * Where several addresses failed, `errors` has each one's own, and the class is
+ * that of the error that says most.
  * @throws {LookupError} If the name does not resolve.
- * @throws {TypeError} If an argument is of the wrong kind; {@linkcode RangeError}
- * if it is out of range; {@linkcode SyntaxError} if its text does not parse.
+ * @throws {TypeError} If an argument is of the wrong kind.
+ * @throws {RangeError} If a number is out of range.
+ * @throws {SyntaxError} If a text does not parse.
+ * @throws {DOMException} The reason of `signal`, if it is aborted before the
+ * call: an `AbortError`, unless `abort()` was given another reason.
+ * @throws {Error} The runtime's own error, if the program may not connect there.
  *
  * @example Reaching a local listener
  * ```ts
@@ -84,15 +90,17 @@ export function connectSync(
 }
 
 /**
- * Connects to a name or an address, and resolves when the connection stands.
+ * Connects to a name or an address, and resolves when the connection is
+ * established.
  *
  * Never blocks the thread: any number of attempts wait together. A host name is
- * resolved as {@linkcode lookup} does, and its addresses are tried as they come,
- * as RFC 8305 has it: the families take turns, the next attempt starts after
- * `attemptDelay` or as soon as one has failed, sooner if `timeout` leaves less
- * time for all, the first to succeed wins and the others are closed. Nothing is
- * sent after the deadline. The socket is non-blocking, has close-on-exec set, and
- * whatever fails, is aborted or comes too late leaves no descriptor behind.
+ * resolved as {@linkcode lookup} does, and its addresses are tried as they
+ * arrive, by RFC 8305 (Happy Eyeballs): the families take turns, and the next
+ * attempt starts after `attemptDelay`, or as soon as one has failed, or sooner
+ * if `timeout` leaves less time for all. The first to succeed wins, and the
+ * others are closed. Nothing is sent after the deadline. The socket is
+ * non-blocking and has close-on-exec set. An attempt that fails, is aborted or
+ * succeeds too late leaves no descriptor behind.
  *
  * On Deno it needs the permissions that {@linkcode connectSync} needs.
  *
@@ -104,11 +112,15 @@ export function connectSync(
  * @returns The connected socket. The caller owns it and closes it.
  * @throws {ErrnoError} The class of the errno: {@linkcode Errno}`.ECONNREFUSED`
  * and so on; `ETIMEDOUT` with `timeoutKind` `"deadline"` if `timeout` passed.
- * Where several addresses failed, `errors` has each one's own and the class is
- * that of the most telling. An aborted `signal` rejects with its reason.
+ * Where several addresses failed, `errors` has each one's own, and the class is
+ * that of the error that says most.
  * @throws {LookupError} If the name does not resolve.
- * @throws {TypeError} If an argument is of the wrong kind; {@linkcode RangeError}
- * if it is out of range; {@linkcode SyntaxError} if its text does not parse.
+ * @throws {TypeError} If an argument is of the wrong kind.
+ * @throws {RangeError} If a number is out of range.
+ * @throws {SyntaxError} If a text does not parse.
+ * @throws {DOMException} The reason of `signal`, once it is aborted: an
+ * `AbortError`, unless `abort()` was given another reason.
+ * @throws {Error} The runtime's own error, if the program may not connect there.
  *
  * @example Many at once
  * ```ts

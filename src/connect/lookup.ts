@@ -52,34 +52,34 @@ export interface LookupOptions {
    */
   readonly timeout?: number | undefined;
   /**
-   * Gives the lookup up: {@linkcode lookup} rejects with `signal.reason`. A
-   * call that blocks cannot be reached, so {@linkcode lookupSync} looks at it
-   * only before it begins.
+   * Cancels the lookup: {@linkcode lookup} rejects with `signal.reason`. A
+   * blocking call cannot be interrupted, so {@linkcode lookupSync} checks the
+   * signal only before it begins.
    */
   readonly signal?: AbortSignal | undefined;
 }
 
 /**
- * Resolves a host name as {@linkcode connect} does, by the resolver that every
- * program on the system uses: the hosts file, DNS, and whatever else
+ * Resolves a host name as {@linkcode connect} does, with the resolver that
+ * every program on the system uses: the hosts file, DNS, and whatever else
  * `nsswitch.conf(5)` lists.
  *
  * Never blocks the thread for longer than it takes to read the hosts file.
- * Calls for the same name that overlap share one lookup. A name server that
- * never replies for one family delays the other by 50 ms (RFC 8305, section
- * 3): the addresses are those that are known by then.
+ * Calls for the same name that overlap share one lookup. If a name server does
+ * not reply for one family, the result has the addresses of the other alone, 50
+ * ms after they are known (RFC 8305, section 3).
  *
- * Few names are looked up at a time: a name that no server replies for takes a
- * thread for as long as the resolver tries, ten seconds by default, and others
- * may have to wait for it. What the hosts file has does not wait.
+ * Only a few names are looked up at a time: a name for which no server replies
+ * occupies a thread for as long as the resolver tries, ten seconds by default,
+ * and other names may have to wait. Names in the hosts file do not wait.
  *
  * A name with letters beyond ASCII is looked up in its form `xn--...`. An
  * address in text form resolves to itself.
  *
- * The C library works on the lookup in threads of its own (glibc 2.34 or
- * later), so that neither `timeout` nor the end of the process waits for a name
- * server. Elsewhere the runtime's own pool of threads does; then a process may
- * stay until the resolver gives up, although the promise has settled.
+ * With glibc 2.34 or later the C library runs the lookup in threads of its own,
+ * so that neither `timeout` nor the end of the process waits for a name server.
+ * Elsewhere it runs in the runtime's own pool of threads; then the process may
+ * stay alive until the resolver gives up, although the promise has settled.
  *
  * On Deno the program needs the `ffi` permission, and `net` for the host and
  * port as for {@linkcode connect}.
@@ -97,6 +97,9 @@ export interface LookupOptions {
  * @throws {RangeError} If a number is out of range.
  * @throws {SyntaxError} If the name is empty, holds a NUL, or has no form in
  * ASCII.
+ * @throws {DOMException} The reason of `signal`, once it is aborted: an
+ * `AbortError`, unless `abort()` was given another reason.
+ * @throws {Error} The runtime's own error, if the program may not look it up.
  *
  * @example The addresses of this machine
  * ```ts
@@ -172,6 +175,9 @@ export function lookup(
  * @throws {RangeError} If a number is out of range.
  * @throws {SyntaxError} If the name is empty, holds a NUL, or has no form in
  * ASCII.
+ * @throws {DOMException} The reason of `signal`, if it is aborted before the
+ * call: an `AbortError`, unless `abort()` was given another reason.
+ * @throws {Error} The runtime's own error, if the program may not look it up.
  *
  * @example With an end in time
  * ```ts

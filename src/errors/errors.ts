@@ -122,7 +122,7 @@ export interface ErrnoClass<C extends ErrnoCode> {
  * on, all of them subclasses of this one. A number that no table knows is a
  * plain `ErrnoError` with the code `"UNKNOWN"`; its number is kept.
  *
- * @example Telling a refusal from everything else
+ * @example A refusal, and every other failure
  * ```ts
  * import { connectSync, Errno } from "@einprogress/connect";
  * import { assertEquals } from "@std/assert";
@@ -187,14 +187,15 @@ export class ErrnoError extends Error {
   declare readonly bytesSent: number | undefined;
 
   /**
-   * What to look at first, in one line, where a connect has failed: for those
-   * who find the error uncaught. {@linkcode explain} says more, and goes by what
-   * this failure was.
+   * What to look at first, in one line, after a failed connect.
+   * {@linkcode explain} says more, and takes into account all that this error
+   * holds.
    */
   declare readonly hint: string | undefined;
 
   /**
-   * Errors are made by failed calls; of a known errno, by its class.
+   * Failed calls make these errors. For a known errno, use its class of
+   * {@linkcode Errno}.
    *
    * @param code The errno's name, or `"UNKNOWN"`.
    * @param errno Its number on this system.
@@ -424,9 +425,9 @@ export const Errno: { readonly [C in ErrnoCode]: ErrnoClass<C> } =
 /**
  * Returns whether an error is an {@linkcode ErrnoError} of one errno.
  *
- * It recognizes those of another copy of this package as well. The errors of a
- * runtime's own modules have codes with the same names and none of the other
- * fields; for them compare `error.code`.
+ * Errors of another copy of this package count, too. The errors of a runtime's
+ * own modules have codes with the same names and none of the other fields; for
+ * them compare `error.code`.
  *
  * @param error Anything that was caught.
  * @param code The errno's name, or another name of the same number.
@@ -462,7 +463,7 @@ function isErrnoError(error: unknown): error is ErrnoError {
 }
 
 /**
- * The name of an errno number on this system.
+ * Returns the name of an errno number on this system.
  *
  * @param errno A number as {@linkcode Socket.tryConnect} returns it.
  * @returns Its name, `"UNKNOWN"` if this system has no such errno.

@@ -23,8 +23,8 @@ export interface Capabilities {
   readonly arch: string;
   /**
    * Each option by its name, and whether it is there: the system has it, and
-   * the kernel is not too old for it. `md5` and others that can be set only go
-   * by what is known of the system.
+   * the kernel is not too old for it. For `md5` and others that can only be
+   * set, it is what is known of the system.
    */
   readonly options: Readonly<
     Record<SocketOptionName | ReadableSocketOptionName, boolean>
@@ -46,8 +46,8 @@ export interface Capabilities {
   /** Whether {@linkcode Socket.tcpInfo} works. */
   readonly tcpInfo: boolean;
   /**
-   * Whether the kernel keeps who sent an ICMP error, as
-   * {@linkcode ErrnoError.icmp} has it then.
+   * Whether the kernel reports who sent an ICMP error, which
+   * {@linkcode ErrnoError.icmp} then holds.
    */
   readonly icmp: boolean;
 }
@@ -56,24 +56,26 @@ export interface Capabilities {
  * Finds out what this system can do.
  *
  * Opens a few sockets and closes them again; nothing is sent, bound or
- * connected. What a packet filter or a router forbids is not in it.
+ * connected. What packet filters and routers forbid is not looked at.
  *
- * It asks the kernel, and not which one it is. In gVisor, the sandbox of many
- * cloud functions, these options are not there: `bindAddressNoPort`,
- * `fastOpen`, `freeBind`, `localPortRange`, `mark`, `minTtl`, `mtu`,
- * `pathMtuDiscovery`, `priority`, `transparent` and `unsentLowMark`; nor are
- * vsock, Multipath TCP, and raw sockets unless the sandbox permits them. What
- * is not asked for differs there as well: `userTimeout` does not end a
- * handshake; SO_ERROR may report an error more than once; a stream that has
- * failed to connect fails with ECONNABORTED from then on; one that is connected
- * cannot be disconnected (EAFNOSUPPORT); the path of a Unix-domain socket of
- * another type is ECONNREFUSED and not EPROTOTYPE; and `minRtt` and `mss` of
- * {@linkcode Socket.tcpInfo} are 0.
+ * Options and kinds of sockets are found by trying, not by the kernel's name or
+ * version. In gVisor, the sandbox of many cloud functions, these options are
+ * not there: `bindAddressNoPort`, `fastOpen`, `freeBind`, `localPortRange`,
+ * `mark`, `minTtl`, `mtu`, `pathMtuDiscovery`, `priority`, `transparent` and
+ * `unsentLowMark`; nor are vsock, Multipath TCP, and raw sockets unless the
+ * sandbox permits them. Some behaviour differs there that no field shows:
+ * `userTimeout` does not end a handshake; SO_ERROR may report an error more
+ * than once; a stream that has failed to connect fails with ECONNABORTED from
+ * then on; a connected stream cannot be disconnected (EAFNOSUPPORT); connecting
+ * to the path of a Unix-domain socket of another type fails with ECONNREFUSED
+ * and not EPROTOTYPE; and `minRtt` and `mss` of {@linkcode Socket.tcpInfo} are
+ * 0.
  *
  * C: `socket(2)`, `getsockopt(2)`.
  *
  * @returns What there is now.
- * @throws {Error} The runtime's own error, unless the program may call the C library.
+ * @throws {Error} The runtime's own error, if the program may not call the C
+ * library.
  *
  * @example An option where there is one
  * ```ts

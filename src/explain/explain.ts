@@ -114,7 +114,7 @@ export interface Explanation {
   readonly says: string | null;
   /** What that system's kernel reports by it although no page says so. */
   readonly unlisted: string | null;
-  /** The same of the other systems that have something to say, the page's word first. */
+  /** What the page of each other system says, or else what its kernel reports. */
   readonly everywhere: Readonly<Partial<Record<Os, string>>>;
   /** Whether the attempt goes on in the kernel. */
   readonly continues: boolean | null;
@@ -140,18 +140,18 @@ const UNDOCUMENTED =
  * Explains a failure: what it means, what each system's manual says of it, and
  * what to do.
  *
- * Given an error and not only its code, it goes by what the error says: a
- * refusal that a router sent is not one of the peer, and a deadline is not the
- * kernel's timeout. It also looks for evidence on the machine that it runs on:
- * which part of a path is missing, how many ephemeral ports there are, what the
- * routing table says, who sent the ICMP message. That is what is true now, a
- * little after the failure. It works on Linux, but for the parts of a path,
- * which it can find anywhere; and only for errors that a call of this process
- * has thrown.
+ * Given an error and not only its code, it takes into account what the error
+ * holds: a refusal by a router is explained differently from one by the peer,
+ * and the caller's deadline from the kernel's timeout. It also looks for
+ * evidence on this machine: which part of a path is missing, how many ephemeral
+ * ports there are, what the routing table says, who sent the ICMP message.
+ * Evidence is what is true now, a little after the failure. Only the parts of a
+ * path are looked for on every system, the rest on Linux alone; and only for
+ * errors that a call of this process has thrown.
  *
- * On Deno the evidence takes `--allow-all`, for a path may lead anywhere and the
- * rest is in `/proc`. What may not be read is left out: nothing is asked for, and
- * nothing thrown.
+ * On Deno the evidence needs `--allow-all`, since a path may lead anywhere and
+ * the rest is in `/proc`. What may not be read is left out: no permission is
+ * requested, and nothing is thrown.
  *
  * @param failure The error, the plain data of one, a result that has it as its
  * `error`, or the name of an errno or of a failure of getaddrinfo(3).

@@ -24,9 +24,9 @@ const LOOKUPS: readonly (EaiCode | "UNKNOWN")[] = ["EAI_AGAIN", "EAI_MEMORY"];
  * That is so for every errno whose {@linkcode Explanation.retry} is not
  * `"never"`: a peer that refuses or does not reply may start, a route may come,
  * ports and descriptors become free. It is not so where a rule forbids the
- * connection, an argument does not fit, or the caller has called it off. Where
- * several addresses were tried, one that is worth another try is enough. A name
- * that did not resolve is worth one if its name server did not reply.
+ * connection, an argument does not fit, or the caller has cancelled the call.
+ * Where several addresses were tried, one that is worth another try is enough.
+ * A failed lookup is worth another try if the name server did not reply.
  *
  * The errors of a runtime's own modules are judged by their `code`, which has
  * the same names. What has no such code is not worth another try.
@@ -34,7 +34,7 @@ const LOOKUPS: readonly (EaiCode | "UNKNOWN")[] = ["EAI_AGAIN", "EAI_MEMORY"];
  * @param error Anything that was caught.
  * @returns Whether to try again, after a pause.
  *
- * @example As long as it helps, and five times at the most
+ * @example Up to five tries, as long as another one can help
  * ```ts
  * import { connect, isRetryable, type Socket } from "@einprogress/connect";
  * import { assertRejects } from "@std/assert";

@@ -59,7 +59,7 @@ export interface SocketOpenOptions {
 export interface AttemptOptions {
   /**
    * Milliseconds until the attempt is given up, 0 or more. Without it, the
-   * system's own patience counts: on Linux, about two minutes for TCP.
+   * system's own limit applies: on Linux, about two minutes for TCP.
    *
    * @default {Infinity}
    */
@@ -79,7 +79,7 @@ export interface AttemptOptions {
   readonly softErrors?: "fail" | "wait" | undefined;
 }
 
-/** How long a call that waits may take, and what calls it off. */
+/** How long a call that waits may take, and what cancels it. */
 export interface WaitOptions {
   /**
    * Milliseconds until the wait is given up, 0 or more.
@@ -87,7 +87,7 @@ export interface WaitOptions {
    * @default {Infinity}
    */
   readonly timeout?: number | undefined;
-  /** Calls the wait off; the promise then rejects with `signal.reason`. */
+  /** Cancels the wait; the promise then rejects with `signal.reason`. */
   readonly signal?: AbortSignal | undefined;
 }
 

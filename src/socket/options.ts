@@ -169,9 +169,9 @@ export interface SocketOptions {
    * The network interface, by name, that packets have to leave and arrive by.
    * `""` stands for any.
    *
-   * Since Linux 5.7 every user may choose one; to choose another afterwards
-   * needs `CAP_NET_RAW`, as to choose one did before. On macOS and illumos the kernel keeps the interface by number, so
-   * that its name cannot be read back.
+   * Since Linux 5.7 any user may choose one; choosing another afterwards needs
+   * `CAP_NET_RAW`, as choosing the first did before. On macOS and illumos the
+   * kernel keeps the interface by number, so that its name cannot be read back.
    *
    * C: `SO_BINDTODEVICE` on Linux; `IP_BOUND_IF`, `IPV6_BOUND_IF` and
    * `if_nametoindex(3)` on macOS and illumos.

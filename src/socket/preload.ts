@@ -15,12 +15,12 @@ import { declarationsFor, libc } from "../../ffi/libc.ts";
  * - at the top of a test file for `Deno.test`, whose `sanitizeResources` takes
  *   a function that is opened within a test for a leak ("A dynamic library was
  *   loaded during the test, but not unloaded");
- * - before a program gives its permission for FFI up, after which nothing more
+ * - before a program gives up its permission for FFI, after which nothing more
  *   can be opened.
  *
  * @throws {Error} The runtime's own error if it does not let the C library be opened.
  *
- * @example For tests of one's own
+ * @example At the top of a test file
  * ```ts
  * import { connectSync, preload } from "@einprogress/connect";
  *

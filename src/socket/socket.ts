@@ -114,8 +114,10 @@ const SOCKET_SEAL = Symbol();
  *
  * The descriptor has close-on-exec set and belongs to this object until
  * {@linkcode Socket.close} or {@linkcode Socket.detach}. After either, every
- * method fails with EBADF and none reaches the kernel, which may have given
- * the number to another file by then.
+ * method fails with EBADF and none reaches the kernel, which may have given the
+ * number to another file by then. A wrong argument is a `TypeError` or a
+ * `RangeError`, before any system call; an address that the runtime's
+ * permissions deny is the runtime's own error.
  *
  * A socket that is garbage-collected with its descriptor still open is reported
  * once, as a warning of the process with the code `"EINPROGRESS_UNCLOSED"`
@@ -199,8 +201,8 @@ export class Socket implements Disposable, AsyncDisposable {
    * @throws {ErrnoError} If the system refuses: `EMFILE`, `EACCES` and
    * `EPERM` for raw sockets, `EPROTONOSUPPORT`, `EAFNOSUPPORT`, ...
    * @throws {NotSupportedError} If the system has no such family or protocol.
-   * @throws {Error} The runtime's own error, for raw sockets and families without a
-   * name here, unless the program may reach every address.
+   * @throws {Error} The runtime's own error, for raw sockets and families
+   * without a name here, if the program may not reach every address.
    *
    * @example A non-blocking one
    * ```ts
@@ -262,10 +264,10 @@ export class Socket implements Disposable, AsyncDisposable {
    * the descriptor is left as it was.
    *
    * To borrow one, {@linkcode Socket.detach} it again before its owner goes on.
-   * So the options of this package reach a socket that Node has bound and not
-   * connected: `const socket = Socket.fromFd(bound.fd())` of a
-   * `net.BoundSocket`, `socket.setOption("ttl", 7)`, `socket.detach()`, and then
-   * `new net.Socket({ handle: bound }).connect(...)`.
+   * This is how the options of this package reach a socket that Node has bound
+   * and not connected: `const socket = Socket.fromFd(bound.fd())` of a
+   * `net.BoundSocket`, `socket.setOption("ttl", 7)`, `socket.detach()`, and
+   * then `new net.Socket({ handle: bound }).connect(...)`.
    *
    * C: `getsockopt(2)` with `SO_TYPE`, `getsockname(2)`, `fcntl(2)`.
    *
@@ -322,11 +324,11 @@ export class Socket implements Disposable, AsyncDisposable {
   /**
    * Calls connect(2) once and returns its errno.
    *
-   * Never throws and allocates nothing. EINPROGRESS is a result like any
-   * other; {@linkcode Socket.connectSync} with the same address then waits for
-   * the outcome. Where the runtime's `net` permission does not reach, the
-   * result is EACCES, as from a sandbox of the system's own; on a closed socket
-   * it is EBADF, and for a value that is no address EFAULT.
+   * Never throws and allocates nothing. EINPROGRESS is a result like any other;
+   * {@linkcode Socket.connectSync} with the same address then waits for the
+   * outcome. For an address that the runtime's permissions deny, the result is
+   * EACCES; on a closed socket it is EBADF, and for a value that is no address
+   * EFAULT.
    *
    * C: `connect(2)`.
    *
@@ -361,17 +363,19 @@ export class Socket implements Disposable, AsyncDisposable {
   }
 
   /**
-   * Connects, and returns when the connection stands.
+   * Connects, and returns when the connection is established.
    *
-   * Blocks the calling thread. A signal is no failure: the attempt goes on in
-   * the kernel, so its outcome is waited for, and connect is never called a
-   * second time. On a non-blocking socket it waits all the same, and leaves the
-   * socket non-blocking. After a failure the socket stays open, and belongs to
-   * the caller: Linux lets it try again, BSD and illumos want a new one. After
-   * a deadline the attempt may still be under way in the kernel, until the
-   * socket is closed.
+   * Blocks the calling thread. A signal that interrupts connect(2) is no
+   * failure: the attempt goes on in the kernel, and the call waits for its
+   * outcome. Only for a Unix-domain socket, where nothing has begun then, is
+   * connect(2) called again. On a non-blocking socket it waits all the same,
+   * and leaves the socket non-blocking. After a failure the socket stays open,
+   * and belongs to the caller: Linux lets it try again, BSD and illumos want a
+   * new one. After a deadline the attempt may still be under way in the kernel,
+   * until the socket is closed.
    *
-   * A datagram socket only notes its peer, and may do so again and again.
+   * A datagram socket only notes its peer, and may be connected any number of
+   * times.
    *
    * C: `connect(2)`; if it has to wait, `poll(2)`, `getsockopt(2)` with
    * `SO_ERROR`, `getpeername(2)`; `fcntl(2)` before and after, with a timeout, or
@@ -456,13 +460,14 @@ export class Socket implements Disposable, AsyncDisposable {
   }
 
   /**
-   * Connects, and resolves when the connection stands.
+   * Connects, and resolves when the connection is established.
    *
    * Never blocks the thread: the socket becomes non-blocking, and stays so. Any
    * number of attempts wait together on one thread. After a failure the socket
    * stays open, and belongs to the caller; after a deadline or an abort the
    * attempt may still be under way in the kernel, until the socket is closed.
-   * To close it while the attempt is pending rejects with ECANCELED.
+   * If it is closed while the attempt is pending, the promise rejects with
+   * ECANCELED.
    *
    * A Unix-domain listener whose backlog is full has no event to wait for: with
    * a timeout, connect(2) is called again every few milliseconds, and without one
@@ -509,9 +514,9 @@ export class Socket implements Disposable, AsyncDisposable {
   /**
    * Resolves when something is to be read or may be written.
    *
-   * Readiness is a hint: errors and hang-ups are reported without being asked for,
-   * and wake-ups for nothing happen. To close the socket meanwhile rejects with
-   * ECANCELED.
+   * Readiness is a hint: errors and hang-ups are reported without being asked
+   * for, and spurious wake-ups happen. If the socket is closed meanwhile, the
+   * promise rejects with ECANCELED.
    *
    * C: `epoll(7)` or `poll(2)`.
    *
@@ -608,8 +613,8 @@ export class Socket implements Disposable, AsyncDisposable {
    *
    * C: `getsockname(2)`.
    *
-   * @throws {NotSupportedError} If that has no form for addresses of this
-   * family.
+   * @throws {NotSupportedError} If `Deno.Conn` has no form for addresses of
+   * this family.
    */
   get localAddr(): DenoAddr {
     return denoAddrOf("localAddr", this.localAddress, this.#isStream);
@@ -623,8 +628,8 @@ export class Socket implements Disposable, AsyncDisposable {
    * C: `getpeername(2)`.
    *
    * @throws {ErrnoError} `ENOTCONN` if there is none.
-   * @throws {NotSupportedError} If that has no form for addresses of this
-   * family.
+   * @throws {NotSupportedError} If `Deno.Conn` has no form for addresses of
+   * this family.
    *
    * @example In Deno's words
    * ```ts
@@ -662,13 +667,14 @@ export class Socket implements Disposable, AsyncDisposable {
    * Waits until something is to be read or may be written.
    *
    * Blocks the calling thread. Readiness is a hint: errors and hang-ups are
-   * reported without being asked for, and wake-ups for nothing happen. A signal
+   * reported without being asked for, and spurious wake-ups happen. A signal
    * does not end the wait.
    *
    * C: `poll(2)`.
    *
    * @param events What to wait for: `"POLLIN"`, `"POLLOUT"`, or both.
-   * @param timeout Milliseconds, 0 to look without waiting.
+   * @param timeout Milliseconds; 0 to look without waiting, `Infinity` by
+   * default.
    * @returns The events that came; empty if none did in time.
    *
    * @example Waiting for the outcome of an attempt
@@ -700,8 +706,8 @@ export class Socket implements Disposable, AsyncDisposable {
    *
    * @param name The option.
    * @param value Its value, in the units that {@linkcode SocketOptions} names.
-   * @throws {RangeError} If the value is out of range; {@linkcode TypeError} if
-   * it is of the wrong kind.
+   * @throws {RangeError} If the value is out of range.
+   * @throws {TypeError} If it is of the wrong kind.
    * @throws {NotSupportedError} If this system has no such option.
    * @throws {ErrnoError} If the system refuses it.
    *
@@ -727,9 +733,9 @@ export class Socket implements Disposable, AsyncDisposable {
   /**
    * Sets any option by the system's own numbers.
    *
-   * Options of the network layer can send packets by themselves, or send others
-   * by a way of their own: those without a name here want the permission for
-   * every address.
+   * Options of the network layer can send packets by themselves, or redirect
+   * others: on Deno, those without a name here need the permission for every
+   * address.
    *
    * @param level The level: `SOL_SOCKET`, `IPPROTO_TCP`, ...
    * @param name The option's number at that level.
@@ -776,8 +782,8 @@ export class Socket implements Disposable, AsyncDisposable {
   /**
    * Reads any option as bytes, by the system's own numbers.
    *
-   * At levels other than those of sockets, IP, TCP and MPTCP, reading wants the
-   * permission for every address, for there it may do more than read.
+   * At levels other than those of sockets, IP, TCP and MPTCP, reading needs the
+   * permission for every address on Deno, since there it may do more than read.
    *
    * C: `getsockopt(2)`.
    *
@@ -874,8 +880,9 @@ export class Socket implements Disposable, AsyncDisposable {
    * Sends bytes, as many as the system takes in one call, and waits for room
    * without holding the thread, whether the socket is non-blocking or not.
    *
-   * A peer that is gone is an EPIPE error, never a signal. To close the socket
-   * meanwhile rejects with ECANCELED. The data must stay as they are until then.
+   * A peer that is gone is an EPIPE error, never a signal. If the socket is
+   * closed meanwhile, the promise rejects with ECANCELED. Do not change the
+   * data before the promise settles.
    *
    * C: `send(2)`, `sendto(2)`, with `MSG_NOSIGNAL` and `MSG_DONTWAIT`; then
    * `epoll(7)` or `poll(2)`.
@@ -887,7 +894,7 @@ export class Socket implements Disposable, AsyncDisposable {
    * stream; {@linkcode Socket.sendAll} and {@linkcode Socket.writable} send all.
    * @throws {ErrnoError} If the system refuses; `ETIMEDOUT` with `timeoutKind`
    * `"deadline"` if there was no room within `options.timeout`.
-   * @throws {TypeError} If the memory is taken away while the call waits.
+   * @throws {TypeError} If the buffer is detached while the call waits.
    *
    * @example There and back
    * ```ts
@@ -922,7 +929,7 @@ export class Socket implements Disposable, AsyncDisposable {
   /**
    * Sends all of it, in as many calls as that takes.
    *
-   * The time counts for the whole. After a failure, `bytesSent` of the error is
+   * `timeout` is for the whole. After a failure, `bytesSent` of the error is
    * how many bytes the system had taken; the peer may have received fewer.
    *
    * C: `send(2)` with `MSG_NOSIGNAL` and `MSG_DONTWAIT`; then `epoll(7)` or
@@ -931,7 +938,7 @@ export class Socket implements Disposable, AsyncDisposable {
    * @param data What to send. Text goes in UTF-8.
    * @param options Flags, and limits for the wait.
    * @throws {ErrnoError} As {@linkcode Socket.send}.
-   * @throws {TypeError} If the memory is taken away while the call waits; it has
+   * @throws {TypeError} If the buffer is detached while the call waits; it has
    * `bytesSent`, too.
    *
    * @example A request and its reply, within a second each
@@ -1004,8 +1011,8 @@ export class Socket implements Disposable, AsyncDisposable {
    * Receives bytes, as many as there are, or one datagram, and waits for some
    * without holding the thread, whether the socket is non-blocking or not.
    *
-   * To close the socket meanwhile rejects with ECANCELED. Two that wait at once
-   * get what comes in no particular order.
+   * If the socket is closed meanwhile, the promise rejects with ECANCELED.
+   * Where two calls wait at once, either may get the next bytes.
    *
    * C: `recv(2)` with `MSG_DONTWAIT`; then `epoll(7)` or `poll(2)`.
    *
@@ -1015,7 +1022,7 @@ export class Socket implements Disposable, AsyncDisposable {
    * more.
    * @throws {ErrnoError} If the system refuses; `ETIMEDOUT` with `timeoutKind`
    * `"deadline"` if nothing came within `options.timeout`.
-   * @throws {TypeError} If the memory is taken away while the call waits.
+   * @throws {TypeError} If the buffer is detached while the call waits.
    */
   async recv(
     buffer: Uint8Array,
@@ -1062,9 +1069,10 @@ export class Socket implements Disposable, AsyncDisposable {
   }
 
   /**
-   * Receives just so many bytes of a stream.
+   * Receives exactly `size` bytes of a stream.
    *
-   * The time counts for the whole. What had come when it fails is lost.
+   * `timeout` is for the whole. On failure the bytes received so far are lost,
+   * except that {@linkcode UnexpectedEndError} holds them.
    *
    * C: `recv(2)` with `MSG_DONTWAIT`; then `epoll(7)` or `poll(2)`.
    *
@@ -1089,9 +1097,10 @@ export class Socket implements Disposable, AsyncDisposable {
 
   /**
    * Receives the bytes of a stream up to a delimiter, and with it. What comes
-   * behind it is left for the next call.
+   * after it is left for the next call.
    *
-   * The time counts for the whole. What had come when it fails is lost.
+   * `timeout` is for the whole. On failure the bytes received so far are lost,
+   * except that {@linkcode UnexpectedEndError} holds them.
    *
    * C: `recv(2)` with `MSG_DONTWAIT`, once with `MSG_PEEK` and once without;
    * then `epoll(7)` or `poll(2)`.
@@ -1172,10 +1181,10 @@ export class Socket implements Disposable, AsyncDisposable {
   /**
    * What comes in, as a stream of bytes; the same one each time.
    *
-   * It ends when the peer sends no more, and waits only while somebody reads.
-   * When this stream and {@linkcode Socket.writable} have both ended, been
-   * canceled, aborted or failed, the socket closes, as `Deno.Conn` does; the
-   * end of one alone leaves it open.
+   * It ends when the peer sends no more, and waits for data only while it is
+   * being read. When this stream and {@linkcode Socket.writable} have both
+   * ended, been canceled, aborted or failed, the socket closes, as `Deno.Conn`
+   * does; the end of one alone leaves it open.
    *
    * C: `recv(2)`, `epoll(7)` or `poll(2)`.
    *
@@ -1202,8 +1211,8 @@ export class Socket implements Disposable, AsyncDisposable {
    * What goes out, as a stream; the same one each time.
    *
    * Each chunk is sent whole. To close the stream lets the peer know that no
-   * more will come, as {@linkcode Socket.closeWrite} does; to abort it sends the
-   * peer nothing. {@linkcode Socket.readable} says when the socket closes.
+   * more will come, as {@linkcode Socket.closeWrite} does; aborting it sends
+   * the peer nothing. {@linkcode Socket.readable} says when the socket closes.
    *
    * C: `send(2)`, `epoll(7)` or `poll(2)`, `shutdown(2)`.
    */
@@ -1228,7 +1237,7 @@ export class Socket implements Disposable, AsyncDisposable {
   /**
    * Lets waits keep the process alive, as they do from the beginning.
    *
-   * An idle socket keeps nothing alive: there is no more to it than a number.
+   * An idle socket never keeps the process alive.
    */
   ref(): void {
     this.#isRef = true;
@@ -1238,9 +1247,9 @@ export class Socket implements Disposable, AsyncDisposable {
   /**
    * Keeps waits for data from keeping the process alive.
    *
-   * No wait that is shared with other sockets can do that, so those of this one
-   * are replaced by a look once in ten milliseconds, by which they get slower.
-   * An attempt to connect keeps the process alive nevertheless.
+   * Waits that are shared with other sockets cannot do that, so this one is
+   * looked at every 10 ms instead, and data may be noticed that much later. An
+   * attempt to connect keeps the process alive nevertheless.
    */
   unref(): void {
     this.#isRef = false;
@@ -1255,12 +1264,12 @@ export class Socket implements Disposable, AsyncDisposable {
    *
    * C: `listen(2)`.
    *
-   * @param backlog How many may wait to be accepted, 0 to 2147483647. The
-   * system has a limit of its own.
+   * @param backlog How many may wait to be accepted, 0 to 2147483647; 128 by
+   * default. The system has a limit of its own.
    * @throws {ErrnoError} `EADDRINUSE`, `EOPNOTSUPP` for datagrams, `EINVAL` for
    * a socket that is connected, ...
-   * @throws {Error} The runtime's own error, unless the program may reach the address
-   * on this side.
+   * @throws {Error} The runtime's own error, if the program may not listen on
+   * the address on this side.
    *
    * @example Packets within this machine, which no runtime serves
    * ```ts
@@ -1320,7 +1329,7 @@ export class Socket implements Disposable, AsyncDisposable {
    * Takes the next connection of a socket that listens, and waits for one
    * without holding the thread. The socket becomes non-blocking, and stays so.
    *
-   * To close the socket meanwhile rejects with ECANCELED.
+   * If the socket is closed meanwhile, the promise rejects with ECANCELED.
    *
    * C: `accept4(2)`, or `accept(2)` and `fcntl(2)`; `epoll(7)` or `poll(2)`.
    *

@@ -149,10 +149,10 @@ export function readTcpInfo(libc: Libc, fd: number): TcpInfo {
 }
 
 /**
- * What the kernel knows of a TCP connection that another socket holds.
+ * Reads what the kernel knows of a TCP connection whose socket belongs to other
+ * code.
  *
- * The descriptor is looked at and nothing more: it stays with its owner, who
- * must not close it meanwhile.
+ * The descriptor is only read for this call, and stays with its owner.
  *
  * C: `getsockopt(2)` with `TCP_INFO`.
  *
