@@ -474,7 +474,7 @@ test("ping names the router that rejects it", async () => {
     String(out),
     /^seq=1 127\.0\.1\.7:80 EHOSTUNREACH .* by 127\.0\.1\.7 \(ICMP 3\/13\)\n/,
   );
-  assertStringIncludes(String(out), "\n2 turned away by 127.0.1.7\n");
+  assertStringIncludes(String(out), "\n2 rejected by 127.0.1.7\n");
 }, { skip: needs(canIsolate(), hasCommand("nft")) });
 
 test("ping counts a probe that is interrupted", async () => {

@@ -188,7 +188,7 @@ test("report shows hosts by ports", async () => {
     "10.0.0.3",
     "10.0.0.10",
   ]);
-  assertStringIncludes(out, "Turned away by");
+  assertStringIncludes(out, "Rejected by");
 });
 
 test("report shows a part of what is too much", async () => {

@@ -317,7 +317,7 @@ test("trace writes a line for each ttl, and how the way ends", async () => {
   );
   assertEquals(plain[3]![0], 1);
   assertStringIncludes(plain[3]![1], "10.9.3.2:82 is silent: ");
-  assertStringIncludes(plain[3]![1], "10.9.2.2 is the last that has answered");
+  assertStringIncludes(plain[3]![1], "10.9.2.2 was the last to reply");
   assertStringIncludes(plain[3]![1], " 3  *");
   const lines = linesOf(rows[4]![1]);
   assertEquals(lines.map(({ type }) => type), [

@@ -109,13 +109,16 @@ export interface PingOptions {
    */
   readonly resolveEvery?: number | undefined;
   /**
-   * What a refusal by the target is: a failure, or an answer like any other,
-   * which shows that the host is there and how far.
+   * What a refusal by the target counts as: a failure, or an answer like any
+   * other, since it shows that the host is there and how far away.
    *
    * @default {"failure"}
    */
   readonly refused?: "failure" | "answer" | undefined;
-  /** Ends it, also in the middle of a probe: the iteration throws the reason. */
+  /**
+   * Ends the ping, also in the middle of a probe: the iteration throws the
+   * reason.
+   */
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -139,7 +142,10 @@ export interface Ping {
   readonly state: ProbeState;
   /** What that follows from. */
   readonly reason: ProbeReason;
-  /** Whether it was answered; a refusal may count as an answer. */
+  /**
+   * Whether the probe was answered: it connected, or it was refused and
+   * {@linkcode PingOptions.refused} is `"answer"`.
+   */
   readonly answered: boolean;
   /** The name of the errno that it failed with, `null` if it connected. */
   readonly code: string | null;
@@ -223,9 +229,9 @@ interface PingPlan {
  * `connect` tries them; the first that connects is kept for the probes that
  * follow, and named in each of them. The extra cost of a first connect in a
  * process is paid before the first probe: the library is open and the code
- * compiled by then, and nothing has been sent. Each probe has a socket of
- * its own, which is open, has its options and is bound before the clock starts.
- * A failure is a result and ends nothing.
+ * compiled by then, and nothing has been sent. Each probe has a socket of its
+ * own, which is open, has its options and is bound before the clock starts. A
+ * failure is a result, and the ping goes on.
  *
  * No probe begins before the first result is asked for, and without a `rate`
  * none before all results are read.

@@ -13,13 +13,13 @@ export interface PingSummary {
   readonly probes: number;
   /** How many connected. */
   readonly connected: number;
-  /** How many were answered; a refusal may count as one, see `refused`. */
+  /** How many were answered, as {@linkcode Ping.answered} has it. */
   readonly answered: number;
-  /** How many were not. */
+  /** How many were not answered. */
   readonly failed: number;
   /** How many did not connect, by the name of the errno, most frequent first. */
   readonly failures: Readonly<Record<string, number>>;
-  /** How many each router rejected, as far as that is known. */
+  /** How many each sender of an ICMP error rejected, by its address. */
   readonly routers: Readonly<Record<string, number>>;
   /** How many probes had a SYN repeated. */
   readonly retransmitted: number;
@@ -120,8 +120,9 @@ export class PingStats {
   }
 
   /**
-   * Leaves out of the latest outage that the process was suspended, which
-   * SIGCONT says: the longest time from probe to probe was that.
+   * Takes the time for which the process was suspended out of the latest
+   * outage. Call it upon SIGCONT: the longest time between two probes of the
+   * outage counts as that time.
    */
   resume(): void {
     const now = performance.now();

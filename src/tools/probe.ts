@@ -70,8 +70,8 @@ export interface ProbeOptions<T extends Probeable = Probeable> {
    */
   readonly timeout?: number | undefined;
   /**
-   * How many more attempts are made, each of them from another port, while
-   * nothing answers. Earlier ones stay open, so that a late answer counts.
+   * How many more attempts are made, each of them from another port, while no
+   * reply comes. Earlier ones stay open, so that a late reply counts.
    *
    * @default {2}
    */
@@ -79,9 +79,9 @@ export interface ProbeOptions<T extends Probeable = Probeable> {
   /**
    * Milliseconds from one attempt to the next.
    *
-   * @default {undefined} Three times what the slowest answer of the target's
-   * /24 or /64 has taken, within 100 and 1000; before there is one, 500. Never
-   * more than an even share of `timeout`.
+   * @default {undefined} Three times what the slowest reply of the target's /24
+   * or /64 has taken, within 100 and 1000; before there is one, 500. Never more
+   * than an even share of `timeout`.
    */
   readonly retryAfter?: number | undefined;
   /**
@@ -99,8 +99,8 @@ export interface ProbeOptions<T extends Probeable = Probeable> {
    */
   readonly hostConcurrency?: number | undefined;
   /**
-   * How many attempts begin in a second, at most. Of those that could not begin
-   * in time, no more are made up for than ten milliseconds have room for.
+   * How many attempts begin in a second, at most. Attempts that could not begin
+   * in time begin later, but no more of them than are due in 10 ms.
    *
    * @default {Infinity}
    */
@@ -112,9 +112,9 @@ export interface ProbeOptions<T extends Probeable = Probeable> {
    */
   readonly states?: readonly ProbeState[] | undefined;
   /**
-   * Takes each connected socket as soon as the connection stands, and owns it
-   * from then on. Without this function, connections end by a reset. If it
-   * throws, the socket is closed, and the run ends with what it has thrown.
+   * Takes each connected socket as soon as the connection is established, and
+   * owns it from then on. Without this function, connections end by a reset. If
+   * it throws, the socket is closed, and the run ends with what it has thrown.
    */
   readonly onOpen?:
     | ((socket: Socket, result: ProbeResult<T>) => void)
@@ -187,13 +187,13 @@ export interface ProbeResult<T extends Probeable = Probeable> {
   /** How many attempts were made. */
   readonly attempts: number;
   /**
-   * How many SYNs the system has repeated in the attempt that was answered, or
+   * How many SYNs the system has repeated in the attempt that got the reply, or
    * in the first one; `null` where it does not report them.
    */
   readonly retransmits: number | null;
   /**
    * Milliseconds from connect(2) until the outcome was known, by the wall
-   * clock: of the attempt that was answered, or of all if none was. `null` if
+   * clock: of the attempt that got the reply, or of all if none did. `null` if
    * connect(2) was never called.
    */
   readonly wall: number | null;
@@ -256,8 +256,8 @@ export interface Probing<T extends Probeable = Probeable>
  * reset.
  *
  * A name is looked up once in a run, however long that takes. A slow reader
- * slows the run down, so that few results wait for it. To break out of the loop
- * ends the run, and no descriptor is left.
+ * slows the run down, so that few results wait for it. Breaking out of the loop
+ * ends the run, and leaves no descriptor open.
  *
  * On Deno it needs `net` for each host and port, as `Deno.connect` does. A
  * target that is denied is unsent, with the code `"EACCES"`; if all are, the

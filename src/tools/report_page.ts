@@ -168,7 +168,7 @@ ${
 <div class="wide">${figureOf(chart)}</div>`
   }
 ${heading(failureChart("Not open, by errno", failures))}
-${heading(failureChart("Turned away by", routers))}
+${heading(failureChart("Rejected by", routers))}
 <h3>Open</h3>
 <p>${escapeMarkup(listText(open, states.get("open") ?? 0))}</p>
 </section>`;

@@ -29,7 +29,7 @@ export interface Hosts extends Iterable<string> {
    */
   at(index: number): string;
   /**
-   * Whether a host is in the list.
+   * Returns whether a host is in the list.
    *
    * @param host An address in text form, or a name. Names are compared as
    * text, without regard to case; none is resolved.
@@ -173,7 +173,7 @@ export function parsePorts(text: string): number[] {
 }
 
 /**
- * Every port of every host, in an order that needs no memory.
+ * Lists every port of every host, in an order that needs no memory.
  *
  * With a seed the order is a permutation with that key, the same on every
  * machine: each host comes once before any comes again, and the ports of each

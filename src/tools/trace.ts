@@ -40,7 +40,7 @@ export interface TraceOptions {
    */
   readonly maxHops?: number | undefined;
   /**
-   * How many attempts are made for each hop, 1 or more. Each comes from a port
+   * How many attempts are made for each hop, 1 to 1000. Each comes from a port
    * of its own, so that routers that share the load show all of themselves.
    *
    * @default {3}
@@ -53,7 +53,7 @@ export interface TraceOptions {
    */
   readonly timeout?: number | undefined;
   /**
-   * How many attempts are under way at a time, 1 or more.
+   * How many attempts are under way at a time, 1 to 10,000.
    *
    * @default {16}
    */
@@ -109,8 +109,8 @@ const TRACE_KEYS = [
 const EXPIRED = { inet: { type: 11, code: 0 }, inet6: { type: 3, code: 0 } };
 
 /**
- * Finds out which routers lie on the way to a port, by connects that expire on
- * the way: each router in turn says so by ICMP. Needs no privilege.
+ * Finds out which routers lie on the way to a port, by connects whose packets
+ * expire on the way: each router reports that by ICMP. Needs no privilege.
  *
  * The attempts for all hops are under way at the same time, nearest first, so
  * that a trace takes about as long as one round trip, or as `timeout` if a

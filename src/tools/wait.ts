@@ -49,14 +49,14 @@ export interface WaitForOptions {
   /**
    * What each target has to be. It is `"open"` when a connect to one of its
    * addresses succeeds, `"closed"` when every address refuses: nothing listens
-   * there, or there is no such Unix socket. A host that does not answer is
+   * there, or there is no such Unix socket. A host that does not reply is
    * neither.
    *
    * @default {"open"}
    */
   readonly until?: "open" | "closed" | undefined;
   /**
-   * Whether all targets have to be so, or one of them is enough.
+   * Whether all targets have to be ready, or one of them is enough.
    *
    * @default {"all"}
    */
@@ -87,7 +87,7 @@ export interface WaitForOptions {
    */
   readonly attemptTimeout?: number | undefined;
   /**
-   * How many tries in a row have to find a target so.
+   * How many tries in a row have to find a target open, or closed.
    *
    * @default {1}
    */
@@ -101,11 +101,11 @@ export interface WaitForOptions {
   readonly names?: "wait" | "fail" | undefined;
   /** Ends the wait: it rejects with the reason. */
   readonly signal?: AbortSignal | undefined;
-  /** Takes each target as soon as it is what it has to be. */
+  /** Called with each target as soon as it is ready. */
   readonly onReady?: ((result: WaitResult) => void) | undefined;
 }
 
-/** A target that is what was waited for. */
+/** A target that is ready. */
 export interface WaitResult {
   /** Its place among the targets, from 0. */
   readonly index: number;
@@ -119,7 +119,7 @@ export interface WaitResult {
   readonly elapsed: number;
 }
 
-/** A target that is not what was waited for. */
+/** A target that is not ready. */
 export interface PendingTarget {
   /** The target, as it was given. */
   readonly target: Destination;
@@ -205,10 +205,10 @@ interface WaitPlan {
 /**
  * Waits until targets are open, or closed.
  *
- * Connects to each of them again and again, the addresses of a name all at
- * once, and resolves when they are what they have to be; each connection is
- * closed by a reset at once. A failed try is not an error: another one
- * follows. Targets are hosts and ports, Unix sockets and vsock ports.
+ * Connects to each of them again and again, to the addresses of a name all at
+ * once, and resolves when the targets are ready; each connection is closed by a
+ * reset at once. A failed try is not an error: another one follows. Targets are
+ * hosts and ports, Unix sockets and vsock ports.
  *
  * On Deno the program needs the permissions that `connect` needs for each
  * target.

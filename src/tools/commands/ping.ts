@@ -581,7 +581,7 @@ function summaryText(
   const open = unanswered > 0 ? `, ${unanswered} without an answer so far` : "";
   const lines = [`--- ${title} ---`, `${counts.join(", ")}${why}${open}`];
   for (const [router, n] of Object.entries(routers)) {
-    lines.push(`${n} turned away by ${router}`);
+    lines.push(`${n} rejected by ${router}`);
   }
   const { retransmitted, syns, loss, outage, jitter } = summary;
   if (retransmitted > 0) {

@@ -57,7 +57,7 @@ WHAT IS SHOWN
   html  One page that needs nothing else: it opens from disk, on a phone, in
         light and in dark. Of a ping, for each target: time by latency as a heat
         map, by the wall clock and by the kernel, the percentiles, and the
-        failures by errno. Of a scan: hosts by ports, and who turned away what.
+        failures by errno. Of a scan: hosts by ports, and who rejected what.
   svg   The pictures alone, in one file.
   hgrm  The percentiles of the latencies of all targets, for HdrHistogram's
         plotters.

@@ -55,7 +55,7 @@ SCAN_OPTIONS
       --exclude HOSTS  hosts to leave out
       --exclude-ports PORTS
   -t, --timeout TIME   for all attempts at one port together [1.5s]
-      --retries N      more attempts while nothing answers [2]
+      --retries N      more attempts while no reply comes [2]
       --concurrency N  how many ports at the same time [4096, or as many as
                        there are descriptors to spare]
       --host-concurrency N

@@ -52,7 +52,7 @@ OPTIONS
   -m, --max-hops N       go no further [30]
       --queries N        attempts for each hop [3]
   -N, --in-flight N      attempts under way at a time [16]
-  -t, --timeout TIME     how long one attempt waits for an answer [1s]
+  -t, --timeout TIME     how long one attempt waits for a reply [1s]
   -4, -6                 IPv4 or IPv6 only
       --source ADDR      the IP address to connect from
       --interface IF     the network interface to connect through
@@ -62,9 +62,9 @@ OPTIONS
   -h, --help             this text
 
 OUTPUT
-  A line for each hop: who has answered, and after how long, in ms; * where
-  nobody did. Several routers at one hop share the load: each is shown with the
-  local ports of the attempts that met it. An answer that says more than that
+  A line for each hop: the address that replied, and after how long, in ms; *
+  where none did. Several routers at one hop share the load: each is shown with
+  the local ports of the attempts that met it. A reply that says more than that
   the packet has expired has the type and code of its ICMP error.
   The last line says what became of the target: open, closed, filtered and by
   whom, or silent.
@@ -207,8 +207,8 @@ function endText(
     default:
       return `${output.paint("red", state)}: ${
         from === null
-          ? "nobody has answered"
-          : `${from} is the last that has answered, ${away}`
+          ? "no reply came"
+          : `${from} was the last to reply, ${away}`
       }`;
   }
 }
