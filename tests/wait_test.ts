@@ -299,7 +299,7 @@ test("waitFor() waits for a name, or fails by it", async () => {
       const target = { hostname: "late.test", port: listener.address.port };
       const [fails, waits] = await Promise.all([
         waitFor(target, { names: "fail" }).catch((error: unknown) => error),
-        waitFor(target, { timeout: 1000 }).catch((error: unknown) => error),
+        waitFor(target, { timeout: 4000 }).catch((error: unknown) => error),
       ]);
       const waiting = waitFor(target, { timeout: 60_000 });
       await new Promise((resolve) => setTimeout(resolve, 50));
