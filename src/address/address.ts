@@ -586,8 +586,8 @@ export function movedUnix(address: UnixAddress, path: string): UnixAddress {
 }
 
 /**
- * The memory that C is handed for an address, exactly as long as the length it
- * is told. Not to be written to, and not to leave the package.
+ * The memory that C is handed for an address, exactly as long as the length
+ * that C is given. Not to be written to, and not to leave the package.
  */
 export function bytesOf(address: SocketAddress): Uint8Array<ArrayBuffer> {
   return reveal(address);

@@ -170,7 +170,7 @@ type Notice =
     | { readonly failure: Answer | null; readonly isLate: boolean }
   );
 
-/** A name that is looked up, for everybody who asks for it. */
+/** A name that is being looked up, for all calls that want it. */
 interface NameLookup {
   readonly key: string;
   readonly hostname: string;
@@ -456,9 +456,9 @@ class Resolver {
   }
 
   /**
-   * Hands out the reports. Who gets one may begin and abandon lookups.
+   * Hands out the reports. A party that gets one may begin and abandon lookups.
    *
-   * @param only Whose, `null` for everybody's.
+   * @param only Whose reports, `null` for all.
    */
   #report(only: Party | null): void {
     const reports = this.#reports;

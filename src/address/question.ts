@@ -14,7 +14,7 @@ import type { Libc } from "../../ffi/contract.ts";
 import { ENCODER, newMemory } from "../../ffi/memory.ts";
 import { bytesOf, parseIp } from "./address.ts";
 
-/** What a question came to. */
+/** The result of one lookup. */
 export interface Answer {
   /** A `struct sockaddr` each, in the order of the resolver. */
   readonly sockaddrs: readonly Uint8Array<ArrayBuffer>[];
@@ -28,7 +28,7 @@ export interface Answer {
 
 /** A question that another thread works on. */
 export interface Question {
-  /** Returns the reply once, `null` while there is none. */
+  /** Returns the result once, `null` while there is none. */
   look(): Answer | null;
 }
 

@@ -48,7 +48,7 @@ type ReadingEnds = Pick<Ends, "receive" | "recall" | "ended">;
 /** What is used of them to write. */
 type WritingEnds = Pick<Ends, "send" | "closeWrite" | "ended">;
 
-/** What comes in. A call waits only while somebody reads. */
+/** What comes in. A call waits only while the stream is being read. */
 export function readableOf(
   ends: ReadingEnds,
 ): ReadableStream<Uint8Array<ArrayBuffer>> {

@@ -99,7 +99,7 @@ export interface Sink {
 export interface Pacing {
   readonly timeout: number;
   readonly retries: number;
-  /** `null` to derive it from how soon the networks answer. */
+  /** `null` to derive it from how soon the networks reply. */
   readonly retryAfter: number | null;
   /** `null` for {@linkcode USUAL_CONCURRENCY}. */
   readonly concurrency: number | null;
@@ -124,9 +124,9 @@ export const USUAL_CONCURRENCY = 4096;
 /** How many descriptors a run opens besides its sockets, at most: to wait, and to look up names. */
 const OWN_DESCRIPTORS = 8;
 
-/** How long to wait before the next attempt while the network has not answered, in ms. */
+/** How long to wait before the next attempt while the network has not replied, in ms. */
 const FIRST_RETRY = 500;
-/** Once it has, how much longer than its slowest answer took, within which limits. */
+/** Once it has, how much longer than its slowest reply took, within which limits. */
 const SOONEST_RETRY = 100;
 const LATEST_RETRY = 1000;
 const RETRY_FACTOR = 3;
@@ -169,7 +169,7 @@ const MOST_SELF_CONNECTIONS = 8;
 /** Up to that time, no SYN was repeated, in ms: RFC 6298 repeats it after a second. */
 const NO_REPEAT = 900;
 
-/** How long the answers of a network took. */
+/** How long the replies of a network took. */
 interface Network {
   /** The slowest of them in ms, -1 while there is none. */
   slowest: number;
@@ -563,7 +563,7 @@ export class Run implements Crowd {
     const flights = this.#flights;
     const attempts = this.#attempts;
     const address = this.#feed.addressOf(flights.job[flight]!);
-    // Earlier attempts stay open for a late answer only while there is room.
+    // Earlier attempts stay open for a late reply only while there is room.
     const isFull = this.#sockets >= this.#mostSockets;
     if (isFull && flights.newest[flight] !== NOTHING) {
       this.#drop(this.#oldest(flight));
@@ -704,7 +704,7 @@ export class Run implements Crowd {
       return this.#conclude(flight, CLOSED_PORT);
     }
     // Nothing listens there, and the kernel has chosen the port of the target
-    // itself: from another port, there is an answer.
+    // itself: from another port, there is a reply.
     this.#remove(fd);
     look.reset();
     this.#flights.attempts[flight]!--;

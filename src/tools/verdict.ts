@@ -98,7 +98,7 @@ export function verdictOf(failure: FailedAttempt, isSent: boolean): Verdict {
 /**
  * Whether the filter that sent an ICMP error is this machine's own, so that
  * nothing has left it. This machine also sends "host unreachable" where a
- * neighbour does not answer, and that is no filter.
+ * neighbour does not reply, and that is no filter.
  */
 function isFromHere({ libc, fd, address }: FailedAttempt, icmp: Icmp): boolean {
   const isV6 = address.family === "inet6";
