@@ -65,6 +65,7 @@ EXPLAIN_OPTIONS
   -o, --output FILE      write there
   -q, --quiet            write nothing: the exit code says it
   -h, --help             this text
+  TIME is 200us, 100ms, 1.5s, 5m or 1h; without a unit, milliseconds.
 
 EXAMPLES
   explain ECONNREFUSED

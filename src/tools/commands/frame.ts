@@ -229,7 +229,7 @@ const UNITS: Readonly<Record<string, number>> = {
 };
 
 /**
- * A time in milliseconds: `1.5s`, `200ms`, `200`, `5m`, `1h`.
+ * A time in milliseconds: `200us`, `100ms`, `100`, `1.5s`, `5m`, `1h`.
  *
  * @param option What it is for, as it is written.
  * @throws {UsageError} If it is none, or one that no timer takes.

@@ -103,6 +103,7 @@ OPTIONS
       --json, --csv      a line for each probe, for machines
   -o, --output FILE      write there
   -h, --help             this text
+  TIME is 200us, 100ms, 1.5s, 5m or 1h; without a unit, milliseconds.
 
 WHAT IS MEASURED, in milliseconds
   wall     From the call of connect(2) until its outcome is known. Resolving the
@@ -115,7 +116,8 @@ WHAT IS MEASURED, in milliseconds
            report it. wall less kernel is what the system call, the wake-up and
            the runtime cost.
   latency  With --rate: from when the probe was due until its outcome is known.
-  jitter   How much that differs from one probe to the next, on average.
+  jitter   How much kernel, or else wall, differs from one probe to the next, on
+           average.
   loss     Of all SYNs that were sent, how many were repeats.
   outage   The longest time without an answer.
   The summary covers the probes that were answered. A quantile is the value at

@@ -54,6 +54,7 @@ SCAN_OPTIONS
   -p, --ports PORTS    22,80,8000-8100; all; common: about a hundred [common]
       --exclude HOSTS  hosts to leave out
       --exclude-ports PORTS
+                       ports to leave out
   -t, --timeout TIME   for all attempts at one port together [1.5s]
       --retries N      more attempts while no reply comes [2]
       --concurrency N  how many ports at the same time [4096, or as many as
@@ -83,6 +84,7 @@ SCAN_OPTIONS
       --csv            a line of CSV for each port
       --live           progress also where standard error is no terminal
   -h, --help           this text
+  TIME is 200us, 100ms, 1.5s, 5m or 1h; without a unit, milliseconds.
 
 STATES
   open       a SYN/ACK came
@@ -106,7 +108,7 @@ EXIT CODE
   0   a port is open, whatever became of the others
   1   none is
   2   wrong usage, or nothing could be sent
-  3   incomplete: none is open, and some could not be asked; or the disk is
+  3   incomplete: none is open, and some could not be probed; or the disk is
       full
   130 interrupted (SIGINT), after the summary
 

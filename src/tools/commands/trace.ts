@@ -60,6 +60,7 @@ OPTIONS
   -o, --output FILE      write there
   -q, --quiet            only the last line
   -h, --help             this text
+  TIME is 200us, 100ms, 1.5s, 5m or 1h; without a unit, milliseconds.
 
 OUTPUT
   A line for each hop: the address that replied, and after how long, in ms; *

@@ -83,6 +83,7 @@ WAIT_OPTIONS
   -o, --output FILE      write there
   -q, --quiet            write nothing, not even why it took too long
   -h, --help             this text
+  TIME is 200us, 100ms, 1.5s, 5m or 1h; without a unit, milliseconds.
 
 EXAMPLES
   wait db:5432 unix:/run/app.sock -t 1m -- ./server --port 80
