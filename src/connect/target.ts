@@ -51,22 +51,21 @@ export interface TcpTarget {
    */
   readonly family?: LookupFamily | undefined;
   /**
-   * What TCP is to be spoken through: `"mptcp"` is multipath TCP, which falls
-   * back to TCP where the peer does not speak it; {@linkcode Socket.getOption}
-   * of `"multipath"` says which it is. Linux.
+   * The protocol to use: `"mptcp"` is Multipath TCP, which falls back to TCP
+   * where the peer does not speak it; {@linkcode Socket.getOption} of
+   * `"multipath"` says which it is. Linux.
    *
    * @default {"tcp"}
    */
   readonly protocol?: "tcp" | "mptcp" | undefined;
   /**
-   * Resolves the host name in place of the system's resolver. The host and
-   * each address that it returns need the permission that connecting to them
-   * needs.
+   * Resolves the host name in place of the system's resolver. The program needs
+   * the permission to connect to the host and to each address that it returns.
    */
   readonly lookup?: HostLookup | undefined;
   /**
-   * The addresses of the host, which is not resolved then. The host and each
-   * address need the permission that connecting to them needs.
+   * The addresses of the host, which is not resolved then. The program needs
+   * the permission to connect to the host and to each address.
    */
   readonly addresses?: readonly (string | Address)[] | undefined;
   /**

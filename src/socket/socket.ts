@@ -417,12 +417,12 @@ export class Socket implements Disposable, AsyncDisposable {
    * Dissolves a datagram socket's association: it has no peer then, receives
    * from every sender, and may be given another peer. Needs no permission.
    *
-   * The systems do this in different ways. BSD and macOS refuse the null
-   * address after they have done what it asks for, by EAFNOSUPPORT, EINVAL,
-   * ENOENT or EADDRNOTAVAIL; for a datagram socket that is no failure here, as
-   * long as the peer is gone. On Linux a TCP socket may do it, too: a connection
-   * ends by a reset, a pending attempt is given up, and the socket can connect
-   * anew; other systems refuse.
+   * The systems do this in different ways. BSD and macOS dissolve the
+   * association and then report an error all the same: EAFNOSUPPORT, EINVAL,
+   * ENOENT or EADDRNOTAVAIL. For a datagram socket that is no failure here, as
+   * long as the peer is gone. On Linux a TCP socket may do it, too: a
+   * connection ends by a reset, a pending attempt is given up, and the socket
+   * can connect anew; other systems refuse.
    *
    * Linux also gives back whatever of the local address was its own choice: a
    * port that was bound to by number stays, one that was left to the system
@@ -1356,7 +1356,7 @@ export class Socket implements Disposable, AsyncDisposable {
    *
    * C: `shutdown(2)`.
    *
-   * @param how `"write"` lets the peer know that no more will come.
+   * @param how The direction; `"write"` lets the peer know that no more will come.
    * @throws {ErrnoError} `ENOTCONN` if there is no connection.
    */
   shutdown(how: "read" | "write" | "both"): void {
@@ -1369,7 +1369,7 @@ export class Socket implements Disposable, AsyncDisposable {
   /**
    * Gives the descriptor away, open, exactly once.
    *
-   * From then on it is the caller's to close, and this object is as closed.
+   * From then on the caller has to close it, and this object counts as closed.
    *
    * @returns The descriptor.
    * @throws {ErrnoError} `EBADF` if it was given up before.
@@ -1385,9 +1385,10 @@ export class Socket implements Disposable, AsyncDisposable {
    * Makes the connection a socket of `node:net`, for everything that takes one:
    * `node:http`, `node:tls`, `node:http2`, ...
    *
-   * The descriptor belongs to that one from then on, and this object is as
-   * closed. On failure it stays here. Where the peer has reset the connection by
-   * then, the other socket says so by its `"error"` event, as usual.
+   * The descriptor belongs to the new socket from then on, and this object
+   * counts as closed. On failure this object keeps the descriptor, unless the
+   * connection is over. Where the peer has reset the connection by then, the
+   * new socket reports it by its `"error"` event, as usual.
    *
    * TLS goes on top of it: `tls.connect({ socket: socket.toNodeSocket() })`.
    * `Deno.startTls` takes only connections of Deno's own.
@@ -1430,8 +1431,8 @@ export class Socket implements Disposable, AsyncDisposable {
   /**
    * Makes the connection a socket of Bun's own.
    *
-   * The descriptor belongs to that one from then on, and this object is as
-   * closed. If Bun refuses it, it is closed.
+   * The descriptor belongs to the new socket from then on, and this object
+   * counts as closed. If Bun refuses the descriptor, it is closed.
    *
    * @param handlers What Bun calls when something happens; `data` or `drain` has
    * to be there.

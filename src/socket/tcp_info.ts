@@ -16,9 +16,9 @@ import { optionRefusal } from "./raw_options.ts";
  * the fraction that the kernel measured.
  *
  * Right after connecting, `rtt` is the time that the handshake took on the
- * network, without that of this process. An attempt that is still pending can
- * be asked as well: `state` is `"SYN_SENT"` then, and `retransmits` counts the
- * first segments that went unanswered.
+ * network, without that of this process. A pending attempt can be read as well:
+ * `state` is `"SYN_SENT"` then, and `retransmits` counts the first segments
+ * that went unanswered.
  *
  * C: `TCP_INFO`; on macOS, `TCP_CONNECTION_INFO`. Linux, macOS, FreeBSD,
  * OpenBSD, NetBSD.
@@ -45,10 +45,10 @@ export interface TcpInfo {
   /**
    * The round trip, smoothed, in milliseconds; `null` before there is a sample.
    *
-   * A SYN that had to be repeated gives none: it is not known to which of them the
-   * peer replied, and what the kernel then keeps is made of whole milliseconds of
-   * its clock. On Linux since 4.1 the first data that the peer acknowledges
-   * brings a true one.
+   * A SYN that had to be repeated gives none: it is not known to which SYN the
+   * peer replied, and what the kernel then keeps counts in whole milliseconds.
+   * On Linux since 4.1 the first data that the peer acknowledges brings a true
+   * one.
    */
   readonly rtt: number | null;
   /**
@@ -72,16 +72,16 @@ export interface TcpInfo {
    * where the system does not report it.
    */
   readonly totalRetransmits: number | null;
-  /** The largest segment that is sent, in bytes; `null` but on Linux. */
+  /** The largest segment that is sent, in bytes; `null` except on Linux. */
   readonly mss: number | null;
   /**
-   * How many segments may be under way at once; `null` but on Linux.
+   * How many segments may be under way at once; `null` except on Linux.
    */
   readonly congestionWindow: number | null;
   /**
    * What both sides agreed on in the handshake: `"timestamps"`, `"sack"`,
    * `"windowScale"`, `"ecn"`, and what came of it: `"ecnSeen"`, and `"synData"`
-   * where data travelled with the first segment. `null` but on Linux.
+   * where data travelled with the first segment. `null` except on Linux.
    */
   readonly options: readonly string[] | null;
 }

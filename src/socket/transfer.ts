@@ -472,7 +472,7 @@ export function pollUntil(
 }
 
 /**
- * The peer has ended the connection before all had come that was asked for.
+ * The peer has ended the connection before all the requested bytes came.
  *
  * @example What had come by then
  * ```ts

@@ -78,7 +78,7 @@ export interface PingOptions {
   readonly count?: number | undefined;
   /**
    * Milliseconds from the start of one probe of a target to the start of the
-   * next, or to the end of a probe that takes longer. Does not matter where
+   * next. If a probe takes longer, the next one starts when it ends. Ignored if
    * there is a `rate`.
    *
    * @default {100}
@@ -88,9 +88,9 @@ export interface PingOptions {
    * Probes of each target in a second, begun on time whether or not those
    * before have ended (open loop). The `latency` of each counts from the moment
    * at which it was due, so that a stall shows in all the probes that it held
-   * up, and not in one alone. What is due while the process is suspended, for a
-   * second or more, is due after that. While a probe is due soon, a processor is
-   * kept busy.
+   * up, and not in one alone. Probes that are due while the process is
+   * suspended for a second or more are due when it goes on. Shortly before a
+   * probe is due, a processor is kept busy.
    *
    * @default {undefined} None: each waits for the one before.
    */

@@ -97,7 +97,7 @@ export class UsageError extends Error {
 export class Interruption extends Error {
   /** The name of the class. */
   override readonly name = "Interruption";
-  /** The exit code: 128 and the number of the signal. */
+  /** The exit code: 128 plus the number of the signal. */
   readonly exitCode: number;
 
   /** A signal by its name and its number. */
