@@ -144,7 +144,7 @@ export interface NodeConnectOptions {
    * @default {undefined} That of {@linkcode SpecialOptions}, or the system's choice.
    */
   readonly localPort?: number | undefined;
-  /** Destroys the socket, with an `AbortError`, whenever that is. */
+  /** Destroys the socket with an `AbortError`, also after it has connected. */
   readonly signal?: AbortSignal | undefined;
   /**
    * Milliseconds without any traffic until the socket emits `'timeout'`, as
@@ -217,7 +217,7 @@ export interface UndiciTarget {
   readonly localAddress?: string | null | undefined;
   /** The path of a Unix-domain socket, in the place of the host. */
   readonly socketPath?: string | null | undefined;
-  /** A connection that TLS is to go over: that to a proxy. */
+  /** A connection, to a proxy, that TLS is to go over. */
   readonly httpSocket?: net.Socket | undefined;
 }
 

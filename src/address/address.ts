@@ -531,9 +531,9 @@ export function unspecified(): UnspecifiedAddress {
  * function here, or to send the kernel what it ought to refuse.
  *
  * Nothing is corrected or added. Where the bytes are exactly those that
- * {@linkcode inet} or its like make, the result is that kind of address;
- * everything else is a {@linkcode RawAddress}, even a known family with one
- * reserved bit set.
+ * {@linkcode inet} or another function here makes, the result is that kind of
+ * address; everything else is a {@linkcode RawAddress}, even a known family
+ * with one reserved bit set.
  *
  * C: `struct sockaddr`, `connect(2)`.
  *

@@ -61,6 +61,8 @@ export interface TcpTarget {
   /**
    * Resolves the host name in place of the system's resolver. The program needs
    * the permission to connect to the host and to each address that it returns.
+   *
+   * @default {undefined} The system's resolver.
    */
   readonly lookup?: HostLookup | undefined;
   /**
@@ -72,9 +74,15 @@ export interface TcpTarget {
    * The address to connect from, in text form. Without a port, Linux chooses
    * one when it knows the peer, so that one port can serve connections to
    * different peers (`IP_BIND_ADDRESS_NO_PORT`).
+   *
+   * @default {undefined} The system's choice.
    */
   readonly localAddress?: string | undefined;
-  /** The port to connect from. */
+  /**
+   * The port to connect from.
+   *
+   * @default {undefined} The system's choice.
+   */
   readonly localPort?: number | undefined;
   /**
    * The lowest and the highest port to connect from, instead of a `localPort`.
@@ -85,11 +93,15 @@ export interface TcpTarget {
    * tried one after the other, from a random one on; if all are taken, the
    * error is `EADDRINUSE`. A range that begins with a port that the program may
    * not use is `EACCES`, wherever the choice would have fallen.
+   *
+   * @default {undefined} The system's choice.
    */
   readonly localPortRange?: readonly [low: number, high: number] | undefined;
   /**
    * The network interface that the connection is bound to, by name.
    * `SO_BINDTODEVICE` on Linux, `IP_BOUND_IF` on Darwin and illumos.
+   *
+   * @default {undefined} The one that the route leads to.
    */
   readonly interface?: string | undefined;
 }

@@ -474,7 +474,7 @@ export function pollUntil(
 /**
  * The peer has ended the connection before all the requested bytes came.
  *
- * @example What had come by then
+ * @example The bytes that came before the end
  * ```ts
  * import { connect, UnexpectedEndError } from "@einprogress/connect";
  * import { assertEquals, assertRejects } from "@std/assert";
@@ -493,14 +493,14 @@ export function pollUntil(
  * ```
  */
 export class UnexpectedEndError extends Error {
-  /** What had come by then. */
+  /** The bytes that came before the end. */
   readonly received: Uint8Array<ArrayBuffer>;
 
   /**
    * Made where the end comes too early.
    *
    * @param expected What was waited for, in words.
-   * @param received What had come by then.
+   * @param received The bytes that had come.
    */
   constructor(expected: string, received: Uint8Array<ArrayBuffer>) {
     super(

@@ -125,9 +125,17 @@ export interface ProbeOptions<T extends Probeable = Probeable> {
    * @default {false} The first one alone.
    */
   readonly allAddresses?: boolean | undefined;
-  /** The address to connect from, in text form. */
+  /**
+   * The address to connect from, in text form.
+   *
+   * @default {undefined} The system's choice.
+   */
   readonly localAddress?: string | undefined;
-  /** The network interface that connections are bound to, by name. */
+  /**
+   * The network interface that connections are bound to, by name.
+   *
+   * @default {undefined} The one that the route leads to.
+   */
   readonly interface?: string | undefined;
   /**
    * Which addresses of a name are probed.
@@ -141,7 +149,11 @@ export interface ProbeOptions<T extends Probeable = Probeable> {
    * @default {"tcp"}
    */
   readonly protocol?: "tcp" | "mptcp" | undefined;
-  /** Options that are set before connect(2), by name. */
+  /**
+   * Options that are set before connect(2), by name.
+   *
+   * @default {undefined} None.
+   */
   readonly socketOptions?: Partial<SocketOptions> | undefined;
   /**
    * How many threads share the run, each with an engine of its own. Targets and

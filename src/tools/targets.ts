@@ -64,7 +64,11 @@ export interface GridOptions {
    * @default {0}
    */
   readonly from?: number | Position | undefined;
-  /** Hosts to leave out. */
+  /**
+   * Hosts to leave out.
+   *
+   * @default {undefined} None.
+   */
   readonly exclude?: HostsInput | undefined;
   /**
    * The share of this run, counted from 1, and the number of shares.

@@ -24,30 +24,53 @@ export interface CliIo {
    */
   readonly signal?: AbortSignal | undefined;
   /**
-   * Calls back each time that the user wants the summary so far, until it is
-   * disposed.
+   * Registers a listener that is called each time the user wants the summary so
+   * far. Disposing of the result removes it.
    */
   readonly onRequest?: ((listener: () => void) => Disposable) | undefined;
-  /** Calls back each time that the process goes on after it was suspended. */
+  /**
+   * Registers a listener that is called each time the process goes on after it
+   * was suspended.
+   */
   readonly onResume?: ((listener: () => void) => Disposable) | undefined;
   /**
-   * Hands each signal of the process to a listener by its name, instead of
-   * ending the command, until it is disposed.
+   * Registers a listener that gets the name of each signal of the process,
+   * which does not end the command then.
    */
   readonly onSignal?:
     | ((listener: (name: string) => void) => Disposable)
     | undefined;
   /** The lines of the standard input. */
   readonly lines?: (() => AsyncIterable<string>) | undefined;
-  /** Whether `out` is a terminal, where lines may be drawn over. */
+  /**
+   * Whether `out` is a terminal, where lines may be drawn over.
+   *
+   * @default {false}
+   */
   readonly isTerminal?: boolean | undefined;
-  /** Whether `err` is a terminal, where progress may be shown. */
+  /**
+   * Whether `err` is a terminal, where progress may be shown.
+   *
+   * @default {false}
+   */
   readonly showsProgress?: boolean | undefined;
-  /** Whether `out` takes colours. */
+  /**
+   * Whether `out` takes colours.
+   *
+   * @default {false}
+   */
   readonly hasColor?: boolean | undefined;
-  /** Whether `out` shows no other characters than those of ASCII. */
+  /**
+   * Whether `out` shows no other characters than those of ASCII.
+   *
+   * @default {false}
+   */
   readonly isAscii?: boolean | undefined;
-  /** How many columns the terminal has, 80 if that is not known. */
+  /**
+   * How many columns the terminal has.
+   *
+   * @default {80}
+   */
   readonly width?: number | undefined;
 }
 
