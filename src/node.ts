@@ -105,7 +105,7 @@ export interface NodeConnectOptions {
   /**
    * A host name or an address.
    *
-   * @default {"localhost"} Or `hostname`, which HTTP agents have beside it.
+   * @default {"localhost"} Or `hostname`, which HTTP agents pass as well.
    */
   readonly host?: string | null | undefined;
   /** Another word for `host`, which wins over it. */
@@ -664,7 +664,7 @@ export function agent(
 
 /** What an agent is asked for: options of the request and of the agent. */
 interface AgentRequest extends NodeConnectOptions {
-  /** Whose request it is. */
+  /** The agent of the module that makes the request. */
   readonly _defaultAgent?: { readonly protocol?: string };
 }
 

@@ -911,6 +911,8 @@ test("one agent has the port and the protocol of the module that asks", async ()
     TypeError,
     "proxyEnv",
   );
+  assertThrows(() => undiciConnector(null!), TypeError, "special");
+  assertThrows(() => undiciConnector({ timeout: -1 }), RangeError, "timeout");
 });
 
 test(

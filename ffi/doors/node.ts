@@ -55,7 +55,7 @@ const TYPES: Readonly<Record<Exclude<CType, "nfds">, string>> = {
 /** Where scratch memory lies. */
 const places = new WeakMap<Uint8Array, bigint>();
 
-/** Memory that a call is about to use, which must not be collected by then. */
+/** Memory that a call is about to use, which must not be collected before. */
 let held: Uint8Array | null = null;
 
 /** Returns where memory lies. One call at a time has one that is no scratch. */

@@ -55,8 +55,8 @@ export class Poller {
   }
 
   /**
-   * poll(2); a negative result says no more than: look again. Everybody else
-   * has had a turn by the time there is one.
+   * poll(2); a negative result means only that the caller has to look again.
+   * All other work has had a turn before the promise resolves.
    */
   poll(
     fds: Uint8Array,

@@ -322,9 +322,9 @@ class Reactor {
   readonly #news: number[] = [];
   /** The crowd of each such pair. */
   readonly #newsFor: Crowd[] = [];
-  /** Who is left alone until when; their events are not watched for. */
+  /** Waiters whose events are not watched for, and until when. */
   readonly #paced = new Map<Waiter, number>();
-  /** Who heeds which signal. */
+  /** The waiters of each signal. */
   readonly #signals = new Map<AbortSignal, Set<Waiter>>();
   /** Waiters whose wait is over, and the result of each, two by two. */
   readonly #results: (Waiter | number)[] = [];
@@ -676,7 +676,7 @@ class Reactor {
     this.#settle(waiter, BROKEN);
   }
 
-  /** Comes back in the next turn, or after one for everybody else. */
+  /** Goes on in the next turn, or after a turn for all other work. */
   #goOn(now: number): void {
     if (this.#busySince === Infinity) this.#busySince = now;
     if (now - this.#busySince < LONGEST_BUSY) return this.#schedule();
@@ -686,7 +686,7 @@ class Reactor {
     afterAll(this.#libc, this.#turn);
   }
 
-  /** Has a result for everybody who waits for one of the events. */
+  /** Has a result for each waiter of one of the events. */
   #notify(fd: number, events: number, now: number): void {
     const { POLLIN, POLLOUT } = this.#libc.abi;
     const isFault = (events & ~(POLLIN | POLLOUT)) !== 0;

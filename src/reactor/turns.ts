@@ -26,13 +26,13 @@ let workStart = -1;
 const queue: (() => void)[] = [];
 let isGiving = false;
 
-/** How many have asked, and how many had when this turn began. */
+/** How many calls have asked, and how many had when this turn began. */
 let calls = 0;
 let callsBefore = 0;
 let isWatching = false;
 
 /**
- * Lets everybody else have a turn if work has followed on work for too long.
+ * Lets all other work have a turn if ours has gone on for too long.
  *
  * A loop over connects that are done at once would otherwise live in
  * microtasks alone, and no timer, signal or other socket would be served.
