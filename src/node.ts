@@ -282,19 +282,19 @@ const KEEP_ALIVE_DELAY = 60_000;
 /**
  * Connects as `net.connect` does, and returns the connecting socket at once.
  *
- * The socket is one of `node:net`. It is `connecting`, then emits `'connect'` and
- * `'ready'`; or `'error'` with the error of what failed, and `'close'`. What is
- * written meanwhile is sent as soon as there is a connection, what is set holds
- * from then on. `destroy()` and `signal` call the attempt off. `connect()` does
- * nothing, for there are libraries that call it on every socket (`pg`); so it
- * throws where the socket has been destroyed.
+ * The socket is one of `node:net`. It is `connecting`, then emits `'connect'`
+ * and `'ready'`; or `'error'` with the error of what failed, and `'close'`.
+ * Data that is written meanwhile is sent once it has connected, and options
+ * that are set meanwhile hold from then on. `destroy()` and `signal` cancel the
+ * attempt. Its `connect()` does nothing, since some libraries call it on every
+ * socket (`pg`); on a destroyed socket it throws.
  *
  * Errors are those of `connect`, with the fields that Node gives to its own:
- * `errno` is negative, `address` has no port, `port` stands beside it, and a name
- * that does not resolve has the `code` `"ENOTFOUND"`, as has text that is neither
- * a name nor an address: `"10.0.0.999"`, or `""`, which is `localhost` to Node.
- * `cause` is the error as `connect` rejects with it, for `explain` and for
- * everything else.
+ * `errno` is negative, `address` has no port, `port` stands beside it, and a
+ * name that does not resolve has the `code` `"ENOTFOUND"`, as has text that is
+ * neither a name nor an address: `"10.0.0.999"`, or `""`, which is `localhost`
+ * to Node. `cause` is the error that `connect` rejects with, for `explain` and
+ * for its other fields.
  *
  * An attempt that is under way keeps the process alive, whether the socket is
  * `unref()`ed or not; a connection does as `ref()` and `unref()` say. There is
@@ -302,7 +302,8 @@ const KEEP_ALIVE_DELAY = 60_000;
  *
  * C: that of {@linkcode connect}.
  *
- * @param options Where to, in Node's words. What is not used of it is ignored.
+ * @param options Where to, in Node's words. Other options of `net.connect` are
+ * ignored.
  * @param special What makes the connection special.
  * @returns The socket. The caller owns it and ends it.
  * @throws {TypeError} If `options` or `special` is no object, `host` is no
@@ -581,7 +582,7 @@ function splitAddress(text: string | undefined): object {
 }
 
 /**
- * An agent that makes special connections, for `node:http` and for `node:https`.
+ * Makes an agent of special connections, for `node:http` and for `node:https`.
  *
  * One agent serves both protocols, so it goes wherever a library takes an
  * agent: `axios`, `got`, `node-fetch`, `ws`. It is the runtime's own
@@ -701,9 +702,9 @@ type ErrorSettings = typeof Error & {
 };
 
 /**
- * A connector of special connections for `undici`: the `connect` option of its
- * `Client`, `Pool` and `Agent`, and by such an agent as a dispatcher for the
- * `fetch` of undici and of Node.
+ * Makes a connector of special connections for `undici`: the `connect` option
+ * of its `Client`, `Pool` and `Agent`. Such an agent is also a dispatcher for
+ * the `fetch` of undici and of Node.
  *
  * TLS is spoken by `node:tls` over the special connection. A `timeout` among the
  * special options covers the handshake, too.

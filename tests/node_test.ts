@@ -911,6 +911,9 @@ test("one agent has the port and the protocol of the module that asks", async ()
     TypeError,
     "proxyEnv",
   );
+});
+
+test("undiciConnector() refuses special options that make no sense", () => {
   assertThrows(() => undiciConnector(null!), TypeError, "special");
   assertThrows(() => undiciConnector({ timeout: -1 }), RangeError, "timeout");
 });
