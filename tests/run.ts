@@ -264,9 +264,15 @@ async function runDeno(
     ? byLength([...await testFiles(), ...DENO_ALONE])
     : files;
   // What the tests import has to be there before the network is not.
-  await new Deno.Command(Deno.execPath(), {
-    args: ["cache", "--quiet", ...map, ...tests, ...isWhole ? ["mod.ts"] : []],
-  }).spawn().status;
+  const clients = tests.some((file) => file.endsWith(CLIENT_TESTS))
+    ? (await readClients()).map((spec) => `npm:${spec}`)
+    : [];
+  for (const wanted of [[...tests, ...isWhole ? ["mod.ts"] : []], clients]) {
+    if (wanted.length === 0) continue;
+    await new Deno.Command(Deno.execPath(), {
+      args: ["cache", "--quiet", ...map, ...wanted],
+    }).spawn().status;
+  }
   function toCommand(files: readonly string[], report: string, flag: string) {
     const given = [...map, ...flags, flag, `--junit-path=${report}`];
     return [...isolation(), Deno.execPath(), ...DENO_FLAGS, ...given, ...files];
