@@ -19,9 +19,22 @@ import {
   UnexpectedEndError,
   unix,
 } from "../mod.ts";
-import { AGES, assertFails, turns } from "./_assertions.ts";
-import { listen, pair, tempFolder, watchLibc } from "./_fixtures.ts";
-import { on, onLinux, test } from "./_harness.ts";
+import {
+  AGES,
+  assertErrno,
+  assertFails,
+  refusal,
+  turns,
+} from "./_assertions.ts";
+import {
+  blackHole,
+  canBlackHole,
+  listen,
+  pair,
+  tempFolder,
+  watchLibc,
+} from "./_fixtures.ts";
+import { needs, on, onLinux, test } from "./_harness.ts";
 
 const abi = currentAbi();
 const system = libc();
@@ -171,6 +184,23 @@ test("Socket#readable ends its wait when it is canceled, and leaves others", asy
   far.sendSync("late");
   assertEquals(await other, 4);
 });
+
+test(
+  "a connect goes on when a stream of its socket is canceled, and after unref()",
+  async () => {
+    using hole = blackHole();
+    using socket = Socket.open({ nonblocking: true });
+    const connecting = refusal(socket.connect(hole.address, { timeout: 200 }));
+    const reader = socket.readable.getReader();
+    const read = reader.read();
+    await turns(3);
+    await reader.cancel();
+    assertEquals((await read).done, true);
+    socket.unref();
+    assertErrno(await connecting, "ETIMEDOUT");
+  },
+  { skip: needs(canBlackHole()) },
+);
 
 test("Socket#recvExactly() waits for all, and for no more", async () => {
   using ends = pair();

@@ -105,6 +105,8 @@ export interface Waiter extends Deadline {
   readonly end: number;
   /** Calls the wait off. */
   readonly signal: AbortSignal | undefined;
+  /** Whether {@linkcode recallWaits} ends it. */
+  readonly isRecallable?: boolean;
   /**
    * Takes the events that came, 0 at the end, {@linkcode CLOSED} or
    * {@linkcode ABORTED}. No other code runs between the look at the
@@ -216,7 +218,8 @@ export function waitForEvents(
   return new Promise((notify, fail) => {
     const since = performance.now();
     const place = { since, place: -1, next: null, tries };
-    watch(libc, { fd, events, end, signal, notify, fail, ...place });
+    const waiter = { fd, events, end, signal, isRecallable: true };
+    watch(libc, { ...waiter, notify, fail, ...place });
   });
 }
 
@@ -248,6 +251,14 @@ export function pauseAfter(tries: number): number {
 /** Ends every wait for a descriptor, which is about to be closed. */
 export function cancelWaits(libc: Libc, fd: number): void {
   reactors.get(libc)?.cancel(fd);
+}
+
+/**
+ * Ends the waits for a descriptor that {@linkcode waitForEvents} began, by
+ * {@linkcode CLOSED}: they may begin again.
+ */
+export function recallWaits(libc: Libc, fd: number): void {
+  reactors.get(libc)?.recall(fd);
 }
 
 /**
@@ -453,6 +464,16 @@ class Reactor {
     // What is on its way to others is about a descriptor that is gone.
     for (let i = 0; i < this.#results.length; i += 2) {
       if ((this.#results[i] as Waiter).fd === fd) this.#results[i + 1] = CLOSED;
+    }
+    this.#deliver();
+  }
+
+  recall(fd: number): void {
+    let waiter = this.#waiters[fd] ?? null;
+    while (waiter !== null) {
+      const { next } = waiter;
+      if (waiter.isRecallable) this.#callOff(waiter, CLOSED);
+      waiter = next;
     }
     this.#deliver();
   }

@@ -32,10 +32,10 @@ import {
 } from "../errors/errors.ts";
 import {
   ABORTED,
-  cancelWaits,
   CLOSED,
   countTry,
   pauseAfter,
+  recallWaits,
   timeoutTo,
   waitForEvents,
 } from "../reactor/reactor.ts";
@@ -125,7 +125,7 @@ export class Transfers {
 
   /** Has all that wait look at their limits, and wait again. */
   recall(): void {
-    if (this.hasWaited && !this.#isOver) cancelWaits(this.#libc, this.#fd);
+    if (this.hasWaited && !this.#isOver) recallWaits(this.#libc, this.#fd);
   }
 
   /**
