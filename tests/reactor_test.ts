@@ -1017,25 +1017,6 @@ function suite(mechanism: Mechanism): void {
     }
   });
 
-  contract("arms nothing for one who waits alone", async (b) => {
-    using one = pair();
-    let fewest = Infinity;
-    // A slow look in the midst of a wait arms it.
-    for (let i = 0; i < 20 && fewest > 0; i++) {
-      const calls = b.count("epoll_ctl");
-      const answer = b.wait(one.fd, POLLIN);
-      await b.parks();
-      await pause(2);
-      one.send();
-      assertEquals(await answer, POLLIN);
-      one.receive();
-      fewest = Math.min(fewest, b.count("epoll_ctl") - calls);
-    }
-    // The runtime's own loop watches nothing but what is armed.
-    const isWatched = name === "epoll" && real.watchReadable !== undefined;
-    assertEquals(fewest > 0, isWatched);
-  });
-
   contract("keeps what it opened for a while, and no longer", async (b) => {
     using one = pair();
     for (let i = 0; i < 3; i++) {

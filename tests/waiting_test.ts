@@ -288,6 +288,25 @@ test("close() closes a connection at once although a wait for it is parked", asy
   }
 });
 
+test("close() frees a port at once although a wait for it is parked", async () => {
+  for (let i = 0; i < 40; i++) {
+    const type = i % 2 === 0 ? "stream" : "dgram";
+    const old = Socket.open({ type });
+    old.bind(inet("127.0.0.1", 0));
+    const address = old.localAddress!;
+    if (type === "stream") old.listen();
+    await pause(5);
+    const waiting = refusal(
+      type === "stream" ? old.accept() : old.recv(new Uint8Array(1)),
+    );
+    await pause(5);
+    old.close();
+    using again = Socket.open({ type });
+    again.bind(address);
+    assertErrno(await waiting, "ECANCELED");
+  }
+});
+
 // Whose turn it is --------------------------------------------------------------------
 
 test("no other work is late because of loops over connects", async () => {

@@ -2,7 +2,7 @@ import type { Abi } from "../../ffi/abi.ts";
 import type { Libc, Watch } from "../../ffi/contract.ts";
 import { newMemory } from "../../ffi/memory.ts";
 import { errnoErrorFor } from "../errors/errors.ts";
-import type { Selector, Watched } from "./selector.ts";
+import type { Selector } from "./selector.ts";
 
 /**
  * How many descriptors one look finds at most: what their owners go on to do
@@ -34,9 +34,7 @@ export class EpollSelector implements Selector {
   readonly #eventView: DataView;
   readonly #batch: Uint8Array<ArrayBuffer>;
   readonly #batchView: DataView;
-  /** The epoll descriptor, and whom a wait takes along. */
-  readonly #pollfds: Uint8Array<ArrayBuffer>;
-  readonly #pollfdsView: DataView;
+  readonly #pollfd: Uint8Array<ArrayBuffer>;
   /** How the runtime's own loop waits, `undefined` before the first wait. */
   #watch: Watch | null | undefined;
 
@@ -52,9 +50,7 @@ export class EpollSelector implements Selector {
     this.#eventView = new DataView(this.#event.buffer);
     this.#batch = newMemory(epoll.event.size * BATCH);
     this.#batchView = new DataView(this.#batch.buffer);
-    this.#pollfds = newMemory(2 * abi.pollfd.size);
-    this.#pollfdsView = new DataView(this.#pollfds.buffer);
-    if (libc.watchReadable === undefined) this.#watch = null;
+    this.#pollfd = newMemory(abi.pollfd.size);
     libc.prepare("close", "epoll_ctl", "epoll_wait", "pollOffThread");
     this.#epfd = libc.epoll_create1(epoll.EPOLL_CLOEXEC);
     if (this.#epfd < 0) {
@@ -69,18 +65,9 @@ export class EpollSelector implements Selector {
       const syscall = this.#waker < 0 ? "eventfd" : "epoll_ctl";
       throw errnoErrorFor(-result, { syscall });
     }
-    const view = this.#pollfdsView;
+    const view = new DataView(this.#pollfd.buffer);
     view.setInt32(abi.pollfd.fd, this.#epfd, abi.littleEndian);
     view.setInt16(abi.pollfd.events, abi.POLLIN, abi.littleEndian);
-  }
-
-  get takesAlong(): boolean {
-    return this.#watch === null;
-  }
-
-  get alongside(): number {
-    const { littleEndian, pollfd: at } = this.#libc.abi;
-    return this.#pollfdsView.getUint16(at.size + at.revents, littleEndian);
   }
 
   arm(fd: number, events: number): number {
@@ -113,28 +100,16 @@ export class EpollSelector implements Selector {
     return count < 0 ? count : found;
   }
 
-  wait(timeout: number, along: Watched | null): Promise<number> {
+  wait(timeout: number): Promise<number> {
     if (this.#isAwake) {
       this.#isAwake = false;
       this.#control(this.#epoll.EPOLL_CTL_MOD, this.#waker, 0);
     }
     if (this.#watch === undefined) this.#watch = this.#openWatch();
     const watch = this.#watch;
-    if (watch !== null) return watch.wait();
-    if (along !== null) this.#take(along);
-    return this.#libc.pollAsync(
-      this.#pollfds,
-      along === null ? 1 : 2,
-      timeout,
-    );
-  }
-
-  #take({ fd, events }: Watched): void {
-    const { littleEndian, pollfd: at } = this.#libc.abi;
-    const view = this.#pollfdsView;
-    view.setInt32(at.size + at.fd, fd, littleEndian);
-    view.setInt16(at.size + at.events, events, littleEndian);
-    view.setInt16(at.size + at.revents, 0, littleEndian);
+    return watch === null
+      ? this.#libc.pollAsync(this.#pollfd, 1, timeout)
+      : watch.wait();
   }
 
   #openWatch(): Watch | null {

@@ -16,8 +16,6 @@ const FIRST_LENGTH = 64;
 export class PollSelector implements Selector {
   readonly isLive = false;
   readonly forgetsClosed = false;
-  readonly takesAlong = false;
-  readonly alongside = 0;
   readonly armCall = "poll";
   readonly lookCall = "poll";
   readonly fds = new Int32Array(POLL_BATCH);

@@ -371,10 +371,6 @@ class Reactor {
   #missed = 0;
   /** Whether a look before a wait is parked has paid lately. */
   #looksFirst = true;
-  /** The one whom the parked wait takes along, so that the selector need not. */
-  #lone: Waiter | null = null;
-  /** Its descriptor until the parked wait is over, -1 for none. */
-  #along = -1;
 
   constructor(libc: Libc) {
     this.#libc = libc;
@@ -388,11 +384,7 @@ class Reactor {
     if (signal !== undefined) this.#heed(signal, waiter);
     const first = this.#waiters[fd] ?? null;
     const pause = pauseAfter(tries);
-    const isLone = pause === 0 && this.#isFree && selector.takesAlong &&
-      end > now;
-    if (isLone) {
-      this.#lone = waiter;
-    } else if (pause > 0) {
+    if (pause > 0) {
       this.#paced.set(waiter, now + pause);
     } else {
       const result = selector.arm(fd, waiter.events | this.#eventsOf(first));
@@ -401,21 +393,13 @@ class Reactor {
         this.#schedule();
         return waiter.fail(this.#error(result, selector.armCall));
       }
-      if (first !== null && first === this.#lone) this.#lone = null;
     }
     waiter.next = first;
     if (first === null) this.#watched++;
     this.#waiters[fd] = waiter;
     if (end !== Infinity) pushDeadline(this.#deadlines, waiter);
     this.#misses = 0;
-    if (isLone) this.#park(now);
-    else this.#join(end, now);
-  }
-
-  /** Whether there is no wait and nothing is under way, so that a wait can be parked at once. */
-  get #isFree(): boolean {
-    return this.#watched === 0 && !this.#looksFirst && !this.#isParked &&
-      !this.#scheduled && !this.#delivers;
+    this.#join(end, now);
   }
 
   watchFor(crowd: Crowd, fd: number, events: number): void {
@@ -455,7 +439,6 @@ class Reactor {
   }
 
   cancel(fd: number): void {
-    this.#letGo(fd);
     for (;;) {
       const waiter = this.#waiters[fd] ?? null;
       if (waiter === null) break;
@@ -508,18 +491,9 @@ class Reactor {
 
   /** Ends a wait that no event has ended. */
   #callOff(waiter: Waiter, result: number): void {
-    this.#letGo(waiter.fd);
     this.#settle(waiter, result);
     this.#rearm(waiter.fd);
     if (this.#watched === 0) this.#schedule();
-  }
-
-  /**
-   * Ends a parked wait that has taken a descriptor along: what another thread
-   * polls stays open for as long, although it is closed here.
-   */
-  #letGo(fd: number): void {
-    if (fd === this.#along) this.#wake();
   }
 
   /** Watches a descriptor for what those want who still wait for it. */
@@ -558,7 +532,6 @@ class Reactor {
       this.#waiters[fd] = waiter.next;
       if (waiter.next === null) this.#watched--;
     }
-    if (waiter === this.#lone) this.#lone = null;
     if (waiter.place >= 0) removeDeadline(this.#deadlines, waiter);
     if (signal !== undefined) this.#ignore(signal, waiter);
     if (this.#paced.size > 0) this.#paced.delete(waiter);
@@ -665,7 +638,6 @@ class Reactor {
   #work(): void {
     const selector = this.#selector;
     if (selector === null) return;
-    if (this.#lone !== null) this.#enlist(this.#lone);
     const { fds, events } = selector;
     const found = selector.look();
     const { EINTR } = this.#libc.abi.errnos;
@@ -685,16 +657,6 @@ class Reactor {
     if (this.#watched === 0) this.#rest();
     else if (found > 0 || isBehind) this.#goOn(now);
     else if (!this.#scheduled) this.#park(now);
-  }
-
-  /** Lets the selector watch for the one whom the parked wait takes along. */
-  #enlist(waiter: Waiter): void {
-    this.#lone = null;
-    const selector = this.#selector!;
-    const result = selector.arm(waiter.fd, waiter.events);
-    if (result >= 0) return;
-    this.#failure = this.#error(result, selector.armCall);
-    this.#settle(waiter, BROKEN);
   }
 
   /** Goes on in the next turn, or after a turn for all other work. */
@@ -815,8 +777,7 @@ class Reactor {
     this.#setTimer(now);
     if (this.#isParked || this.#misses > MOST_MISSES) return;
     this.#isParked = true;
-    if (this.#lone !== null) this.#along = this.#lone.fd;
-    this.#selector!.wait(timeoutTo(this.#nextEnd, now), this.#lone).then(
+    this.#selector!.wait(timeoutTo(this.#nextEnd, now)).then(
       this.#unpark,
       this.#failToPark,
     );
@@ -824,29 +785,12 @@ class Reactor {
 
   readonly #unpark = (result: number): void => {
     this.#isParked = false;
-    this.#along = -1;
     this.#woken = false;
     this.#misses = result < 0 ? this.#misses + 1 : 0;
     this.#missed = 0;
     this.#lookPause = SLOW_LOOK;
-    const lone = this.#lone;
-    const events = lone === null || result <= 0 ? 0 : this.#selector!.alongside;
-    // Why a descriptor is none, the selector says.
-    const isFound = events !== 0 && events !== this.#libc.abi.POLLNVAL;
-    if (isFound) this.#finishLone(lone!, events);
-    else if (!this.#scheduled) this.#turn();
+    if (!this.#scheduled) this.#turn();
   };
-
-  /** The same as a turn that finds no more than this. */
-  #finishLone(lone: Waiter, events: number): void {
-    const now = performance.now();
-    lone.tries = countTry(lone.tries, lone.since, now);
-    this.#looksFirst = now - lone.since <= QUICK;
-    this.#settle(lone, events);
-    this.#deliver();
-    if (this.#watched === 0) this.#rest();
-    else this.#schedule();
-  }
 
   readonly #failToPark = (): void => this.#unpark(-1);
 

@@ -4,12 +4,6 @@
  * @module
  */
 
-/** A descriptor, and the events to watch it for. */
-export interface Watched {
-  readonly fd: number;
-  readonly events: number;
-}
-
 /**
  * A set of descriptors, each of them watched until its events were found once.
  *
@@ -34,17 +28,11 @@ export interface Selector {
   disarm(fd: number): void;
   /** Finds what is ready now, without waiting: how many, or `-errno`. */
   look(): number;
-  /** Whether a wait can take a descriptor along that is not armed. */
-  readonly takesAlong: boolean;
-  /** The events of that descriptor when the last wait was over, 0 for none. */
-  readonly alongside: number;
   /**
    * Waits off the thread, one wait at a time. Whatever it resolves to means no
    * more than: look. A negative number says that the wait has failed.
-   *
-   * @param along A descriptor that is not armed, `null` for none.
    */
-  wait(timeout: number, along: Watched | null): Promise<number>;
+  wait(timeout: number): Promise<number>;
   /**
    * Ends the wait that is under way. A look does not undo it, which may come
    * before the other thread has noticed.
