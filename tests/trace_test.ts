@@ -8,7 +8,7 @@ import {
 import { libc } from "../ffi/libc.ts";
 import { main } from "../src/cli.ts";
 import { inet, inet6, unix } from "../src/address/address.ts";
-import { Errno, NotSupportedError } from "../src/errors/errors.ts";
+import { Errno, isOfCall, NotSupportedError } from "../src/errors/errors.ts";
 import { type Hop, trace } from "../src/tools/trace.ts";
 import {
   blackHole,
@@ -218,6 +218,8 @@ test("trace() throws what kept it from sending", async () => {
   using _ = watchLibc({ connect: () => -real.abi.errnos.ENETUNREACH! });
   const error = await begin(() => trace(inet("127.0.0.1", 9)));
   assert(error instanceof Errno.ENETUNREACH);
+  // explain() collects evidence for errors of calls.
+  assert(isOfCall(error));
 }, { skip: onLinux });
 
 test(

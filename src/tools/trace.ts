@@ -10,7 +10,7 @@ import { performance } from "../../ffi/timers.ts";
 import { type Address, decodeAddress } from "../address/address.ts";
 import { Attempt, DEADLINE, PENDING, type Recipe } from "../attempt/attempt.ts";
 import { errorFor, failureOf } from "../attempt/failure.ts";
-import { type Caller, callerOf, pointAt } from "../errors/caller.ts";
+import { type Caller, callerOf } from "../errors/caller.ts";
 import {
   checkInteger,
   checkMilliseconds,
@@ -23,6 +23,7 @@ import {
   errnoErrorFor,
   type Icmp,
   NotSupportedError,
+  pointed,
 } from "../errors/errors.ts";
 import { ABORTED } from "../reactor/reactor.ts";
 import { readTcpInfo } from "../socket/tcp_info.ts";
@@ -179,7 +180,7 @@ async function* hopsOf(
   const found = await finding;
   ignoreAbort(signal, abandon);
   signal?.throwIfAborted();
-  if (found instanceof Error) throw pointAt<Error>(found, caller);
+  if (found instanceof Error) throw pointed(found, caller);
   for (const [i, address] of found!.entries()) {
     checkHops(address);
     await warmUp(c, way.recipe, address);
@@ -192,7 +193,7 @@ async function* hopsOf(
         if (!(hop instanceof Error)) yield hop;
         // Where nothing can be sent, another address of the name may do.
         else if (count === 0 && i + 1 < found!.length) break;
-        else throw pointAt<Error>(hop, caller);
+        else throw pointed(hop, caller);
       }
     } finally {
       run.close();
