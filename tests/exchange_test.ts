@@ -508,6 +508,20 @@ test("options that nothing understands are refused, with the key that is near", 
   } finally {
     delete (Object.prototype as { flags?: number }).flags;
   }
+  Object.defineProperty(Object.prototype, "isOver", {
+    value: true,
+    configurable: true,
+  });
+  try {
+    const { far } = ends;
+    assertEquals((await far.recvExactly(2)).length, 2);
+    const later = far.recvExactly(1, { timeout: AGES });
+    await turns(3);
+    near.sendSync(bytes);
+    assertEquals((await later).length, 1);
+  } finally {
+    delete (Object.prototype as { isOver?: boolean }).isOver;
+  }
 });
 
 test("a Socket shows what it is", async () => {

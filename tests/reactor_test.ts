@@ -145,7 +145,8 @@ function wait(
   function fail(error: unknown): void {
     throw error;
   }
-  watch(c, { fd, events, end: Infinity, signal, notify, fail, ...place });
+  const waiter = { fd, events, end: Infinity, signal, isRecallable: false };
+  watch(c, { ...waiter, notify, fail, ...place });
 }
 
 /** A crowd that keeps what it is notified of. */

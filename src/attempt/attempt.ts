@@ -296,6 +296,11 @@ export abstract class Attempt implements Waiter, Outcome {
     return this.libc.abi.POLLOUT;
   }
 
+  /** {@linkcode Attempt.cancel} ends it, and nothing less. */
+  get isRecallable(): boolean {
+    return false;
+  }
+
   /** Whether a soft error is the outcome. */
   get isSoft(): boolean {
     return this.soft !== 0 && this.soft === this.errno;

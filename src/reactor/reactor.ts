@@ -106,7 +106,7 @@ export interface Waiter extends Deadline {
   /** Calls the wait off. */
   readonly signal: AbortSignal | undefined;
   /** Whether {@linkcode recallWaits} ends it. */
-  readonly isRecallable?: boolean;
+  readonly isRecallable: boolean;
   /**
    * Takes the events that came, 0 at the end, {@linkcode CLOSED} or
    * {@linkcode ABORTED}. No other code runs between the look at the

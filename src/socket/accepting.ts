@@ -60,7 +60,8 @@ export async function acceptLater(
     if (taken !== null) return taken;
     const left = end - performance.now();
     if (left <= 0) throw nobodyCame(libc, fd, start, timeout);
-    await io.untilReady(libc.abi.POLLIN, { timeout: left, signal }, null);
+    const limits = { timeout: left, signal, isOver: false };
+    await io.untilReady(libc.abi.POLLIN, limits, null);
   }
 }
 

@@ -251,6 +251,7 @@ export function limitsOf(
   return timeout === undefined && signal === undefined ? NO_LIMITS : {
     timeout: checkTimeout(timeout),
     signal: checkSignal("signal", signal),
+    isOver: false,
   };
 }
 

@@ -33,9 +33,13 @@ function grown(
 
 /** What is left of a time at the moment. */
 function leftOf({ timeout, signal }: Limits): () => Limits {
-  if (timeout === Infinity) return () => ({ timeout, signal });
+  if (timeout === Infinity) return () => ({ timeout, signal, isOver: false });
   const end = performance.now() + timeout;
-  return () => ({ timeout: Math.max(end - performance.now(), 0), signal });
+  return () => ({
+    timeout: Math.max(end - performance.now(), 0),
+    signal,
+    isOver: false,
+  });
 }
 
 /**

@@ -229,5 +229,6 @@ function limitsBy(controller: WritableStreamDefaultController): Limits {
     get signal(): AbortSignal {
       return controller.signal;
     },
+    isOver: false,
   };
 }

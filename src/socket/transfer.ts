@@ -60,11 +60,15 @@ export interface Limits {
   readonly timeout: number;
   readonly signal: AbortSignal | undefined;
   /** Whether it has ended without a signal; {@linkcode Transfers.recall} then. */
-  readonly isOver?: boolean;
+  readonly isOver: boolean;
 }
 
 /** No end, and nothing that calls it off. */
-export const NO_LIMITS: Limits = { timeout: Infinity, signal: undefined };
+export const NO_LIMITS: Limits = {
+  timeout: Infinity,
+  signal: undefined,
+  isOver: false,
+};
 
 /** What only the owner knows. */
 export interface Owner {
