@@ -15,8 +15,9 @@ import { declarationsFor, libc } from "../../ffi/libc.ts";
  * - at the top of a test file for `Deno.test`, whose `sanitizeResources` takes
  *   a function that is opened within a test for a leak ("A dynamic library was
  *   loaded during the test, but not unloaded");
- * - before a program gives up its permission for FFI, after which nothing more
- *   can be opened.
+ * - before a program on Deno gives up its permission for FFI, after which
+ *   nothing more can be opened. (On Node, what is open cannot be used then
+ *   either.)
  *
  * @throws {Error} The runtime's own error if it does not let the C library be opened.
  *
