@@ -22,7 +22,7 @@ import { bunDoor } from "./doors/bun.ts";
 import { denoDoor } from "./doors/deno.ts";
 import { nodeDoor } from "./doors/node.ts";
 import { Poller } from "./doors/poller.ts";
-import { lazily } from "./lazy.ts";
+import { bare, lazily } from "./records.ts";
 import { abiFor, hostPlatform } from "./systems.ts";
 
 /** How many integer arguments the 64-bit ARM calling convention keeps in registers. */
@@ -38,19 +38,28 @@ type Entry = keyof typeof SIGNATURES;
 /** The entries of the table that a system has. */
 function entriesOf(abi: Abi): Entry[] {
   return (Object.keys(SIGNATURES) as Entry[]).filter((entry) => {
-    const { needs }: Signature = SIGNATURES[entry];
+    const { needs } = signatureOf(entry);
     return needs === undefined || abi[needs] !== null;
   });
 }
 
+/** A row of the table, which takes nothing from a prototype: a wrong one would have C read what is not there. */
+function signatureOf(entry: Entry): Signature {
+  return bare(SIGNATURES[entry]);
+}
+
+/** The name under which a system exports a C function. */
+function symbolOf({ symbols }: Abi, name: string): string {
+  return Object.hasOwn(symbols, name) ? symbols[name]! : name;
+}
+
 function declarationFor(abi: Abi, entry: Entry): Declaration {
-  const signature: Signature = SIGNATURES[entry];
-  const { of = entry, parameters, result, fixed, offThread } = signature;
+  const { of = entry, parameters, result, fixed, offThread } = signatureOf(
+    entry,
+  );
   return {
     entry,
-    symbol: entry === "errnoLocation"
-      ? abi.errnoLocation
-      : abi.symbols[of] ?? of,
+    symbol: entry === "errnoLocation" ? abi.errnoLocation : symbolOf(abi, of),
     parameters: fixed === undefined || !abi.variadicOnStack ? parameters : [
       ...parameters.slice(0, fixed),
       ...new Array<CType>(REGISTERS - fixed).fill("int"),
@@ -124,13 +133,11 @@ export function openLibc(abi: Abi, door: Door): Libc {
         door.view,
         door.turns,
       );
-      const watchReadable = door.watch?.bind(door, libc);
-      const hasNews = door.hasNews?.bind(door, libc);
-      return Object.assign(
-        libc,
-        watchReadable === undefined ? null : { watchReadable },
-        hasNews === undefined ? null : { hasNews },
-      );
+      // Each is its own, even where it is undefined.
+      return Object.assign(libc, {
+        watchReadable: door.watch?.bind(door, libc),
+        hasNews: door.hasNews?.bind(door, libc),
+      });
     } catch (error) {
       failures.push(error);
     }
@@ -154,7 +161,7 @@ function openAll(abi: Abi, door: Door, library: string): CFunctions {
   const { openPoll } = door;
   const { nfdsSize } = abi;
   const isOwn = (entry: Entry) =>
-    openPoll === undefined || !("offThread" in SIGNATURES[entry]);
+    openPoll === undefined || signatureOf(entry).offThread === undefined;
   const c = lazily(
     entriesOf(abi).filter(isOwn),
     (entry) => openOne(abi, door, library, entry),
@@ -163,7 +170,7 @@ function openAll(abi: Abi, door: Door, library: string): CFunctions {
   const poller = new Poller({
     openPoll,
     library,
-    symbol: abi.symbols["poll"] ?? "poll",
+    symbol: symbolOf(abi, "poll"),
     nfdsSize,
     poll: (fds, count, timeout) => c.poll(fds, count, timeout),
   });
@@ -180,7 +187,7 @@ function openOne(
   library: string,
   entry: Entry,
 ): unknown {
-  const { elsewhere }: Signature = SIGNATURES[entry];
+  const { elsewhere } = signatureOf(entry);
   // What is granted for one path is granted for no other.
   const isFree = elsewhere !== undefined && !library.includes("/");
   for (const name of isFree ? [library, elsewhere] : [library]) {

@@ -18,7 +18,7 @@ import {
 import { newMemory } from "../ffi/memory.ts";
 import { Socket } from "../mod.ts";
 import { AGES } from "./_assertions.ts";
-import { inChild, socketPair } from "./_fixtures.ts";
+import { inChild, listen, socketPair } from "./_fixtures.ts";
 import { on, test } from "./_harness.ts";
 
 const abi = currentAbi();
@@ -294,3 +294,51 @@ test("Socket uses the door that this runtime has", () => {
   using socket = Socket.open();
   assert(socket.fd >= 0);
 });
+
+for (
+  const name of [
+    "bunSocket",
+    "connect",
+    "connectingSocket",
+    "elsewhere",
+    "fixed",
+    "hasNews",
+    "needs",
+    "nodeSocket",
+    "obstacle",
+    "of",
+    "offThread",
+    "openPoll",
+    "poll",
+    "size",
+    "startThread",
+    "turns",
+    "view",
+    "watch",
+    "watchReadable",
+  ]
+) {
+  test(`a door and the table take no ${name} from the prototype of all objects`, async () => {
+    using listener = listen();
+    const code = await inChild(
+      {},
+      async ({ connect, connectSync }, name, port) => {
+        const prototype = Object.prototype as unknown as Record<
+          string,
+          unknown
+        >;
+        prototype[name] = "none";
+        try {
+          connectSync({ port }).close();
+          (await connect({ port })).close();
+          return "connects";
+        } finally {
+          delete prototype[name];
+        }
+      },
+      name,
+      listener.address.port,
+    );
+    assertEquals(code, "connects");
+  });
+}

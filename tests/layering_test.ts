@@ -30,6 +30,7 @@ const TERMS: Readonly<Record<string, readonly string[]>> = {
     "ffi/abi.ts",
     "ffi/contract.ts",
     "ffi/memory.ts",
+    "ffi/records.ts",
     "ffi/timers.ts",
   ],
   "ffi/abi": ["ffi/abi.ts", "ffi/abi/errnos.ts"],

@@ -8,6 +8,7 @@ import type {
   Poll,
   Watch,
 } from "../contract.ts";
+import { bare } from "../records.ts";
 
 /** What is used of `bun:ffi`: https://bun.sh/docs/runtime/ffi */
 interface BunFfi {
@@ -44,7 +45,7 @@ const TYPES: Readonly<Record<Exclude<CType, "nfds">, string>> = {
 };
 
 /** `bun:ffi`. Bun has no permissions, and calls no C off the thread. */
-export const bunDoor: Door = {
+export const bunDoor: Door = bare<Door>({
   obstacle() {
     return bunFfi() === undefined ? "this Bun has no bun:ffi" : null;
   },
@@ -121,7 +122,7 @@ export const bunDoor: Door = {
     demandAbstract() {},
     demandAll() {},
   },
-};
+});
 
 /** What Node makes of a signal that is aborted. */
 function abortError(cause: unknown): Error {

@@ -9,6 +9,7 @@ import {
   type ThreadStart,
   UNABLE,
 } from "../contract.ts";
+import { bare } from "../records.ts";
 
 type DenoFunction = (...parameters: unknown[]) => unknown;
 
@@ -25,7 +26,7 @@ const NATIVE_TYPES: Readonly<
 };
 
 /** `Deno.dlopen`, and Deno's own permissions. */
-export const denoDoor: Door = {
+export const denoDoor: Door = bare<Door>({
   obstacle() {
     return typeof Deno.dlopen === "function"
       ? null
@@ -120,7 +121,7 @@ export const denoDoor: Door = {
       terminate: () => worker.terminate(),
     };
   },
-};
+});
 
 /**
  * Below which number the epoll descriptors of the runtime are: the main thread's is
@@ -202,14 +203,6 @@ function define(
     result: native(result),
     nonblocking: offThread,
   };
-}
-
-/**
- * A record in which only what it has is found: Deno reads what a prototype has
- * got meanwhile, too, and would report on another host.
- */
-function bare<T extends object>(record: T): T {
-  return Object.assign(Object.create(null), record);
 }
 
 function query(descriptor: Deno.PermissionDescriptor): Deno.PermissionStatus {

@@ -9,6 +9,7 @@ import type {
   Watch,
 } from "../contract.ts";
 import { isScratch } from "../memory.ts";
+import { bare } from "../records.ts";
 
 /** What is used of `node:ffi`: https://nodejs.org/api/ffi.html */
 interface NodeFfi {
@@ -94,7 +95,7 @@ const PLACING: Readonly<
 const opened: NodeLibrary[] = [];
 
 /** `node:ffi`, and the permissions of Node's `--permission`. */
-export const nodeDoor: Door = {
+export const nodeDoor: Door = bare<Door>({
   obstacle() {
     if (nodeFfi() !== undefined) return null;
     const { version, allowedNodeEnvironmentFlags: flags } = nodeProcess();
@@ -155,7 +156,7 @@ export const nodeDoor: Door = {
   },
 
   permissions: nodePermissions(),
-};
+});
 
 /** What is used of the handles that stand behind the sockets of `node:net`. */
 interface PipeHandle {

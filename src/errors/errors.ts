@@ -6,7 +6,7 @@
  */
 import type { EaiCode, ErrnoCode } from "../../ffi/abi.ts";
 import { hostAbi } from "../../ffi/systems.ts";
-import { lazily } from "../../ffi/lazy.ts";
+import { lazily } from "../../ffi/records.ts";
 import { currentAbi } from "../../ffi/libc.ts";
 import { LOST_ERRNO } from "../../ffi/contract.ts";
 import {

@@ -5,7 +5,7 @@
  */
 import type { Abi, Os } from "../../ffi/abi.ts";
 import { abiFor } from "../../ffi/systems.ts";
-import { lazily } from "../../ffi/lazy.ts";
+import { lazily } from "../../ffi/records.ts";
 import { currentAbi } from "../../ffi/libc.ts";
 import { isObject, show } from "../errors/arguments.ts";
 import {

@@ -1,4 +1,18 @@
 /**
+ * Objects that hold what they are given, and nothing else.
+ *
+ * @module
+ */
+
+/**
+ * Takes its prototype from a record, so that only its own properties are found,
+ * and nothing that somebody has put into the prototype of all objects.
+ */
+export function bare<T extends object>(record: T): T {
+  return Object.setPrototypeOf(record, null);
+}
+
+/**
  * Makes an object whose properties come into being when they are first read,
  * and are plain data from then on: what a program never asks for costs its
  * start nothing.
