@@ -327,7 +327,8 @@ function describeMachine(): Record<string, string> {
   const { runtime } = doorFor();
   const { v8, webkit, ...versions } = process.versions;
   return {
-    system: `${type()} ${release()} ${arch()}`,
+    // What a builder of kernels appends to the version says nothing to others.
+    system: `${type()} ${release().split(".", 2).join(".")} ${arch()}`,
     cpu: `${cpus().length} x ${cpu?.model ?? "unknown"}`,
     load: `${loadavg()[0]!.toFixed(2)} before the first round`,
     runtime: `${runtime} ${versions[runtime.toLowerCase()]}`,
