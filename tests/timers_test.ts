@@ -127,3 +127,31 @@ test("a first connect has Node make none of what it makes late", () => {
   ], { encoding: "utf8" });
   assertEquals(made, "NativeModule ffi");
 }, { skip: on("node") });
+
+test("a first connect has Deno make no process", () => {
+  using listener = listen();
+  const program = `
+    let reads = 0;
+    const { get } = Object.getOwnPropertyDescriptor(globalThis, "process");
+    Object.defineProperty(globalThis, "process", {
+      get() {
+        reads++;
+        return get.call(globalThis);
+      },
+    });
+    const { connect, connectSync } = await import(Deno.args[0]);
+    const port = Number(Deno.args[1]);
+    connectSync({ port }).close();
+    (await connect({ port })).close();
+    console.log(reads);`;
+  const { href } = new URL("../mod.ts", import.meta.url);
+  const reads = execFileSync(process.execPath, [
+    "run",
+    "--allow-all",
+    "--no-config",
+    `data:text/javascript,${encodeURIComponent(program)}`,
+    href,
+    `${listener.address.port}`,
+  ], { encoding: "utf8" });
+  assertEquals(reads, "0\n");
+}, { skip: on("deno") });
