@@ -65,7 +65,7 @@ for (const dead of [32, 100]) {
             port: number,
           ): Promise<string> {
             try {
-              (await connect({ hostname, port, timeout: 200 })).close();
+              (await connect({ hostname, port, timeout: 1000 })).close();
               return "connected";
             } catch (error) {
               return (error as { code: string }).code;
@@ -103,9 +103,10 @@ for (const dead of [32, 100]) {
       const codes = result.answers.filter((one) => typeof one === "string");
       assertEquals(codes, ["connected", "connected", "connected", "ETIMEDOUT"]);
       for (const took of result.answers) {
-        if (typeof took === "number") assertLess(took, 150);
+        // A dead name takes five seconds and more.
+        if (typeof took === "number") assertLess(took, 2000);
       }
-      assertLess(result.took, 500);
+      assertLess(result.took, 3000);
       assertEquals(result.ends, new Array(dead).fill("enough"));
     },
     NAMED,
