@@ -1445,7 +1445,7 @@ promise(
 
 promise("tcpInfo() returns what the kernel reports", async (world) => {
   const { abi } = world;
-  const pending = world.fated({ delay: SHORT });
+  const pending = world.fated({ delay: 8 * SHORT });
   using socket = connectSync(targetOf(world.host().address));
   using waiting = openFor(pending);
   waiting.tryConnect(pending);
