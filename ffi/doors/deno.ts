@@ -9,6 +9,7 @@ import {
   type ThreadStart,
   UNABLE,
 } from "../contract.ts";
+import { newMemory } from "../memory.ts";
 import { bare } from "../records.ts";
 
 type DenoFunction = (...parameters: unknown[]) => unknown;
@@ -147,7 +148,7 @@ class Loops {
     const fds = epollFds(libc);
     this.#libc = libc;
     this.#count = fds.length;
-    this.#pollfds = memory(at.size * Math.max(fds.length, 1));
+    this.#pollfds = newMemory(at.size * Math.max(fds.length, 1));
     const view = new DataView(this.#pollfds.buffer);
     fds.forEach((fd, i) => {
       view.setInt32(i * at.size + at.fd, fd, littleEndian);
@@ -161,11 +162,6 @@ class Loops {
   }
 }
 
-/** Memory that C sees, which no collection moves. */
-function memory(length: number): Uint8Array<ArrayBuffer> {
-  return new Uint8Array(new ArrayBuffer(length));
-}
-
 /** All epoll descriptors of this process; none where there is no epoll(7). */
 function epollFds(libc: Libc): number[] {
   const { epoll, errnos } = libc.abi;
@@ -177,7 +173,7 @@ function epollFds(libc: Libc): number[] {
     // The permission was revoked.
     return found;
   }
-  const unused = memory(epoll.event.size);
+  const unused = newMemory(epoll.event.size);
   const other = libc.eventfd(0, epoll.EFD_CLOEXEC);
   if (other < 0) return found;
   for (let fd = 0; fd < MOST_LOOP_FD; fd++) {

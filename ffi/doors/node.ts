@@ -74,8 +74,8 @@ function place(memory: Uint8Array | null): bigint {
  * The functions that are quicker when they are handed addresses in place of
  * buffers, by their parameters: two buffers take Node 0.1 us longer than two
  * numbers, and with a buffer among more than four arguments a call leaves the
- * path that the optimizer compiles (Node 26.10). What they are handed is
- * scratch memory, all but always.
+ * path that the optimizer compiles (Node 26.10). Nearly all that they are handed
+ * is scratch memory.
  */
 const PLACING: Readonly<
   Record<string, (call: NodeFunction) => NodeFunction>
