@@ -26,12 +26,16 @@ export function destinationText(destination: Destination): string {
       return `vsock:${destination.cid}:${destination.port}`;
     default: {
       const { hostname = "127.0.0.1", port } = destination;
-      const host = hostname.includes(":") && !hostname.startsWith("[")
-        ? `[${hostname}]`
-        : hostname;
-      return `${plain(host)}:${port}`;
+      return hostAndPort(plain(hostname), port);
     }
   }
+}
+
+/** The text of a host and a port: `localhost:80`, `[::1]:80`. */
+export function hostAndPort(hostname: string, port: number): string {
+  return hostname.includes(":") && !hostname.startsWith("[")
+    ? `[${hostname}]:${port}`
+    : `${hostname}:${port}`;
 }
 
 /** Text with its control characters escaped, which a terminal would obey. */

@@ -27,6 +27,7 @@ import {
 } from "../errors/arguments.ts";
 import { errnoError } from "../errors/errors.ts";
 import { afterAll } from "../reactor/turns.ts";
+import { hostAndPort } from "./destination.ts";
 import { Fifo } from "./fifo.ts";
 import { NOTHING } from "./probe_flights.ts";
 import type { Feed } from "./probe_run.ts";
@@ -246,9 +247,7 @@ export class Source<T extends Probeable> implements Feed {
     if (address !== null) return address.toString();
     if (this.#grid === null || this.#jobs.targets[job] !== null) return null;
     const { hostname, port } = this.#gridTargetOf(job);
-    return hostname.includes(":")
-      ? `[${hostname}]:${port}`
-      : `${hostname}:${port}`;
+    return hostAndPort(hostname, port);
   }
 
   indexOf(job: number): number {
