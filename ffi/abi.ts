@@ -198,6 +198,11 @@ export interface Abi {
     readonly events: number;
     readonly revents: number;
   };
+  /**
+   * Whether a socket that connect(2) itself reported to be refused is as good as
+   * a new one: the next call begins another attempt, from another port.
+   */
+  readonly outlivesRefusal: boolean;
   /** The queue of ICMP errors that Linux keeps with a socket, `null` elsewhere. */
   readonly errorQueue: {
     /** The flag by which recvmsg(2) reads it instead of data. */

@@ -8,9 +8,22 @@ import {
 import { join } from "node:path";
 import process from "node:process";
 import { libc } from "../ffi/libc.ts";
-import { bytesOf, inet, unix, vsock } from "../src/address/address.ts";
+import {
+  bytesOf,
+  decodeAddress,
+  inet,
+  type InetAddress,
+  unix,
+  vsock,
+} from "../src/address/address.ts";
+import type { ErrnoError } from "../src/errors/errors.ts";
 import { main } from "../src/cli.ts";
-import { beginWait, WaitError, waitFor } from "../src/tools/wait.ts";
+import {
+  beginWait,
+  type PendingTarget,
+  WaitError,
+  waitFor,
+} from "../src/tools/wait.ts";
 import { type Ran, runChild, runCli } from "./_cli.ts";
 import {
   blackHole,
@@ -24,7 +37,7 @@ import {
   tempFolder,
   watchLibc,
 } from "./_fixtures.ts";
-import { canIpv6, test } from "./_harness.ts";
+import { canIpv6, onLinux, test } from "./_harness.ts";
 import { linesOf } from "./_lines.ts";
 import { FILES_ONLY, FIREWALL, NAME_SERVER } from "./_networks.ts";
 import { hasCommand, needs } from "./_harness.ts";
@@ -180,13 +193,20 @@ test("waitFor() wants as many tries in a row as stable says", async () => {
   assertEquals(ready!.attempts, 5);
 });
 
+/** Whether an attempt has begun: a further call only asks what became of it. */
+function isBegun(result: number): boolean {
+  return result === -abi.errnos.EINPROGRESS!;
+}
+
 test("waitFor() makes its pauses longer, up to a limit", async () => {
   using closed = bound();
   const times: number[] = [];
   using _ = watchLibc({
     connect(fd, address, length) {
-      times.push(performance.now());
-      return real.connect(fd, address, length);
+      const time = performance.now();
+      const result = real.connect(fd, address, length);
+      if (isBegun(result)) times.push(time);
+      return result;
     },
   });
   await assertRejects(
@@ -201,6 +221,152 @@ test("waitFor() makes its pauses longer, up to a limit", async () => {
   assert(times.length >= 4 && times.length <= 10, `${pauses}`);
 });
 
+test("waitFor() tries again by the socket that was refused", async () => {
+  using closed = bound();
+  const ports: number[] = [];
+  const room = new Uint8Array(new ArrayBuffer(128));
+  using watched = watchLibc({
+    connect(fd, address, length) {
+      const result = real.connect(fd, address, length);
+      if (!isBegun(result)) return result;
+      const size = real.getsockname(fd, room);
+      const local = decodeAddress(room, size) as InetAddress;
+      ports.push(local.port);
+      return result;
+    },
+  });
+  const error = await assertRejects(
+    () => waitFor(closed.address, { timeout: 200, maxInterval: 10 }),
+    WaitError,
+  );
+  const [{ attempts, last }] = error.pending as [PendingTarget];
+  assertEquals(last!.code, "ECONNREFUSED");
+  assert(attempts > 3, `${attempts}`);
+  // From another port each time, as if it were another one.
+  assertEquals([ports.length, new Set(ports).size], [attempts, attempts]);
+  assertEquals([watched.count("socket"), watched.count("close")], [1, 1]);
+  // What SO_ERROR has said of the first try costs the second one a call.
+  assertEquals(watched.count("connect"), 2 * attempts);
+  for (const name of ["getsockopt", "recvmsg"] as const) {
+    assertEquals(watched.count(name), 1, name);
+  }
+}, { skip: onLinux });
+
+test("waitFor() takes a new socket where one serves for one try", async () => {
+  using closed = bound();
+  const options = { timeout: 100, maxInterval: 10 };
+  {
+    using watched = watchLibc({ abi: { ...abi, outlivesRefusal: false } });
+    const error = await assertRejects(
+      () => waitFor(closed.address, options),
+      WaitError,
+    );
+    const { attempts } = error.pending[0]!;
+    assert(attempts > 2, `${attempts}`);
+    assertEquals(watched.count("socket"), attempts);
+  }
+  // The options of a socket are its caller's own.
+  using watched = watchLibc();
+  const { port } = closed.address;
+  const target = { port, socketOptions: { priority: 1 } } as const;
+  const error = await assertRejects(() => waitFor(target, options), WaitError);
+  assertEquals(watched.count("socket"), error.pending[0]!.attempts);
+});
+
+test("waitFor() leaves no socket where a name had another address", async () => {
+  using closed = bound();
+  const { port } = closed.address;
+  let lookups = 0;
+  const lookup = () => [inet(`127.0.0.${++lookups}`, port)];
+  const target = { hostname: "some.test", port, lookup };
+  const error = await assertRejects(
+    () => waitFor(target, { timeout: 1300 }),
+    WaitError,
+  );
+  assert(lookups > 1, `${lookups}`);
+  assertStringIncludes(error.pending[0]!.last!.message, `127.0.0.${lookups}`);
+});
+
+test(
+  "waitFor() finds nothing open because a socket has met itself",
+  async () => {
+    const found = await inChild(
+      {
+        // So few ports that the kernel often chooses that of the target.
+        namespace:
+          "echo 40000 40007 > /proc/sys/net/ipv4/ip_local_port_range\n",
+      },
+      async ({ waitFor, watchLibc, WaitError }, tools) => {
+        const { libc } = await import(
+          tools.replace("src/tools.ts", "ffi/libc.ts")
+        );
+        const { connect, abi } = libc();
+        let repeats = 0;
+        using _ = watchLibc({
+          connect(fd, address, length) {
+            const result = connect(fd, address, length);
+            if (result === -abi.errnos.ECONNREFUSED!) repeats++;
+            return result;
+          },
+        });
+        const targets = Array.from(
+          { length: 8 },
+          (_, i) => ({ port: 40_000 + i }),
+        );
+        const options = { timeout: 1000, interval: 1, maxInterval: 1 };
+        const error = await waitFor(targets, options).catch((error) => error);
+        if (!(error instanceof WaitError)) throw error;
+        const codes = error.pending.map(({ last }) => last!.code);
+        return { codes: [...new Set(codes)], count: codes.length, repeats };
+      },
+      TOOLS,
+    );
+    assertEquals([found.codes, found.count], [["ECONNREFUSED"], 8]);
+    assert(found.repeats > 8, `${found.repeats}`);
+  },
+  { skip: needs(onLinux, canIsolate()) },
+);
+
+test(
+  "waitFor() hears of a firewall that comes later, and of its end",
+  async () => {
+    const found = await inChild({ namespace: FIREWALL }, async (api) => {
+      const { inet, listen, WaitError, waitFor } = api;
+      const { execFileSync } = await import("node:child_process");
+      const port = 8080;
+      const waiting = (time: number) =>
+        waitFor({ port }, { timeout: time }).catch((error: unknown) => error);
+      const rule = ["ip", "daddr", "127.0.0.1", "tcp", "dport", `${port}`];
+      setTimeout(() => {
+        execFileSync("nft", [
+          "add",
+          "rule",
+          "ip",
+          "t",
+          "i",
+          ...rule,
+          "reject",
+          "with",
+          "icmp",
+          "type",
+          "port-unreachable",
+        ]);
+      }, 200);
+      const error = await waitFor({ port }, { timeout: 1000 })
+        .catch((error: unknown) => error);
+      if (!(error instanceof WaitError)) throw error;
+      const last = error.pending[0]!.last as ErrnoError;
+      const open = waitFor({ port }, { timeout: 60_000 });
+      await new Promise((resolve) => setTimeout(resolve, 100));
+      using _ = listen({ at: inet("127.0.0.1", port) });
+      execFileSync("nft", ["flush", "chain", "ip", "t", "i"]);
+      return [last.code, last.icmp?.from ?? null, (await open).length];
+    });
+    assertEquals(found, ["ECONNREFUSED", "127.0.0.1", 1]);
+  },
+  { skip: needs(onLinux, canIsolate(), hasCommand("nft")) },
+);
+
 test(
   "waitFor() counts the longest pause from the end of a try, too",
   async () => {
@@ -209,13 +375,12 @@ test(
     const times: number[] = [];
     using _ = watchLibc({
       connect(fd, address, length) {
-        times.push(performance.now());
-        const isQuick = times.length <= 4;
-        return real.connect(
-          fd,
-          isQuick ? address : bytesOf(silent.address),
-          length,
-        );
+        const time = performance.now();
+        const isQuick = times.length < 4;
+        const to = isQuick ? address : bytesOf(silent.address);
+        const result = real.connect(fd, to, length);
+        if (isBegun(result)) times.push(time);
+        return result;
       },
     });
     await assertRejects(
@@ -245,12 +410,12 @@ test(
     using silent = blackHole();
     let connects = 0;
     using _ = watchLibc({
-      connect: (fd, address, length) =>
-        real.connect(
-          fd,
-          ++connects < 3 ? address : bytesOf(silent.address),
-          length,
-        ),
+      connect(fd, address, length) {
+        const to = connects < 2 ? address : bytesOf(silent.address);
+        const result = real.connect(fd, to, length);
+        if (isBegun(result)) connects++;
+        return result;
+      },
     });
     const controller = new AbortController();
     const { signal } = controller;

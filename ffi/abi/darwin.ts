@@ -130,6 +130,7 @@ function common(): Omit<Abi, "arch" | "variadicOnStack"> {
     abstractUnix: false,
     sockaddrVm: { size: 12, port: 4, cid: 8 }, // <sys/vsock.h>
     pollfd: { size: 8, fd: 0, events: 4, revents: 6 }, // <sys/poll.h>
+    outlivesRefusal: false,
     errorQueue: null,
     epoll: null,
     hostsFirst: true,

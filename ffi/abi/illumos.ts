@@ -130,6 +130,7 @@ function common(): Omit<Abi, "arch"> {
     abstractUnix: false,
     sockaddrVm: null,
     pollfd: { size: 8, fd: 0, events: 4, revents: 6 }, // <sys/poll.h>
+    outlivesRefusal: false,
     errorQueue: null,
     epoll: null,
     hostsFirst: false,

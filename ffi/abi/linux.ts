@@ -156,6 +156,7 @@ function generic(): Omit<Abi, "arch" | "libraries" | "epoll"> {
     abstractUnix: true, // unix(7)
     sockaddrVm: { size: 16, port: 4, cid: 8 }, // <linux/vm_sockets.h>
     pollfd: { size: 8, fd: 0, events: 4, revents: 6 }, // <sys/poll.h>
+    outlivesRefusal: true, // the tcp_disconnect() at the end of __inet_stream_connect()
     errorQueue: {
       MSG_ERRQUEUE: 0x2000, // <bits/socket.h>
       SO_EE_ORIGIN_ICMP: 2, // <linux/errqueue.h>

@@ -386,6 +386,42 @@ export abstract class Attempt implements Waiter, Outcome {
   }
 
   /**
+   * Whether {@linkcode Attempt.repeat} may follow what {@linkcode Attempt.begin}
+   * has returned. Who sends an ICMP error is in a queue that repeating leaves
+   * alone.
+   */
+  get isRepeatable(): boolean {
+    const { outlivesRefusal, errnos } = this.libc.abi;
+    const { family } = this.address;
+    return outlivesRefusal && this.recipe === PLAIN &&
+      this.errno === errnos.ECONNREFUSED && !this.isUnderWay &&
+      this.icmp === null && (family === "inet" || family === "inet6");
+  }
+
+  /**
+   * Tries once more on the descriptor of an attempt that was refused at once, in
+   * two calls where a new descriptor takes six.
+   *
+   * @returns Whether it was refused once more, which leaves the record as it is.
+   * Otherwise the descriptor is closed, unless an attempt has begun on it, which
+   * {@linkcode Attempt.begin} joins by {@linkcode Phase.BEGUN}.
+   */
+  repeat(): boolean {
+    const { libc, fd, address } = this;
+    const { EALREADY, EINPROGRESS } = libc.abi.errnos;
+    const bytes = bytesOf(address);
+    if (callConnect(libc, fd, bytes, Phase.FAILED) === EINPROGRESS) {
+      // On loopback the outcome is there by now. SO_ERROR would have it, too, but
+      // leave the socket unfit for the next attempt.
+      const errno = 0 - libc.connect(fd, bytes, bytes.length);
+      if (errno === this.errno) return true;
+      if (errno === 0 || errno === EALREADY) return false;
+    }
+    this.close();
+    return false;
+  }
+
+  /**
    * Waits without holding the thread; in the end {@linkcode Attempt.ended} is
    * called, maybe before this returns.
    */

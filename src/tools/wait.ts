@@ -19,6 +19,7 @@ import {
   Attempt,
   DEADLINE,
   PENDING,
+  Phase,
   THROWN,
   thrownAt,
 } from "../attempt/attempt.ts";
@@ -339,9 +340,9 @@ async function runAll(
 /**
  * One target that is waited for.
  *
- * After a pause the processor's caches are cold, so that each line and object of
- * a try costs more than elsewhere: a try that is over at once makes no promise,
- * and uses the records of the try before the last one again.
+ * After a pause the processor's caches are cold, so that each line, object and
+ * call of a try costs more than elsewhere: a try that is over at once makes no
+ * promise and no record, and one that is refused keeps its sockets for the next.
  */
 class TargetWait implements PendingTarget {
   readonly target: Destination;
@@ -349,7 +350,7 @@ class TargetWait implements PendingTarget {
   attempts = 0;
   result: WaitResult | null = null;
   /** Why the last try failed; an error is made of it when asked for. */
-  #last: Knock | LookupError | ErrnoError | null = null;
+  #last: Knock | Failure | LookupError | ErrnoError | null = null;
   readonly #c: Libc;
   readonly #plan: WaitPlan;
   readonly #index: number;
@@ -360,9 +361,8 @@ class TargetWait implements PendingTarget {
   /** The current addresses, and when they were found. */
   #addresses: readonly Address[];
   #resolved: number;
-  /** The current try at each address, and the one before, which may be `#last`. */
-  #knocks: Knock[] = [];
-  #before: Knock[] = [];
+  /** The current try at each address. */
+  readonly #knocks: Knock[] = [];
   /** How many parts of the current try are not over. */
   #left = 0;
   #pause: number;
@@ -401,7 +401,8 @@ class TargetWait implements PendingTarget {
 
   get last(): ErrnoError | LookupError | null {
     const last = this.#last;
-    return last instanceof Knock ? last.failure() : last;
+    if (last instanceof Knock) return errorFor(last.failure());
+    return last instanceof Failure ? errorFor(last) : last;
   }
 
   /** Tries until it is ready or stopped; nothing is left open then. */
@@ -416,7 +417,7 @@ class TargetWait implements PendingTarget {
   /** Ends {@linkcode TargetWait.run}, ready or not. */
   stop(): void {
     this.#isStopped = true;
-    for (const knock of this.#knocks) knock.cancel();
+    for (const knock of this.#knocks) knock.stop();
     this.#abandon?.();
     if (this.#timer === null && this.#ticker === null) return;
     if (this.#timer !== null) clearTimeout(this.#timer);
@@ -462,37 +463,34 @@ class TargetWait implements PendingTarget {
   /** Knocks at each address at once. */
   #try(now: number): void {
     checkWay(this.#c, this.#way);
-    const knocks = this.#nextKnocks(now);
+    const end = Math.min(now + this.#plan.attemptTimeout, this.#end);
+    const addresses = this.#addresses;
+    const knocks = this.#knocks;
+    while (knocks.length > addresses.length) knocks.pop()!.stop();
     // One for this loop, so that the try is not over before the loop is.
     this.#left = 1;
-    for (const knock of knocks) {
+    for (let i = 0; i < addresses.length; i++) {
+      const address = addresses[i]!;
+      let knock = knocks[i];
+      if (knock === undefined) {
+        knock = new Knock(this, this.#c, this.#way, address, now, end);
+        knocks.push(knock);
+      }
       this.#left++;
-      knock.start();
+      knock.start(address, now, end);
       if (knock.isOpen) break;
     }
     this.over();
   }
 
-  /** A record for each address; those of the last try are left as they are. */
-  #nextKnocks(now: number): readonly Knock[] {
-    const end = Math.min(now + this.#plan.attemptTimeout, this.#end);
-    const addresses = this.#addresses;
-    const knocks = this.#before;
-    this.#before = this.#knocks;
-    this.#knocks = knocks;
-    knocks.length = Math.min(knocks.length, addresses.length);
-    for (let i = 0; i < addresses.length; i++) {
-      const address = addresses[i]!;
-      const knock = knocks[i];
-      if (knock !== undefined) knock.reuse(address, now, end);
-      else knocks.push(new Knock(this, this.#c, this.#way, address, now, end));
-    }
-    return knocks;
+  /** Keeps why the last try failed before its record is used again. */
+  forget(knock: Knock): void {
+    if (this.#last === knock) this.#last = knock.failure();
   }
 
   /** Takes the end of one part of the current try. */
   over(knock?: Knock): void {
-    if (knock?.isOpen) { for (const other of this.#knocks) other.cancel(); }
+    if (knock?.isOpen) { for (const other of this.#knocks) other.stop(); }
     if (--this.#left > 0) return;
     try {
       this.#judge();
@@ -508,13 +506,11 @@ class TargetWait implements PendingTarget {
     let open: Knock | undefined;
     let failed: Knock | undefined;
     let late: Knock | undefined;
-    let isRefused = true;
     for (const knock of knocks) {
       if (knock.errno === THROWN) throw thrownAt(knock);
       if (knock.isOpen) open ??= knock;
       else if (knock.isLate) late ??= knock;
       else if (knock.isFailure) failed ??= knock;
-      isRefused &&= knock.isRefusal;
     }
     // An error from the network shows more than silence.
     failed ??= late;
@@ -522,7 +518,7 @@ class TargetWait implements PendingTarget {
     else if (failed !== undefined) this.#last = failed;
     const ready = until === "open"
       ? open
-      : isRefused
+      : knocks.every((knock) => knock.isRefusal)
       ? knocks.at(-1)
       : undefined;
     this.#streak = ready === undefined ? 0 : this.#streak + 1;
@@ -541,9 +537,9 @@ class TargetWait implements PendingTarget {
   /** Begins the next try after a pause. */
   #rest(least: number): void {
     if (this.#isStopped) return this.#finish();
+    if (this.#ticker !== null) return;
     const { maxInterval } = this.#plan;
     const pause = Math.min(Math.max(this.#pause, least), LONGEST_TIMER);
-    if (this.#ticker !== null) return;
     if (pause === maxInterval) this.#ticker = setInterval(this.#tick, pause);
     else this.#timer = setTimeout(this.#begin, pause);
     this.#pause = Math.min(this.#pause * GROWTH, maxInterval);
@@ -557,6 +553,7 @@ class TargetWait implements PendingTarget {
 
   #finish(): void {
     this.#stopTicker();
+    for (const knock of this.#knocks) knock.stop();
     this.#settle();
   }
 
@@ -585,29 +582,41 @@ class Knock extends Attempt {
     this.#watch = watch;
   }
 
-  override reuse(address: Address, since: number, end: number): void {
-    super.reuse(address, since, end);
+  /** Begins; in the end nothing of it is left open but the socket of a refusal. */
+  start(address: Address, since: number, end: number): void {
+    if (address !== this.address) this.close();
+    if (this.fd >= 0 && this.repeat()) return this.#watch.over(this);
+    this.#watch.forget(this);
+    const fd = this.take();
+    this.reuse(address, since, end);
     this.#isSelf = false;
+    this.fd = fd;
+    const isBegun = fd >= 0;
+    const result = isBegun || this.open() === 0
+      ? this.begin(isBegun ? Phase.BEGUN : Phase.FRESH)
+      : this.errno;
+    if (result === PENDING) this.wait();
+    else this.#leave(this.isRepeatable);
   }
 
-  /** Begins; in the end nothing of it is left open. */
-  start(): void {
-    if (this.open() === 0 && this.begin() === PENDING) this.wait();
-    else this.#leave();
+  /** Ends it, and leaves nothing open. */
+  stop(): void {
+    if (this.errno < 0) this.cancel();
+    else this.close();
   }
 
   override ended(): void {
     // The timer of the whole wait may fire a little before this one ends.
     if (this.errno === CLOSED && isOver(this.end)) this.errno = DEADLINE;
-    this.#leave();
+    this.#leave(false);
   }
 
-  #leave(): void {
+  #leave(isHeld: boolean): void {
     this.#elapsed = performance.now() - this.since;
     if (this.errno === 0) {
       this.#isSelf = this.isSelfConnected();
       this.reset();
-    } else {
+    } else if (!isHeld) {
       this.close();
     }
     this.#watch.over(this);
@@ -636,12 +645,12 @@ class Knock extends Attempt {
       family === "vsock" && this.errno === ECONNRESET;
   }
 
-  failure(): ErrnoError {
+  failure(): Failure {
     const { errno, context } = this.#isSelf
       ? selfConnected(this, this.since)
       : failureOf(this, this.since, this.end - this.since);
     const elapsed = this.#elapsed;
-    return errorFor(new Failure(errno, { ...context, elapsed }));
+    return new Failure(errno, { ...context, elapsed });
   }
 }
 
