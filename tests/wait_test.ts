@@ -265,10 +265,10 @@ test("waitFor() takes a new socket where one serves for one try", async () => {
     assert(attempts > 2, `${attempts}`);
     assertEquals(watched.count("socket"), attempts);
   }
-  // The options of a socket are its caller's own.
+  // What is bound is bound for one try.
   using watched = watchLibc();
   const { port } = closed.address;
-  const target = { port, socketOptions: { priority: 1 } } as const;
+  const target = { port, localAddress: "127.0.0.1" };
   const error = await assertRejects(() => waitFor(target, options), WaitError);
   assertEquals(watched.count("socket"), error.pending[0]!.attempts);
 });
@@ -334,24 +334,9 @@ test(
       const { inet, listen, WaitError, waitFor } = api;
       const { execFileSync } = await import("node:child_process");
       const port = 8080;
-      const waiting = (time: number) =>
-        waitFor({ port }, { timeout: time }).catch((error: unknown) => error);
-      const rule = ["ip", "daddr", "127.0.0.1", "tcp", "dport", `${port}`];
-      setTimeout(() => {
-        execFileSync("nft", [
-          "add",
-          "rule",
-          "ip",
-          "t",
-          "i",
-          ...rule,
-          "reject",
-          "with",
-          "icmp",
-          "type",
-          "port-unreachable",
-        ]);
-      }, 200);
+      const rule = `add rule ip t i tcp dport ${port} ` +
+        "reject with icmp type port-unreachable";
+      setTimeout(() => execFileSync("nft", rule.split(" ")), 200);
       const error = await waitFor({ port }, { timeout: 1000 })
         .catch((error: unknown) => error);
       if (!(error instanceof WaitError)) throw error;
@@ -601,6 +586,75 @@ test("waitFor() is through 30 ms after listen(2), half of the time", async () =>
   // The half of 50 ms, and a machine that is busy.
   assert(times[7]! < 60, `${times}`);
 });
+
+test(
+  "waitFor() leaves 64 descriptors free, and gives each target its turn",
+  async () => {
+    const script = 'ulimit -n 256 && exec "$0" "$@"';
+    const [counts, ready, most] = await inChild(
+      { command: ["sh", "-c", script], namespace: FIREWALL },
+      async ({ inet, listen, WaitError, waitFor }) => {
+        const { readdirSync } = await import("node:fs");
+        const targets = Array.from({ length: 900 }, (_, i) => {
+          // A third each is silent, closed and open later.
+          const host = ["127.0.5.1", "127.0.0.1", "127.0.0.2"][i % 3]!;
+          return inet(host, 1000 + Math.floor(i / 3) % 100);
+        });
+        const listeners: Disposable[] = [];
+        setTimeout(() => {
+          for (let i = 0; i < 20; i++) {
+            listeners.push(listen({ at: inet("127.0.0.2", 1000 + i) }));
+          }
+        }, 300);
+        let most = 0;
+        const watching = setInterval(() => {
+          most = Math.max(most, readdirSync("/proc/self/fd").length - 1);
+        }, 1);
+        const ready = new Set<string>();
+        const error = await waitFor(targets, {
+          timeout: 5000,
+          attemptTimeout: 100,
+          onReady: ({ address }) => ready.add(address),
+        }).catch((error) => error);
+        clearInterval(watching);
+        for (const listener of listeners) listener[Symbol.dispose]();
+        if (!(error instanceof WaitError)) throw error;
+        const counts: Record<string, number> = {};
+        for (const { attempts, last } of error.pending) {
+          const key = `${last?.code} ${attempts > 1}`;
+          counts[key] = (counts[key] ?? 0) + 1;
+        }
+        return [counts, ready.size, most] as const;
+      },
+    );
+    assertEquals(ready, 20);
+    assertEquals(counts, {
+      "ECONNREFUSED true": 540,
+      "ETIMEDOUT true": 300,
+    });
+    // The listeners are the test's own.
+    assert(most > 150 && most <= 256 - 64 + 20, `${most} were open`);
+  },
+  { skip: needs(onLinux, canIsolate(), hasCommand("nft")) },
+);
+
+test("waitFor() says which target has not had its turn", async () => {
+  const script = 'ulimit -n 100 && exec "$0" "$@"';
+  const codes = await inChild(
+    { command: ["sh", "-c", script], namespace: FIREWALL },
+    async ({ inet, WaitError, waitFor }) => {
+      const targets = Array.from(
+        { length: 100 },
+        (_, i) => inet("127.0.5.1", 1 + i),
+      );
+      const error = await waitFor(targets, { timeout: 200 })
+        .catch((error: unknown) => error);
+      if (!(error instanceof WaitError)) throw error;
+      return [...new Set(error.pending.map(({ last }) => last?.code))].sort();
+    },
+  );
+  assertEquals(codes, ["EMFILE", "ETIMEDOUT"]);
+}, { skip: needs(onLinux, canIsolate(), hasCommand("nft")) });
 
 function run(...args: string[]): Promise<Ran> {
   return runCli(["wait", ...args]);

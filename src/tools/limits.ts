@@ -5,12 +5,16 @@
  */
 import type { Libc } from "../../ffi/contract.ts";
 import { newMemory } from "../../ffi/memory.ts";
+import { Fifo } from "./fifo.ts";
 
 /**
  * How many descriptors stay free. The runtime may need some for itself at any
  * time; Deno panics where there is none.
  */
 export const FREE_DESCRIPTORS = 64;
+
+/** How many descriptors a run opens besides its sockets, at most: to wait, and to look up names. */
+export const OWN_DESCRIPTORS = 8;
 
 /**
  * How many descriptors are looked at when the open ones are counted. If more
@@ -52,5 +56,65 @@ export function countDescriptors(libc: Libc, limit: number): number {
 /** How many sockets this process has room for, one at least. */
 export function roomForSockets(libc: Libc): number {
   const limit = descriptorLimit(libc);
-  return Math.max(limit - countDescriptors(libc, limit) - FREE_DESCRIPTORS, 1);
+  const open = countDescriptors(libc, limit);
+  return Math.max(limit - open - FREE_DESCRIPTORS - OWN_DESCRIPTORS, 1);
+}
+
+/**
+ * How many sockets a run opens before it counts what is open, which takes longer
+ * than all of them.
+ */
+const UNCOUNTED = 16;
+
+/** The sockets that one run has room for, and the turns of those that find none. */
+export class Room {
+  readonly #libc: Libc;
+  readonly #queue = new Fifo<() => void>();
+  #left = UNCOUNTED;
+  #isCounted = false;
+  #isGiving = false;
+
+  constructor(libc: Libc) {
+    this.#libc = libc;
+  }
+
+  /** Whether somebody waits for a turn. */
+  get isWanted(): boolean {
+    return this.#queue.length > 0;
+  }
+
+  /**
+   * Takes room for some sockets; a few more than there is, rather than none.
+   *
+   * @param enter Called once there is some room, where there is none: it asks
+   * again.
+   * @returns Whether there is room.
+   */
+  take(count: number, enter: () => void): boolean {
+    if (this.#left <= 0 && !this.#isCounted) {
+      this.#isCounted = true;
+      this.#left += roomForSockets(this.#libc);
+    }
+    if (this.#left > 0) {
+      this.#left -= count;
+      return true;
+    }
+    this.#queue.push(enter);
+    return false;
+  }
+
+  /** Calls nobody back any more that waits by now. */
+  clear(): void {
+    this.#queue.clear();
+  }
+
+  /** Gives room back, and lets those enter that wait for it. */
+  give(count: number): void {
+    this.#left += count;
+    // Those that enter may give theirs back at once.
+    if (this.#isGiving) return;
+    this.#isGiving = true;
+    while (this.#left > 0 && this.isWanted) this.#queue.shift()!();
+    this.#isGiving = false;
+  }
 }

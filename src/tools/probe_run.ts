@@ -40,6 +40,7 @@ import {
   countDescriptors,
   descriptorLimit,
   FREE_DESCRIPTORS,
+  OWN_DESCRIPTORS,
 } from "./limits.ts";
 import { Attempts, Flag, Flights, NOTHING } from "./probe_flights.ts";
 import {
@@ -120,9 +121,6 @@ export interface RunState {
 
 /** The concurrency where no option asks for another one. */
 export const USUAL_CONCURRENCY = 4096;
-
-/** How many descriptors a run opens besides its sockets, at most: to wait, and to look up names. */
-const OWN_DESCRIPTORS = 8;
 
 /** How long to wait before the next attempt while the network has not replied, in ms. */
 const FIRST_RETRY = 500;

@@ -43,6 +43,7 @@ import { callerOf, pointAt } from "../errors/caller.ts";
 import { type ErrnoError, errnoError, LookupError } from "../errors/errors.ts";
 import { CLOSED } from "../reactor/reactor.ts";
 import type { Destination } from "./destination.ts";
+import { FREE_DESCRIPTORS, Room } from "./limits.ts";
 import { checkWay, findAddresses, listOf, type Way, wayTo } from "./way.ts";
 
 /** What is waited for, and how. */
@@ -209,7 +210,9 @@ interface WaitPlan {
  * Connects to each of them again and again, to the addresses of a name all at
  * once, and resolves when the targets are ready; each connection is closed by a
  * reset at once. A failed try is not an error: another one follows. Targets are
- * hosts and ports, Unix sockets and vsock ports.
+ * hosts and ports, Unix sockets and vsock ports; where there are more of them
+ * than this process may open sockets, they take turns, and 64 descriptors stay
+ * free.
  *
  * On Deno the program needs the permissions that `connect` needs for each
  * target.
@@ -280,11 +283,13 @@ export function beginWait(
   const c = libc();
   const start = performance.now();
   const end = start + plan.timeout;
+  const ways = list.map((target) => wayTo(c, target));
+  const room = new Room(c);
   const watches = list.map((target, index) =>
-    new TargetWait(c, plan, target, index, wayTo(c, target), start, end)
+    new TargetWait(c, plan, room, target, index, ways[index]!, start, end)
   );
   return {
-    ready: runAll(watches, plan, end).then((isLate) => {
+    ready: runAll(watches, room, plan, end).then((isLate) => {
       if (isLate) throw lateness(watches, plan);
       return watches.flatMap(({ result }) => result ?? []);
     }),
@@ -302,10 +307,12 @@ function pendingOf(watches: readonly TargetWait[]): PendingTarget[] {
 /** Runs every watch; returns whether time has run out before they were ready. */
 async function runAll(
   watches: readonly TargetWait[],
+  room: Room,
   { mode, timeout, signal }: WaitPlan,
   end: number,
 ): Promise<boolean> {
   function stop(): void {
+    room.clear();
     for (const watch of watches) watch.stop();
   }
   let isLate = false;
@@ -353,6 +360,7 @@ class TargetWait implements PendingTarget {
   #last: Knock | Failure | LookupError | ErrnoError | null = null;
   readonly #c: Libc;
   readonly #plan: WaitPlan;
+  readonly #room: Room;
   readonly #index: number;
   readonly #way: Way;
   readonly #start: number;
@@ -363,6 +371,10 @@ class TargetWait implements PendingTarget {
   #resolved: number;
   /** The current try at each address. */
   readonly #knocks: Knock[] = [];
+  /** For how many sockets it has room. */
+  #places = 0;
+  /** Whether the current try waits for room. */
+  #isQueued = false;
   /** How many parts of the current try are not over. */
   #left = 0;
   #pause: number;
@@ -380,6 +392,7 @@ class TargetWait implements PendingTarget {
   constructor(
     c: Libc,
     plan: WaitPlan,
+    room: Room,
     target: Destination,
     index: number,
     way: Way,
@@ -388,6 +401,7 @@ class TargetWait implements PendingTarget {
   ) {
     this.#c = c;
     this.#plan = plan;
+    this.#room = room;
     this.target = target;
     this.#index = index;
     this.#way = way;
@@ -419,7 +433,9 @@ class TargetWait implements PendingTarget {
     this.#isStopped = true;
     for (const knock of this.#knocks) knock.stop();
     this.#abandon?.();
-    if (this.#timer === null && this.#ticker === null) return;
+    if (this.#isQueued) {
+      if (isOver(this.#end)) this.#last ??= crowdedOut(this.text);
+    } else if (this.#timer === null && this.#ticker === null) return;
     if (this.#timer !== null) clearTimeout(this.#timer);
     this.#timer = null;
     this.#finish();
@@ -463,8 +479,14 @@ class TargetWait implements PendingTarget {
   /** Knocks at each address at once. */
   #try(now: number): void {
     checkWay(this.#c, this.#way);
-    const end = Math.min(now + this.#plan.attemptTimeout, this.#end);
     const addresses = this.#addresses;
+    const more = addresses.length - this.#places;
+    if (more > 0) {
+      this.#isQueued = !this.#room.take(more, this.#enter);
+      if (this.#isQueued) return;
+      this.#places += more;
+    }
+    const end = Math.min(now + this.#plan.attemptTimeout, this.#end);
     const knocks = this.#knocks;
     while (knocks.length > addresses.length) knocks.pop()!.stop();
     // One for this loop, so that the try is not over before the loop is.
@@ -483,6 +505,17 @@ class TargetWait implements PendingTarget {
     this.over();
   }
 
+  /** Goes on with a try that had to wait for room. */
+  readonly #enter = (): void => {
+    if (this.#isStopped || isOver(this.#end)) return;
+    this.#isQueued = false;
+    try {
+      this.#try(performance.now());
+    } catch (error) {
+      this.#break(error);
+    }
+  };
+
   /** Keeps why the last try failed before its record is used again. */
   forget(knock: Knock): void {
     if (this.#last === knock) this.#last = knock.failure();
@@ -497,6 +530,21 @@ class TargetWait implements PendingTarget {
     } catch (error) {
       this.#break(error);
     }
+    this.#makeRoom();
+  }
+
+  /** Gives back the room of what is closed. */
+  #makeRoom(): void {
+    const room = this.#room;
+    let held = 0;
+    for (const knock of this.#knocks) {
+      if (room.isWanted) knock.stop();
+      if (knock.fd >= 0) held++;
+    }
+    const closed = this.#places - held;
+    if (closed === 0) return;
+    this.#places = held;
+    room.give(closed);
   }
 
   /** Takes the end of the whole try. */
@@ -548,12 +596,14 @@ class TargetWait implements PendingTarget {
   readonly #tick = (): void => {
     this.#begin();
     // Pauses count from the end of a try.
-    if (this.#left > 0 || this.#abandon !== null) this.#stopTicker();
+    const isDone = this.#left === 0 && this.#abandon === null;
+    if (!isDone || this.#isQueued) this.#stopTicker();
   };
 
   #finish(): void {
     this.#stopTicker();
     for (const knock of this.#knocks) knock.stop();
+    this.#makeRoom();
     this.#settle();
   }
 
@@ -657,6 +707,14 @@ class Knock extends Attempt {
 /** Whether a moment has come, as exactly as timers are. */
 function isOver(end: number): boolean {
   return performance.now() >= end - 2;
+}
+
+function crowdedOut(text: string): ErrnoError {
+  return errnoError("EMFILE", {
+    syscall: "socket",
+    address: text,
+    detail: `${FREE_DESCRIPTORS} descriptors stay free`,
+  });
 }
 
 function unresolved(text: string): ErrnoError {
