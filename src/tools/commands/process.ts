@@ -101,7 +101,6 @@ export function processIo(): CliIo & Disposable {
       };
     },
     onSignal(listener) {
-      ignore();
       const forwarders = PASSED.map((name) =>
         [name, () => {
           // A terminal sends these to all of its foreground by itself.
@@ -109,11 +108,13 @@ export function processIo(): CliIo & Disposable {
           if (!(isTyped && stdin.isTTY)) listener(name);
         }] as const
       );
+      // At no moment is there none, which would be the end of the process.
       for (const [name, forward] of forwarders) process.on(name, forward);
+      ignore();
       return {
         [Symbol.dispose]() {
-          for (const [name, forward] of forwarders) process.off(name, forward);
           listen();
+          for (const [name, forward] of forwarders) process.off(name, forward);
         },
       };
     },

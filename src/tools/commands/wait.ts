@@ -273,23 +273,23 @@ async function follow(
   args: readonly string[],
   io: CliIo,
 ): Promise<number> {
-  let child: ReturnType<typeof spawn>;
-  try {
-    child = spawn(command, args, { stdio: "inherit" });
-  } catch (error) {
-    return cannotRun(command, error, io);
-  }
-  // The child's own kill() would take the signal for its end on Deno.
+  let pid: number | undefined;
+  // From before the start, or one that comes at once would be lost. The child's
+  // own kill() would take the signal for its end on Deno.
   const listening = io.onSignal?.((name) => {
-    if (child.pid !== undefined) process.kill(child.pid, name);
+    if (pid !== undefined) process.kill(pid, name);
   });
   try {
+    const child = spawn(command, args, { stdio: "inherit" });
+    pid = child.pid;
     return await new Promise((resolve) => {
       child.on("error", (error) => resolve(cannotRun(command, error, io)));
       child.on("exit", (code, signal) => {
         resolve(code ?? 128 + (SIGNALS[signal ?? ""] ?? 0));
       });
     });
+  } catch (error) {
+    return cannotRun(command, error, io);
   } finally {
     listening?.[Symbol.dispose]();
   }
