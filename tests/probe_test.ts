@@ -27,6 +27,7 @@ import {
   type ProbeTarget,
   type Probing,
 } from "../src/tools.ts";
+import { familyOf } from "../src/attempt/outcome.ts";
 import { Fifo } from "../src/tools/fifo.ts";
 import { Attempts, NOTHING } from "../src/tools/probe_flights.ts";
 import {
@@ -177,6 +178,58 @@ test("an error is made when it is asked for", async () => {
     });
   }
 });
+
+test("a socket that was refused serves the next attempt", async () => {
+  using peer = bound();
+  using listener = listen();
+  using watched = watchLibc();
+  const { port } = peer.address;
+  const targets = Array.from(
+    { length: 100 },
+    (_, i) => i % 10 === 9 ? listener.address : { port },
+  );
+  const results = await all(probe(targets));
+  assertEquals(watched.count("socket"), 10);
+  assertEquals(watched.count("close"), 10);
+  for (const { index, state, reason, attempts } of results) {
+    const expected = index % 10 === 9
+      ? ["open", "syn-ack", 1]
+      : ["closed", "reset", 1];
+    assertEquals([state, reason, attempts], expected);
+  }
+}, { skip: onLinux });
+
+test("a socket serves attempts of its own family alone", async () => {
+  using peer = bound();
+  using other = bound({ at: inet6("::1", 0) });
+  using watched = watchLibc();
+  const addresses = [peer.address, other.address];
+  const targets = Array.from({ length: 20 }, (_, i) => addresses[i % 2]!);
+  for (const { state, code } of await all(probe(targets))) {
+    assertEquals([state, code], ["closed", "ECONNREFUSED"]);
+  }
+  assertEquals(watched.count("close"), watched.count("socket"));
+}, { skip: canIpv6() });
+
+test("a socket serves one attempt where none can be disconnected", async () => {
+  const c = libc();
+  const { AF_UNSPEC, errnos } = c.abi;
+  using peer = bound();
+  using watched = watchLibc({
+    connect: (fd, address, length) =>
+      familyOf(c.abi, address) === AF_UNSPEC
+        ? -errnos.EAFNOSUPPORT
+        : c.connect(fd, address, length),
+  });
+  const { port } = peer.address;
+  const targets = Array.from({ length: 20 }, () => ({ port }));
+  for (const { state, attempts } of await all(probe(targets))) {
+    assertEquals([state, attempts], ["closed", 1]);
+  }
+  assertEquals(watched.count("socket"), 20);
+  assertEquals(watched.count("connect"), 21);
+  assertEquals(watched.count("close"), 20);
+}, { skip: onLinux });
 
 test("a late answer to an earlier attempt counts", async () => {
   // The backlog is full until the third attempt is under way.
@@ -604,6 +657,10 @@ function watchAttempts(): { begun: number[]; most: number } & Disposable {
   const state = { begun: [] as number[], most: 0 };
   const watched = watchLibc({
     connect(fd, address, length) {
+      // What disconnects a socket sends nothing.
+      if (familyOf(c.abi, address) === c.abi.AF_UNSPEC) {
+        return c.connect(fd, address, length);
+      }
       state.begun.push(performance.now());
       connecting.add(fd);
       state.most = Math.max(state.most, connecting.size);

@@ -13,12 +13,10 @@ import {
 } from "../../ffi/timers.ts";
 import {
   bytesOf,
-  inet,
   type Inet6Address,
   type InetAddress,
 } from "../address/address.ts";
 import {
-  Attempt,
   DEADLINE,
   newPace,
   PENDING,
@@ -43,6 +41,7 @@ import {
   OWN_DESCRIPTORS,
 } from "./limits.ts";
 import { Attempts, Flag, Flights, NOTHING } from "./probe_flights.ts";
+import { Look } from "./probe_look.ts";
 import {
   CLOSED_PORT,
   type Handshake,
@@ -181,25 +180,6 @@ interface Host {
   readonly parked: Fifo<number>;
 }
 
-/** The attempt that is being handled: one record serves all of them in turn. */
-class Look extends Attempt {
-  /** Whether connect(2) has left it pending. */
-  isPending = false;
-
-  constructor(libc: Libc, recipe: Recipe) {
-    super(libc, recipe, inet("0.0.0.0", 0), 0, 0, undefined);
-  }
-
-  /** Whether something was sent, as far as can be seen. */
-  get isSent(): boolean {
-    return this.isPending || this.soft !== 0 || this.icmp !== null ||
-      this.errno === 0;
-  }
-
-  /** Not called: the run waits for its attempts by itself. */
-  override ended(): void {}
-}
-
 /** Probes the jobs of a feed. */
 export class Run implements Crowd {
   readonly libc: Libc;
@@ -320,6 +300,7 @@ export class Run implements Crowd {
   stop(): void {
     this.#isOver = true;
     for (const fd of this.#attempts.all()) this.#drop(fd);
+    this.#look.drop();
     this.#inFlight = 0;
     this.#due.clear();
     this.#ready.clear();
@@ -685,7 +666,8 @@ export class Run implements Crowd {
     const { ECONNREFUSED } = this.libc.abi.errnos;
     const isReset = errno === ECONNREFUSED && look.icmp === null;
     if (isReset && syscall === "connect") {
-      return this.#conclude(flight, CLOSED_PORT);
+      // A socket that was watched is still known to epoll(7).
+      return this.#conclude(flight, CLOSED_PORT, !look.isPending);
     }
     const address = this.#feed.addressOf(this.#flights.job[flight]!);
     look.address = address;
@@ -732,7 +714,7 @@ export class Run implements Crowd {
   }
 
   /** Reports the verdict of a flight, and closes its descriptors. */
-  #conclude(flight: number, verdict: Verdict): void {
+  #conclude(flight: number, verdict: Verdict, isSpent = false): void {
     const { libc } = this;
     const look = this.#look;
     const flights = this.#flights;
@@ -759,7 +741,8 @@ export class Run implements Crowd {
           forget(libc, fd);
           kept = look.take();
         } else look.reset();
-      } else look.close();
+      } else if (isSpent) look.spare();
+      else look.close();
     }
     const { network } = flights.hosts[flight]!;
     if (verdict !== SILENT && look.isSent && wall > network.slowest) {
