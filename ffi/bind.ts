@@ -27,7 +27,7 @@ export function bindLibc(
   abi: Abi,
   permissions: Permissions,
   size: (length: number) => number | bigint = sameNumber,
-  view?: Door["view"],
+  errnoAt?: Door["errnoAt"],
   turns = 1,
 ): Libc {
   const { close, connect, memcpyErrno, socket } = c;
@@ -40,8 +40,8 @@ export function bindLibc(
   const { littleEndian } = abi;
   const width = size(4);
   const nothing = size(0);
-  const isCopied = view === undefined;
-  const errno = new Int32Array(isCopied ? bytes.buffer : view(location, 4));
+  const isCopied = errnoAt === undefined;
+  const errno = new Int32Array(isCopied ? bytes.buffer : errnoAt(location));
   const nfds = abi.nfdsSize === 8 ? size : sameNumber;
 
   const libc: Libc = {

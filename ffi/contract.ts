@@ -318,11 +318,12 @@ export interface Door {
    */
   size?(length: number): number | bigint;
   /**
-   * Lays a buffer over memory that C owns, without a copy, where nothing that
-   * the runtime does on the way out of a call lets the reading of errno be a
-   * call itself.
+   * Where the errno of the last call can be read without a call, where the
+   * runtime has that: memory that C owns, or a copy that the door keeps.
+   *
+   * @param location Where C has it.
    */
-  view?(address: unknown, length: number): ArrayBuffer;
+  errnoAt?(location: unknown): ArrayBuffer;
   /** What the runtime is called. */
   readonly runtime: string;
   /**

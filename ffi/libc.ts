@@ -130,7 +130,7 @@ export function openLibc(abi: Abi, door: Door): Libc {
         abi,
         door.permissions,
         door.size,
-        door.view,
+        door.errnoAt,
         door.turns,
       );
       // Each is its own, even where it is undefined.

@@ -63,8 +63,8 @@ export const bunDoor: Door = bare<Door>({
     return opened.native ?? opened;
   },
 
-  view(address, length): ArrayBuffer {
-    return bunFfi()!.toArrayBuffer(address as number, 0, length);
+  errnoAt(location): ArrayBuffer {
+    return bunFfi()!.toArrayBuffer(location as number, 0, 4);
   },
 
   watch: (libc, fd) => new SocketWatch(libc, fd),
