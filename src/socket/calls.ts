@@ -209,17 +209,20 @@ export function readKind(
   call: "open" | "pair" = "open",
 ): Kind {
   const written: Written<"open"> = readFor(call, options);
-  const {
-    family = call === "pair" ? "unix" : "inet",
-    type = "stream",
-    protocol = 0,
-    nonblocking = false,
-  } = written;
+  const { family, type, protocol, nonblocking = false } = written;
   checkBoolean("nonblocking", nonblocking);
+  // What is not given needs no look-up.
+  const { AF_INET, AF_UNIX, SOCK_STREAM } = abi;
   return {
-    domain: numberFor(abi, "family", SOCKET_FAMILIES, family),
-    type: numberFor(abi, "type", SOCKET_TYPES, type),
-    protocol: numberFor(abi, "protocol", PROTOCOLS, protocol),
+    domain: family === undefined
+      ? call === "pair" ? AF_UNIX : AF_INET
+      : numberFor(abi, "family", SOCKET_FAMILIES, family),
+    type: type === undefined
+      ? SOCK_STREAM
+      : numberFor(abi, "type", SOCKET_TYPES, type),
+    protocol: protocol === undefined
+      ? 0
+      : numberFor(abi, "protocol", PROTOCOLS, protocol),
     nonblocking,
   };
 }
