@@ -18,6 +18,7 @@ import {
 } from "../src/address/address.ts";
 import type { ErrnoError } from "../src/errors/errors.ts";
 import { main } from "../src/cli.ts";
+import type { Destination } from "../src/tools/destination.ts";
 import {
   beginWait,
   type PendingTarget,
@@ -221,6 +222,28 @@ test("waitFor() makes its pauses longer, up to a limit", async () => {
   assert(times.length >= 4 && times.length <= 10, `${pauses}`);
 });
 
+/** Waits for a target in vain, until it was tried so often, or something else is so; returns what is known by then. */
+async function pendingAfter(
+  target: Destination,
+  tries: number | (() => boolean),
+): Promise<PendingTarget> {
+  const controller = new AbortController();
+  const { signal } = controller;
+  const options = { timeout: LONG, maxInterval: 10, signal };
+  const waiting = beginWait(target, options);
+  for (;;) {
+    await later(5);
+    const [pending] = waiting.pending();
+    const isEnough = typeof tries === "number"
+      ? pending!.attempts >= tries
+      : tries();
+    if (!isEnough) continue;
+    controller.abort();
+    await assertRejects(() => waiting.ready, DOMException);
+    return pending!;
+  }
+}
+
 test("waitFor() tries again by the socket that was refused", async () => {
   using closed = bound();
   const ports: number[] = [];
@@ -235,13 +258,8 @@ test("waitFor() tries again by the socket that was refused", async () => {
       return result;
     },
   });
-  const error = await assertRejects(
-    () => waitFor(closed.address, { timeout: 200, maxInterval: 10 }),
-    WaitError,
-  );
-  const [{ attempts, last }] = error.pending as [PendingTarget];
+  const { attempts, last } = await pendingAfter(closed.address, 5);
   assertEquals(last!.code, "ECONNREFUSED");
-  assert(attempts > 3, `${attempts}`);
   // From another port each time, as if it were another one.
   assertEquals([ports.length, new Set(ports).size], [attempts, attempts]);
   assertEquals([watched.count("socket"), watched.count("close")], [1, 1]);
@@ -254,23 +272,17 @@ test("waitFor() tries again by the socket that was refused", async () => {
 
 test("waitFor() takes a new socket where one serves for one try", async () => {
   using closed = bound();
-  const options = { timeout: 100, maxInterval: 10 };
   {
     using watched = watchLibc({ abi: { ...abi, outlivesRefusal: false } });
-    const error = await assertRejects(
-      () => waitFor(closed.address, options),
-      WaitError,
-    );
-    const { attempts } = error.pending[0]!;
-    assert(attempts > 2, `${attempts}`);
+    const { attempts } = await pendingAfter(closed.address, 3);
     assertEquals(watched.count("socket"), attempts);
   }
   // What is bound is bound for one try.
   using watched = watchLibc();
   const { port } = closed.address;
   const target = { port, localAddress: "127.0.0.1" };
-  const error = await assertRejects(() => waitFor(target, options), WaitError);
-  assertEquals(watched.count("socket"), error.pending[0]!.attempts);
+  const { attempts } = await pendingAfter(target, 3);
+  assertEquals(watched.count("socket"), attempts);
 });
 
 test("waitFor() leaves no socket where a name had another address", async () => {
@@ -279,12 +291,8 @@ test("waitFor() leaves no socket where a name had another address", async () => 
   let lookups = 0;
   const lookup = () => [inet(`127.0.0.${++lookups}`, port)];
   const target = { hostname: "some.test", port, lookup };
-  const error = await assertRejects(
-    () => waitFor(target, { timeout: 1300 }),
-    WaitError,
-  );
-  assert(lookups > 1, `${lookups}`);
-  assertStringIncludes(error.pending[0]!.last!.message, `127.0.0.${lookups}`);
+  const { last } = await pendingAfter(target, () => lookups === 2);
+  assertStringIncludes(last!.message, "127.0.0.2");
 });
 
 test(
@@ -322,7 +330,7 @@ test(
       TOOLS,
     );
     assertEquals([found.codes, found.count], [["ECONNREFUSED"], 8]);
-    assert(found.repeats > 8, `${found.repeats}`);
+    assert(found.repeats > 0);
   },
   { skip: needs(onLinux, canIsolate()) },
 );
@@ -330,24 +338,42 @@ test(
 test(
   "waitFor() hears of a firewall that comes later, and of its end",
   async () => {
-    const found = await inChild({ namespace: FIREWALL }, async (api) => {
-      const { inet, listen, WaitError, waitFor } = api;
+    const found = await inChild({ namespace: FIREWALL }, async (api, tools) => {
+      const { inet, listen, waitFor } = api;
+      const { beginWait } = await import(
+        tools.replace("src/tools.ts", "src/tools/wait.ts")
+      );
       const { execFileSync } = await import("node:child_process");
       const port = 8080;
+      const controller = new AbortController();
+      const { signal } = controller;
+      const waiting = beginWait({ port }, { timeout: Infinity, signal });
+      const last = async (isEnough: (error: ErrnoError) => boolean) => {
+        for (;;) {
+          await new Promise((resolve) => setTimeout(resolve, 20));
+          const [{ attempts, last }] = waiting.pending();
+          if (attempts > 3 && isEnough(last)) return last;
+        }
+      };
+      const before = await last(() => true);
       const rule = `add rule ip t i tcp dport ${port} ` +
         "reject with icmp type port-unreachable";
-      setTimeout(() => execFileSync("nft", rule.split(" ")), 200);
-      const error = await waitFor({ port }, { timeout: 1000 })
-        .catch((error: unknown) => error);
-      if (!(error instanceof WaitError)) throw error;
-      const last = error.pending[0]!.last as ErrnoError;
+      execFileSync("nft", rule.split(" "));
+      const after = await last(({ icmp }) => icmp !== undefined);
+      controller.abort();
+      await waiting.ready.catch(() => {});
       const open = waitFor({ port }, { timeout: 60_000 });
       await new Promise((resolve) => setTimeout(resolve, 100));
       using _ = listen({ at: inet("127.0.0.1", port) });
       execFileSync("nft", ["flush", "chain", "ip", "t", "i"]);
-      return [last.code, last.icmp?.from ?? null, (await open).length];
-    });
-    assertEquals(found, ["ECONNREFUSED", "127.0.0.1", 1]);
+      return [
+        before.icmp ?? null,
+        after.code,
+        after.icmp.from,
+        (await open).length,
+      ];
+    }, TOOLS);
+    assertEquals(found, [null, "ECONNREFUSED", "127.0.0.1", 1]);
   },
   { skip: needs(onLinux, canIsolate(), hasCommand("nft")) },
 );
@@ -595,7 +621,7 @@ test(
       { command: ["sh", "-c", script], namespace: FIREWALL },
       async ({ inet, listen, WaitError, waitFor }) => {
         const { readdirSync } = await import("node:fs");
-        const targets = Array.from({ length: 900 }, (_, i) => {
+        const targets = Array.from({ length: 600 }, (_, i) => {
           // A third each is silent, closed and open later.
           const host = ["127.0.5.1", "127.0.0.1", "127.0.0.2"][i % 3]!;
           return inet(host, 1000 + Math.floor(i / 3) % 100);
@@ -629,8 +655,8 @@ test(
     );
     assertEquals(ready, 20);
     assertEquals(counts, {
-      "ECONNREFUSED true": 540,
-      "ETIMEDOUT true": 300,
+      "ECONNREFUSED true": 360,
+      "ETIMEDOUT true": 200,
     });
     // The listeners are the test's own.
     assert(most > 150 && most <= 256 - 64 + 20, `${most} were open`);
