@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertLess } from "@std/assert";
+import { assert, assertEquals, assertLess, assertMatch } from "@std/assert";
 import process from "node:process";
 import { bindLibc } from "../ffi/bind.ts";
 import {
@@ -142,6 +142,18 @@ test("bindLibc() reads errno where it lies when the door can show it", () => {
   }
   assertEquals([...new Set(calls)], ["errnoLocation", "close", "connect"]);
 });
+
+test("Node passes words on to C by itself", () => {
+  type Library = { lib: { getFunction(name: string, types: object): object } };
+  const { dlopen } = process.getBuiltinModule(
+    "node:ffi" as "node:os",
+  ) as unknown as { dlopen(name: string): Library };
+  const { lib } = dlopen(door.openable(abi.libraries)[0]!);
+  const types = ["pointer", "pointer", "pointer"];
+  const call = lib.getFunction("socket", { arguments: types, return: "int32" });
+  // What Node wraps has a text of its own.
+  assertMatch(`${call}`, /\[native code\]/);
+}, { skip: on("node") });
 
 // Waiting off the thread --------------------------------------------------------
 
