@@ -166,7 +166,8 @@ const NEVER = -1;
 
 /**
  * One attempt to connect. It waits as one of the reactor's waiters. There may be
- * tens of thousands, so that it has no more fields than all of them need.
+ * tens of thousands, so that it has no more fields than all of them need. V8
+ * gives an object a field for each class that has `#methods`; here are none.
  */
 export abstract class Attempt implements Waiter, Outcome {
   readonly libc: Libc;
@@ -228,7 +229,7 @@ export abstract class Attempt implements Waiter, Outcome {
   }
 
   set next(next: Waiter | null) {
-    if (next !== null || this.#details !== null) this.#known().next = next;
+    if (next !== null || this.#details !== null) this.known().next = next;
   }
 
   /** The reactor's own. */
@@ -237,7 +238,7 @@ export abstract class Attempt implements Waiter, Outcome {
   }
 
   set tries(tries: number) {
-    if (tries !== 0 || this.#details !== null) this.#known().tries = tries;
+    if (tries !== 0 || this.#details !== null) this.known().tries = tries;
   }
 
   /** What a subclass keeps for its few. */
@@ -246,7 +247,7 @@ export abstract class Attempt implements Waiter, Outcome {
   }
 
   protected set own(own: unknown) {
-    this.#known().own = own;
+    this.known().own = own;
   }
 
   get syscall(): string {
@@ -254,7 +255,7 @@ export abstract class Attempt implements Waiter, Outcome {
   }
 
   set syscall(name: string) {
-    if (name !== this.syscall) this.#known().syscall = name;
+    if (name !== this.syscall) this.known().syscall = name;
   }
 
   get soft(): number {
@@ -262,7 +263,7 @@ export abstract class Attempt implements Waiter, Outcome {
   }
 
   set soft(errno: number) {
-    this.#known().soft = errno;
+    this.known().soft = errno;
   }
 
   get icmp(): Icmp | null {
@@ -270,7 +271,7 @@ export abstract class Attempt implements Waiter, Outcome {
   }
 
   set icmp(icmp: Icmp | null) {
-    this.#known().icmp = icmp;
+    this.known().icmp = icmp;
   }
 
   /** Calls the attempt off. */
@@ -279,7 +280,7 @@ export abstract class Attempt implements Waiter, Outcome {
   }
 
   set signal(signal: AbortSignal | undefined) {
-    this.#known().signal = signal;
+    this.known().signal = signal;
   }
 
   /** Whose line an error is to point at, if that was kept. */
@@ -288,7 +289,7 @@ export abstract class Attempt implements Waiter, Outcome {
   }
 
   set caller(caller: Caller | null) {
-    this.#known().caller = caller;
+    this.known().caller = caller;
   }
 
   /** The events of poll(2) that end an attempt. */
@@ -427,7 +428,7 @@ export abstract class Attempt implements Waiter, Outcome {
    */
   wait(): void {
     if (this.errno === FULL) {
-      knocks.set(this, setTimeout(() => this.#knock(), BACKLOG_PAUSE));
+      knocks.set(this, setTimeout(() => this.knock(), BACKLOG_PAUSE));
       return;
     }
     try {
@@ -491,7 +492,7 @@ export abstract class Attempt implements Waiter, Outcome {
 
   /** Takes what the reactor reports: events, 0 for the end, or a code of its own. */
   notify(result: number): void {
-    if (result === CLOSED || result === ABORTED) return this.#conclude(result);
+    if (result === CLOSED || result === ABORTED) return this.conclude(result);
     if (this.look(result) === PENDING) this.wait();
     else this.ended();
   }
@@ -500,10 +501,10 @@ export abstract class Attempt implements Waiter, Outcome {
   fail(error: unknown): void {
     if (error instanceof ErrnoError) {
       this.syscall = error.syscall;
-      return this.#conclude(error.errno);
+      return this.conclude(error.errno);
     }
     thrown.set(this, error);
-    this.#conclude(THROWN);
+    this.conclude(THROWN);
   }
 
   /** Ends a wait by `CLOSED`; the descriptor stays open. */
@@ -511,7 +512,7 @@ export abstract class Attempt implements Waiter, Outcome {
     if (this.errno === FULL) {
       const timer = knocks.get(this);
       if (timer !== undefined) clearTimeout(timer);
-      this.#conclude(CLOSED);
+      this.conclude(CLOSED);
     } else if (this.fd >= 0) cancelWaits(this.libc, this.fd);
   }
 
@@ -551,18 +552,18 @@ export abstract class Attempt implements Waiter, Outcome {
   }
 
   /** Tries once more whether there is room in a Unix-domain backlog. */
-  #knock(): void {
-    if (this.signal?.aborted === true) return this.#conclude(ABORTED);
+  private knock(): void {
+    if (this.signal?.aborted === true) return this.conclude(ABORTED);
     if (performance.now() >= this.end) return this.notify(0);
     if (this.begin(Phase.BEGUN) === PENDING) this.wait();
     else this.ended();
   }
 
-  #known(): Details {
+  private known(): Details {
     return this.#details ??= new Details();
   }
 
-  #conclude(errno: number): void {
+  private conclude(errno: number): void {
     this.errno = errno;
     this.ended();
   }

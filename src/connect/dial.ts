@@ -47,7 +47,7 @@ export abstract class Dial extends Attempt {
   }
 
   /** `null` if the caller does not want to see the socket. */
-  get #shown(): Shown | null {
+  private get shown(): Shown | null {
     return this.own as Shown | null;
   }
 
@@ -61,9 +61,9 @@ export abstract class Dial extends Attempt {
   start(pace: Pace | null): number {
     const errno = this.open();
     if (errno !== 0) return errno;
-    const shown = this.#shown;
+    const shown = this.shown;
     if (shown === null) return this.begin(Phase.FRESH, pace);
-    const connecting = this.#show(shown);
+    const connecting = this.show(shown);
     if (connecting === null) return this.errno = this.libc.abi.errnos.EBADF;
     // The caller that was shown the socket may have begun to connect it.
     return this.begin(connecting.phaseFor(this.address), pace);
@@ -83,7 +83,7 @@ export abstract class Dial extends Attempt {
     blocks: boolean,
     hasWaited: boolean,
   ): Socket | Failure | typeof AGAIN {
-    const connecting = this.#shown?.held?.connecting;
+    const connecting = this.shown?.held?.connecting;
     if (this.errno !== 0) {
       const isBound = connecting?.isBound || this.recipe.local !== null;
       const failure = failureOf(this, start, timeout, isBound);
@@ -98,7 +98,7 @@ export abstract class Dial extends Attempt {
       return tried < SELF_CONNECT_RETRIES ? AGAIN : failure;
     }
     try {
-      return this.#handOver(blocks, hasWaited);
+      return this.handOver(blocks, hasWaited);
     } catch (error) {
       this.drop();
       throw error;
@@ -107,7 +107,7 @@ export abstract class Dial extends Attempt {
 
   /** Closes the descriptor, if there is one. */
   drop(byReset: boolean = false): void {
-    const held = this.#takeHeld();
+    const held = this.takeHeld();
     if (held !== null) {
       this.fd = -1;
       held.connecting.attempt = null;
@@ -118,11 +118,11 @@ export abstract class Dial extends Attempt {
   }
 
   /** Shows the socket to the caller; returns `null` if it is closed then. */
-  #show(shown: Shown): Connecting | null {
+  private show(shown: Shown): Connecting | null {
     const connecting = new Connecting();
     const { isNonblocking } = this.recipe;
     const past = isNonblocking ? Past.WAITED : Past.BLOCKING;
-    const socket = this.#socket(connecting, past);
+    const socket = this.socket(connecting, past);
     shown.held = { socket, connecting };
     connecting.isBound = this.recipe.local !== null;
     connecting.port = this.recipe.local?.port ?? 0;
@@ -142,22 +142,22 @@ export abstract class Dial extends Attempt {
     }
   }
 
-  #takeHeld(): Shown["held"] {
-    const shown = this.#shown;
+  private takeHeld(): Shown["held"] {
+    const shown = this.shown;
     if (shown === null) return null;
     const { held } = shown;
     shown.held = null;
     return held;
   }
 
-  #handOver(blocks: boolean, hasWaited: boolean): Socket {
+  private handOver(blocks: boolean, hasWaited: boolean): Socket {
     const { libc, address, recipe } = this;
-    const held = this.#shown?.held ?? null;
+    const held = this.shown?.held ?? null;
     if (held !== null) {
       held.connecting.attempt = null;
       held.connecting.note(libc, address, 0);
       if (blocks && recipe.isNonblocking) held.socket.nonblocking = false;
-      this.#takeHeld();
+      this.takeHeld();
       this.fd = -1;
       return held.socket;
     }
@@ -172,12 +172,12 @@ export abstract class Dial extends Attempt {
       : hasWaited
       ? Past.WAITED
       : Past.NONBLOCKING;
-    const socket = this.#socket(connecting, past);
+    const socket = this.socket(connecting, past);
     this.fd = -1;
     return socket;
   }
 
-  #socket(connecting: Connecting, past: Past): Socket {
+  private socket(connecting: Connecting, past: Past): Socket {
     const { libc, address, fd } = this;
     const { abi } = libc;
     return socketOf(

@@ -89,7 +89,7 @@ export class AsyncDial extends Dial {
     at: PublicFunction,
   ): Promise<Socket> {
     try {
-      const end = this.#advance(pace, false);
+      const end = this.advance(pace, false);
       if (end === null) {
         const kept = caller ?? keepCaller(at);
         if (kept !== null) this.caller = kept;
@@ -114,7 +114,7 @@ export class AsyncDial extends Dial {
     let end: Socket | Failure | null;
     try {
       if (this.errno === ABORTED) throw this.signal!.reason;
-      end = this.#conclude(true) ?? this.#advance(null, true);
+      end = this.settle(true) ?? this.advance(null, true);
     } catch (error) {
       this.drop();
       releaseCaller(caller);
@@ -128,16 +128,19 @@ export class AsyncDial extends Dial {
   }
 
   /** Tries until there is something to wait for, which is `null`. */
-  #advance(pace: Pace | null, hasWaited: boolean): Socket | Failure | null {
+  private advance(
+    pace: Pace | null,
+    hasWaited: boolean,
+  ): Socket | Failure | null {
     for (;;) {
       if (this.start(pace) === PENDING) return null;
-      const end = this.#conclude(hasWaited);
+      const end = this.settle(hasWaited);
       if (end !== null) return end;
     }
   }
 
   /** What the outcome is to the caller, `null` for another try. */
-  #conclude(hasWaited: boolean): Socket | Failure | null {
+  private settle(hasWaited: boolean): Socket | Failure | null {
     const { since, end, address } = this;
     // The end is a whole millisecond, not before the limit.
     const timeout = Math.floor(end - since);
