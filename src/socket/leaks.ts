@@ -16,15 +16,16 @@ const OWNERS = 32;
 
 /** Each of its owners refers to it, and nothing else does. */
 export class LeakReporter {
-  readonly #open = new Set<number>();
-  #owners = 0;
+  /** The descriptor of each owner, -1 once it is given up. */
+  readonly #fds: number[] = [];
 
   static #latest: WeakRef<LeakReporter> | null = null;
 
   /** Open descriptors stay so: by then, they might be in other hands. */
-  static readonly #lost = new FinalizationRegistry<Set<number>>((open) => {
+  static readonly #lost = new FinalizationRegistry<number[]>((fds) => {
     const { emitWarning } = builtin<typeof process>("node:process");
-    for (const fd of open) {
+    for (const fd of fds) {
+      if (fd < 0) continue;
       emitWarning(
         `A Socket was garbage-collected without being closed: descriptor ` +
           `${fd} stays open`,
@@ -33,21 +34,23 @@ export class LeakReporter {
     }
   });
 
-  /** Puts a descriptor on a reporter's list; its owner has to keep the reporter. */
-  static of(fd: number): LeakReporter {
-    let reporter = LeakReporter.#latest?.deref();
-    if (reporter === undefined || reporter.#owners === OWNERS) {
-      reporter = new LeakReporter();
-      LeakReporter.#lost.register(reporter, reporter.#open);
-      LeakReporter.#latest = new WeakRef(reporter);
-    }
-    reporter.#owners++;
-    reporter.#open.add(fd);
+  /** One with room for another owner, who has to keep it. */
+  static withRoom(): LeakReporter {
+    const latest = LeakReporter.#latest?.deref();
+    if (latest !== undefined && latest.#fds.length < OWNERS) return latest;
+    const reporter = new LeakReporter();
+    LeakReporter.#lost.register(reporter, reporter.#fds);
+    LeakReporter.#latest = new WeakRef(reporter);
     return reporter;
   }
 
-  /** Takes a descriptor off the list: its owner has given it up. */
-  release(fd: number): void {
-    this.#open.delete(fd);
+  /** Puts the descriptor of an owner on the list, and returns its place there. */
+  add(fd: number): number {
+    return this.#fds.push(fd) - 1;
+  }
+
+  /** Takes it off the list: its owner has given it up. */
+  release(place: number): void {
+    this.#fds[place] = -1;
   }
 }

@@ -142,6 +142,8 @@ export class Socket implements Disposable, AsyncDisposable {
   readonly #family: number;
   readonly #type: number;
   readonly #reporter: LeakReporter;
+  /** Its place with the reporter. */
+  readonly #place: number;
   /** Whether the descriptor's past is unknown. */
   readonly #adopted: boolean;
   readonly #connecting: Connecting;
@@ -172,7 +174,13 @@ export class Socket implements Disposable, AsyncDisposable {
 
   private constructor(
     seal: symbol,
-    ...[libc, fd, family, type, past, connecting]: Parts
+    // By themselves: a list of them would be taken apart by its iterator.
+    libc: Libc,
+    fd: number,
+    family: number,
+    type: number,
+    past: Past,
+    connecting: Connecting,
   ) {
     if (seal !== SOCKET_SEAL) {
       throw new TypeError(
@@ -188,7 +196,8 @@ export class Socket implements Disposable, AsyncDisposable {
     this.#isNonblocking = past !== Past.ADOPTED && past !== Past.BLOCKING;
     this.#hasWaited = past === Past.WAITED;
     this.#connecting = connecting;
-    this.#reporter = LeakReporter.of(fd);
+    this.#reporter = LeakReporter.withRoom();
+    this.#place = this.#reporter.add(fd);
   }
 
   /**
@@ -1522,7 +1531,7 @@ export class Socket implements Disposable, AsyncDisposable {
     this.#fd = -1;
     this.#transfers?.end();
     this.#connecting.giveUp();
-    this.#reporter.release(fd);
+    this.#reporter.release(this.#place);
     return fd;
   }
 
