@@ -101,8 +101,7 @@ function keepClock(): () => number {
     : (globalThis as NodeGlobals).process;
   if (process === undefined) {
     const clock = value ?? get!.call(globalThis);
-    const { now } = clock;
-    return () => now.call(clock);
+    return clock.now.bind(clock);
   }
   const { hrtime } = process;
   return () => {
