@@ -155,9 +155,29 @@ function readBag(written: WrittenCall, name: string, bag: unknown): void {
   for (const key in bag) {
     if (!Object.hasOwn(bag, key)) continue;
     const value = (bag as Record<string, unknown>)[key];
-    if (!Object.hasOwn(written, key)) {
+    if (!isWritten(written, key)) {
       throw unknownOption(name, key, value, CONNECT_KEYS);
     }
-    if (value !== undefined) written[key as keyof WrittenCall] = value;
+    if (value !== undefined) store(written, key, value);
   }
+}
+
+// What is in most calls goes by its name, for engines take longer to find and to
+// store what a variable names.
+
+function isWritten(
+  written: WrittenCall,
+  key: string,
+): key is keyof WrittenCall {
+  return key === "hostname" || key === "port" || Object.hasOwn(written, key);
+}
+
+function store(
+  written: WrittenCall,
+  key: keyof WrittenCall,
+  value: unknown,
+): void {
+  if (key === "hostname") written.hostname = value;
+  else if (key === "port") written.port = value;
+  else written[key] = value;
 }
