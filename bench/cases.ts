@@ -6,6 +6,7 @@
 import type { Declaration, Libc } from "../ffi/contract.ts";
 import { doorFor, libc, openFunctions, useLibc } from "../ffi/libc.ts";
 import { newMemory } from "../ffi/memory.ts";
+import { performance } from "../ffi/timers.ts";
 import {
   type Address,
   connect,
@@ -17,6 +18,8 @@ import {
   Socket,
   unix,
 } from "../mod.ts";
+import { prepare } from "../src/connect/call.ts";
+import { planTarget } from "../src/connect/target.ts";
 import { errnoError } from "../src/errors/errors.ts";
 import type { Floor, World } from "./peers.ts";
 import type { Run } from "./rounds.ts";
@@ -131,6 +134,18 @@ export const FLOOR: readonly FloorCase[] = [
       const { permissions } = libc();
       return () => permissions.net();
     },
+  },
+  { name: "the clock", setup: () => () => performance.now() },
+  {
+    name: "a target's plan, found again",
+    setup() {
+      const c = libc();
+      return () => planTarget(c, SOMEWHERE);
+    },
+  },
+  {
+    name: "a call's options, read, with clock and plan",
+    setup: () => () => prepare(SOMEWHERE, undefined),
   },
   {
     name: "inet() encodes",
