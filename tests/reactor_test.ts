@@ -1060,6 +1060,25 @@ function suite(mechanism: Mechanism): void {
     assertEquals(await answer, POLLIN);
   });
 
+  if (look === "epoll_wait") {
+    contract("seldom looks beside waits that end by themselves", async (b) => {
+      using one = pair();
+      const looks = b.count(look);
+      const parks = b.parked();
+      const start = performance.now();
+      while (performance.now() < start + 1500) {
+        const answer = b.wait(one.fd, POLLIN);
+        await pause(20);
+        one.send();
+        assertEquals(await answer, POLLIN);
+        one.receive();
+      }
+      const more = b.count(look) - looks - (b.parked() - parks);
+      const time = performance.now() - start;
+      assertLess(more, 0.6 * time / 100);
+    });
+  }
+
   test(
     `waitForEvents() on ${name} keeps the memory of a parked wait`,
     async () => {

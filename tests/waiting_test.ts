@@ -477,3 +477,39 @@ for (const [what, watchReadable] of Object.entries(DEAF)) {
     { skip: abi.epoll === null ? `${abi.os} has no epoll` : null },
   );
 }
+
+test("ready() ends in time where a wait is missed after many that were not", async () => {
+  const real = libc();
+  let isDeaf = false;
+  let end: (result: number) => void = () => {};
+  using _use = useLibc({
+    ...real,
+    watchReadable: () => null,
+    pollAsync(...args) {
+      if (!isDeaf) return real.pollAsync(...args);
+      return new Promise((resolve) => end = resolve);
+    },
+  });
+  using near = Socket.open({ type: "dgram" });
+  using far = Socket.open({ type: "dgram" });
+  near.bind(inet("127.0.0.1", 0));
+  far.connectSync(near.localAddress!);
+  /** How long it takes to notice a datagram. */
+  async function notice(): Promise<number> {
+    const ready = near.ready("POLLIN");
+    await pause(20);
+    const start = performance.now();
+    far.sendSync(new Uint8Array(1));
+    assertEquals(await ready, ["POLLIN"]);
+    near.recvSync(new Uint8Array(1));
+    return performance.now() - start;
+  }
+  const alive = setInterval(() => {}, 1000);
+  for (const start = performance.now(); performance.now() < start + 1000;) {
+    await notice();
+  }
+  isDeaf = true;
+  assertLess(await notice(), LATE);
+  end(1);
+  clearInterval(alive);
+});

@@ -2,8 +2,8 @@
  * Waits for any number of descriptors on one thread, with at most one parked
  * wait beside it: on another thread, or in the runtime's own event loop.
  *
- * No wait depends on that alone. A timer keeps the next deadline, and a look ten
- * times a second finds what the parked wait has missed.
+ * No wait depends on that alone. A timer keeps the next deadline, and a look, one
+ * to ten times a second, finds what the parked wait has missed.
  *
  * A worker that is terminated runs nothing any more: the sockets that its
  * program held stay open until the process ends, and so do the epoll descriptor
@@ -53,6 +53,12 @@ const IDLE = 20;
  * of them for as long as they like: the parked wait has not even begun then.
  */
 const SLOW_LOOK = 100;
+
+/**
+ * The same where parked waits keep ending by themselves, in ms: such a look takes
+ * as much of the processor as half of a wait.
+ */
+const LATE_LOOK = 800;
 
 /** The same after such a look has found what the parked wait did not, in ms. */
 const QUICK_LOOK = 1;
@@ -363,6 +369,10 @@ class Reactor {
   #timerAt = Infinity;
   /** How long until the next look beside a parked wait. */
   #lookPause = SLOW_LOOK;
+  /** How long the slow clock takes to tick beside one. */
+  #tickPause = SLOW_LOOK;
+  /** Whether a parked wait has ended by itself since it has ticked. */
+  #hasParked = false;
   /** Whether the timer has brought this turn about, and not the parked wait. */
   #isTimed = false;
   /** Since when turns have followed on turns. */
@@ -759,6 +769,10 @@ class Reactor {
   readonly #onTick = (): void => {
     this.#tickAt = Infinity;
     if (this.#selector === null) return;
+    this.#tickPause = this.#hasParked
+      ? Math.min(2 * this.#tickPause, LATE_LOOK)
+      : SLOW_LOOK;
+    this.#hasParked = false;
     if (this.#watched > 0) return this.#lookBeside();
     const now = performance.now();
     const left = this.#restedAt + IDLE - now;
@@ -785,6 +799,7 @@ class Reactor {
 
   readonly #unpark = (result: number): void => {
     this.#isParked = false;
+    if (result >= 0 && !this.#woken) this.#hasParked = true;
     this.#woken = false;
     this.#misses = result < 0 ? this.#misses + 1 : 0;
     this.#missed = 0;
@@ -797,6 +812,7 @@ class Reactor {
   /** Notes that a parked wait has missed what a slow look has found. */
   #miss(): void {
     this.#lookPause = QUICK_LOOK;
+    this.#hasParked = false;
     if (++this.#missed >= MOST_MISSED) this.#selector!.distrust();
   }
 
@@ -816,7 +832,12 @@ class Reactor {
       at = Math.min(at, now + this.#lookPause);
     } else {
       // The parked wait keeps the process alive, which a tick does not.
-      if (this.#tickAt === Infinity) this.#startTick(now, SLOW_LOOK);
+      if (this.#tickAt === Infinity) {
+        // At a deadline, where the next ones are those of later waits: none of
+        // them needs a timer.
+        const left = Math.max(Math.ceil(at - now), SLOW_LOOK);
+        this.#startTick(now, Math.min(left, this.#tickPause));
+      }
       if (at >= this.#tickAt) return;
     }
     if (this.#timer !== null) {
