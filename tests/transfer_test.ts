@@ -7,6 +7,7 @@ import {
   assertRejects,
   assertThrows,
 } from "@std/assert";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { currentAbi, libc } from "../ffi/libc.ts";
 import { newMemory } from "../ffi/memory.ts";
@@ -27,6 +28,7 @@ import {
 } from "../mod.ts";
 import { AGES, assertFails, turns } from "./_assertions.ts";
 import {
+  canBlackHole,
   inChild,
   listen,
   type Pair,
@@ -623,6 +625,29 @@ test("Socket#unref() keeps a wait from keeping the process alive", async () => {
     assertLess(performance.now() - start, AGES);
   }
 });
+
+test(
+  "an attempt to connect keeps the process alive, also after unref()",
+  async () => {
+    using folder = tempFolder();
+    const file = join(folder.path, "end");
+    await inChild({}, async ({ blackHole, Socket }, file) => {
+      const { writeFileSync } = await import("node:fs");
+      const hole = blackHole();
+      const socket = Socket.open({ nonblocking: true });
+      const connecting = socket.connect(hole.address, { timeout: 300 });
+      socket.unref();
+      connecting.catch(({ code }) => {
+        writeFileSync(file, code);
+        socket.close();
+        hole[Symbol.dispose]();
+      });
+      return null;
+    }, file);
+    assertEquals(readFileSync(file, "utf8"), "ETIMEDOUT");
+  },
+  { skip: needs(canBlackHole()) },
+);
 
 test("Socket waits while it is unreferenced, and again afterwards", async () => {
   using ends = pair();
