@@ -222,6 +222,20 @@ test("trace() throws what kept it from sending", async () => {
   assert(isOfCall(error));
 }, { skip: onLinux });
 
+test("trace() throws what kept it from reading the round trip", async () => {
+  using listener = listen();
+  using _ = watchLibc({
+    getsockopt: (fd, level, option, bytes) =>
+      level === real.abi.IPPROTO_TCP
+        ? -real.abi.errnos.EIO!
+        : real.getsockopt(fd, level, option, bytes),
+  });
+  const error = await begin(() => trace(listener.address));
+  assert(error instanceof Errno.EIO);
+  assertEquals(error.syscall, "getsockopt");
+  assertStringIncludes(`${error.stack}`, "trace_test.ts");
+}, { skip: onLinux });
+
 test(
   "trace() ends with the reason of its signal, and when the iteration ends early",
   async () => {

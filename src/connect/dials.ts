@@ -19,6 +19,7 @@ import {
   rejectAt,
   releaseCaller,
 } from "../errors/caller.ts";
+import { pointed } from "../errors/errors.ts";
 import { ABORTED } from "../reactor/reactor.ts";
 import type { Socket } from "../socket/socket.ts";
 import type { Call } from "./call.ts";
@@ -104,7 +105,7 @@ export class AsyncDial extends Dial {
         : Promise.resolve(end);
     } catch (error) {
       releaseCaller(caller);
-      return Promise.reject(error);
+      return Promise.reject(pointed(error, caller ?? at));
     }
   }
 
@@ -118,7 +119,7 @@ export class AsyncDial extends Dial {
     } catch (error) {
       this.drop();
       releaseCaller(caller);
-      return resolve(Promise.reject(error));
+      return rejectAt(resolve, caller, (at) => pointed(error, at));
     }
     if (end === null) return this.wait();
     releaseCaller(caller);

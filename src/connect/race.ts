@@ -325,7 +325,7 @@ export class Race implements LookupListener {
     try {
       work();
     } catch (error) {
-      this.#fail(error);
+      this.#failAt((at) => pointed(error, at));
     }
   }
 

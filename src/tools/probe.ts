@@ -32,8 +32,9 @@ import {
   type Icmp,
   LookupError,
 } from "../errors/errors.ts";
+import { Connecting, Past } from "../socket/connecting.ts";
 import type { SocketOptions } from "../socket/options.ts";
-import { Socket } from "../socket/socket.ts";
+import { type Socket, socketOf } from "../socket/socket.ts";
 import { Fifo } from "./fifo.ts";
 import {
   checkLocalAddress,
@@ -325,6 +326,7 @@ interface Prober {
 }
 
 class Probes<T extends Probeable> implements Probing<T>, Sink, Office {
+  readonly #libc: Libc;
   readonly #options: Checked<T>;
   readonly #source: Source<T>;
   readonly #run: Prober;
@@ -358,6 +360,7 @@ class Probes<T extends Probeable> implements Probing<T>, Sink, Office {
   ) {
     checkTargets(targets);
     const c = libc();
+    this.#libc = c;
     this.#options = checkOptions(c, options);
     const { setup, recipe, pacing, threads } = this.#options;
     const source = new Source(c, targets, this.#options, this);
@@ -454,13 +457,28 @@ class Probes<T extends Probeable> implements Probing<T>, Sink, Office {
   }
 
   found(job: number, finding: Finding): void {
+    const { fd } = finding;
+    const socket = fd < 0 ? null : this.#socketOf(job, fd);
     const result = this.#finish(job, finding);
-    if (finding.fd >= 0) this.#handOver(finding.fd, result);
+    if (socket !== null) this.#handOver(socket, result);
     this.#give(result);
   }
 
-  #handOver(fd: number, result: Result<T>): void {
-    const socket = Socket.fromFd(fd);
+  /** Makes a socket of a connection: no call, so that nothing can fail. */
+  #socketOf(job: number, fd: number): Socket {
+    const { abi } = this.#libc;
+    const { family } = this.#source.addressOf(job);
+    return socketOf(
+      this.#libc,
+      fd,
+      family === "inet" ? abi.AF_INET : abi.AF_INET6,
+      abi.SOCK_STREAM,
+      Past.NONBLOCKING,
+      Connecting.done(),
+    );
+  }
+
+  #handOver(socket: Socket, result: Result<T>): void {
     try {
       const { onOpen } = this.#options;
       onOpen!(socket, result);

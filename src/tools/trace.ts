@@ -177,8 +177,7 @@ async function* hopsOf(
   signal?.throwIfAborted();
   const { found: finding, abandon } = findAddresses(c, way, Infinity);
   heedAbort(signal, abandon);
-  const found = await finding;
-  ignoreAbort(signal, abandon);
+  const found = await finding.finally(() => ignoreAbort(signal, abandon));
   signal?.throwIfAborted();
   if (found instanceof Error) throw pointed(found, caller);
   for (const [i, address] of found!.entries()) {
@@ -365,7 +364,13 @@ class Expiring extends Attempt {
     if (this.#isOver) return;
     const wall = performance.now() - this.since;
     if (this.errno === ABORTED) return this.#finish(null);
-    const hop = this.#judge(wall);
+    let hop: Hop | Error;
+    try {
+      hop = this.#judge(wall);
+    } catch (error) {
+      // Of a call that asks for details, or of the runtime in a turn of the wait.
+      hop = error as Error;
+    }
     this.#finish(hop);
   }
 
@@ -397,12 +402,7 @@ class Expiring extends Attempt {
     if (errno === ECONNREFUSED || errno === ECONNRESET) {
       return this.#hop("closed", target, wall, null);
     }
-    try {
-      return errorFor(failureOf(this, this.since, this.#timeout));
-    } catch (error) {
-      // What the runtime threw in a turn of the wait.
-      return error as Error;
-    }
+    return errorFor(failureOf(this, this.since, this.#timeout));
   }
 
   #hop(
