@@ -80,29 +80,29 @@ for (const dead of [32, 100]) {
                 .catch((error) => error),
           );
           await new Promise((resolve) => setTimeout(resolve, 300));
-          const answers: unknown[] = [];
+          const replies: unknown[] = [];
           for (const hostname of ["127.0.0.1", "file.test", "file6.test"]) {
             const took = await time(async () => {
-              answers.push(await reach(hostname, port));
+              replies.push(await reach(hostname, port));
             });
-            answers.push(took);
+            replies.push(took);
           }
           const took = await time(async () => {
-            answers.push(await reach("127.0.0.2", hole.address.port));
+            replies.push(await reach("127.0.0.2", hole.address.port));
           });
           controller.abort("enough");
           const ends = await Promise.all(pending);
-          return { answers, took, ends } as unknown as {
-            answers: (string | number)[];
+          return { replies, took, ends } as unknown as {
+            replies: (string | number)[];
             took: number;
             ends: string[];
           };
         },
         dead,
       );
-      const codes = result.answers.filter((one) => typeof one === "string");
+      const codes = result.replies.filter((one) => typeof one === "string");
       assertEquals(codes, ["connected", "connected", "connected", "ETIMEDOUT"]);
-      for (const took of result.answers) {
+      for (const took of result.replies) {
         // A dead name takes five seconds and more.
         if (typeof took === "number") assertLess(took, 2000);
       }
@@ -230,24 +230,27 @@ const FORMS: readonly (readonly [string, typeof lookup])[] = [
 ];
 
 test("lookup() finds what the resolver finds, in its order", async () => {
-  const { found, python } = await inChild(
+  const { rows, python } = await inChild(
     { namespace },
     async ({ lookup, lookupSync }) => {
       const { execFileSync } = process.getBuiltinModule("node:child_process");
-      const found: string[][] = [];
+      const rows: string[][] = [];
       const names = ["file6.test", "x.both.test", "x.v4.test", "x.slow.test"];
       for (const name of names) {
         for (const family of [undefined, "inet", "inet6"] as const) {
           const options = { family, port: 80 };
-          const row: string[] = [];
-          for (const run of [lookup, lookupSync]) {
+          const [one, other] = [lookup, lookupSync].map((run) => async () => {
             try {
-              row.push((await run(name, options)).join(" "));
+              return (await run(name, options)).join(" ");
             } catch (error) {
-              row.push((error as { code: string }).code);
+              return (error as { code: string }).code;
             }
-          }
-          found.push([name, family ?? "", ...row]);
+          });
+          const whole = await other!();
+          let found = await one!();
+          // On a busy machine one family may come more than 50 ms after the other, and is left out.
+          for (let i = 0; i < 10 && found !== whole; i++) found = await one!();
+          rows.push([name, family ?? "", found, whole]);
         }
       }
       const python = execFileSync("python3", [
@@ -263,11 +266,11 @@ test("lookup() finds what the resolver finds, in its order", async () => {
                     print([name for name in dir(socket) if getattr(socket, name) == e.errno and name.startswith("EAI")][0])
       `,
       ], { encoding: "utf8" }).trim().split("\n");
-      return { found, python };
+      return { rows, python };
     },
   );
-  assertEquals(found.map(([, , one]) => one!), python);
-  for (const [name, family, one, other] of found) {
+  assertEquals(rows.map(([, , one]) => one!), python);
+  for (const [name, family, one, other] of rows) {
     assertEquals(one, other, `${name} ${family}`);
   }
 }, THREADED);
