@@ -48,10 +48,10 @@ export interface Case {
   readonly name: string;
   /**
    * Who is connected to: a listener on loopback, the same where nobody else
-   * listens, or what answers after `delay`.
+   * listens, or what replies after `delay`.
    */
   readonly peer: "loopback" | "alone" | "late";
-  /** Microseconds until a late peer answers. */
+  /** Microseconds until a late peer replies. */
   readonly delay?: number;
   /** How many connects make a round; few enough for the peer's queues. */
   readonly count: number;
@@ -581,5 +581,5 @@ function ourConnect(
 }
 
 function unexpected(errno: number): Error {
-  return new Error(`Cannot go on: connect answered errno ${errno}`);
+  return new Error(`Cannot go on: connect returned errno ${errno}`);
 }

@@ -95,7 +95,7 @@ def scan(count, _):
 
 def expect(got, wanted):
     if got != wanted:
-        raise OSError(got, "expected another answer")
+        raise OSError(got, "expected another result")
 
 
 KINDS = {

@@ -5,7 +5,7 @@
  *   floor client HOSTS PORT REFUSED DIR
  *                              the same work as the package's, in C;
  *                              `round KIND COUNT CONCURRENCY`, `rtt COUNT`
- *   floor late DEVICE          a TUN device behind which every address answers,
+ *   floor late DEVICE          a TUN device behind which every address replies,
  *                              late, or after a negative delay never;
  *                              `delay MICROSECONDS`, `drain`
  *
@@ -15,7 +15,7 @@
  *                              leaves so many connects pending, and prints what
  *                              memory that took
  *
- * The first three serve the lines of their standard input, answer each with one
+ * The first three serve the lines of their standard input, reply to each by one
  * line, and end when the input does. As a shared library, it exports functions
  * that do nothing, for what a call costs by itself.
  *
@@ -315,7 +315,7 @@ static void set_targets(char *hosts, int port, int refused) {
   }
 }
 
-/* Answers with the time that a round took, and the CPU's share of it, in ns. */
+/* Prints the time that a round took, and the CPU's share of it, in ns. */
 static int serve_client(char *hosts, int port, int refused, const char *directory) {
   set_targets(hosts, port, refused);
   for (int i = 0; i < SPREAD; i++) paths[i] = unix_address(directory, i);
@@ -394,7 +394,7 @@ static int run_timed(char **command) {
   return 0;
 }
 
-/* ---- The peer that answers late ----------------------------------------- */
+/* ---- The peer that replies late ----------------------------------------- */
 
 #ifdef __linux__
 
@@ -529,8 +529,8 @@ static struct {
 } waiting[WAITING];
 static unsigned oldest, newest;
 
-/* An answer to a SYN waits; whatever ends a connection is answered at once with
-   a reset, so that no port is left waiting. */
+/* A reply to a SYN waits; whatever ends a connection gets a reset at once, so that
+   no port is left waiting. */
 static void take(int tun, const struct segment *in, ssize_t size, long long delay) {
   if (size < (ssize_t)sizeof *in || in->ip.version != 0x45 || in->ip.protocol != IPPROTO_TCP) return;
   if (in->tcp.flags & RST) return;
@@ -546,7 +546,7 @@ static void take(int tun, const struct segment *in, ssize_t size, long long dela
   }
 }
 
-/* A line is answered when nothing has come for so long, in ns: what is still on
+/* The reply to a line comes when nothing else has for so long, in ns: what is on
    its way belongs to the round before. */
 #define QUIET 20000000
 
@@ -582,7 +582,7 @@ static int serve_late(const char *name) {
       answer("done");
     }
     if (fds[0].revents) {
-      /* Not all at once: answers may be due meanwhile. */
+      /* Not all at once: replies may be due meanwhile. */
       for (int i = 0; i < 64; i++) {
         ssize_t size = read(tun, &in, sizeof in);
         if (size < 0) break;

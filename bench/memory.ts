@@ -31,7 +31,7 @@ const BEGIN = "calls begin";
 /**
  * Measures all sides.
  *
- * @param world Where nothing answers but loopback, and nobody listens there.
+ * @param world Where only loopback replies, and nobody listens there.
  */
 export function* measureMemory(world: World): Generator<MemoryResult> {
   for (const [side, command] of pendingCommands(world)) {

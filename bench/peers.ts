@@ -49,7 +49,7 @@ export function command(file: string, { gc = false } = {}): string[] {
   return [process.execPath, ...HERE.run, ...gc ? [HERE.gc] : [], file];
 }
 
-/** A process that answers each line with a line. */
+/** A process that replies to each line with a line. */
 export class Child {
   /** What it says before it is asked. */
   readonly greeting: Promise<string>;
@@ -74,7 +74,7 @@ export class Child {
     });
   }
 
-  /** Asks, and waits for the answer. */
+  /** Sends a line, and waits for the reply. */
   ask(line: string): Promise<string> {
     const answer = this.#next();
     this.#process.stdin.write(`${line}\n`);
@@ -183,7 +183,7 @@ export function time(
   return { ...sample, output: lines.join("\n") };
 }
 
-/** The two numbers with which a client answers. */
+/** The two numbers in a client's reply. */
 export function parseSample(line: string): Sample {
   const [wall, cpu] = line.split(" ").map(Number);
   return { wall: wall!, cpu: cpu! };
@@ -208,7 +208,7 @@ export function writeModule(
 
 /** Where the connects of a bench go, and who else makes them. */
 export interface World extends Disposable {
-  /** The addresses that answer, in turns, so that no queue overflows. */
+  /** The addresses that reply, used in turn, so that no queue overflows. */
   readonly hosts: readonly string[];
   readonly port: number;
   /** A port of the same addresses where nobody listens. */
@@ -232,7 +232,7 @@ export async function openLoopback(floor: Floor): Promise<World> {
 }
 
 /**
- * A peer behind a TUN device, which answers each SYN after a delay. Works where
+ * A peer behind a TUN device, which replies to each SYN after a delay. Works where
  * {@linkcode runAgain} lets a program be alone, and nowhere else.
  */
 export async function openLate(floor: Floor): Promise<World> {

@@ -284,7 +284,7 @@ function startNotes(reports: readonly Report[]): string[] {
   );
 }
 
-/** What pending connects take, in words: next to C's, which is all but nothing, a ratio says nothing. */
+/** What pending connects take, in words: C's take next to nothing, so that a ratio would say nothing. */
 function memoryNotes(reports: readonly Report[]): string[] {
   return reports.flatMap(({ machine, memory }) => {
     const pending = memory.filter(({ resident }) => resident !== undefined);

@@ -59,7 +59,7 @@ const COMPILING_CONNECTS = 2000;
 const COMPILING_DELAY = 100;
 /** How many fresh connections the kernel is asked about. */
 const HANDSHAKES = 10;
-/** A delay that is none: nothing ever answers. */
+/** A delay without an end: the peer never replies. */
 const SILENCE = -1;
 /** The argument by which this program knows that it is to run one case and to send what comes of it. */
 const ONLY = "--only=";
