@@ -1,8 +1,8 @@
 /**
  * Peers, places and processes that tests need.
  *
- * Whatever a fixture opens, it closes at the end of its block. Peers are plain sockets of the C library, so that they answer
- * while a call under test blocks the thread: nothing here waits for an event loop but the children.
+ * Whatever a fixture opens, it closes at the end of its block. Peers are plain sockets of the C library, so that they work
+ * while a call under test blocks the thread: only the children wait for an event loop.
  *
  * @module
  */
@@ -138,7 +138,7 @@ export function listen<A extends Address = InetAddress>(
 }
 
 /**
- * A listener whose backlog is full, so that no connect gets an answer: Linux drops the SYN, and a blocking connect of the
+ * A listener whose backlog is full, so that no connect gets a reply: Linux drops the SYN, and a blocking connect of the
  * Unix-domain family waits. Each `accept()` makes room for one.
  */
 export function blackHole<A extends Address = InetAddress>(
@@ -212,7 +212,7 @@ export function freePort(): number {
 export function canBlackHole(): string | null {
   return abi.os === "linux"
     ? null
-    : `${abi.os} may answer when a backlog is full`;
+    : `${abi.os} may reply when a backlog is full`;
 }
 
 /** Two connected sockets in the Unix domain. */
@@ -493,7 +493,7 @@ export async function inChild<A extends readonly Json[], R>(
     const body = ${body};
     const result = await body(api, ...${JSON.stringify(args)});
     // Not through the runtime's streams: Node asks the kernel what kind of
-    // socket they are, and a trace may tamper with the answer.
+    // socket they are, and a trace may tamper with what it returns.
     const { writeSync } = await import("node:fs");
     writeSync(1, "\\n" + JSON.stringify({ result }) + "\\n");
   `;

@@ -27,7 +27,7 @@ ip route add throw 10.4.0.0/16
 /**
  * A host for each way in which a firewall refuses.
  *
- * Those of 127.0.2.0 refuse once and then let everybody in; those of 127.0.3.0 refuse once and then answer no more. What is
+ * Those of 127.0.2.0 refuse once and then let everybody in; those of 127.0.3.0 refuse once and then are silent. What is
  * for 127.0.4.1 does not get out, and what is for 127.0.5.1 does not get in.
  */
 export const FIREWALL = `
@@ -111,9 +111,9 @@ mount --bind /mnt/hosts /etc/hosts
 `;
 
 /**
- * A name server that behaves as the names say: those of `both.test` have 127.0.0.1 and ::1, of `v4.test` 127.0.0.1 alone; for
- * `dead.test` nothing is answered, for `deaf.test` nothing about IPv6, for `mute.test` nothing about IPv4, and for `slow.test`
- * everything after 200 ms. All others do not exist. It counts the questions of each kind in the file /mnt/asked.
+ * A name server that behaves as the names say: those of `both.test` have 127.0.0.1 and ::1, of `v4.test` 127.0.0.1 alone; it
+ * does not reply about `dead.test`, nor about the IPv6 of `deaf.test` and the IPv4 of `mute.test`, and about `slow.test` only
+ * after 200 ms. All others do not exist. It counts the questions of each kind in the file /mnt/asked.
  *
  * The file of hosts has `file.test`, which is 127.0.0.1, and `file6.test`, which is both.
  */

@@ -1108,17 +1108,17 @@ test(`random bytes come back unchanged (${FUZZ_COUNT / 2})`, () => {
 
 const PYTHON = `
 import json, socket, sys
-# All of the input before any output, for whoever writes it does not read yet.
+# All of the input before any output: the other side writes it all before it reads.
 for line in sys.stdin.read().splitlines():
     text = json.loads(line)
-    answer = []
+    found = []
     for family in (socket.AF_INET, socket.AF_INET6):
         try:
             packed = socket.inet_pton(family, text)
-            answer += [packed.hex(), socket.inet_ntop(family, packed)]
+            found += [packed.hex(), socket.inet_ntop(family, packed)]
         except (OSError, ValueError):
-            answer += [None, None]
-    print(json.dumps(answer))
+            found += [None, None]
+    print(json.dumps(found))
 `;
 
 test("inet() and inet6() agree with the C library's inet_pton()", () => {
@@ -1145,13 +1145,13 @@ test("inet() and inet6() agree with the C library's inet_pton()", () => {
       const six = attempt(() => inet6(text, 0));
       const hex = toHex(one?.toBytes(), sockaddrIn.addr, 4);
       const hex6 = toHex(six?.toBytes(), sockaddrIn6.addr, 16);
-      const told = JSON.stringify(text);
-      assertEquals(hex, inetHex, told);
-      assertEquals(hex6, inet6Hex, told);
-      if (one !== null) assertEquals(one.hostname, inetText, told);
+      const shown = JSON.stringify(text);
+      assertEquals(hex, inetHex, shown);
+      assertEquals(hex6, inet6Hex, shown);
+      if (one !== null) assertEquals(one.hostname, inetText, shown);
       // The C library writes the long obsolete ::1.2.3.4, RFC 5952 does not.
       if (six !== null && !/^0{24}/.test(inet6Hex)) {
-        assertEquals(six.hostname, inet6Text, told);
+        assertEquals(six.hostname, inet6Text, shown);
       }
       if (one !== null || six !== null) accepted++;
     }

@@ -205,7 +205,7 @@ for (const [name, fakes] of Object.entries(MECHANISMS)) {
           assertStringIncludes((error as Error).message, "closed meanwhile");
           assertEquals((error as ErrnoError).syscall, "connect");
           if (fd < 0) continue;
-          // Whoever has it now goes on with the attempt, which nobody ended.
+          // The new owner goes on with the attempt, which nobody ended.
           using heir = Socket.fromFd(fd);
           assertEquals(heir.tryConnect(hole.address), abi.errnos.EALREADY);
         }
@@ -282,7 +282,7 @@ for (const [name, fakes] of Object.entries(MECHANISMS)) {
         "aborted",
         "closed",
       ] as const;
-      const answers = Array.from({ length: 1000 }, async (_, i) => {
+      const results = Array.from({ length: 1000 }, async (_, i) => {
         const kind = kinds[i % kinds.length]!;
         using socket = Socket.open();
         const pending = socket.connect(
@@ -313,15 +313,15 @@ for (const [name, fakes] of Object.entries(MECHANISMS)) {
         aborted: "reason",
         closed: "ECANCELED",
       };
-      for (const answer of answers) {
-        const [kind, result] = await answer;
+      for (const ready of results) {
+        const [kind, result] = await ready;
         assertEquals(result, expected[kind as "late"]);
       }
     },
     { skip: needs(canBlackHole(), onLinux) },
   );
 
-  test(`Socket#ready() answers, ends, and is called off on ${name}`, async () => {
+  test(`Socket#ready() resolves, times out and is called off on ${name}`, async () => {
     using _watched = watchLibc(fakes);
     using listener = listen();
     using socket = await connect({ port: listener.address.port });
@@ -631,7 +631,7 @@ test(
     using hole = blackHole();
     using listener = listen();
     for (const then of ["reused", "left"] as const) {
-      let wake: (answer: number) => void = () => {};
+      let wake: (result: number) => void = () => {};
       using watched = watchLibc({
         pollAsync: () => new Promise((resolve) => wake = resolve),
       });
@@ -641,8 +641,8 @@ test(
       const isParked = () =>
         watched.count("pollAsync") + watched.count("watchReadable") > 0;
       while (!isParked()) await pause(1);
-      // Something has come, the reactor is about to say so, and somebody else
-      // has a turn before those who wait have theirs.
+      // Something has come and the reactor is about to report it, but other
+      // code runs before those who wait.
       hole.accept().close();
       await untilWritable(fd);
       let heir: Socket | null = null;
@@ -684,7 +684,7 @@ test(
 test("Socket#connect() heeds a signal that is aborted just after its wake-up", async () => {
   const wakes: Wake[] = [SPURIOUS];
   using kernel = follow(wakes);
-  let wake: (answer: number) => void = () => {};
+  let wake: (result: number) => void = () => {};
   using watched = watchLibc({
     ...kernel.fakes,
     pollAsync: () => new Promise((resolve) => wake = resolve),
@@ -711,7 +711,7 @@ test("Socket#connect() heeds a signal that is aborted just after its wake-up", a
 const WAIT_SCRIPTS: readonly Script[] = [
   ...SCRIPTS,
   {
-    title: "woken for nothing, again and again",
+    title: "woken without news, again and again",
     wakes: [...new Array<Wake>(50).fill(SPURIOUS), WRITABLE],
     ends: "connected",
   },
@@ -860,7 +860,7 @@ for (const poll of [false, true]) {
     test(
       `Socket#connect() outlasts ICMP errors that pass, and reports those that stay, ${how}`,
       async () => {
-        const { answers, passed, soft, looks } = await inChild(
+        const { results, passed, soft, looks } = await inChild(
           { namespace: FIREWALL },
           async (
             { ErrnoError, inet, listen, Socket, watchLibc },
@@ -895,19 +895,19 @@ for (const poll of [false, true]) {
             }
             using listener = listen({ at: inet("127.0.2.1", 0) });
             const { port } = listener.address;
-            const [passed, soft, ...answers] = await Promise.all([
+            const [passed, soft, ...results] = await Promise.all([
               attempt("127.0.2.1", port, 30_000),
               attempt("127.0.3.1", 80, 1500),
               ...hosts.map((host) => attempt(host, 80, 30_000)),
             ]);
             const looks = watched.count("pollAsync");
-            return { answers, passed: passed!, soft: soft!, looks };
+            return { results, passed: passed!, soft: soft!, looks };
           },
           REJECTED.map(([host]) => host),
           readErrorQueue,
           poll ? JSON.parse(JSON.stringify({ ...abi, epoll: null })) : null,
         );
-        assertEquals(answers, REJECTED.map(([, code]) => code));
+        assertEquals(results, REJECTED.map(([, code]) => code));
         assertEquals(passed, "connected");
         assertEquals(soft, "EHOSTUNREACH");
         // Ten attempts, two events each, and then some.
@@ -934,14 +934,14 @@ test(
             if (!(error instanceof ErrnoError)) throw error;
           }
         }
-        const answers: string[] = [];
+        const results: string[] = [];
         async function attempt(timeout: number): Promise<void> {
           try {
             await sockets[0]!.connect(hole.address, { timeout });
-            answers.push("connected");
+            results.push("connected");
           } catch (error) {
             if (!(error instanceof ErrnoError)) throw error;
-            answers.push(error.code);
+            results.push(error.code);
           }
         }
         fill();
@@ -952,7 +952,7 @@ test(
         sockets.pop()!.close();
         await attempt(30);
         for (const socket of sockets) socket.close();
-        return answers;
+        return results;
       },
     );
     assertEquals(result, ["EMFILE", "EMFILE", "ETIMEDOUT"]);

@@ -328,7 +328,7 @@ test("Socket#connectSync() goes on after a deadline when called again", () => {
 
 // Unreachable.
 
-/** What the kernel answers where a route of a kind leads, or none. */
+/** What a connect fails with where a route of each kind leads, or none. */
 const ROUTED = ofFamilies<readonly [string, ErrnoCode]>([
   ["10.1.0.1", "EHOSTUNREACH"],
   ["10.2.0.1", "EINVAL"],
@@ -342,7 +342,7 @@ const ROUTED = ofFamilies<readonly [string, ErrnoCode]>([
 
 test("connectSync() throws what the routing table says", async () => {
   const hosts = ROUTED.map(([host]) => host);
-  const answers = await inChild(
+  const results = await inChild(
     { namespace: ROUTES },
     ({ connectSync, isErrno, ErrnoError, Errno }, hosts) =>
       [undefined, 60_000].map((timeout) =>
@@ -361,7 +361,7 @@ test("connectSync() throws what the routing table says", async () => {
       ),
     hosts,
   );
-  assertEquals<unknown>(answers, [ROUTED, ROUTED]);
+  assertEquals<unknown>(results, [ROUTED, ROUTED]);
 }, { skip: needs(canIsolate(), onLinux) });
 
 const cannotFilter = needs(canFilter(), onLinux);
@@ -372,7 +372,7 @@ for (const readErrorQueue of [false, true]) {
   test(
     `Socket#connectSync() throws what a firewall says, ${queue} a queue of errors`,
     async () => {
-      const answers = await inChild(
+      const results = await inChild(
         { namespace: FIREWALL },
         ({ Socket, ErrnoError, inet }, hosts, readErrorQueue) => {
           // All at once, for the kernel takes a second for each.
@@ -397,7 +397,7 @@ for (const readErrorQueue of [false, true]) {
         REJECTED.map(([host]) => host),
         readErrorQueue,
       );
-      assertEquals<unknown>(answers, REJECTED);
+      assertEquals<unknown>(results, REJECTED);
     },
     { skip: cannotFilter },
   );
@@ -405,7 +405,7 @@ for (const readErrorQueue of [false, true]) {
   test(
     `connectSync() outlives an ICMP error that passes, ${queue} a queue of errors`,
     async () => {
-      const answer = await inChild(
+      const result = await inChild(
         { namespace: FIREWALL },
         ({ connectSync, inet, listen }, readErrorQueue) => {
           using listener = listen({ at: inet("127.0.2.1", 0) });
@@ -421,7 +421,7 @@ for (const readErrorQueue of [false, true]) {
         },
         readErrorQueue,
       );
-      assert(answer);
+      assert(result);
     },
     { skip: cannotFilter },
   );
@@ -880,38 +880,38 @@ test("connectSync() tries the addresses of a name in turn", async () => {
   });
 }, { skip: needs(canIsolate(), onLinux) });
 
-/** Addresses of one name, what each one answers, and what that comes to. */
+/** What connect(2) ends in for each address of a name, and the code of the whole. */
 interface Several {
-  readonly answers: readonly (ErrnoCode | "connected")[];
+  readonly results: readonly (ErrnoCode | "connected")[];
   readonly code: ErrnoCode | "connected";
 }
 
 const SEVERAL: readonly Several[] = [
-  { answers: ["ECONNREFUSED", "connected"], code: "connected" },
-  { answers: ["ENETUNREACH", "EHOSTUNREACH", "connected"], code: "connected" },
-  { answers: ["ENETUNREACH", "ECONNREFUSED"], code: "ECONNREFUSED" },
-  { answers: ["ECONNREFUSED", "ENETUNREACH"], code: "ECONNREFUSED" },
-  { answers: ["ENETUNREACH", "EACCES", "ETIMEDOUT"], code: "EACCES" },
-  { answers: ["ENETUNREACH", "EHOSTUNREACH"], code: "EHOSTUNREACH" },
-  { answers: ["EADDRNOTAVAIL", "ENETUNREACH"], code: "ENETUNREACH" },
-  { answers: ["EIO", "ENODEV"], code: "ENODEV" },
+  { results: ["ECONNREFUSED", "connected"], code: "connected" },
+  { results: ["ENETUNREACH", "EHOSTUNREACH", "connected"], code: "connected" },
+  { results: ["ENETUNREACH", "ECONNREFUSED"], code: "ECONNREFUSED" },
+  { results: ["ECONNREFUSED", "ENETUNREACH"], code: "ECONNREFUSED" },
+  { results: ["ENETUNREACH", "EACCES", "ETIMEDOUT"], code: "EACCES" },
+  { results: ["ENETUNREACH", "EHOSTUNREACH"], code: "EHOSTUNREACH" },
+  { results: ["EADDRNOTAVAIL", "ENETUNREACH"], code: "ENETUNREACH" },
+  { results: ["EIO", "ENODEV"], code: "ENODEV" },
 ];
 
 test("connectSync() makes one error of all addresses' failures", () => {
   using listener = listen();
   const { port } = listener.address;
-  for (const { answers, code } of SEVERAL) {
-    const addresses = answers.map((answer, index) =>
-      inet(answer === "connected" ? "127.0.0.1" : `127.9.0.${index}`, port)
+  for (const { results, code } of SEVERAL) {
+    const addresses = results.map((result, index) =>
+      inet(result === "connected" ? "127.0.0.1" : `127.9.0.${index}`, port)
     );
     let attempts = 0;
     using watched = watchLibc({
       ...fakeResolver(addresses),
       connect(fd, bytes, length) {
-        const answer = answers[attempts++]!;
-        return answer === "connected"
+        const result = results[attempts++]!;
+        return result === "connected"
           ? system.connect(fd, bytes, length)
-          : -abi.errnos[answer]!;
+          : -abi.errnos[result]!;
       },
     });
     const options = { hostname: "several.test", port };
@@ -920,7 +920,7 @@ test("connectSync() makes one error of all addresses' failures", () => {
     } else {
       const error = refusal(() => connectSync(options));
       assertErrno(error, code);
-      assertEquals(error.errors.map(({ code }) => `${code}`), [...answers]);
+      assertEquals(error.errors.map(({ code }) => `${code}`), [...results]);
       assertEquals(
         error.errors.map(({ address }) => address),
         addresses.map(String),
@@ -929,9 +929,9 @@ test("connectSync() makes one error of all addresses' failures", () => {
       for (const each of error.errors) {
         assertStringIncludes(error.message, `${each.address} ${each.code}`);
       }
-      assertStringIncludes(error.message, `all ${answers.length} addresses`);
+      assertStringIncludes(error.message, `all ${results.length} addresses`);
     }
-    assertEquals(attempts, answers.length);
+    assertEquals(attempts, results.length);
     assertEquals(watched.count("socket"), attempts);
     assertEquals(watched.count("close"), attempts);
     assertEquals(watched.count("freeaddrinfo"), 1);
@@ -1312,35 +1312,35 @@ test("connectSync() meets itself where onSocket asked for that port", () => {
 }, { skip: onLinux });
 
 test("connectSync() finds no listener among two ephemeral ports", async () => {
-  const answers = await inChild(
+  const results = await inChild(
     { namespace: "sysctl -qw net.ipv4.ip_local_port_range='40000 40001'" },
     ({ connectSync, isErrno }) => {
-      const answers = new Set<string>();
+      const results = new Set<string>();
       for (let i = 0; i < 50; i++) {
         for (const port of [40_000, 40_001]) {
           try {
             connectSync({ port }).close();
-            answers.add("connected");
+            results.add("connected");
           } catch (error) {
-            answers.add(
+            results.add(
               isErrno(error, "ECONNREFUSED") ? error.code : `${error}`,
             );
           }
         }
       }
-      return [...answers];
+      return [...results];
     },
   );
-  assertEquals(answers, ["ECONNREFUSED"]);
+  assertEquals(results, ["ECONNREFUSED"]);
 }, { skip: needs(canIsolate(), hasCommand("sysctl"), onLinux) });
 
 // The state machine, on a kernel that follows a script.
 
-/** A wake-up, or poll's own answer: 0 for none in time, or an errno's name. */
-type Answer = Wake | 0 | ErrnoCode;
+/** A wake-up, or what poll(2) itself returns: 0 for none in time, or an errno's name. */
+type PollResult = Wake | 0 | ErrnoCode;
 
 /** An attempt that is waited for by a poll(2) that blocks. */
-interface PollScript extends Script<Answer> {
+interface PollScript extends Script<PollResult> {
   readonly abi?: Partial<Libc["abi"]>;
 }
 
@@ -1359,12 +1359,12 @@ const POLL_SCRIPTS: readonly PollScript[] = [
     ends: "connected",
   },
   {
-    title: "woken for nothing",
+    title: "woken without news",
     wakes: [SPURIOUS, SPURIOUS, WRITABLE],
     ends: "connected",
   },
   {
-    title: "woken for nothing, then refused",
+    title: "woken without news, then refused",
     wakes: [SPURIOUS, failed("ECONNREFUSED")],
     ends: "ECONNREFUSED",
   },
@@ -1399,7 +1399,7 @@ const POLL_SCRIPTS: readonly PollScript[] = [
     ends: "EHOSTUNREACH",
   },
   {
-    title: "a reset between the handshake and the look, as BSD tells it",
+    title: "a reset between the handshake and the look, as BSD reports it",
     wakes: [{ revents: ["POLLOUT"], peer: "EINVAL" }],
     ends: "EINVAL",
   },
@@ -1420,7 +1420,7 @@ const POLL_SCRIPTS: readonly PollScript[] = [
     abi: { errorQueue: null },
   },
   {
-    title: "no queue of errors, and POLLERR for nothing",
+    title: "no queue of errors, and POLLERR without an error",
     wakes: [DRAINED, WRITABLE],
     ends: "connected",
     abi: { errorQueue: null },
@@ -1504,41 +1504,41 @@ test("Socket#connectSync() asks poll(2) for the time that is left", () => {
   }
 });
 
-/** What connect(2) of the Unix-domain family answers, call by call. */
+/** What connect(2) of the Unix-domain family returns, call by call. */
 const UNIX_SCRIPTS: readonly {
-  readonly answers: readonly (ErrnoCode | 0)[];
+  readonly results: readonly (ErrnoCode | 0)[];
   readonly timeout?: number;
   readonly ends: ErrnoCode | "connected";
 }[] = [
-  { answers: [0], ends: "connected" },
-  { answers: ["ENOENT"], timeout: AGES, ends: "ENOENT" },
-  { answers: ["EAGAIN", "EAGAIN", 0], timeout: AGES, ends: "connected" },
+  { results: [0], ends: "connected" },
+  { results: ["ENOENT"], timeout: AGES, ends: "ENOENT" },
+  { results: ["EAGAIN", "EAGAIN", 0], timeout: AGES, ends: "connected" },
   {
-    answers: ["EAGAIN", "ECONNREFUSED"],
+    results: ["EAGAIN", "ECONNREFUSED"],
     timeout: AGES,
     ends: "ECONNREFUSED",
   },
-  { answers: ["EAGAIN"], ends: "EAGAIN" },
-  { answers: ["EAGAIN"], timeout: 0, ends: "ETIMEDOUT" },
-  { answers: ["EINTR", "EINTR", 0], ends: "connected" },
-  { answers: ["EINTR", "EISCONN"], ends: "connected" },
-  { answers: ["EINTR", "ECONNREFUSED"], ends: "ECONNREFUSED" },
+  { results: ["EAGAIN"], ends: "EAGAIN" },
+  { results: ["EAGAIN"], timeout: 0, ends: "ETIMEDOUT" },
+  { results: ["EINTR", "EINTR", 0], ends: "connected" },
+  { results: ["EINTR", "EISCONN"], ends: "connected" },
+  { results: ["EINTR", "ECONNREFUSED"], ends: "ECONNREFUSED" },
   {
-    answers: ["EINTR", "EAGAIN", "EINTR", 0],
+    results: ["EINTR", "EAGAIN", "EINTR", 0],
     timeout: AGES,
     ends: "connected",
   },
-  { answers: ["EISCONN"], ends: "EISCONN" },
+  { results: ["EISCONN"], ends: "EISCONN" },
 ];
 
 test("Socket#connectSync() connects again in the Unix-domain family", () => {
-  for (const { answers, timeout, ends } of UNIX_SCRIPTS) {
+  for (const { results, timeout, ends } of UNIX_SCRIPTS) {
     let calls = 0;
     using _watched = watchLibc({
       connect() {
-        const answer = answers[calls++];
-        assert(answer !== undefined, "connect was called once too often");
-        return answer === 0 ? 0 : -abi.errnos[answer]!;
+        const result = results[calls++];
+        assert(result !== undefined, "connect was called once too often");
+        return result === 0 ? 0 : -abi.errnos[result]!;
       },
     });
     using socket = Socket.open({ family: "unix" });
@@ -1547,7 +1547,7 @@ test("Socket#connectSync() connects again in the Unix-domain family", () => {
     );
     if (ends === "connected") assertEquals(result, undefined);
     else assertErrno(result, ends);
-    assertEquals(calls, answers.length);
+    assertEquals(calls, results.length);
     assertEquals(socket.nonblocking, false);
   }
 });
@@ -1591,7 +1591,7 @@ test("connectSync() fails clearly when onSocket closes the socket", () => {
   assert(!watched.names.includes("connect"));
 });
 
-/** Calls that fail on the way, and what connectSync() is told to do. */
+/** Calls that fail on the way, and the options of connectSync() that make them. */
 const FAILING: readonly (readonly [
   keyof Libc,
   ErrnoCode,

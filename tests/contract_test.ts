@@ -66,7 +66,7 @@ import {
   type Simulation,
 } from "./_simulation.ts";
 
-/** Milliseconds that an attempt is given which nobody answers. */
+/** Milliseconds that an attempt at a silent peer is given. */
 const SHORT = 20;
 /** Milliseconds that no test waits for, unless something is wrong. */
 const AGES = 30_000;
@@ -97,7 +97,7 @@ interface World {
   host(family?: Family, at?: Address): Host;
   /** Where nobody listens. */
   refusing(family?: Family): Address;
-  /** Where nobody answers. */
+  /** Where nobody replies. */
   silent(at?: Address): Address;
   /** Where a datagram socket may be bound, or a path be made. */
   free(family?: Family, length?: number): Address;
@@ -191,7 +191,7 @@ for (const family of FAMILIES) {
   );
 
   promise(
-    `tryConnect() over ${family} answers numbers, and ends in EISCONN`,
+    `tryConnect() over ${family} returns numbers, and ends in EISCONN`,
     (world) => {
       const { EINPROGRESS, EISCONN } = world.abi.errnos;
       const { address } = world.host(family);
@@ -268,7 +268,7 @@ promise(
       thrown(() => socket.connectSync(address, { timeout: AGES })),
       "ECONNREFUSED",
     );
-    const answer = attempt(() =>
+    const result = attempt(() =>
       socket.connectSync(host.address, { timeout: AGES })
     );
     if (world.abi.os === "linux") {
@@ -276,7 +276,7 @@ promise(
         socket.remoteAddress,
         host.address,
       );
-    } else assertErrno(world, answer, "EINVAL");
+    } else assertErrno(world, result, "EINVAL");
   },
 );
 
@@ -297,7 +297,7 @@ promise(
   { real: canBlackHole() },
 );
 
-promise("a timeout of zero leaves no time for an answer", async (world) => {
+promise("a timeout of zero leaves no time for a reply", async (world) => {
   const target = { ...targetOf(world.silent()), timeout: 0 };
   assertErrno(world, thrown(() => connectSync(target)), "ETIMEDOUT");
   assertErrno(world, await rejected(connect(target)), "ETIMEDOUT");
@@ -321,7 +321,7 @@ promise("a signal ends connect() with its reason", async (world) => {
 }, { real: canBlackHole() });
 
 promise(
-  "a signal that ends while nobody has answered leaves a socket to its owner",
+  "a signal that ends the wait for a silent peer leaves the socket to its owner",
   async (world) => {
     const address = world.silent();
     using socket = Socket.open({ family: "inet" });
@@ -394,7 +394,7 @@ promise(
 );
 
 promise(
-  "every kind of connect waits for a late answer",
+  "every kind of connect waits for a late reply",
   async (world) => {
     const address = world.fated({ delay: SHORT });
     const target = targetOf(address);
@@ -1491,16 +1491,16 @@ promise("tcpInfo() knows an established connection", (world) => {
 
 promise("capabilities() are those of the table", (world) => {
   const { abi } = world;
-  const told = capabilities();
-  assertEquals([told.os, told.arch], [abi.os, abi.arch]);
-  assertEquals(told.abstractUnix, abi.abstractUnix);
-  assertEquals(told.tcpInfo, abi.tcpInfo !== null);
+  const found = capabilities();
+  assertEquals([found.os, found.arch], [abi.os, abi.arch]);
+  assertEquals(found.abstractUnix, abi.abstractUnix);
+  assertEquals(found.tcpInfo, abi.tcpInfo !== null);
   for (const [name, constant, , , isGuarded] of OPTION_ROWS) {
     if (!isGuarded) {
-      assertEquals(told.options[name], abi[constant] !== null, name);
+      assertEquals(found.options[name], abi[constant] !== null, name);
     }
   }
-  assertEquals(told.options.noDelay, true);
+  assertEquals(found.options.noDelay, true);
 });
 
 promise("explain() speaks of the system in force", ({ abi }) => {
@@ -1563,7 +1563,7 @@ promise(
 );
 
 promise(
-  "the first address to answer wins, and the others are closed",
+  "the first address to reply wins, and the others are closed",
   async (world) => {
     const { port } = world.host("inet").address as InetAddress;
     world.silent(inet("127.0.0.2", port));

@@ -77,7 +77,7 @@ function resolver(
   };
 }
 
-/** A host that answers nobody, by several addresses. */
+/** A host that never replies, by several addresses. */
 function blackHoles(count: number): Listener<InetAddress> & {
   addresses: InetAddress[];
 } {
@@ -252,7 +252,7 @@ test("connect() begins no attempt once its signal is aborted", async () => {
   controller.abort("enough");
   assertEquals(await pending, "enough");
   await pause(60);
-  // A machine that was busy may have come to the second before the abort.
+  // On a busy machine the second attempt may begin before the abort.
   assert(opened(watched) <= 2);
 }, { skip: canBlackHole() });
 
@@ -616,13 +616,13 @@ test("connect() waits for ever where attemptDelay says so", async () => {
 
 test("connect() can be called off while the name is looked up", async () => {
   using listener = listen();
-  let answer: () => void = () => {};
+  let reply: () => void = () => {};
   const fakes = resolver([listener.address]);
   using watched = watchLibc({
     ...fakes,
     getaddrinfoAsync(node, hints, list) {
       return new Promise((resolve) => {
-        answer = () => resolve(fakes.getaddrinfoAsync!(node, hints, list));
+        reply = () => resolve(fakes.getaddrinfoAsync!(node, hints, list));
       });
     },
   });
@@ -636,7 +636,7 @@ test("connect() can be called off while the name is looked up", async () => {
     await pause(5);
     controller.abort(reason);
     assertEquals(await pending, { error: reason });
-    answer();
+    reply();
     await pause(5);
   }
   // What came too late is given back, and nothing came of it.
@@ -647,13 +647,13 @@ test("connect() can be called off while the name is looked up", async () => {
 test("connect() opens no socket when it is called off just as the name is found", async () => {
   using listener = listen();
   for (let hops = 0; hops < 12; hops++) {
-    let answer: (code: number) => void = () => {};
+    let reply: (code: number) => void = () => {};
     const fakes = fakeResolver([listener.address]);
     using watched = watchLibc({
       ...fakes,
       getaddrinfoAsync(node, hints, list) {
         fakes.getaddrinfo(node, hints, list);
-        return new Promise((resolve) => answer = resolve);
+        return new Promise((resolve) => reply = resolve);
       },
     });
     const controller = new AbortController();
@@ -666,7 +666,7 @@ test("connect() opens no socket when it is called off just as the name is found"
       return "connected";
     }, (error) => error);
     await pause(1);
-    answer(0);
+    reply(0);
     for (let i = 0; i < hops; i++) await null;
     const begun = opened(watched);
     controller.abort("enough");
@@ -730,13 +730,13 @@ test(
   async () => {
     let collected = 0;
     const registry = new FinalizationRegistry(() => collected++);
-    const answers: ((code: number) => void)[] = [];
+    const replies: ((code: number) => void)[] = [];
     const fake: Libc = {
       ...system,
       ...PLAIN_RESOLVER,
       getaddrinfoAsync(...memory) {
         for (const one of memory) registry.register(one, null);
-        return new Promise((resolve) => answers.push(resolve));
+        return new Promise((resolve) => replies.push(resolve));
       },
     };
     using _watched = watchLibc();
@@ -750,7 +750,7 @@ test(
       gc();
     }
     assertEquals(collected, 0);
-    for (const answer of answers) answer(abi.eais.EAI_NONAME!);
+    for (const reply of replies) reply(abi.eais.EAI_NONAME!);
     assertInstanceOf(await pending, LookupError);
   },
   {
@@ -776,7 +776,7 @@ for (const way of ["getaddrinfo", "node:dns"] as const) {
         using listener = listen({ at: inet("127.0.0.3", 0) });
         const { port } = listener.address;
         using refuser = bound({ at: inet("0.0.0.0", 0) });
-        const answers: unknown[] = [];
+        const results: unknown[] = [];
         async function attempt(
           hostname: string,
           port: number,
@@ -785,15 +785,15 @@ for (const way of ["getaddrinfo", "node:dns"] as const) {
           try {
             using socket = await connect({ hostname, port, family });
             const { remoteAddress } = socket;
-            answers.push(`${remoteAddress}`.replace(/:\d+$/, ""));
+            results.push(`${remoteAddress}`.replace(/:\d+$/, ""));
           } catch (error) {
             if (error instanceof LookupError) {
-              answers.push(`${error.code} ${error.hostname}`);
+              results.push(`${error.code} ${error.hostname}`);
             } else if (error instanceof ErrnoError) {
               const hosts = error.errors.map(({ address }) =>
                 address!.replace(/:\d+$/, "")
               );
-              answers.push([error.code, ...hosts]);
+              results.push([error.code, ...hosts]);
             } else throw error;
           }
         }
@@ -803,7 +803,7 @@ for (const way of ["getaddrinfo", "node:dns"] as const) {
         await attempt("one.test", port, "inet6");
         await attempt("none.test", port);
         await attempt("x".repeat(64), port);
-        return answers as string[];
+        return results as string[];
       },
       way === "node:dns",
     );
@@ -894,26 +894,26 @@ test("connect() hands out no socket that met itself", async () => {
 }, { skip: needs(onLinux, unemulated("does not know IP_LOCAL_PORT_RANGE")) });
 
 test("connect() finds no listener among two ephemeral ports", async () => {
-  const answers = await inChild(
+  const results = await inChild(
     { namespace: "sysctl -qw net.ipv4.ip_local_port_range='40000 40001'" },
     async ({ connect, isErrno }) => {
-      const answers = new Set<string>();
+      const results = new Set<string>();
       async function attempt(port: number): Promise<void> {
         try {
           (await connect({ port })).close();
-          answers.add("connected");
+          results.add("connected");
         } catch (error) {
-          answers.add(isErrno(error, "ECONNREFUSED") ? error.code : `${error}`);
+          results.add(isErrno(error, "ECONNREFUSED") ? error.code : `${error}`);
         }
       }
       for (let i = 0; i < 50; i++) {
         await attempt(40_000);
         await attempt(40_001);
       }
-      return [...answers];
+      return [...results];
     },
   );
-  assertEquals(answers, ["ECONNREFUSED"]);
+  assertEquals(results, ["ECONNREFUSED"]);
 }, { skip: needs(canIsolate(), hasCommand("sysctl"), onLinux) });
 
 test("connect() rejects where it would throw", async () => {

@@ -216,9 +216,9 @@ test("pollAsync() takes more descriptors than ever before", async () => {
   for (const count of [10, 10_000, 20_000]) {
     const fds = pollfds(new Array(count).fill(-1).with(count - 1, one.heard));
     one.say();
-    const answer = await c.pollAsync(fds, count, AGES);
+    const result = await c.pollAsync(fds, count, AGES);
     // The limit of open descriptors is also one of poll(2).
-    if (answer < 0) assert(count > 1000, `${count} descriptors failed`);
+    if (result < 0) assert(count > 1000, `${count} descriptors failed`);
     else assertEquals(revents(fds, count - 1), abi.POLLIN);
     one.hear();
   }

@@ -84,7 +84,7 @@ type Row = {
 };
 
 /** What came of a row by one way: the code, or what was wrong. */
-type Answer = [row: number, way: string, answer: string];
+type Ending = [row: number, way: string, code: string];
 
 /** Answers each SYN for 127.TYPE.CODE.x by that ICMP message, and for 127.99.x.x by SYN and RST. */
 function forge(
@@ -148,7 +148,7 @@ async function everyWay(
   rows: Row[],
   libcUrl: string,
   forge: string,
-): Promise<Answer[]> {
+): Promise<Ending[]> {
   const { connect, connectSync, Errno, ErrnoError, errnoName, isErrno } = api;
   const { blackHole, bound, inet, listen, Socket, unix, watchLibc } = api;
   const system = (await import(libcUrl)).libc();
@@ -237,7 +237,7 @@ async function everyWay(
     },
   };
 
-  const answers: Answer[] = [];
+  const endings: Ending[] = [];
   for (const [index, row] of rows.entries()) {
     const { hostname = "127.0.0.1", peer = "hole", path, before } = row;
     const { port } = peers[peer].address;
@@ -276,7 +276,7 @@ async function everyWay(
       });
       try {
         await ways[way]();
-        answers.push([index, way, "connected"]);
+        endings.push([index, way, "connected"]);
       } catch (error) {
         const fits = error instanceof ErrnoError && error.code !== "UNKNOWN" &&
           error instanceof Errno[error.code] && isErrno(error, error.code) &&
@@ -284,7 +284,7 @@ async function everyWay(
         const code = fits ? `${error.code}` : `${error}`;
         const kernel = fits && error.code === "ETIMEDOUT" &&
           error.timeoutKind !== "kernel";
-        answers.push([index, way, kernel ? "a deadline" : code]);
+        endings.push([index, way, kernel ? "a deadline" : code]);
       }
     }
   }
@@ -297,19 +297,19 @@ async function everyWay(
       // Its descriptor was taken away from it.
     }
   }
-  return answers;
+  return endings;
 }
 
 /** Fails for each way on which a row's errno got lost. */
-function check(rows: readonly Row[], answers: readonly Answer[]): void {
-  const wrong = answers
-    .filter(([index, , answer]) => answer !== rows[index]!.code)
-    .map(([index, way, answer]) =>
-      `${rows[index]!.code} by ${rows[index]!.by}: ${way} says ${answer}`
+function check(rows: readonly Row[], endings: readonly Ending[]): void {
+  const wrong = endings
+    .filter(([index, , code]) => code !== rows[index]!.code)
+    .map(([index, way, code]) =>
+      `${rows[index]!.code} by ${rows[index]!.by}: ${way} says ${code}`
     );
   assertEquals(wrong, []);
   const ways = rows.reduce((sum, { ways = WAYS }) => sum + ways.length, 0);
-  assertEquals(answers.length, ways);
+  assertEquals(endings.length, ways);
 }
 
 // Provoked -----------------------------------------------------------------------
@@ -685,7 +685,7 @@ function documented(os: Os): ErrnoCode[] {
 }
 
 /** A C library of that system in which nothing succeeds but to open and to close. */
-function answering(abi: Abi, errno: number): Partial<Libc> {
+function failing(abi: Abi, errno: number): Partial<Libc> {
   const nothing = () => -abi.errnos.EBADF!;
   return {
     abi,
@@ -707,7 +707,7 @@ for (const abi of TABLES) {
     for (const code of documented(abi.os)) {
       const errno = abi.errnos[code];
       assert(errno !== undefined, `${abi.os} has no number for ${code}`);
-      using _ = watchLibc(answering(abi, errno));
+      using _ = watchLibc(failing(abi, errno));
       const address = inet("127.0.0.1", 9);
       const open = () => Socket.open({ nonblocking: true });
       const name = errnoName(errno);

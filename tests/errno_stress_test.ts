@@ -129,8 +129,8 @@ async function stress(
   /** One of the descriptors that every process has and that is no socket. */
   function noSocketFd(): number | null {
     for (const fd of [0, 1, 2]) {
-      const answer = c.getsockopt(fd, SOL_SOCKET, SO_TYPE, bytes);
-      if (answer === -abi.errnos.ENOTSOCK!) return fd;
+      const result = c.getsockopt(fd, SOL_SOCKET, SO_TYPE, bytes);
+      if (result === -abi.errnos.ENOTSOCK!) return fd;
     }
     return null;
   }
@@ -147,10 +147,10 @@ async function stress(
     const none = floor.newMemory(8);
     while (running) {
       const fails = polls % 2 === 1;
-      const answer = await c.pollAsync(none, fails ? 0x7fff_ffff : 0, 2);
+      const result = await c.pollAsync(none, fails ? 0x7fff_ffff : 0, 2);
       polls++;
-      if (fails ? answer >= 0 : answer !== 0) {
-        wrong[`pollAsync answered ${answer}`] = 1;
+      if (fails ? result >= 0 : result !== 0) {
+        wrong[`pollAsync returned ${result}`] = 1;
       }
     }
   }
@@ -171,11 +171,11 @@ async function stress(
       keep.push({ round, text: `${round} ${total}`, list: [round, total] });
       if (total % 7 === 0) keep.push(new Uint8Array(total % 100));
       if (total % 1009 === 0) keep.push(new Uint8Array(50_000));
-      const answer = row.call();
+      const result = row.call();
       total++;
       row.count++;
-      if (answer !== row.expected) {
-        const text = `${row.name} answered ${mod.errnoName(-answer)}`;
+      if (result !== row.expected) {
+        const text = `${row.name} returned ${mod.errnoName(-result)}`;
         wrong[text] = (wrong[text] ?? 0) + 1;
       }
     }

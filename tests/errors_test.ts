@@ -502,7 +502,7 @@ for (const [platform, arch, number] of REFUSED) {
   });
 }
 
-/** Makes this process look as if it ran on another system, to whoever asks the runtime. */
+/** Makes the runtime report another system than this one. */
 function elsewhere({ os, arch }: Abi): Disposable {
   const [owner, key, value] = "Deno" in globalThis
     ? [globalThis, "Deno", { ...Deno, build: { os, arch } }] as const

@@ -682,7 +682,7 @@ for (
   });
 }
 
-test("explain() looks for nothing where nothing happened", () => {
+test("explain() collects no evidence where nothing happened", () => {
   const path = "unix:/no/such/path";
   const made = new Errno.ENOENT({ syscall: "connect", address: path });
   assertEquals(explain(made).evidence, []);

@@ -206,10 +206,10 @@ test("on gVisor the tools work", async () => {
       timeout: 10_000,
     });
     later.dispose();
-    const answers: boolean[] = [];
+    const replies: boolean[] = [];
     for await (
       const { answered } of ping({ hostname, port }, { count: 3, interval: 20 })
-    ) answers.push(answered);
+    ) replies.push(answered);
     const hops: string[] = [];
     for await (
       const hop of trace({ hostname, port }, { timeout: 500, maxHops: 2 })
@@ -217,7 +217,7 @@ test("on gVisor the tools work", async () => {
     return {
       states,
       tries: (open?.attempts ?? 0) > 1,
-      answers,
+      replies,
       hops: [...new Set(hops)],
     };
   });
@@ -229,7 +229,7 @@ test("on gVisor the tools work", async () => {
       "filtered: no-answer",
     ],
     tries: true,
-    answers: [true, true, true],
+    replies: [true, true, true],
     hops: ["1: open"],
   });
 }, { skip });

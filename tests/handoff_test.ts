@@ -438,7 +438,7 @@ async function until(isSo: () => boolean): Promise<void> {
   }
 }
 
-/** Ways in which both streams of a socket come to their ends. */
+/** Ways in which both streams of a socket end. */
 const BOTH: Readonly<Record<string, (socket: Socket) => Promise<unknown>>> = {
   "read to its end and closed": async (socket) => {
     await new Response(socket.readable).bytes();

@@ -239,8 +239,8 @@ test("needs() joins the reasons that are there", () => {
 
 test("a probe returns null or a reason to skip", () => {
   assertEquals(hasCommand("sh"), null);
-  for (const answer of [isRoot(), canIpv6()]) {
-    assertMatch(answer ?? "needs", /^needs/);
+  for (const reason of [isRoot(), canIpv6()]) {
+    assertMatch(reason ?? "needs", /^needs/);
   }
 });
 

@@ -74,7 +74,7 @@ const MOST_LINES = 700;
 /** What only the doors may name, for only they know how a runtime calls C. */
 const DOOR_WORDS =
   /\bdlopen\b|\bDeno\s*\.\s*Unsafe|\bUnsafe(?:Callback|FnPointer|Pointer|PointerView)\b|["'`]bun:|node:ffi/;
-/** What only the floor may ask, for nothing above it knows where it runs. */
+/** What only the floor may ask: nothing above it knows where it runs. */
 const PLATFORM_WORDS =
   /\bDeno\s*\.\s*build\b|\bprocess\s*\.\s*(?:platform|arch)\b|\b(?:platform|arch)\b[^{}]*\}\s*=\s*process\b|\bnavigator\s*\.\s*(?:platform|userAgent)\b|["']node:os["']/;
 

@@ -43,23 +43,23 @@ const signatures: Readonly<Record<string, Signature>> = SIGNATURES;
 /** Permissions that nobody is to ask here. */
 const NO_PERMISSIONS = {} as Permissions;
 
-/** C functions that answer what they are told to, and what they were called with. */
+/** C functions that return what a test wants, and what they were called with. */
 interface Fake {
   readonly functions: CFunctions;
   readonly calls: [entry: string, ...parameters: unknown[]][];
-  /** The raw answer of all but a few of them. */
-  answer: unknown;
+  /** What they return, except for a few of them. */
+  result: unknown;
   errno: number;
 }
 
 const LOCATION = { errno: "location" };
 
-function fake(answer: unknown = 0, errno = abi.errnos.EBADF!): Fake {
+function fake(result: unknown = 0, errno = abi.errnos.EBADF!): Fake {
   const functions: Record<string, (...parameters: unknown[]) => unknown> = {};
   const made: Fake = {
     functions: functions as unknown as CFunctions,
     calls: [],
-    answer,
+    result,
     errno,
   };
   for (const entry of Object.keys(SIGNATURES)) {
@@ -79,9 +79,9 @@ function fake(answer: unknown = 0, errno = abi.errnos.EBADF!): Fake {
         }
         case "close":
           // What the binding asks first, to see whether errno can be read.
-          return parameters[0] === -1 ? -1 : made.answer;
+          return parameters[0] === -1 ? -1 : made.result;
         default:
-          return made.answer;
+          return made.result;
       }
     };
   }
@@ -163,10 +163,10 @@ for (const entry of PLAIN) {
     const made = fake();
     const method = bound(made)[entry as "connect"] as unknown as Method;
     const parameters = parametersFor(entry);
-    const answers = entry === "if_nametoindex" ? [1, 7] : [0, 1, 0x7fff_ffff];
-    for (made.answer of answers) {
+    const results = entry === "if_nametoindex" ? [1, 7] : [0, 1, 0x7fff_ffff];
+    for (made.result of results) {
       made.calls.length = 0;
-      assertEquals(method(...given(entry, parameters)), made.answer);
+      assertEquals(method(...given(entry, parameters)), made.result);
       assertEquals(made.calls, [[entry, ...parameters]]);
     }
   });
@@ -175,7 +175,7 @@ for (const entry of PLAIN) {
     const made = fake();
     const method = bound(made)[entry as "connect"] as unknown as Method;
     const parameters = parametersFor(entry);
-    made.answer = entry === "if_nametoindex" ? 0 : -1;
+    made.result = entry === "if_nametoindex" ? 0 : -1;
     for (made.errno of [1, abi.errnos.ECONNREFUSED, 0]) {
       made.calls.length = 0;
       assertEquals(
@@ -250,16 +250,16 @@ test("getaddrinfo() returns the code and the errno behind it", () => {
   const made = fake();
   const { getaddrinfo } = bound(made);
   const [node, hints, result] = [1, 2, 3].map((n) => new Uint8Array([n]));
-  made.answer = 0;
+  made.result = 0;
   assertEquals(getaddrinfo(node!, hints!, result!), [0, 0]);
   // No service: the port is put in afterwards.
   assertEquals(made.calls, [["getaddrinfo", node, null, hints, result]]);
   made.errno = abi.errnos.EMFILE!;
   for (const eai of [-11, 8]) {
     made.calls.length = 0;
-    made.answer = eai;
-    const answer = getaddrinfo(node!, hints!, result!);
-    assertEquals(answer, [eai, made.errno]);
+    made.result = eai;
+    const returned = getaddrinfo(node!, hints!, result!);
+    assertEquals(returned, [eai, made.errno]);
     assertEquals(made.calls.map(([entry]) => entry), [
       "getaddrinfo",
       "memcpyErrno",
@@ -278,7 +278,7 @@ test("pollAsync() passes on what poll returns on another thread, without errno",
 test("freeaddrinfo() and memcpyFrom() return nothing", () => {
   const made = fake();
   const c = bound(made);
-  made.answer = undefined;
+  made.result = undefined;
   const target = new Uint8Array(4);
   assertEquals(c.freeaddrinfo(5n), undefined);
   assertEquals(c.memcpyFrom(target, 6n, 4), undefined);
@@ -390,7 +390,7 @@ test("fcntl() passes its argument ninth where variadic arguments are on the stac
   assertEquals(fcntl(5, 4, 0x800), 3);
   assertEquals(made.calls, [["fcntl", 5, 4, 0, 0, 0, 0, 0, 0, 0x800]]);
   made.calls.length = 0;
-  made.answer = -1;
+  made.result = -1;
   assertEquals(fcntl(5, 4, 0x800), -made.errno);
   assertEquals(made.calls.map(([entry]) => entry), ["fcntl", "memcpyErrno"]);
 });
@@ -624,7 +624,7 @@ test("Socket.open() throws an error that names system and processor when there i
   assertEquals(lines, [message, message, message, "ECONNREFUSED", "0"]);
 });
 
-/** Runs a script with all permissions and answers its lines. */
+/** Runs a script with all permissions and returns the lines that it prints. */
 function inChild(script: string): string[] {
   const root = new URL("../", import.meta.url).href;
   const [command, ...args] = interpreter();

@@ -232,7 +232,7 @@ const OUTCOMES: Readonly<Record<string, readonly string[]>> = {
   // The peer's reset may come before the first look at the connection.
   "plain true": ["connected", "ECONNRESET"],
   "plain false": ["ECONNREFUSED"],
-  // A deadline or an abort may come before any answer, or after it.
+  // A deadline or an abort may come before any reply, or after it.
   "timed true": ["connected", "ECONNRESET", "deadline"],
   "timed false": ["deadline"],
   "aborted true": ["connected", "ECONNRESET", "abort"],

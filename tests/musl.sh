@@ -12,7 +12,7 @@ gcc=$(dirname "$(cc -print-file-name=libstdc++_pic.a)")
 cp "$bun" "$folder/bun"
 chmod +x "$folder/bun"
 cd "$folder"
-# Data that Bun copies out of the library at its start has an address, but no code: all but T.
+# Data that Bun copies out of the library at its start has an address, but no code: all symbols except those of type T.
 nm -D bun 2>/dev/null | awk '$(NF-1) != "T" { sub("@.*", "", $NF); print $NF }' | sort -u >wanted
 nm --defined-only "$gcc/libstdc++_pic.a" 2>/dev/null | awk 'NF == 3 { print $3 }' | sort -u >defined
 comm -12 wanted defined | sed 's/^/-Wl,-u,/' >flags

@@ -47,7 +47,7 @@ function codeOf(error: unknown): string {
   return (error as ErrnoError).code;
 }
 
-/** Waits until somebody's SYN for a port of this machine has found no answer. */
+/** Waits until a SYN for a port of this machine has had no reply. */
 async function begun(port: number): Promise<void> {
   const SYN_SENT = "02";
   const remote = `0100007F:${port.toString(16).toUpperCase().padStart(4, "0")}`;

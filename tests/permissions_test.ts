@@ -125,7 +125,7 @@ function openPeers(): Peers {
       try {
         (await listener.accept()).close();
       } catch (error) {
-        // Whoever connected has reset the connection by then.
+        // The other end has reset the connection by then.
         if (!(error instanceof Deno.errors.NotConnected)) return;
       }
     }
@@ -157,7 +157,7 @@ function listenTwice(): [Deno.TcpListener, Deno.TcpListener | null] {
   }
 }
 
-/** A target by its name in the rows below, and as both sides are told it. */
+/** A target: its name in the rows below, and what each side is given. */
 interface Target {
   readonly name: string;
   readonly options:
@@ -236,11 +236,11 @@ async function tryAll(
   function judge(error: unknown): string {
     if (error instanceof Deno.errors.NotCapable) return "NotCapable";
     if (error instanceof mod.ErrnoError) return "passes";
-    // It has tried, and found that the peer does not answer.
+    // It has tried, and the peer did not reply.
     if (error instanceof tools.WaitError) return "passes";
     if (error instanceof Deno.errors.NotFound) return "passes";
     const { name, code } = error as { name: string; code?: string };
-    // What the system itself answers has a code on both sides.
+    // An error of the system has a code on both sides.
     return code !== undefined || /os error/.test(String(error))
       ? "passes"
       : `${name}: ${error}`;
@@ -562,7 +562,7 @@ interface Revocation {
   targets: Target[];
 }
 
-/** What every way answers after each of several revocations. Runs in the child. */
+/** What each way to connect ends in after each of several revocations. Runs in the child. */
 async function tryRevoked(
   { mod }: Modules,
   revocations: readonly Revocation[],
@@ -695,7 +695,7 @@ const REVOCATIONS: readonly (readonly [
 ];
 
 for (const [name, flags, descriptor, targetName, after] of REVOCATIONS) {
-  test(`tryConnect() and its like answer as Deno.connect does after a revoke of ${name}`, async () => {
+  test(`tryConnect() and its like end as Deno.connect does after a revoke of ${name}`, async () => {
     await using peers = openPeers();
     const targets = targetsOf(peers).filter(({ name }) => name === targetName);
     const steps = await inChild(flagsFor(flags, peers), tryRevoked, [
@@ -772,7 +772,7 @@ async function sendAdopted(
   return result;
 }
 
-const ADOPTED: readonly (readonly [flags: string, answer: string])[] = [
+const ADOPTED: readonly (readonly [flags: string, end: string])[] = [
   ["--allow-net", "1"],
   ["--allow-net=127.0.0.1", "1"],
   ["--allow-net=127.0.0.1:PORT", "1"],
@@ -782,8 +782,8 @@ const ADOPTED: readonly (readonly [flags: string, answer: string])[] = [
   ["--allow-net --deny-net=127.0.0.1", "NotCapable"],
 ];
 
-for (const [flags, answer] of ADOPTED) {
-  test(`sendSync() on an adopted socket answers ${answer} with ${flags || "no net"}`, async () => {
+for (const [flags, end] of ADOPTED) {
+  test(`sendSync() on an adopted socket ends in ${end} with ${flags || "no net"}`, async () => {
     await using peers = openPeers();
     using receiver = Socket.open({ type: "dgram" });
     receiver.bind(inet("127.0.0.1", peers.port));
@@ -792,7 +792,7 @@ for (const [flags, answer] of ADOPTED) {
       sendAdopted,
       { port: peers.port, revoke: false },
     );
-    assertEquals(before, answer);
+    assertEquals(before, end);
     // Receiving goes by no address, as on the runtime's own sockets.
     assertEquals(received, "passes");
   });
@@ -850,7 +850,7 @@ test("sendSync() stops on an adopted socket and goes on by our own when net is r
 // Addresses that no rule can name --------------------------------------------
 
 interface Odd {
-  answers: Record<string, string>;
+  ends: Record<string, string>;
 }
 
 /** Sends to the same peer under odd spellings of its address. Runs in the child. */
@@ -879,13 +879,13 @@ function sendOdd(
       return longer;
     }),
   };
-  const answers: Record<string, string> = {};
+  const ends: Record<string, string> = {};
   function note(name: string, run: () => unknown): void {
     try {
       run();
-      answers[name] = "passes";
+      ends[name] = "passes";
     } catch (error) {
-      answers[name] = (error as Error).name;
+      ends[name] = (error as Error).name;
     }
   }
   for (const [name, address] of Object.entries(odd)) {
@@ -899,9 +899,7 @@ function sendOdd(
     });
     using socket = Socket.open({ type: "dgram" });
     const errno = mod.errnoName(socket.tryConnect(address));
-    answers[`tryConnect ${name}`] = errno === "EACCES"
-      ? "NotCapable"
-      : "passes";
+    ends[`tryConnect ${name}`] = errno === "EACCES" ? "NotCapable" : "passes";
   }
   // A path with something behind its end, which the kernel does not look at.
   const bytes = mod.unix(path).toBytes();
@@ -909,12 +907,12 @@ function sendOdd(
   longer.set(bytes);
   const address = mod.rawAddress(longer);
   using socket = Socket.open({ family: "unix" });
-  answers["tryConnect path"] = mod.errnoName(socket.tryConnect(address));
+  ends["tryConnect path"] = mod.errnoName(socket.tryConnect(address));
   note("connectSync path", () => {
     using socket = Socket.open({ family: "unix" });
     socket.connectSync(address);
   });
-  return { answers };
+  return { ends };
 }
 
 const ODD: readonly (readonly [flags: string, net: string, path: string])[] = [
@@ -941,16 +939,16 @@ for (const [flags, net, path] of ODD) {
     await using peers = openPeers();
     using receiver = Socket.open({ type: "dgram", nonblocking: true });
     receiver.bind(inet("127.0.0.1", peers.port));
-    const { answers } = await inChild(flagsFor(flags, peers), sendOdd, {
+    const { ends } = await inChild(flagsFor(flags, peers), sendOdd, {
       port: peers.port,
       path: `${peers.folder}/x.sock`,
     });
-    for (const [way, answer] of Object.entries(answers)) {
-      if (!way.endsWith(" path")) assertEquals(answer, net, way);
+    for (const [way, end] of Object.entries(ends)) {
+      if (!way.endsWith(" path")) assertEquals(end, net, way);
     }
-    assertEquals(answers["connectSync path"], path);
+    assertEquals(ends["connectSync path"], path);
     assertEquals(
-      answers["tryConnect path"],
+      ends["tryConnect path"],
       path === "NotCapable" ? "EACCES" : "UNKNOWN", // 0 is no errno
     );
     const arrived: string[] = [];

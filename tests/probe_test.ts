@@ -231,7 +231,7 @@ test("a socket serves one attempt where none can be disconnected", async () => {
   assertEquals(watched.count("close"), 20);
 }, { skip: onLinux });
 
-test("a late answer to an earlier attempt counts", async () => {
+test("a late reply to an earlier attempt counts", async () => {
   // The backlog is full until the third attempt is under way.
   using hole = blackHole();
   let socket: Socket | undefined;
@@ -400,7 +400,7 @@ test("lost packets hide no open port", async () => {
   }
 }, { skip: onField });
 
-test("a filter is told from what has not left this machine", async () => {
+test("a filter is not taken for what has not left this machine", async () => {
   const found = await inChild(
     { namespace: FIREWALL + FIREWALL6 + ROUTES + OUTPUT },
     async ({ probe }, hosts) => {
@@ -542,7 +542,7 @@ for (const [name, fakes] of shortages()) {
 }
 
 test(
-  "an address without a source is told from ports that have run out",
+  "an address without a source is not taken for ports that have run out",
   async () => {
     const found = await inChild({
       namespace: `
@@ -727,7 +727,7 @@ test("a rate is kept, and little made up for", async () => {
   assert(span >= 389, `400 attempts in ${span} ms`);
 });
 
-test("a retry comes sooner where a network has answered", async () => {
+test("a retry comes sooner where a network has replied", async () => {
   using listener = listen();
   using hole = blackHole();
   using watched = watchAttempts();
@@ -742,7 +742,7 @@ test("a retry comes sooner where a network has answered", async () => {
   assert(wait >= 99 && wait < 1400, `${wait} ms`);
 }, { skip: canBlackHole() });
 
-test("the event loop goes on while ports answer at once", async () => {
+test("the event loop goes on while ports reply at once", async () => {
   using peer = bound();
   const { port } = peer.address;
   let turns = 0;

@@ -150,7 +150,7 @@ function wait(
 }
 
 /** A crowd that keeps what it is notified of. */
-interface Told extends Crowd {
+interface Noting extends Crowd {
   end: number;
   /** Descriptors and events. */
   readonly news: [fd: number, events: number][];
@@ -161,7 +161,7 @@ interface Told extends Crowd {
   onNews: (fd: number) => void;
 }
 
-function newCrowd(): Told {
+function newCrowd(): Noting {
   return {
     end: Infinity,
     news: [],
@@ -309,14 +309,14 @@ function suite(mechanism: Mechanism): void {
     for (const fd of fds) watchFor(b.c, crowd, fd, POLLIN);
     await b.parks();
     all[1]!.send();
-    await until(() => crowd.news.length > 0, "told");
+    await until(() => crowd.news.length > 0, "notified");
     all[0]!.send();
     all[1]!.send();
-    await until(() => crowd.news.length > 1, "told again");
+    await until(() => crowd.news.length > 1, "notified again");
     await turns(5);
     assertEquals(crowd.news, [[fds[1]!, POLLIN], [fds[0]!, POLLIN]]);
     watchFor(b.c, crowd, fds[1]!, POLLIN);
-    await until(() => crowd.news.length > 2, "told once more");
+    await until(() => crowd.news.length > 2, "notified once more");
     assertEquals(crowd.news[2], [fds[1]!, POLLIN]);
     unwatch(b.c, fds[2]!);
     all[2]!.send();
@@ -336,7 +336,7 @@ function suite(mechanism: Mechanism): void {
     // What is there comes before that.
     one.send();
     crowd.end = performance.now();
-    await until(() => crowd.news.length > 0, "told");
+    await until(() => crowd.news.length > 0, "notified");
     assertEquals(crowd.expired.length, 1);
   });
 
@@ -360,7 +360,7 @@ function suite(mechanism: Mechanism): void {
     };
     for (const one of ones) one.send();
     for (const { fd } of ones) watchFor(b.c, crowd, fd, POLLIN);
-    await until(() => crowd.news.length > 0, "told");
+    await until(() => crowd.news.length > 0, "notified");
     await turns(5);
     assertEquals(crowd.news.length, 1);
     const [[first]] = crowd.news as [[number, number]];
@@ -385,22 +385,22 @@ function suite(mechanism: Mechanism): void {
     await b.parks();
     fails = true;
     one.send();
-    await until(() => crowd.errors.length > 0, "told");
+    await until(() => crowd.errors.length > 0, "failed");
     fails = false;
     const [error] = crowd.errors;
     assertInstanceOf(error, Errno.EMFILE);
     assertEquals(error.syscall, look);
     watchFor(b.c, crowd, one.fd, POLLIN);
-    await until(() => crowd.news.length > 0, "told of events");
+    await until(() => crowd.news.length > 0, "notified of events");
     assertEquals(crowd.errors.length, 1);
     await b.rests();
   }, { skip });
 
   contract("reports a hang-up without being asked", async ({ wait }) => {
     using one = pair(abi.SOCK_STREAM);
-    const answer = wait(one.fd, POLLIN);
+    const came = wait(one.fd, POLLIN);
     real.shutdown(one.peer, abi.SHUT_RDWR);
-    assertEquals(await answer & POLLHUP, POLLHUP);
+    assertEquals(await came & POLLHUP, POLLHUP);
     assertEquals(await wait(one.fd, 0) & POLLHUP, POLLHUP);
   });
 
@@ -425,10 +425,10 @@ function suite(mechanism: Mechanism): void {
   contract("is woken by what comes while it is parked", async (b) => {
     using one = pair();
     for (let i = 0; i < 3; i++) {
-      const answer = b.wait(one.fd, POLLIN);
+      const came = b.wait(one.fd, POLLIN);
       await b.parks();
       one.send();
-      assertEquals(await answer, POLLIN);
+      assertEquals(await came, POLLIN);
       one.receive();
     }
   });
@@ -494,10 +494,10 @@ function suite(mechanism: Mechanism): void {
     async (b) => {
       using all = pairs(60);
       const ended: number[] = [];
-      const answers = all.map(async ({ fd }, i) => {
-        const answer = await b.wait(fd, POLLIN, 60 + i);
-        if (answer === 0) ended.push(i);
-        return answer;
+      const waits = all.map(async ({ fd }, i) => {
+        const came = await b.wait(fd, POLLIN, 60 + i);
+        if (came === 0) ended.push(i);
+        return came;
       });
       // Out of the middle, off the top and off the bottom of the heap.
       for (let i = 0; i < 60; i++) {
@@ -505,7 +505,7 @@ function suite(mechanism: Mechanism): void {
         else if (i % 3 === 1) all[i]!.send();
       }
       assertEquals(
-        await Promise.all(answers),
+        await Promise.all(waits),
         all.map((_, i) => [CLOSED, POLLIN, 0][i % 3]!),
       );
       assertEquals(ended, ended.toSorted((one, other) => one - other));
@@ -517,16 +517,16 @@ function suite(mechanism: Mechanism): void {
     const controller = new AbortController();
     for (const parked of [false, true]) {
       const controller = new AbortController();
-      const answer = b.wait(all[0]!.fd, POLLIN, AGES, controller.signal);
+      const came = b.wait(all[0]!.fd, POLLIN, AGES, controller.signal);
       if (parked) await b.parks();
       controller.abort();
-      assertEquals(await answer, ABORTED);
+      assertEquals(await came, ABORTED);
     }
     // Only those that heed it.
     const other = b.wait(all[1]!.fd, POLLIN);
-    const answer = b.wait(all[0]!.fd, POLLIN, AGES, controller.signal);
+    const came = b.wait(all[0]!.fd, POLLIN, AGES, controller.signal);
     controller.abort();
-    assertEquals(await answer, ABORTED);
+    assertEquals(await came, ABORTED);
     all[1]!.send();
     assertEquals(await other, POLLIN);
   });
@@ -536,8 +536,8 @@ function suite(mechanism: Mechanism): void {
     async (b) => {
       using one = pair();
       one.send();
-      const answer = b.wait(one.fd, POLLIN, AGES, AbortSignal.abort());
-      assertEquals(await answer, ABORTED);
+      const came = b.wait(one.fd, POLLIN, AGES, AbortSignal.abort());
+      assertEquals(await came, ABORTED);
       assertEquals(b.count(open), 0);
     },
   );
@@ -547,10 +547,10 @@ function suite(mechanism: Mechanism): void {
     async (b) => {
       using all = pairs(50);
       const { signal } = new AbortController();
-      const answers = all.map(({ fd }) => b.wait(fd, POLLIN, AGES, signal));
+      const waits = all.map(({ fd }) => b.wait(fd, POLLIN, AGES, signal));
       assertEquals(getEventListeners(signal, "abort").length, 1);
       for (const one of all) one.send();
-      for (const answer of answers) assertEquals(await answer, POLLIN);
+      for (const came of waits) assertEquals(await came, POLLIN);
       assertEquals(getEventListeners(signal, "abort").length, 0);
     },
   );
@@ -558,13 +558,13 @@ function suite(mechanism: Mechanism): void {
   contract("calls off all that share a signal", async (b) => {
     using all = pairs(50);
     const controller = new AbortController();
-    const answers = all.map(({ fd }) =>
+    const waits = all.map(({ fd }) =>
       b.wait(fd, POLLIN, AGES, controller.signal)
     );
     const last = b.wait(all[0]!.fd, POLLIN);
     await b.parks();
     controller.abort();
-    for (const answer of answers) assertEquals(await answer, ABORTED);
+    for (const came of waits) assertEquals(await came, ABORTED);
     all[0]!.send();
     assertEquals(await last, POLLIN);
   });
@@ -623,13 +623,13 @@ function suite(mechanism: Mechanism): void {
       using all = pairs(2);
       const other = b.wait(all[1]!.fd, POLLIN);
       for (const parked of [false, true]) {
-        const answers = [
+        const waits = [
           b.wait(all[0]!.fd, POLLIN),
           b.wait(all[0]!.fd, POLLIN, 10_000),
         ];
         if (parked) await pause(20);
         cancelWaits(b.c, all[0]!.fd);
-        for (const answer of answers) assertEquals(await answer, CLOSED);
+        for (const came of waits) assertEquals(await came, CLOSED);
       }
       all[1]!.send();
       assertEquals(await other, POLLIN);
@@ -642,14 +642,14 @@ function suite(mechanism: Mechanism): void {
     const keeper = b.wait(other.fd, POLLIN);
     await b.parks();
     const old = pair();
-    const answer = b.wait(old.fd, POLLIN);
+    const came = b.wait(old.fd, POLLIN);
     // On its way, when the descriptor goes.
     old.send();
     cancelWaits(b.c, old.fd);
     old[Symbol.dispose]();
     using next = pair();
     assertEquals([next.fd, next.peer], [old.fd, old.peer]);
-    assertEquals(await answer, CLOSED);
+    assertEquals(await came, CLOSED);
     assertEquals(await b.wait(next.fd, POLLIN, 20), 0);
     const reader = b.wait(next.fd, POLLIN);
     next.send();
@@ -661,19 +661,19 @@ function suite(mechanism: Mechanism): void {
   for (const count of [63, 64, 65, 257, 1000]) {
     contract(`keeps ${count} descriptors apart`, async (b) => {
       using all = pairs(count);
-      const told: number[] = [];
-      const answers = all.map(async ({ fd }, i) => {
+      const ended: number[] = [];
+      const waits = all.map(async ({ fd }, i) => {
         assertEquals(await b.wait(fd, POLLIN), POLLIN);
-        told.push(i);
+        ended.push(i);
       });
       await b.parks();
-      assertEquals(told, []);
+      assertEquals(ended, []);
       for (let i = 0; i < count; i += 2) all[i]!.send();
-      await until(() => told.length === Math.ceil(count / 2), "half told");
-      assertEquals(told.filter((i) => i % 2 === 1), []);
+      await until(() => ended.length === Math.ceil(count / 2), "half ended");
+      assertEquals(ended.filter((i) => i % 2 === 1), []);
       for (let i = 1; i < count; i += 2) all[i]!.send();
-      await Promise.all(answers);
-      assertEquals(new Set(told).size, count);
+      await Promise.all(waits);
+      assertEquals(new Set(ended).size, count);
     });
   }
 
@@ -687,7 +687,7 @@ function suite(mechanism: Mechanism): void {
     }
     interface Open {
       readonly controller: AbortController;
-      answer: number | undefined;
+      came: number | undefined;
     }
     const waits = new Map<Pair, Open>();
     for (let step = 0; step < 4000; step++) {
@@ -695,21 +695,21 @@ function suite(mechanism: Mechanism): void {
       const wait = waits.get(one);
       if (wait === undefined) {
         const controller = new AbortController();
-        const own: Open = { controller, answer: undefined };
+        const own: Open = { controller, came: undefined };
         waits.set(one, own);
         b.wait(one.fd, POLLIN, AGES, controller.signal)
-          .then((answer) => own.answer = answer);
+          .then((came) => own.came = came);
         continue;
       }
-      assertEquals(wait.answer, undefined);
+      assertEquals(wait.came, undefined);
       const kind = random(3);
       if (kind === 0) one.send();
       else if (kind === 1) wait.controller.abort();
       else cancelWaits(b.c, one.fd);
       const expected = [POLLIN, ABORTED, CLOSED][kind]!;
-      if (kind === 0) await until(() => wait.answer !== undefined, "told");
+      if (kind === 0) await until(() => wait.came !== undefined, "notified");
       else for (let i = 0; i < 3; i++) await null;
-      assertEquals(wait.answer, expected);
+      assertEquals(wait.came, expected);
       if (kind === 0) one.receive();
       waits.delete(one);
     }
@@ -720,43 +720,43 @@ function suite(mechanism: Mechanism): void {
     "lets a waiter that is notified wait again, or close what others wait for",
     async (b) => {
       using all = pairs(20);
-      const answers: (readonly [number, number])[] = [];
+      const news: (readonly [number, number])[] = [];
       /** The first one that is notified cancels all the others. */
-      function told(i: number, answer: number): void {
-        answers.push([i, answer]);
-        if (answers.length > 1) return;
+      function notified(i: number, came: number): void {
+        news.push([i, came]);
+        if (news.length > 1) return;
         for (const [k, { fd }] of all.entries()) {
           if (k !== i) cancelWaits(b.c, fd);
         }
-        wait(b.c, all[i]!.fd, POLLOUT, (answer) => {
-          answers.push([i, answer]);
+        wait(b.c, all[i]!.fd, POLLOUT, (came) => {
+          news.push([i, came]);
         });
       }
       for (const [i, one] of all.entries()) {
-        wait(b.c, one.fd, POLLIN, (answer) => told(i, answer));
+        wait(b.c, one.fd, POLLIN, (came) => notified(i, came));
       }
       // All of them at once, so that all the results are known by then.
       for (const one of all) one.send();
-      await until(() => answers.length === all.length + 1, "told");
-      const first = answers[0]![0];
-      assertEquals(answers[0], [first, POLLIN]);
-      assertEquals(answers.at(-1), [first, POLLOUT]);
-      for (const [i, answer] of answers.slice(1, -1)) {
+      await until(() => news.length === all.length + 1, "notified");
+      const first = news[0]![0];
+      assertEquals(news[0], [first, POLLIN]);
+      assertEquals(news.at(-1), [first, POLLOUT]);
+      for (const [i, came] of news.slice(1, -1)) {
         assertNotEquals(i, first);
-        assertEquals(answer, CLOSED);
+        assertEquals(came, CLOSED);
       }
     },
   );
 
-  contract("goes on after a parked wait that ends for nothing", async (b) => {
+  contract("goes on after a parked wait that ends without news", async (b) => {
     using one = pair();
-    const answer = b.wait(one.fd, POLLIN);
+    const came = b.wait(one.fd, POLLIN);
     let settled = false;
-    answer.then(() => settled = true);
+    came.then(() => settled = true);
     await until(() => b.parked() >= 5, "parked again");
     assertEquals(settled, false);
     one.send();
-    assertEquals(await answer, POLLIN);
+    assertEquals(await came, POLLIN);
     const start = performance.now();
     one.receive();
     assertEquals(await b.wait(one.fd, POLLIN, 30), 0);
@@ -836,14 +836,14 @@ function suite(mechanism: Mechanism): void {
   contract("has close-on-exec set on all that it opens", async (b) => {
     using one = pair();
     const before = descriptors();
-    const answer = b.wait(one.fd, POLLIN);
+    const came = b.wait(one.fd, POLLIN);
     for (const fd of descriptors()) {
       if (before.has(fd)) continue;
       const flags = real.fcntl(fd, abi.F_GETFD, 0);
       assertEquals(flags & abi.FD_CLOEXEC, abi.FD_CLOEXEC);
     }
     one.send();
-    assertEquals(await answer, POLLIN);
+    assertEquals(await came, POLLIN);
   });
 
   contract("reports what is wrong with a descriptor", async (b) => {
@@ -852,14 +852,14 @@ function suite(mechanism: Mechanism): void {
     await b.rests();
     using folder = tempFolder();
     const file = openSync(join(folder.path, "file"), "w");
-    const answer = await outcome(b.wait(file, POLLIN));
-    assertEquals(answer, look === "epoll_wait" ? "epoll_ctl: EPERM" : POLLIN);
+    const came = await outcome(b.wait(file, POLLIN));
+    assertEquals(came, look === "epoll_wait" ? "epoll_ctl: EPERM" : POLLIN);
     await b.rests();
     // And beside somebody who waits rightly.
     using one = pair();
     const reader = b.wait(one.fd, POLLIN);
     await b.parks();
-    assertEquals(await outcome(b.wait(file, POLLIN)), answer);
+    assertEquals(await outcome(b.wait(file, POLLIN)), came);
     one.send();
     assertEquals(await reader, POLLIN);
     closeSync(file);
@@ -926,14 +926,14 @@ function suite(mechanism: Mechanism): void {
       for (let i = 0; i < 30 && calm < 5; i++) {
         const looks = b.count(look);
         const parks = b.parked();
-        const answer = b.wait(one.fd, POLLIN);
+        const came = b.wait(one.fd, POLLIN);
         // The one before may be over and its promise still pending.
         await until(() => b.parked() > parks, "parked once more");
         const isCalm = b.count(look) - looks <= 1 && b.parked() - parks === 1;
         if (i > 0 && isCalm) calm++;
         await pause(10);
         one.send();
-        assertEquals(await answer, POLLIN);
+        assertEquals(await came, POLLIN);
         one.receive();
       }
       assertEquals(calm, 5);
@@ -954,11 +954,11 @@ function suite(mechanism: Mechanism): void {
     for (let i = 0; i < 200 && most < 1; i++) {
       assertEquals(await b.wait(all[1]!.fd, POLLOUT), POLLOUT);
       const looks = b.count(look);
-      const answer = b.wait(all[0]!.fd, POLLIN);
+      const came = b.wait(all[0]!.fd, POLLIN);
       await b.parks();
       most = Math.max(most, b.count(look) - looks);
       cancelWaits(b.c, all[0]!.fd);
-      assertEquals(await answer, CLOSED);
+      assertEquals(await came, CLOSED);
     }
     assertGreaterOrEqual(most, 1);
   });
@@ -969,11 +969,11 @@ function suite(mechanism: Mechanism): void {
     const other = two[1]!;
     /** Waits so long that the next wait is parked without a look. */
     async function slow(): Promise<void> {
-      const answer = b.wait(one.fd, POLLIN);
+      const came = b.wait(one.fd, POLLIN);
       await b.parks();
       await pause(2);
       one.send();
-      assertEquals(await answer, POLLIN);
+      assertEquals(await came, POLLIN);
       one.receive();
     }
     for (let count = 0; count < 4; count++) {
@@ -1030,9 +1030,9 @@ function suite(mechanism: Mechanism): void {
 
   contract("parks though newcomers keep coming", async (b) => {
     using all = pairs(200);
-    const answers: Promise<number>[] = [];
+    const waits: Promise<number>[] = [];
     for (const { fd } of all) {
-      answers.push(b.wait(fd, POLLIN));
+      waits.push(b.wait(fd, POLLIN));
       const next = performance.now() + 0.5;
       while (performance.now() < next) {
         await new Promise<void>((resolve) => setImmediate(resolve));
@@ -1042,12 +1042,12 @@ function suite(mechanism: Mechanism): void {
     assertGreater(b.parked(), 0);
     if (look === "epoll_wait") assertLess(b.count(look), 4 * all.length);
     for (const { fd } of all) cancelWaits(b.c, fd);
-    for (const answer of answers) assertEquals(await answer, CLOSED);
+    for (const came of waits) assertEquals(await came, CLOSED);
   });
 
   contract("looks ten times a second while it is parked", async (b) => {
     using one = pair();
-    const answer = b.wait(one.fd, POLLIN);
+    const came = b.wait(one.fd, POLLIN);
     await b.parks();
     const looks = b.count(look);
     const parks = b.parked();
@@ -1057,7 +1057,7 @@ function suite(mechanism: Mechanism): void {
     assertLessOrEqual(b.count(look) - looks, 10);
     assertEquals(b.parked(), parks);
     one.send();
-    assertEquals(await answer, POLLIN);
+    assertEquals(await came, POLLIN);
   });
 
   if (look === "epoll_wait") {
@@ -1085,7 +1085,7 @@ function suite(mechanism: Mechanism): void {
       using one = pair();
       let collected = 0;
       const registry = new FinalizationRegistry(() => collected++);
-      let end: (answer: number) => void = () => {};
+      let end: (came: number) => void = () => {};
       const c: Libc = {
         ...real,
         ...mechanism.fakes,
@@ -1095,7 +1095,7 @@ function suite(mechanism: Mechanism): void {
           return new Promise((resolve) => end = resolve);
         },
       };
-      const answer = waitForEvents(c, one.fd, POLLIN, Infinity, undefined);
+      const came = waitForEvents(c, one.fd, POLLIN, Infinity, undefined);
       for (let i = 0; i < 20; i++) {
         await pause(2);
         gc();
@@ -1103,7 +1103,7 @@ function suite(mechanism: Mechanism): void {
       assertEquals(collected, 0);
       one.send();
       end(1);
-      assertEquals(await answer, POLLIN);
+      assertEquals(await came, POLLIN);
     },
     { skip: skip ?? (typeof gc === "function" ? null : "needs --expose-gc") },
   );
@@ -1225,12 +1225,12 @@ test("timeoutTo() rounds up, and knows no more than an int", () => {
 test("waitForEvents() keeps the waits of two C libraries apart", async () => {
   using one = pair();
   const other: Libc = { ...real };
-  const answers = [
+  const waits = [
     waitForEvents(real, one.fd, POLLIN, Infinity, undefined),
     waitForEvents(other, one.fd, POLLIN, Infinity, undefined),
   ];
   cancelWaits(other, one.fd);
-  assertEquals(await answers[1], CLOSED);
+  assertEquals(await waits[1], CLOSED);
   one.send();
-  assertEquals(await answers[0], POLLIN);
+  assertEquals(await waits[0], POLLIN);
 });

@@ -16,7 +16,7 @@ const [u, v, w] = [1, 2, 3].map((i) => inet6(`fd00::${i}`, 80)) as [
   IpAddress,
 ];
 
-/** Everything that a schedule hands out when nothing ever answers, and when. */
+/** Everything that a schedule hands out when no peer ever replies, and when. */
 function unanswered(schedule: Schedule): [at: number, address: IpAddress][] {
   const begun: [number, IpAddress][] = [];
   for (let now = 0; now <= 100_000; now++) {

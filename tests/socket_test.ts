@@ -916,7 +916,7 @@ test("Socket#tryConnect() returns what the kernel returns", () => {
     const expected = code === 0 ? 0 : abi.errnos[code]!;
     const result = socket.tryConnect(address);
     assertEquals(result, expected, `${address}: ${errnoName(result)}`);
-    // 0 and not -0, which assertEquals does not tell apart.
+    // 0 and not -0; assertEquals takes one for the other.
     assert(!Object.is(result, -0));
   }
 }, { skip: onLinux });

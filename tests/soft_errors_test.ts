@@ -171,7 +171,7 @@ table ip t {
 END
 `;
 
-test("a rejected attempt sends one SYN, and waits for nothing", async () => {
+test("a rejected attempt sends one SYN, and does not wait", async () => {
   using folder = tempFolder();
   const file = join(folder.path, "trace");
   const calls = "connect,getpeername,getsockopt,recvmsg,poll,close";

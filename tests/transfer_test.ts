@@ -547,7 +547,7 @@ test("Socket#readable is a stream of bytes", async () => {
   assertEquals((await reader.read(new Uint8Array(2))).done, true);
 });
 
-test("Socket#readable waits for nothing before somebody reads, or after", async () => {
+test("Socket#readable waits only while somebody reads", async () => {
   using ends = pair();
   const { near, far } = ends;
   const { readable } = near;

@@ -77,7 +77,7 @@ test("on Windows every call says that no table describes it", () => {
   );
 });
 
-test("a runtime that is none of the three is told so", () => {
+test("a runtime that is none of the three is named as such", () => {
   const verdicts = verdictsAfter(`
     delete globalThis.Deno;
     delete globalThis.Bun;

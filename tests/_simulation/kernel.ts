@@ -428,8 +428,8 @@ export class Kernel {
       : socket.domain === abi.AF_INET6
       ? "inet6"
       : "unix";
-    const answer = manners.dissolved[family];
-    return answer === null ? 0 : this.no(answer);
+    const code = manners.dissolved[family];
+    return code === null ? 0 : this.no(code);
   }
 
   #beginUnix(socket: Sock, name: Name): number {
@@ -966,7 +966,7 @@ export class Kernel {
       }
       const parked: Parked = { fds, count, end, resolve, timer: undefined };
       this.#parked.add(parked);
-      // Another thread never answers within the same turn.
+      // Another thread never has a result within the same turn.
       parked.timer = setTimeout(() => this.#changed(), 0);
     });
   }
@@ -1001,9 +1001,9 @@ export class Kernel {
         this.complain(`nobody ever opened ${fd}`);
       }
       const state = this.#state(fd);
-      const told = state & (wanted | POLLERR | POLLHUP | POLLNVAL);
-      this.#poke(fds, at + revents, 2, told);
-      if (told !== 0) found++;
+      const news = state & (wanted | POLLERR | POLLHUP | POLLNVAL);
+      this.#poke(fds, at + revents, 2, news);
+      if (news !== 0) found++;
     }
     return found;
   }
@@ -1081,8 +1081,8 @@ export class Kernel {
     const { event: at, EPOLLONESHOT } = this.abi.epoll!;
     if (timeout !== 0) this.complain("epoll_wait holds the thread");
     const ready = this.#readyOf(epoll).slice(0, count);
-    for (const [i, [watch, told]] of ready.entries()) {
-      this.#poke(events, i * at.size + at.events, 4, told);
+    for (const [i, [watch, news]] of ready.entries()) {
+      this.#poke(events, i * at.size + at.events, 4, news);
       events.set(watch.data, i * at.size + at.data);
       if ((watch.events & EPOLLONESHOT) !== 0) watch.events = EPOLLONESHOT;
     }
@@ -1096,8 +1096,8 @@ export class Kernel {
     for (const [fd, watch] of watches) {
       // A descriptor that was reported once is not reported again, whatever happens.
       const isSpent = watch.events === EPOLLONESHOT;
-      const told = this.#state(fd) & (watch.events | POLLERR | POLLHUP);
-      if (!isSpent && told !== 0) ready.push([watch, told]);
+      const news = this.#state(fd) & (watch.events | POLLERR | POLLHUP);
+      if (!isSpent && news !== 0) ready.push([watch, news]);
     }
     return ready;
   }
@@ -1229,11 +1229,11 @@ export class Kernel {
     }
   }
 
-  /** Holds the thread until there is an answer, or there will be none. */
-  #block<T>(answer: () => T | undefined, end: number): T | undefined {
+  /** Holds the thread until there is a result, or there will be none. */
+  #block<T>(look: () => T | undefined, end: number): T | undefined {
     for (;;) {
       this.#catchUp();
-      const found = answer();
+      const found = look();
       const now = performance.now();
       if (found !== undefined || end <= now) return found;
       const next = Math.min(end, this.#events[0]?.at ?? Infinity);

@@ -26,7 +26,7 @@ export interface SimulatedIcmp {
 export interface Fate {
   /** By name or by number; nothing for success. */
   readonly errno?: ErrnoCode | number;
-  /** Milliseconds until then; `Infinity` for an attempt that nobody answers. */
+  /** Milliseconds until then; `Infinity` if nobody replies. */
   readonly delay?: number;
   /** Whether connect(2) itself returns the errno, and nothing begins. */
   readonly atOnce?: boolean;
