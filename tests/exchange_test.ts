@@ -31,6 +31,7 @@ import {
   canBlackHole,
   listen,
   pair,
+  pairOf,
   tempFolder,
   watchLibc,
 } from "./_fixtures.ts";
@@ -235,6 +236,40 @@ test("Socket#recvExactly() and recvUntil() report an end that comes too early", 
     assertEquals(error.name, "UnexpectedEndError");
   }
 });
+
+for (const type of ["dgram", "seqpacket"] as const) {
+  test(
+    `Socket#recvExactly() and recvUntil() leave the messages of a ${type} socket whole`,
+    async () => {
+      using ends = pairOf(...Socket.pair({ type }));
+      const { near, far } = ends;
+      far.sendSync("a\nb");
+      await assertRejects(
+        () => near.recvExactly(1),
+        TypeError,
+        "takes streams",
+      );
+      await assertRejects(
+        () => near.recvUntil("\n"),
+        TypeError,
+        "takes streams",
+      );
+      assertEquals(await near.recv(new Uint8Array(4)), 3);
+    },
+    { skip: onLinux },
+  );
+}
+
+test("Socket#recv() says by MSG_TRUNC how long a message was", async () => {
+  using ends = pairOf(...Socket.pair({ type: "dgram" }));
+  const { near, far } = ends;
+  const MSG_TRUNC = 0x20; // <bits/socket.h>
+  for (const flags of [0, MSG_TRUNC]) {
+    far.sendSync("abc");
+    const size = await near.recv(new Uint8Array(2), { flags, timeout: AGES });
+    assertEquals(size, flags === 0 ? 2 : 3);
+  }
+}, { skip: onLinux });
 
 test("Socket#recvExactly() takes no memory for what does not come", async () => {
   using ends = pair();

@@ -1018,7 +1018,9 @@ export class Socket implements Disposable, AsyncDisposable {
 
   /**
    * Receives bytes, as many as there are, or one datagram, and waits for some
-   * without holding the thread, whether the socket is non-blocking or not.
+   * without holding the thread, whether the socket is non-blocking or not. A
+   * datagram that is longer than the buffer is cut, and its rest is lost; with
+   * `MSG_TRUNC` among the flags, Linux returns how long it was.
    *
    * If the socket is closed meanwhile, the promise rejects with ECANCELED.
    * Where two calls wait at once, either may get the next bytes.
@@ -1089,6 +1091,8 @@ export class Socket implements Disposable, AsyncDisposable {
    * @param options Flags, and limits for the wait.
    * @returns The bytes.
    * @throws {UnexpectedEndError} If the peer ends the connection before.
+   * @throws {TypeError} If it is no stream: of a datagram that is longer, the
+   * rest would be lost.
    * @throws {RangeError} If `flags` have `MSG_PEEK`: the same bytes would come
    * again.
    * @throws {ErrnoError} As {@linkcode Socket.recv}.
@@ -1100,6 +1104,7 @@ export class Socket implements Disposable, AsyncDisposable {
     const { flags, limits } = readTransfer("recv", options);
     checkInteger("size", size, INT_MAX);
     this.#use("recvfrom");
+    checkStreamType(this.#libc.abi, this.#type, "recvExactly()");
     const ours = Socket.prototype.recvExactly;
     return await receiveExactly(this.#io, size, flags, limits, ours);
   }
@@ -1118,6 +1123,8 @@ export class Socket implements Disposable, AsyncDisposable {
    * @param options How much to receive at most, flags, and limits for the wait.
    * @returns All of it, the delimiter at its end.
    * @throws {UnexpectedEndError} If the peer ends the connection before.
+   * @throws {TypeError} If it is no stream: what comes after the delimiter in a
+   * datagram would be lost.
    * @throws {RangeError} If `flags` have `MSG_PEEK`, or `delimiter` is empty.
    * @throws {ErrnoError} `EMSGSIZE` if there is no delimiter within the limit;
    * the rest as {@linkcode Socket.recv}.
@@ -1134,6 +1141,7 @@ export class Socket implements Disposable, AsyncDisposable {
       throw new RangeError("Cannot use delimiter of 0 bytes: it is everywhere");
     }
     this.#use("recvfrom");
+    checkStreamType(this.#libc.abi, this.#type, "recvUntil()");
     const io = this.#io;
     return await pointingAt(
       Socket.prototype.recvUntil,
