@@ -74,7 +74,7 @@ export function thrownAt(attempt: Attempt): unknown {
 const BACKLOG_PAUSE = 5;
 
 /**
- * Where attempts take time, a look at once is two calls for nothing: only one
+ * Where attempts take time, a look at once is two calls in vain: only one
  * attempt in so many is looked at then, in case that has changed. The others
  * wait for the reactor's first look, in the next turn.
  */

@@ -104,7 +104,7 @@ export function isSelfConnected(
   const { port } = libc.abi.sockaddrIn;
   const length = libc.getsockname(fd, addressRoom);
   if (length < 0) return false;
-  // The ports differ all but always, and a call is saved.
+  // The ports nearly always differ, which saves a call.
   if (addressRoom[port] !== address[port]) return false;
   if (addressRoom[port + 1] !== address[port + 1]) return false;
   const local = addressRoom.slice(0, length);

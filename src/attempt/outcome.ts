@@ -121,7 +121,7 @@ export function readOutcome(
   }
   const late = isQuiet ? early : readPeer(libc, fd);
   if (late >= 0) return 0;
-  // Woken for nothing, unless the hang-up says that there is nothing left to
+  // Woken without news, unless the hang-up says that there is nothing left to
   // wait for, and its reason was read before.
   if (late === -errnos.ENOTCONN && (revents & POLLHUP) === 0) return PENDING;
   if (outcome.soft !== 0) return outcome.soft;

@@ -128,7 +128,7 @@ export interface Explanation {
   readonly note: string | null;
   /** What was found on this machine just now, one line each. */
   readonly evidence: readonly string[];
-  /** All but `everywhere`, as a text for people. */
+  /** All fields except `everywhere`, as a text for people. */
   toString(): string;
 }
 

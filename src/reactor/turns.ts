@@ -37,7 +37,7 @@ let isWatching = false;
  * A loop over connects that are done at once would otherwise live in
  * microtasks alone, and no timer, signal or other socket would be served.
  *
- * @returns What to wait for, `null` for nothing.
+ * @returns A promise to await, or `null` if no pause is due.
  */
 export function yieldIfDue(libc: Libc): Promise<unknown> | null {
   if (!isGiving) {

@@ -38,20 +38,20 @@ export interface KeepAlive {
   /**
    * Silence before the first probe, in milliseconds, a multiple of 1000.
    *
-   * C: `TCP_KEEPIDLE`; on macOS, `TCP_KEEPALIVE`. All but OpenBSD.
+   * C: `TCP_KEEPIDLE`; on macOS, `TCP_KEEPALIVE`. On all systems except OpenBSD.
    */
   readonly initialDelay?: number | undefined;
   /**
    * Time between probes that stay unanswered, in milliseconds, a multiple of
    * 1000.
    *
-   * C: `TCP_KEEPINTVL`. All but OpenBSD.
+   * C: `TCP_KEEPINTVL`. On all systems except OpenBSD.
    */
   readonly interval?: number | undefined;
   /**
    * How many probes stay unanswered before the connection is given up.
    *
-   * C: `TCP_KEEPCNT`. All but OpenBSD.
+   * C: `TCP_KEEPCNT`. On all systems except OpenBSD.
    */
   readonly count?: number | undefined;
 }
@@ -101,7 +101,7 @@ export interface SocketOptions {
   /**
    * Whether other sockets that ask for the same may share the address.
    *
-   * C: `SO_REUSEPORT`. All but illumos.
+   * C: `SO_REUSEPORT`. On all systems except illumos.
    */
   reusePort: boolean;
   /**

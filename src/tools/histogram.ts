@@ -13,9 +13,9 @@ export interface Distribution {
   readonly p50: number;
   /** Nine of ten were at most this. */
   readonly p90: number;
-  /** All but one of a hundred were at most this. */
+  /** 99 of a hundred were at most this. */
   readonly p99: number;
-  /** All but one of a thousand were at most this. */
+  /** 999 of a thousand were at most this. */
   readonly p999: number;
   /** The greatest. */
   readonly max: number;
