@@ -301,12 +301,15 @@ export interface Door {
    * user. Throws the runtime's own error if there is none.
    */
   openable(names: readonly string[]): readonly string[];
-  /** Opens one function of a library, or throws what the runtime throws. */
+  /**
+   * Opens functions of a library, and returns them in the order of their
+   * declarations. Throws what the runtime throws if one cannot be opened.
+   */
   open(
     library: string,
-    declaration: Declaration,
+    declarations: readonly Declaration[],
     nfdsSize: Abi["nfdsSize"],
-  ): (...parameters: never[]) => unknown;
+  ): readonly ((...parameters: never[]) => unknown)[];
   readonly permissions: Permissions;
   /** As {@linkcode Libc.turns}, 1 where it is absent. */
   readonly turns?: number;

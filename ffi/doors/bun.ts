@@ -54,13 +54,16 @@ export const bunDoor: Door = bare<Door>({
     return names;
   },
 
-  open(library, declaration, nfdsSize): BunFunction {
-    const { symbol } = declaration;
-    const { symbols } = bunFfi()!.dlopen(library, {
-      [symbol]: define(declaration, nfdsSize),
+  open(library, declarations, nfdsSize): BunFunction[] {
+    const { dlopen } = bunFfi()!;
+    return declarations.map((declaration) => {
+      const { symbol } = declaration;
+      const { symbols } = dlopen(library, {
+        [symbol]: define(declaration, nfdsSize),
+      });
+      const opened = symbols[symbol]!;
+      return opened.native ?? opened;
     });
-    const opened = symbols[symbol]!;
-    return opened.native ?? opened;
   },
 
   errnoAt(location): ArrayBuffer {

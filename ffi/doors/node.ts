@@ -215,19 +215,21 @@ export const nodeDoor: Door = bare<Door>({
     return names;
   },
 
-  open(library, declaration, nfdsSize): NodeFunction {
+  open(library, declarations, nfdsSize): NodeFunction[] {
     const ffi = nodeFfi()!;
     ({ getRawPointer } = ffi);
-    const { lib } = ffi.dlopen(library);
-    opened.push(lib);
-    const { symbol, parameters, result } = declaration;
-    const to = wordsFor(parameters, nfdsSize);
-    const call = lib.getFunction(symbol, {
-      // One at the least is not passed on as it is: see `CALLS`.
-      arguments: new Array(to.length === 1 ? 2 : to.length).fill("pointer"),
-      return: RESULTS[result]!,
+    return declarations.map(({ symbol, parameters, result }) => {
+      // One has a single signature for a symbol.
+      const { lib } = ffi.dlopen(library);
+      opened.push(lib);
+      const to = wordsFor(parameters, nfdsSize);
+      const call = lib.getFunction(symbol, {
+        // One at the least is not passed on as it is: see `CALLS`.
+        arguments: new Array(to.length === 1 ? 2 : to.length).fill("pointer"),
+        return: RESULTS[result]!,
+      });
+      return (CALLS[to.length] ?? callAny)(call, ...to);
     });
-    return (CALLS[to.length] ?? callAny)(call, ...to);
   },
 
   size: BigInt,

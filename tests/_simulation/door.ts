@@ -44,6 +44,16 @@ export class SimulatedDoor implements Door {
 
   open(
     library: string,
+    declarations: readonly Declaration[],
+    nfdsSize: 4 | 8,
+  ): ((...args: never[]) => unknown)[] {
+    return declarations.map((declaration) =>
+      this.#open(library, declaration, nfdsSize)
+    );
+  }
+
+  #open(
+    library: string,
     declaration: Declaration,
     nfdsSize: 4 | 8,
   ): (...args: never[]) => unknown {
