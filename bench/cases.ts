@@ -37,10 +37,10 @@ import { coldCase } from "./cold.ts";
 import { startSides } from "./start.ts";
 
 /**
- * Who does the work; `raw` is the calls alone, through the door, `bundled` a program of ours in one file, and `empty` a
- * program that does nothing.
+ * Who does the work; `raw` is the calls alone, through the door, `bundled` a program of ours in one file, `compiled` the
+ * same with what the engine makes of it, and `empty` a program that does nothing.
  */
-export type Side = "ours" | "raw" | "bundled" | "empty" | Rival;
+export type Side = "ours" | "raw" | "bundled" | "compiled" | "empty" | Rival;
 
 /** Connects, made and closed, by several sides. */
 export interface Case {

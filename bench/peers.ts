@@ -169,14 +169,17 @@ export function tryRun(
 /**
  * Runs a command and takes its time.
  *
+ * @param env What it finds in its environment besides.
  * @returns What it has printed, and the sample.
  */
 export function time(
   { program }: Floor,
   command: readonly string[],
+  env: Readonly<Record<string, string>> = {},
 ): Sample & { readonly output: string } {
   const lines = execFileSync(program, ["time", ...command], {
     encoding: "utf8",
+    env: { ...process.env, ...env },
     stdio: ["ignore", "pipe", "inherit"],
   }).trimEnd().split("\n");
   const sample = parseSample(lines.pop()!);

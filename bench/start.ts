@@ -4,7 +4,8 @@
  * JSR serves the TypeScript to Deno, module by module, with a list of what each imports. Deno keeps that in its cache, and the
  * JavaScript that it makes of it. Node and Bun get a package in npm's form from JSR, in which each module is JavaScript. Here a
  * registry on loopback stands in for JSR, and `tests/pack.sh` makes the package. Another side is the same script in one file,
- * from the runtime's own bundler, or from esbuild on Node.
+ * from the runtime's own bundler, or from esbuild on Node; and one more has beside that file what the engine has compiled of
+ * it, which Deno always keeps.
  *
  * @module
  */
@@ -39,43 +40,74 @@ interface Users {
    * @returns What they import.
    */
   install(folder: string): Promise<string>;
-  /**
-   * Bundles a script and what it imports into one file.
-   *
-   * @returns Why that has failed, `null` if it has not.
-   */
-  bundle(script: string, file: string): string | null;
+  /** How a script and what it imports become one file. */
+  readonly bundles: Readonly<Partial<Record<Side, Bundler>>>;
 }
 
+/** What makes one file of a script. */
+interface Bundler {
+  /** The command that writes `folder`/`name`. */
+  make(script: string, folder: string, name: string): readonly string[];
+  /** What the processes that run the file find in their environment. */
+  env?(folder: string): Readonly<Record<string, string>>;
+}
+
+const DENO_BUNDLE: Bundler = {
+  make: (script, folder, name) => [
+    process.execPath,
+    "bundle",
+    "--quiet",
+    script,
+    "-o",
+    join(folder, name),
+  ],
+};
+
+const BUN_BUILD: Bundler = {
+  make: (script, folder, name) => [
+    process.execPath,
+    "build",
+    "--target=bun",
+    script,
+    `--outdir=${folder}`,
+    `--entry-naming=${name}`,
+  ],
+};
+
+const NPX_ESBUILD: Bundler = {
+  make: (script, folder, name) => [
+    "npx",
+    "-y",
+    ESBUILD,
+    "--bundle",
+    "--platform=node",
+    "--format=esm",
+    "--log-level=warning",
+    script,
+    `--outfile=${join(folder, name)}`,
+  ],
+};
+
 const USERS: Readonly<Record<string, Users>> = {
-  Deno: {
-    install: fillCache,
-    bundle: (script, file) =>
-      tryRun(process.execPath, ["bundle", "--quiet", script, "-o", file]),
-  },
+  Deno: { install: fillCache, bundles: { bundled: DENO_BUNDLE } },
   Bun: {
     install: installPackage,
-    bundle: (script, file) =>
-      tryRun(process.execPath, [
-        "build",
-        "--target=bun",
-        script,
-        `--outfile=${file}`,
-      ]),
+    bundles: {
+      bundled: BUN_BUILD,
+      compiled: {
+        make: (...args) => [...BUN_BUILD.make(...args), "--bytecode"],
+      },
+    },
   },
   Node: {
     install: installPackage,
-    bundle: (script, file) =>
-      tryRun("npx", [
-        "-y",
-        ESBUILD,
-        "--bundle",
-        "--platform=node",
-        "--format=esm",
-        "--log-level=warning",
-        script,
-        `--outfile=${file}`,
-      ]),
+    bundles: {
+      bundled: NPX_ESBUILD,
+      compiled: {
+        ...NPX_ESBUILD,
+        env: (folder) => ({ NODE_COMPILE_CACHE: join(folder, "compiled") }),
+      },
+    },
   },
 };
 
@@ -88,7 +120,7 @@ export async function startSides(
   { floor, hosts, port }: World,
   rivals: ReadonlyMap<Side, (target: string) => string>,
 ): Promise<Map<Side, Run>> {
-  const { install, bundle } = USERS[doorFor().runtime]!;
+  const { install, bundles } = USERS[doorFor().runtime]!;
   const target = JSON.stringify({ hostname: hosts[0], port });
   const specifier = await install(floor.folder);
   const sides = new Map<Side, Run>();
@@ -104,21 +136,30 @@ export async function startSides(
     `import { connectSync } from "${specifier}";\n` +
       `connectSync(${target}).close();\n`,
   );
-  const bundled = join(floor.folder, "bundled.mjs");
-  const failure = bundle(script, bundled);
-  // deno-lint-ignore no-console -- it is what is shown in place of a side
-  if (failure !== null) console.error(`skipped the bundled script: ${failure}`);
-  else sides.set("bundled", processes(floor, bundled));
+  for (const [side, { make, env }] of Object.entries(bundles)) {
+    const name = `${side}.mjs`;
+    const [program, ...args] = make(script, floor.folder, name);
+    const failure = tryRun(program!, args);
+    if (failure === null) {
+      const file = join(floor.folder, name);
+      sides.set(side as Side, processes(floor, file, env?.(floor.folder)));
+      // deno-lint-ignore no-console -- it is what is shown in place of a side
+    } else console.error(`skipped the ${side} script: ${failure}`);
+  }
   for (const [side, text] of rivals) add(side, text(target));
   return sides;
 }
 
 /** Runs a script in a new process for each connect. */
-function processes(floor: Floor, script: string): Run {
+function processes(
+  floor: Floor,
+  script: string,
+  env?: Readonly<Record<string, string>>,
+): Run {
   return (count) => {
     let [wall, cpu] = [0, 0];
     for (let done = 0; done < count; done++) {
-      const sample = time(floor, command(script));
+      const sample = time(floor, command(script), env);
       wall += sample.wall;
       cpu += sample.cpu;
     }
