@@ -187,6 +187,35 @@ test(
 );
 
 test(
+  "balanced() lets the second run close what the first has left open",
+  () =>
+    withLeaks(async ({ eventfd, close }) => {
+      let fd = -1;
+      let runs = 0;
+      await balanced(() => {
+        if (runs++ === 0) fd = eventfd();
+        else close(fd);
+      }, { grace: GRACE });
+      assertEquals(runs, 2);
+    }),
+  { skip },
+);
+
+test(
+  "balanced() catches event descriptors closed that the test did not open",
+  () =>
+    withLeaks(async ({ eventfd, close }) => {
+      const victims = [eventfd(), eventfd()];
+      await assertRejects(
+        () => balanced(() => close(victims.pop()!), { grace: GRACE }),
+        Error,
+        "1 anon_inode:[eventfd] closed that were open before",
+      );
+    }),
+  { skip },
+);
+
+test(
   "balanced() waits for a descriptor that is closed a little later",
   () =>
     withLeaks(async ({ socket, close }) => {
