@@ -8,7 +8,6 @@ import { libc } from "../../ffi/libc.ts";
 import { performance } from "../../ffi/timers.ts";
 import type { LookupFamily } from "../address/lookup.ts";
 import { DEADLINE } from "../attempt/outcome.ts";
-import type { Recipe } from "../attempt/attempt.ts";
 import { agreedFamily } from "../connect/target.ts";
 import {
   checkFunction,
@@ -38,6 +37,7 @@ import { type Socket, socketOf } from "../socket/socket.ts";
 import { Fifo } from "./fifo.ts";
 import {
   checkLocalAddress,
+  type ProbeRecipe,
   probeRecipe,
   type ProbeSetup,
 } from "./probe_recipe.ts";
@@ -700,7 +700,7 @@ function untried(cause: Error, isDenied: boolean): Finding {
 /** The options after the check, and what follows from them. */
 interface Checked<T extends Probeable> {
   readonly setup: ProbeSetup;
-  readonly recipe: Recipe;
+  readonly recipe: ProbeRecipe;
   readonly threads: number;
   readonly pacing: Pacing;
   readonly family: LookupFamily | undefined;

@@ -4,28 +4,34 @@
  * @module
  */
 import type { Libc } from "../../ffi/contract.ts";
-import { bytesOf, inet, unspecified } from "../address/address.ts";
-import { Attempt, type Recipe } from "../attempt/attempt.ts";
-import { familyOf } from "../attempt/outcome.ts";
+import {
+  type Address,
+  bytesOf,
+  inet,
+  unspecified,
+} from "../address/address.ts";
+import { Attempt } from "../attempt/attempt.ts";
+import type { ProbeRecipe } from "./probe_recipe.ts";
 
 /** The attempt that is being handled: one record serves all of them in turn. */
 export class Look extends Attempt {
   /** Whether connect(2) has left it pending. */
   isPending = false;
-  /** A socket whose attempt a reset has ended, -1 for none, and its family. */
+  /** A socket whose attempt a reset has ended, -1 for none, and of what host. */
   #spare = -1;
-  #spareFamily = 0;
+  #spareHost: Address;
   /**
-   * Whether such a socket can be used again. A port of its own would stay with
-   * it, and the system says no where it can disconnect none.
+   * Whether such a socket can be used again. A disconnected one keeps a port of
+   * its own and forgets some options, and some systems disconnect none.
    */
   #spares: boolean;
   /** The address by which a socket is disconnected. */
   readonly #nobody = bytesOf(unspecified());
 
-  constructor(libc: Libc, recipe: Recipe) {
+  constructor(libc: Libc, recipe: ProbeRecipe) {
     super(libc, recipe, inet("0.0.0.0", 0), 0, 0, undefined);
-    this.#spares = recipe.local === null && recipe.protocol === 0;
+    this.#spares = recipe.isPlain;
+    this.#spareHost = this.address;
   }
 
   /** Whether something was sent, as far as can be seen. */
@@ -35,27 +41,31 @@ export class Look extends Attempt {
   }
 
   override open(): number {
-    const { libc, address } = this;
-    const isFit = this.#spare >= 0 &&
-      this.#spareFamily === familyOf(libc.abi, bytesOf(address));
-    if (!isFit) return super.open();
+    if (this.#spare < 0 || !isSameHost(this.address, this.#spareHost)) {
+      return super.open();
+    }
     this.fd = this.#spare;
     this.#spare = -1;
     return 0;
   }
 
   /**
-   * Keeps the socket for the next attempt, disconnected, or closes it. To open
-   * and to close one takes Linux as long as a refused handshake on loopback.
+   * Keeps the socket for the next attempt at this host, disconnected, or closes
+   * it. To open and to close one takes Linux as long as a refused handshake on
+   * loopback.
+   *
+   * Another host gets a socket of its own: a disconnected one stays with the
+   * interface of a link-local address and with the IPv4 of a mapped one, and its
+   * next sequence numbers follow those that the first host has seen.
    */
   spare(): void {
     if (!this.#spares) return this.close();
-    const { libc, fd, address } = this;
+    const { libc, fd } = this;
     const nobody = this.#nobody;
     this.#spares = libc.connect(fd, nobody, nobody.length) === 0;
     if (!this.#spares) return this.close();
     this.drop();
-    this.#spareFamily = familyOf(libc.abi, bytesOf(address));
+    this.#spareHost = this.address;
     this.#spare = this.take();
   }
 
@@ -67,4 +77,14 @@ export class Look extends Attempt {
 
   /** Not called: the run waits for its attempts by itself. */
   override ended(): void {}
+}
+
+/** Whether two addresses of a run differ in their ports alone. */
+function isSameHost(one: Address, other: Address): boolean {
+  if (one.family === "inet6") {
+    return other.family === "inet6" && one.hostname === other.hostname &&
+      one.scopeId === other.scopeId;
+  }
+  return one.family === "inet" && other.family === "inet" &&
+    one.hostname === other.hostname;
 }

@@ -9,7 +9,7 @@ import {
   type InetAddress,
   parseIp,
 } from "../address/address.ts";
-import type { Recipe } from "../attempt/attempt.ts";
+import { PATIENT, PLAIN, type Recipe } from "../attempt/attempt.ts";
 import { recipeOf, type WrittenSetup } from "../connect/recipe.ts";
 import { checkText, show } from "../errors/arguments.ts";
 import { setOption } from "../socket/options.ts";
@@ -19,21 +19,29 @@ export interface ProbeSetup extends WrittenSetup {
   readonly localAddress?: unknown;
 }
 
+/** How the sockets of a run are made. */
+export interface ProbeRecipe extends Recipe {
+  /** Whether they have no options but those that all probes have. */
+  readonly isPlain: boolean;
+}
+
 /**
  * The recipe for sockets that keep the sender of an ICMP error: over IPv6, Linux
  * does so only where an option asks for it.
  */
-export function probeRecipe(c: Libc, setup: ProbeSetup): Recipe {
+export function probeRecipe(c: Libc, setup: ProbeSetup): ProbeRecipe {
   const { localAddress } = setup;
   const local = localAddress === undefined
     ? null
     : { address: checkLocalAddress(localAddress), port: 0, range: null };
   const recipe = recipeOf(c, setup, local);
   const { AF_INET6, errorQueue } = c.abi;
-  if (errorQueue === null) return recipe;
+  const isPlain = recipe === PLAIN || recipe === PATIENT;
+  if (errorQueue === null) return { ...recipe, isPlain };
   const { prepare } = recipe;
   return {
     ...recipe,
+    isPlain,
     prepare(fd, family) {
       if (family === AF_INET6) {
         setOption(c, fd, family, "readErrorQueue", true);

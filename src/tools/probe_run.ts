@@ -16,13 +16,7 @@ import {
   type Inet6Address,
   type InetAddress,
 } from "../address/address.ts";
-import {
-  DEADLINE,
-  newPace,
-  PENDING,
-  Phase,
-  type Recipe,
-} from "../attempt/attempt.ts";
+import { DEADLINE, newPace, PENDING, Phase } from "../attempt/attempt.ts";
 import { ErrnoError, type Icmp } from "../errors/errors.ts";
 import {
   type Crowd,
@@ -42,6 +36,7 @@ import {
 } from "./limits.ts";
 import { Attempts, Flag, Flights, NOTHING } from "./probe_flights.ts";
 import { Look } from "./probe_look.ts";
+import type { ProbeRecipe } from "./probe_recipe.ts";
 import {
   CLOSED_PORT,
   type Handshake,
@@ -241,7 +236,7 @@ export class Run implements Crowd {
   /** @param share How many runs share the descriptors of the process. */
   constructor(
     libc: Libc,
-    recipe: Recipe,
+    recipe: ProbeRecipe,
     pacing: Pacing,
     feed: Feed,
     sink: Sink,

@@ -5,9 +5,8 @@
  */
 import { type Libc, type StartedThread, UNABLE } from "../../ffi/contract.ts";
 import { startThread } from "../../ffi/threads.ts";
-import type { Recipe } from "../attempt/attempt.ts";
 import { closeByReset } from "../attempt/descriptor.ts";
-import type { ProbeSetup } from "./probe_recipe.ts";
+import type { ProbeRecipe, ProbeSetup } from "./probe_recipe.ts";
 import type { Inet6Address, InetAddress } from "../address/address.ts";
 import { NOTHING } from "./probe_flights.ts";
 import {
@@ -61,7 +60,7 @@ export class Crew implements Feed, Sink {
   constructor(
     libc: Libc,
     setup: ProbeSetup,
-    recipe: Recipe,
+    recipe: ProbeRecipe,
     pacing: Pacing,
     threads: number,
     feed: Feed,
@@ -207,8 +206,7 @@ class Hand {
         if (job === NOTHING) break;
         const address = crew.addressOf(job);
         const { hostname, port } = address;
-        const isScoped = address.family === "inet6" && address.scopeId !== 0 &&
-          !hostname.includes("%");
+        const isScoped = address.family === "inet6" && address.scopeId !== 0;
         const host = isScoped ? `${hostname}%${address.scopeId}` : hostname;
         jobs[hosts.length] = job;
         ports[hosts.length] = port;
