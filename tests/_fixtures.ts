@@ -532,7 +532,7 @@ export function canFilter(): string | null {
 /** `null` where a namespace can have links of its own, else a reason to skip. */
 export function canLink(): string | null {
   return canFurnish(
-    "ip link add a type veth peer name b",
+    "ip link add v0 type veth peer name v1",
     "a kernel with veth",
   );
 }
