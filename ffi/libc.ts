@@ -175,20 +175,20 @@ export function openLibc(abi: Abi, door: Door): Libc {
 function openAll(abi: Abi, door: Door, library: string): CFunctions {
   const { openPoll } = door;
   const { nfdsSize } = abi;
-  const first = door.open(
+  const first = openFunctions<Readonly<Record<string, unknown>>>(
+    abi,
+    door,
     library,
     OPENED_AT_ONCE.map((entry) => declarationFor(abi, entry)),
-    nfdsSize,
   );
-  const isLater = (entry: Entry) =>
-    !OPENED_AT_ONCE.includes(entry) &&
-    (openPoll === undefined || signatureOf(entry).offThread === undefined);
-  const c = Object.assign(
-    lazily(
-      entriesOf(abi).filter(isLater),
-      (entry) => openOne(abi, door, library, entry),
-    ),
-    Object.fromEntries(OPENED_AT_ONCE.map((entry, i) => [entry, first[i]])),
+  const isOwn = (entry: Entry) =>
+    openPoll === undefined || signatureOf(entry).offThread === undefined;
+  const c = lazily(
+    entriesOf(abi).filter(isOwn),
+    (entry) =>
+      Object.hasOwn(first, entry)
+        ? first[entry]
+        : openOne(abi, door, library, entry),
   ) as unknown as CFunctions;
   if (openPoll === undefined) return c;
   const poller = new Poller({
@@ -224,7 +224,7 @@ function openOne(
   return undefined;
 }
 
-/** Functions of any library, by the names of their declarations. For tests and benches. */
+/** Functions of any library, by the names of their declarations. */
 export function openFunctions<F>(
   { nfdsSize }: Abi,
   door: Door,

@@ -348,3 +348,23 @@ test("a door and the table take nothing from the prototype of all objects", asyn
   );
   assertEquals(found, "connects");
 });
+
+// Deno itself loses it.
+test(
+  "openLibc() loses no function to a setter that all objects inherit",
+  () => {
+    const names = ["close", "connect", "getpeername", "memcpyErrno", "socket"];
+    for (const name of names) {
+      const inert = { set() {}, configurable: true };
+      Object.defineProperty(Object.prototype, name, inert);
+    }
+    try {
+      const opened = openLibc(abi, door);
+      assertEquals(opened.getpeername(-1, newMemory(16)), -abi.errnos.EBADF!);
+    } finally {
+      const prototype = Object.prototype as unknown as Record<string, unknown>;
+      for (const name of names) delete prototype[name];
+    }
+  },
+  { skip: on("bun", "node") },
+);
