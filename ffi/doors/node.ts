@@ -123,7 +123,11 @@ const errnoAfter = new Int32Array(new ArrayBuffer(4));
  */
 const CALLS:
   readonly ((call: NodeFunction, ...to: ToWord[]) => NodeFunction)[] = [
-    (call) => call,
+    (call) => () => {
+      const result = call();
+      errnoAfter[0] = errno[0]!;
+      return result;
+    },
     (call, toA) => (a) => {
       const result = call(toA!(a), 0n);
       errnoAfter[0] = errno[0]!;

@@ -812,6 +812,7 @@ class Reactor {
   /** Notes that a parked wait has missed what a slow look has found. */
   #miss(): void {
     this.#lookPause = QUICK_LOOK;
+    this.#tickPause = SLOW_LOOK;
     this.#hasParked = false;
     if (++this.#missed >= MOST_MISSED) this.#selector!.distrust();
   }
