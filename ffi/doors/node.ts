@@ -88,9 +88,11 @@ let getRawPointer: NodeFfi["getRawPointer"] | null = null;
 const addressCopy = newScratch(LONGEST_ADDRESS);
 
 /** Where a copy of an address lies, which takes less time to make than it takes to find the address itself. */
-function locateCopy(address: Uint8Array): bigint {
+function locateCopy(address: Uint8Array | null): bigint {
+  if (address === null || address.length > LONGEST_ADDRESS) {
+    return locate(address);
+  }
   const { length } = address;
-  if (length > LONGEST_ADDRESS) return locate(address);
   for (let i = 0; i < length; i++) addressCopy[i] = address[i]!;
   return locate(addressCopy);
 }
