@@ -24,9 +24,10 @@ import { errnoError } from "../src/errors/errors.ts";
 import type { Floor, World } from "./peers.ts";
 import type { Run } from "./rounds.ts";
 import {
+  type Case,
   concurrentRun,
-  type Rival,
-  RIVALS,
+  present,
+  type Side,
   type Tcp,
   tcpTargets,
   unixTargets,
@@ -35,34 +36,6 @@ import {
 } from "./sides.ts";
 import { coldCase } from "./cold.ts";
 import { startSides } from "./start.ts";
-
-/**
- * Who does the work; `raw` is the calls alone, through the door, `bundled` a program of ours in one file, `compiled` the
- * same with what the engine makes of it, and `empty` a program that does nothing.
- */
-export type Side = "ours" | "raw" | "bundled" | "compiled" | "empty" | Rival;
-
-/** Connects, made and closed, by several sides. */
-export interface Case {
-  readonly group: string;
-  readonly name: string;
-  /**
-   * Who is connected to: a listener on loopback, the same where nobody else
-   * listens, or what replies after `delay`.
-   */
-  readonly peer: "loopback" | "alone" | "late";
-  /** Microseconds until a late peer replies. */
-  readonly delay?: number;
-  /** How many connects make a round; few enough for the peer's queues. */
-  readonly count: number;
-  readonly rounds?: number;
-  /** The side that all others are compared with. */
-  readonly baseline: Side;
-  /** Whether the kernel has measured a round trip of each connect. */
-  readonly hasHandshake: boolean;
-  /** What each side that is there sets up, and then runs. */
-  sides(world: World): Map<Side, Run> | Promise<Map<Side, Run>>;
-}
 
 /** One thing that takes nanoseconds. */
 export interface FloorCase {
@@ -272,17 +245,6 @@ function connects(
       return sides;
     },
   };
-}
-
-/** The rivals that can take part here. */
-export function present(
-  floor: Floor,
-): [Rival, (typeof RIVALS)[Rival]][] {
-  return Object.entries(RIVALS)
-    .filter(([, rival]) => rival.missing(floor) === null) as [
-      Rival,
-      (typeof RIVALS)[Rival],
-    ][];
 }
 
 /** The cases, group by group. */

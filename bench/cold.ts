@@ -4,10 +4,9 @@
  * @module
  */
 import { doorFor } from "../ffi/libc.ts";
-import type { Case, Side } from "./cases.ts";
 import { parseSample, time, type World, writeModule } from "./peers.ts";
 import type { Run } from "./rounds.ts";
-import type { Rival } from "./sides.ts";
+import type { Case, Rival, Side } from "./sides.ts";
 
 const MODULE = new URL("../mod.ts", import.meta.url).href;
 

@@ -5,10 +5,10 @@
  */
 import { spawnSync } from "node:child_process";
 import process from "node:process";
-import { present, type Side } from "./cases.ts";
 import { HERE, type World, writeModule } from "./peers.ts";
 import type { MemoryResult } from "./report.ts";
 import { spread } from "./rounds.ts";
+import { present, type Side } from "./sides.ts";
 
 /** How what is measured here can be asked for. */
 export const MEMORY = {

@@ -5,13 +5,13 @@
  *
  * @module
  */
-import type { Side } from "./cases.ts";
 import {
   type CaseResult,
   type MemoryResult,
   ownConnect,
   type Report,
 } from "./report.ts";
+import type { Side } from "./sides.ts";
 
 /** How a side is marked. */
 interface Mark {

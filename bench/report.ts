@@ -3,8 +3,8 @@
  *
  * @module
  */
-import type { Side } from "./cases.ts";
 import type { Percentiles, Spread } from "./rounds.ts";
+import type { Side } from "./sides.ts";
 
 /** What was measured, on what. */
 export interface Report {

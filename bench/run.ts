@@ -14,7 +14,7 @@ import { arch, cpus, loadavg, release, type } from "node:os";
 import process from "node:process";
 import { doorFor } from "../ffi/libc.ts";
 import { connectSync } from "../mod.ts";
-import { type Case, CASES, FLOOR, type Side, useNoKernel } from "./cases.ts";
+import { CASES, FLOOR, useNoKernel } from "./cases.ts";
 import { measureMemory, MEMORY } from "./memory.ts";
 import {
   canIsolate,
@@ -41,7 +41,13 @@ import {
   type Spread,
   spread,
 } from "./rounds.ts";
-import { type Rival, RIVALS, tcpTargets } from "./sides.ts";
+import {
+  type Case,
+  type Rival,
+  RIVALS,
+  type Side,
+  tcpTargets,
+} from "./sides.ts";
 
 const ROUNDS = 31;
 /** By itself, mitata lets one sample decide whether the clock is read around each call, which takes longer than most of them. */

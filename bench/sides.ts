@@ -45,6 +45,34 @@ export type Rival =
   | "koffi"
   | "nmap";
 
+/**
+ * Who does the work; `raw` is the calls alone, through the door, `bundled` a program of ours in one file, `compiled` the
+ * same with what the engine makes of it, and `empty` a program that does nothing.
+ */
+export type Side = "ours" | "raw" | "bundled" | "compiled" | "empty" | Rival;
+
+/** Connects, made and closed, by several sides. */
+export interface Case {
+  readonly group: string;
+  readonly name: string;
+  /**
+   * Who is connected to: a listener on loopback, the same where nobody else
+   * listens, or what replies after `delay`.
+   */
+  readonly peer: "loopback" | "alone" | "late";
+  /** Microseconds until a late peer replies. */
+  readonly delay?: number;
+  /** How many connects make a round; few enough for the peer's queues. */
+  readonly count: number;
+  readonly rounds?: number;
+  /** The side that all others are compared with. */
+  readonly baseline: Side;
+  /** Whether the kernel has measured a round trip of each connect. */
+  readonly hasHandshake: boolean;
+  /** What each side that is there sets up, and then runs. */
+  sides(world: World): Map<Side, Run> | Promise<Map<Side, Run>>;
+}
+
 /** How a rival takes part. */
 export interface RivalFacts {
   /** Why it cannot, `null` if it can. */
@@ -114,6 +142,17 @@ export const RIVALS: Readonly<Record<Rival, RivalFacts>> = {
     run: (world, { kind }) => kind === "scan" ? nmapRun(world) : null,
   },
 };
+
+/** The rivals that can take part here. */
+export function present(
+  floor: Floor,
+): [Rival, RivalFacts][] {
+  return Object.entries(RIVALS)
+    .filter(([, rival]) => rival.missing(floor) === null) as [
+      Rival,
+      RivalFacts,
+    ][];
+}
 
 function client(name: ClientName): RivalFacts {
   return {

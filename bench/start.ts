@@ -18,7 +18,6 @@ import { join, posix } from "node:path";
 import process from "node:process";
 import { promisify } from "node:util";
 import { doorFor } from "../ffi/libc.ts";
-import type { Side } from "./cases.ts";
 import {
   command,
   type Floor,
@@ -28,6 +27,7 @@ import {
   type World,
 } from "./peers.ts";
 import type { Run } from "./rounds.ts";
+import type { Side } from "./sides.ts";
 
 const ROOT = sourcePath("..");
 const ESBUILD = "esbuild@0.25.5";

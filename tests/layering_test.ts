@@ -98,11 +98,16 @@ interface Info {
 
 const root = fileURLToPath(new URL("../", import.meta.url));
 
-/** Every module that an entry point leads to. */
+/** Every module that an entry point of the package leads to. */
 function readSources(): Source[] {
   const config = JSON.parse(readFileSync(`${root}deno.json`, "utf8"));
+  return readFrom(Object.values<string>(config.exports));
+}
+
+/** Every module that one of these leads to. */
+function readFrom(entries: readonly string[]): Source[] {
   const sources = new Map<string, Source>();
-  for (const entry of Object.values<string>(config.exports)) {
+  for (const entry of entries) {
     const info = JSON.parse(execFileSync(process.execPath, [
       "info",
       "--json",
@@ -110,9 +115,10 @@ function readSources(): Source[] {
     ], { cwd: root, encoding: "utf8" })) as Info;
     for (const { specifier, dependencies = [] } of info.modules) {
       const path = pathOf(specifier);
+      // A module may name its own type.
       const imports = dependencies.map(({ specifier, code, type }) =>
         pathOf(code?.specifier ?? type?.specifier ?? specifier)
-      );
+      ).filter((to) => to !== path);
       sources.set(path, { path, imports });
     }
   }
@@ -233,6 +239,8 @@ test("imports point down, types too", () => {
 
 test("imports go round in no circle, types too", () => {
   assertEquals(findCycle(readSources()), null);
+  const benches = ["bench/run.ts", "bench/scan.ts", "bench/tools.ts"];
+  assertEquals(findCycle(readFrom(benches)), null);
 });
 
 test("only the doors know how a runtime calls C", () => {
