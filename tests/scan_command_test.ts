@@ -4,7 +4,14 @@ import {
   assertMatch,
   assertStringIncludes,
 } from "@std/assert";
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  lstatSync,
+  readFileSync,
+  readlinkSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { libc } from "../ffi/libc.ts";
 import { type CliIo, Interruption, main } from "../src/cli.ts";
@@ -337,6 +344,78 @@ test("scan goes on where an interrupted one stopped", async () => {
   writeFileSync(file, "{}");
   const { err } = await scan(["--resume", file]);
   assertStringIncludes(err, "no --save wrote it");
+});
+
+test("scan resumes from nothing but what it has saved", async () => {
+  using folder = tempFolder();
+  const file = join(folder.path, "state");
+  await scan(["127.0.0.1", "-p", "9", "--save", file]);
+  const saved = JSON.parse(readFileSync(file, "utf8"));
+  const rows = [
+    { hosts: [5] },
+    { ports: 22 },
+    { excludePorts: 5 },
+    { seed: "x" },
+    { shard: [9, 1] },
+    { next: -1 },
+    { pending: ["0"] },
+    { ports: undefined },
+    { v: 2 },
+  ];
+  for (const wrong of rows) {
+    writeFileSync(file, JSON.stringify({ ...saved, ...wrong }));
+    const { code, out, err } = await scan(["--resume", file]);
+    assertEquals([code, out], [2, ""]);
+    assertStringIncludes(err, `Cannot resume from ${JSON.stringify(file)}: `);
+  }
+});
+
+test("scan saves to regular files alone", async () => {
+  using folder = tempFolder();
+  const at = (name: string) => join(folder.path, name);
+  const save = (name: string, ...more: string[]) =>
+    scan(["127.0.0.1", "-p", "9", "-q", "--save", at(name), ...more]);
+  symlinkSync("state", at("link"));
+  assertEquals((await save("link")).err, "");
+  assert(lstatSync(at("link")).isSymbolicLink());
+  assertEquals(JSON.parse(readFileSync(at("state"), "utf8")).next, 1);
+  // Of a device, a link to it is what would be replaced.
+  symlinkSync("/dev/null", at("device"));
+  const { code, out, err } = await save("device");
+  assertEquals([code, out], [2, ""]);
+  assertStringIncludes(err, "it is no regular file");
+  assertEquals(readlinkSync(at("device")), "/dev/null");
+  const twice = await save("both", "-o", at("both"));
+  assertEquals([twice.code, existsSync(at("both"))], [2, false]);
+});
+
+test("scan says that nothing is left to scan", async () => {
+  const rows: [args: string[], lines: string[]][] = [
+    [["127.0.0.1", "--exclude", "127.0.0.0/8"], []],
+    [["127.0.0.1", "-p", "9", "--exclude-ports", "1-20"], []],
+    [["-"], ["# none"]],
+  ];
+  for (const [args, given] of rows) {
+    const lines = async function* (): AsyncGenerator<string> {
+      yield* given;
+    };
+    const { code, err } = await scan(args, { lines });
+    assertEquals(code, 2);
+    assertStringIncludes(err, "Cannot scan nothing");
+  }
+  const share = await scan(["127.0.0.1", "-p", "9", "--shard", "2/2"]);
+  assertEquals([share.code, share.err], [1, ""]);
+});
+
+test("scan names what does not resolve", async () => {
+  const names = Array.from({ length: 12 }, (_, i) => `a${i}.invalid`);
+  const hosts = names.join();
+  const { code, out } = await scan([hosts, "-p", "9,10", "--in-order"]);
+  assertEquals(code, 2);
+  const [, list = ""] = /^do not resolve: (.*)$/m.exec(out) ?? [];
+  const shown = list.split(", ");
+  assertEquals([shown.length, shown.at(-1)], [11, "2 others"], out);
+  assert(shown.slice(0, 10).every((name) => names.includes(name)), out);
 });
 
 test("scan shows the summary so far when asked", async () => {

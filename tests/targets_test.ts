@@ -84,9 +84,13 @@ test("parseHosts() throws with the place where it stopped", () => {
     [
       "http://example",
       'at character 1, "http://example"',
-      "IPv6 address is",
+      "no URL",
     ],
-    ["[::1]", 'at character 1, "[::1]"', ""],
+    ["[::1]", 'at character 1, "[::1]"', "has no brackets"],
+    ["10.0.0.1, [::1]:80", 'at character 11, "[::1]:80"', "has no port"],
+    ["10.0.0.0/24:80", 'at character 1, "10.0.0.0/24:80"', "has no port"],
+    ["example.test:443", 'at character 1, "example.test', "has no port"],
+    ["HTTPS://[::1]/x", 'at character 1, "HTTPS://[::1]/x"', "no URL"],
     ["x\0", 'at character 2, "\\u0000"', "name cannot hold that"],
   ];
   for (const [text, place, reason] of rows) {

@@ -578,11 +578,24 @@ function cannotRead(
 
 function readHosts(text: string, list: HostCollector): void {
   for (const part of partsOf("hosts", text)) {
+    const [, reason] = NO_HOSTS.find(([shape]) => shape.test(part.text)) ?? [];
+    if (reason !== undefined) throw cannotRead(part, 0, reason);
     const span = readSpan(part);
     if (span !== null) list.addSpan(span);
     else list.addName(readName(part));
   }
 }
+
+/** What is written where a host should be, and why it is none. */
+const NO_HOSTS: readonly (readonly [shape: RegExp, reason: string])[] = [
+  [/^[a-z][a-z0-9+.-]*:\/\//i, "a host is a name or an address, no URL"],
+  // What may begin an IPv6 address is taken for one.
+  [
+    /^(?:[^:]*[^:0-9a-f][^:]*|\[.*\]):[0-9]+$/i,
+    "a host has no port, a list of ports has it",
+  ],
+  [/^\[.*\]$/, "an address has no brackets where no port follows"],
+];
 
 /** The addresses that a part stands for, `null` for a name. */
 function readSpan(part: Part): Span | null {

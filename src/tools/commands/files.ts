@@ -3,7 +3,14 @@
  *
  * @module
  */
-import { closeSync, openSync, writeSync } from "node:fs";
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  openSync,
+  realpathSync,
+  writeSync,
+} from "node:fs";
 import { show } from "../../errors/arguments.ts";
 import { phraseOf } from "../../errors/phrases.ts";
 
@@ -80,4 +87,26 @@ export function createFile(path: string): FileSink {
     },
     [Symbol.dispose]: () => closeSync(fd),
   };
+}
+
+/**
+ * The path under which a file can be replaced as a whole; the file is created.
+ *
+ * A symbolic link stays one. What is no regular file is refused: a device or a
+ * FIFO of that name would be gone.
+ *
+ * @throws {FileError} If it cannot be replaced.
+ */
+export function replaceableFile(path: string): string {
+  return withFile("write", path, () => {
+    const { O_APPEND, O_CREAT, O_NONBLOCK, O_WRONLY } = constants;
+    // A FIFO would wait for its reader.
+    const fd = openSync(path, O_WRONLY | O_CREAT | O_APPEND | O_NONBLOCK);
+    try {
+      if (!fstatSync(fd).isFile()) throw new Error("it is no regular file");
+    } finally {
+      closeSync(fd);
+    }
+    return realpathSync(path);
+  });
 }

@@ -22,7 +22,7 @@ import {
   parsePorts,
   type Position,
 } from "../targets.ts";
-import { FileError, withFile } from "./files.ts";
+import { FileError, replaceableFile, withFile } from "./files.ts";
 import {
   type CliIo,
   type Command,
@@ -113,8 +113,9 @@ EXIT CODE
   130 interrupted (SIGINT), after the summary
 
 PERMISSIONS, on Deno
-  --allow-ffi --allow-net; --allow-read for @FILE, --resume and --threads,
-  --allow-write for --save and -o. Hosts that --allow-net leaves out are unsent.
+  --allow-ffi --allow-net; --allow-read for @FILE, --save, --resume and
+  --threads, --allow-write for --save, --resume and -o. Hosts that --allow-net
+  leaves out are unsent.
 `;
 
 const SCAN_OPTIONS = {
@@ -233,7 +234,28 @@ function planOf(
     shard: parseShard(values.shard),
   };
   const targets = gridOf(asked, 0);
-  return { targets, size: targets.size, asked, file: save ?? null };
+  // A share of what is little may be empty.
+  if (targets.size === 0 && values.shard === undefined) throw nothingLeft();
+  return { targets, size: targets.size, asked, file: fileFor(values, save) };
+}
+
+function nothingLeft(): UsageError {
+  return new UsageError(
+    "Cannot scan nothing: the lists leave no port of any host",
+  );
+}
+
+/** The file to save to, which the results must not go to as well. */
+function fileFor(
+  { output }: ScanValues,
+  file: string | undefined,
+): string | null {
+  if (file === undefined) return null;
+  if (file !== output) return replaceableFile(file);
+  throw new UsageError(
+    `Cannot use ${show(file)} for the results and to save how far the run ` +
+      "has come",
+  );
 }
 
 function gridOf(
@@ -268,8 +290,13 @@ function resumed(
   }
   const saved = parseSaved(file, readWhole(file));
   const { next, pending, ...asked } = saved;
-  const targets = gridOf(asked, { next, pending });
-  return { targets, size: targets.size, asked, file };
+  let targets: Grid;
+  try {
+    targets = gridOf(asked, { next, pending });
+  } catch (error) {
+    throw notSaved(file, (error as Error).message);
+  }
+  return { targets, size: targets.size, asked, file: fileFor(values, file) };
 }
 
 function parseSaved(file: string, text: string): Saved {
@@ -281,7 +308,13 @@ function parseSaved(file: string, text: string): Saved {
   }
   const { v, type } = (isObject(saved) ? saved : {}) as Partial<Saved>;
   if (v === 1 && type === "scan-position") return saved as Saved;
-  throw new UsageError(`Cannot resume from ${show(file)}: no --save wrote it`);
+  throw notSaved(file, "it is of another kind");
+}
+
+function notSaved(file: string, why: string): UsageError {
+  return new UsageError(
+    `Cannot resume from ${show(file)}: no --save wrote it: ${why}`,
+  );
 }
 
 /** Hosts from the standard input, in the order in which they come. */
@@ -466,6 +499,7 @@ class Scan {
         return EXIT.incomplete;
       }
       if (states.open > 0) return EXIT.yes;
+      if (total === 0 && this.#plan.asked === null) throw nothingLeft();
       if (states.unsent === 0) return EXIT.no;
       return states.unsent === total ? EXIT.usage : EXIT.incomplete;
     } finally {

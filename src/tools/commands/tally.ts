@@ -15,7 +15,7 @@ import type {
 /** How many networks are counted separately. */
 const MOST_TALLIED = 0x1_0000;
 
-/** How many routers the summary names. */
+/** How many routers the summary names, and how many names that do not resolve. */
 const MOST_IN_SUMMARY = 10;
 
 /** What one router, or one firewall, has rejected. */
@@ -48,6 +48,8 @@ export class ScanTally {
   readonly #routers = new Map<string, Router>();
   readonly #networks = new Map<string, NetworkTally>();
   readonly #unsent = new Map<string, number>();
+  /** The names that do not resolve. */
+  readonly #unresolved = new Set<string>();
 
   /** Counts one more result. */
   add(result: ProbeResult<Probeable>): void {
@@ -56,6 +58,7 @@ export class ScanTally {
     this.states[state]++;
     increase(this.#reasons, `${state} ${reason}`);
     if (state === "unsent") increase(this.#unsent, code ?? "UNKNOWN");
+    if (code?.startsWith("EAI_")) this.#addUnresolved(result.target);
     if (state !== "filtered" || address === null) return;
     const network = this.#networkOf(address);
     if (reason === "no-answer") {
@@ -70,6 +73,13 @@ export class ScanTally {
       }
       router.rejected++;
       increase(router.kinds, icmpWords(icmp, address.startsWith("[")));
+    }
+  }
+
+  #addUnresolved({ hostname }: Probeable): void {
+    const names = this.#unresolved;
+    if (hostname !== undefined && names.size < MOST_TALLIED) {
+      names.add(hostname);
     }
   }
 
@@ -118,6 +128,12 @@ export class ScanTally {
     }
     for (const [code, n] of sorted(this.#unsent)) {
       lines.push(`unsent: ${counted(n)} ${code}`);
+    }
+    if (this.#unresolved.size > 0) {
+      const [...names] = this.#unresolved;
+      const rest = names.splice(MOST_IN_SUMMARY).length;
+      if (rest > 0) names.push(counted(rest, "other"));
+      lines.push(`do not resolve: ${names.join(", ")}`);
     }
     const routers = this.#byCount();
     for (const { from, rejected, kinds } of routers.slice(0, MOST_IN_SUMMARY)) {
