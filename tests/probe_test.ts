@@ -237,6 +237,25 @@ test("a socket stays with its interface", async () => {
   assertEquals(found, ["closed", "closed", "closed", "closed"]);
 }, { skip: needs(onLinux, canIpv6(), canLink()) });
 
+test("hosts of two links do not hold up each other", async () => {
+  const first = await inChild(
+    { namespace: `${LINKS}ip addr add fe80::c/64 dev v1 nodad\n` },
+    async ({ inet6, probe }) => {
+      // On v0 nobody has the address.
+      const targets = ["fe80::c%v0", "fe80::c%v1"].map((host) =>
+        inet6(host, 9)
+      );
+      const options = { hostConcurrency: 1, timeout: 2000, retries: 0 };
+      const order: [number, string][] = [];
+      for await (const { index, state } of probe(targets, options)) {
+        order.push([index, state]);
+      }
+      return order[0];
+    },
+  );
+  assertEquals(first, [1, "closed"]);
+}, { skip: needs(onLinux, canIpv6(), canLink()) });
+
 /** Two interfaces with addresses. */
 const LINKS = `
 ip link add v0 type veth peer name w0
@@ -281,6 +300,18 @@ test("a socket serves one attempt where none can be disconnected", async () => {
   assertEquals(watched.count("connect"), 21);
   assertEquals(watched.count("close"), 20);
 }, { skip: onLinux });
+
+test("a socket serves one attempt where a refusal spends it", async () => {
+  using peer = bound();
+  using watched = watchLibc({ abi: { ...libc().abi, outlivesRefusal: false } });
+  const { port } = peer.address;
+  const targets = Array.from({ length: 20 }, () => ({ port }));
+  for (const { state } of await all(probe(targets))) {
+    assertEquals(state, "closed");
+  }
+  assertEquals(watched.count("socket"), 20);
+  assertEquals(watched.count("connect"), 20);
+});
 
 test("a late reply to an earlier attempt counts", async () => {
   // The backlog is full until the third attempt is under way.

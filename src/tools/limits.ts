@@ -62,7 +62,7 @@ export function roomForSockets(libc: Libc): number {
 
 /**
  * How many sockets a run opens before it counts what is open, which takes longer
- * than all of them.
+ * than all of them, where the limit is beyond what is counted.
  */
 const UNCOUNTED = 16;
 
@@ -70,12 +70,13 @@ const UNCOUNTED = 16;
 export class Room {
   readonly #libc: Libc;
   readonly #queue = new Fifo<() => void>();
-  #left = UNCOUNTED;
+  #left: number;
   #isCounted = false;
   #isGiving = false;
 
   constructor(libc: Libc) {
     this.#libc = libc;
+    this.#left = descriptorLimit(libc) > MOST_COUNTED ? UNCOUNTED : 0;
   }
 
   /** Whether somebody waits for a turn. */

@@ -22,7 +22,8 @@ export class Look extends Attempt {
   #spareHost: Address;
   /**
    * Whether such a socket can be used again. A disconnected one keeps a port of
-   * its own and forgets some options, and some systems disconnect none.
+   * its own and forgets some options. Most systems disconnect none, whatever
+   * connect(2) returns, and some sandboxes of Linux refuse to.
    */
   #spares: boolean;
   /** The address by which a socket is disconnected. */
@@ -30,7 +31,7 @@ export class Look extends Attempt {
 
   constructor(libc: Libc, recipe: ProbeRecipe) {
     super(libc, recipe, inet("0.0.0.0", 0), 0, 0, undefined);
-    this.#spares = recipe.isPlain;
+    this.#spares = recipe.isPlain && libc.abi.outlivesRefusal;
     this.#spareHost = this.address;
   }
 

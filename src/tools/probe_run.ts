@@ -458,7 +458,7 @@ export class Run implements Crowd {
 
   #hostOf(job: number): Host {
     const address = this.#feed.addressOf(job);
-    const key = address.hostname;
+    const key = hostKeyOf(address);
     if (this.#host !== null && this.#hostKey === key) return this.#host;
     let host = this.#hosts.get(key);
     if (host === undefined) {
@@ -476,7 +476,7 @@ export class Run implements Crowd {
     const { addr } = this.libc.abi.sockaddrIn6;
     const key = address.family === "inet"
       ? hostname.slice(0, hostname.lastIndexOf("."))
-      : bytesOf(address).subarray(addr, addr + 8).join();
+      : `${bytesOf(address).subarray(addr, addr + 8)}%${address.scopeId}`;
     let network = this.#networks.get(key);
     if (network === undefined) {
       network = { slowest: -1 };
@@ -793,4 +793,11 @@ export class Run implements Crowd {
     unwatch(this.libc, fd);
     this.#sockets--;
   }
+}
+
+/** What hosts differ by: an IPv6 address is one host on each link. */
+function hostKeyOf(address: InetAddress | Inet6Address): string {
+  return address.family === "inet6" && address.scopeId !== 0
+    ? `${address.hostname}%${address.scopeId}`
+    : address.hostname;
 }
