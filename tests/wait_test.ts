@@ -6,6 +6,7 @@ import {
   assertStringIncludes,
 } from "@std/assert";
 import { join } from "node:path";
+import { constants } from "node:os";
 import process from "node:process";
 import { libc } from "../ffi/libc.ts";
 import {
@@ -686,6 +687,26 @@ test(
   { skip: needs(onLinux, canIsolate(), hasCommand("nft")) },
 );
 
+test("waitFor() leaves descriptors free where there are few", async () => {
+  const script = 'ulimit -n 60 && exec "$0" "$@"';
+  const most = await inChild(
+    { command: ["sh", "-c", script], namespace: FIREWALL },
+    async ({ inet, waitFor, WaitError, watchLibc }) => {
+      using watched = watchLibc();
+      // Nobody replies at any of these.
+      const targets = Array.from(
+        { length: 16 },
+        (_, i) => inet("127.0.5.1", 1 + i),
+      );
+      const error = await waitFor(targets, { timeout: 200 })
+        .catch((error: unknown) => error);
+      if (!(error instanceof WaitError)) throw error;
+      return watched.count("socket");
+    },
+  );
+  assertEquals(most, 1);
+}, { skip: needs(onLinux, canIsolate(), hasCommand("nft")) });
+
 test("waitFor() says which target has not had its turn", async () => {
   const script = 'ulimit -n 100 && exec "$0" "$@"';
   const codes = await inChild(
@@ -748,6 +769,7 @@ test("wait refuses what it does not understand", async () => {
   const rows: [args: string[], words: string][] = [
     [[], "give a target"],
     [["a:1", "--"], "give a command"],
+    [["a:1", "--", ""], "give a command"],
     [["a"], "HOST:PORT"],
     [["a:1", "--until", "shut"], "open or closed"],
     [["a:1", "--names", "x"], "wait or fail"],
@@ -768,12 +790,16 @@ test("wait runs a command, with its exit code", async () => {
     [["sh", "-c", 'echo "$1"; exit 7', "sh", "--json -x"], 7, "--json -x\n"],
     [["true"], 0, ""],
     [["sh", "-c", "kill -TERM $$"], 143, ""],
+    [["sh", "-c", "kill -BUS $$"], 128 + constants.signals.SIGBUS, ""],
+    [["sh", "-c", "kill -USR1 $$"], 128 + constants.signals.SIGUSR1, ""],
     [["/no/such/command"], 127, ""],
     [["/"], 126, ""],
   ];
   for (const [command, code, out] of rows) {
     const ran = await runChild(["wait", target, "-q", "--", ...command]);
     assertEquals([ran.code, ran.out], [code, out], command.join(" "));
+    if (code !== 126) continue;
+    assertStringIncludes(ran.err, 'Cannot run "/": permission denied (EACCES)');
   }
 });
 

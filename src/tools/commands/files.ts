@@ -33,8 +33,8 @@ export class FileError extends Error {
   }
 }
 
-/** Why a call of node:fs fails; each runtime has words of its own. */
-function reasonText(error: unknown): string {
+/** Why a call of a module of Node's fails; each runtime has words of its own. */
+export function reasonText(error: unknown): string {
   const { code, message } = error as NodeJS.ErrnoException;
   const phrase = code === undefined ? undefined : phraseOf(code);
   return phrase === undefined ? message : `${phrase} (${code})`;

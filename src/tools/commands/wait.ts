@@ -5,6 +5,7 @@
  */
 import { spawn } from "node:child_process";
 import process from "node:process";
+import { signalNumber } from "../../../ffi/signals.ts";
 import { LookupError } from "../../errors/errors.ts";
 import { explain } from "../../explain/explain.ts";
 import { destinationText } from "../destination.ts";
@@ -14,6 +15,7 @@ import {
   WaitError,
   type WaitResult,
 } from "../wait.ts";
+import { reasonText } from "./files.ts";
 import {
   type CliIo,
   type Command,
@@ -118,7 +120,7 @@ export const waitCommand: Command = {
     if (positionals.length === 0) {
       throw new UsageError("Cannot wait for nothing: give a target");
     }
-    if (rest?.length === 0) {
+    if (rest !== null && !rest[0]) {
       throw new UsageError("Cannot run nothing: give a command after --");
     }
     const { timeout, ...flags } = connectFlags(values);
@@ -250,23 +252,6 @@ function timeText(milliseconds: number): string {
     : `${Number((milliseconds / 1000).toFixed(1))} s`;
 }
 
-/** The numbers that POSIX gives signals; of others only the name is known. */
-const SIGNALS: Readonly<Record<string, number>> = {
-  SIGHUP: 1,
-  SIGINT: 2,
-  SIGQUIT: 3,
-  SIGABRT: 6,
-  SIGKILL: 9,
-  SIGALRM: 14,
-  SIGTERM: 15,
-  // The same on all systems that this runs on.
-  SIGILL: 4,
-  SIGTRAP: 5,
-  SIGFPE: 8,
-  SIGSEGV: 11,
-  SIGPIPE: 13,
-};
-
 /** Runs a command in this one's place, as far as that goes; returns its exit code. */
 async function follow(
   command: string,
@@ -285,7 +270,7 @@ async function follow(
     return await new Promise((resolve) => {
       child.on("error", (error) => resolve(cannotRun(command, error, io)));
       child.on("exit", (code, signal) => {
-        resolve(code ?? 128 + (SIGNALS[signal ?? ""] ?? 0));
+        resolve(code ?? 128 + (signal === null ? 0 : signalNumber(signal)));
       });
     });
   } catch (error) {
@@ -296,12 +281,8 @@ async function follow(
 }
 
 function cannotRun(command: string, error: unknown, io: CliIo): number {
-  const { code, message } = error as NodeJS.ErrnoException;
-  const isMissing = code === "ENOENT";
-  io.err(
-    `wait: Cannot run "${command}": ${
-      isMissing ? "there is no such command" : message
-    }\n`,
-  );
+  const isMissing = (error as NodeJS.ErrnoException).code === "ENOENT";
+  const why = isMissing ? "there is no such command" : reasonText(error);
+  io.err(`wait: Cannot run "${command}": ${why}\n`);
   return isMissing ? EXIT.notFound : EXIT.cannotRun;
 }
