@@ -14,6 +14,7 @@ import {
 import { errorFor, Failure } from "../attempt/failure.ts";
 import {
   type Caller,
+  callerOf,
   keepCaller,
   type PublicFunction,
   rejectAt,
@@ -100,9 +101,9 @@ export class AsyncDial extends Dial {
         });
       }
       releaseCaller(caller);
-      return end instanceof Failure
-        ? Promise.reject(errorFor(end, caller ?? at))
-        : Promise.resolve(end);
+      if (!(end instanceof Failure)) return Promise.resolve(end);
+      // Of the stack first, for each frame of ours on it takes time.
+      return Promise.reject(errorFor(end, caller ?? callerOf(at)));
     } catch (error) {
       releaseCaller(caller);
       return Promise.reject(pointed(error, caller ?? at));

@@ -37,7 +37,10 @@ let keptCallers = 0;
 const { captureStackTrace } = Error as ErrorConstructor & {
   captureStackTrace(error: object, ours: PublicFunction): void;
 };
-const { construct, defineProperty, getPrototypeOf, setPrototypeOf } = Reflect;
+const { defineProperty, getPrototypeOf, setPrototypeOf } = Reflect;
+
+/** `Reflect.construct`: an error whose `new.target` is running begins its stack at that function's caller. */
+export const { construct } = Reflect;
 
 /**
  * Keeps the stack of the caller of a public function.
