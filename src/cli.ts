@@ -26,6 +26,7 @@
  * @module
  */
 import process from "node:process";
+import { endBySignal } from "../ffi/signals.ts";
 import { setTimeout } from "../ffi/timers.ts";
 import { nearest } from "./errors/arguments.ts";
 import { FileError } from "./tools/commands/files.ts";
@@ -33,6 +34,7 @@ import {
   type CliIo,
   type Command,
   EXIT,
+  Interruption,
   UsageError,
 } from "./tools/commands/frame.ts";
 import { processIo } from "./tools/commands/process.ts";
@@ -152,11 +154,14 @@ if (import.meta.main) {
   const io = processIo();
   try {
     const code = await main(process.argv.slice(2), io);
-    const isUnwritten = io.signal?.reason instanceof FileError;
-    process.exitCode = isUnwritten ? EXIT.incomplete : code;
+    const { aborted, reason } = io.signal ?? {};
+    process.exitCode = reason instanceof FileError ? EXIT.incomplete : code;
     // A file that has no end keeps its reader, whatever the signal said.
-    if (io.signal?.aborted) {
-      setTimeout(() => process.exit(), LAST_GRACE).unref();
+    if (aborted) {
+      const end = reason instanceof Interruption
+        ? () => endBySignal(reason.signal)
+        : () => process.exit();
+      setTimeout(end, LAST_GRACE).unref();
     }
   } finally {
     io[Symbol.dispose]();

@@ -5,12 +5,14 @@ import {
   assertNotEquals,
   assertStringIncludes,
 } from "@std/assert";
-import { spawnSync } from "node:child_process";
-import { readFileSync, writeFileSync } from "node:fs";
+import { execFileSync, spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { main } from "../src/cli.ts";
 import { bound, listen, tempFolder } from "./_fixtures.ts";
-import { hasCommand, test } from "./_harness.ts";
+import { cliCommand } from "./_cli.ts";
+import { hasCommand, needs, onLinux, test } from "./_harness.ts";
 
 interface Ran {
   code: number;
@@ -250,6 +252,29 @@ test("report says what it cannot report", async () => {
     assertStringIncludes(err, words);
   }
 });
+
+test("report is interrupted where nobody writes to its FIFO", async () => {
+  using folder = tempFolder();
+  const fifo = join(folder.path, "fifo");
+  execFileSync("mkfifo", [fifo]);
+  const [command, ...args] = cliCommand(["report", fifo]);
+  const child = spawn(command, args, { stdio: "ignore" });
+  const ended = once(child, "exit");
+  const tasks = `/proc/${child.pid}/task`;
+  // Until a thread waits for the other end, as far as the kernel shows that.
+  for (let i = 0; i < 100; i++) {
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    const places = readdirSync(tasks).map((task) =>
+      readFileSync(`${tasks}/${task}/wchan`, "utf8")
+    );
+    if (places.includes("wait_for_partner")) break;
+  }
+  child.kill("SIGINT");
+  const late = setTimeout(() => child.kill("SIGKILL"), 10_000);
+  const [code, signal] = await ended;
+  clearTimeout(late);
+  assertEquals(code ?? signal, code === null ? "SIGINT" : 130);
+}, { skip: needs(onLinux, hasCommand("mkfifo")) });
 
 /** Opens a page in a browser from disk; returns its document, what it logged and a picture of it. */
 function browse(

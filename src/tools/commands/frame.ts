@@ -120,12 +120,15 @@ export class UsageError extends Error {
 export class Interruption extends Error {
   /** The name of the class. */
   override readonly name = "Interruption";
+  /** The name of the signal. */
+  readonly signal: string;
   /** The exit code: 128 plus the number of the signal. */
   readonly exitCode: number;
 
   /** A signal by its name and its number. */
   constructor(signal: string, number: number) {
     super(`Interrupted by ${signal}`);
+    this.signal = signal;
     this.exitCode = 128 + number;
   }
 }
