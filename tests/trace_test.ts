@@ -331,7 +331,7 @@ test("trace writes a line for each ttl, and how the way ends", async () => {
   assertEquals(plain[2]![0], 1);
   assertStringIncludes(
     plain[2]![1],
-    "10.9.3.2:81 is filtered by 10.9.2.2 (ICMP 3/13)",
+    "10.9.3.2:81 is filtered by 10.9.2.2 (ICMP 3/13), 2 hops away",
   );
   assertEquals(plain[3]![0], 1);
   assertStringIncludes(plain[3]![1], "10.9.3.2:82 is silent: ");

@@ -558,10 +558,10 @@ function fieldsOf(name: string, probe: Ping): Record<string, unknown> {
   };
 }
 
-/** What a message says behind the address, without the code. */
+/** What a message says behind the address, without the sender and the code. */
 function reasonOf(message: string): string {
   return message.replace(/^Cannot [a-z ]+? \S+: /, "")
-    .replace(/ \((?:E[A-Z0-9_]+|UNKNOWN)\)$/, "");
+    .replace(/(?: according to \S+)? \((?:E[A-Z0-9_]+|UNKNOWN)\)$/, "");
 }
 
 function summaryText(

@@ -179,7 +179,9 @@ interface TraceEnd {
 function endOf(hops: readonly Hop[]): TraceEnd {
   const end = hops.find(({ kind }) => kind !== "hop" && kind !== "silent");
   if (end !== undefined) {
-    const { kind, ttl, from, icmp } = end;
+    const { kind, from, icmp } = end;
+    // A firewall may have replied before, when packets expired there.
+    const { ttl } = hops.find((hop) => hop.from === from)!;
     return { state: kind as "open", hops: ttl, from, icmp };
   }
   const last = hops.findLast(({ kind }) => kind === "hop");
