@@ -16,6 +16,8 @@ interface Handle {
   connect(request: ConnectRequest): number;
   setNoDelay: unknown;
   setKeepAlive: unknown;
+  getsockname: unknown;
+  getpeername: unknown;
 }
 
 interface ConnectRequest {
@@ -26,6 +28,11 @@ interface ConnectRequest {
     readable: boolean,
     writable: boolean,
   ): void;
+}
+
+/** Finds no name. */
+function nameless(): number {
+  return -1;
 }
 
 /** Where a socket is made to connect to: an address, so that it calls no resolver. */
@@ -72,6 +79,8 @@ export function connectingSocket(
     // Handles of what is not TCP lack them; to open one with either set fails.
     handle.setNoDelay = undefined;
     handle.setKeepAlive = undefined;
+    // And a socket of theirs has no addresses.
+    handle.getsockname = handle.getpeername = nameless;
   }
   return {
     socket,

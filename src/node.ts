@@ -309,8 +309,9 @@ const KEEP_ALIVE_DELAY = 60_000;
  * @throws {TypeError} If `options` or `special` is no object, `host` is no
  * text, `port` is neither number nor text, or there is a `blockList`: filter
  * what `lookup` finds instead.
- * @throws {RangeError} If `port` or `timeout` is out of range. Everything else is
- * an `'error'` event.
+ * @throws {RangeError} If `port` or `timeout` is out of range; for a port,
+ * `code` is Node's, `"ERR_SOCKET_BAD_PORT"`. Everything else is an `'error'`
+ * event.
  *
  * @example A client of PostgreSQL with a source address and a deadline
  * ```ts
@@ -474,11 +475,21 @@ function targetOf(
   };
 }
 
+/** The port; what is none is reported with the code that Node has for it. */
 function portOf(port: unknown): number {
   const number = typeof port === "string" && port.trim() !== ""
     ? Number(port)
     : port;
-  return checkInteger("port", number, 0xffff);
+  try {
+    return checkInteger("port", number, 0xffff);
+  } catch (error) {
+    const code = error instanceof RangeError
+      ? "ERR_SOCKET_BAD_PORT"
+      : port === undefined
+      ? "ERR_MISSING_ARGS"
+      : "ERR_INVALID_ARG_TYPE";
+    throw Object.assign(error as Error, { code });
+  }
 }
 
 function ipFamilyOf(family: unknown): "inet" | "inet6" | undefined {
@@ -577,7 +588,11 @@ function dress(
 /** An address and a port, which Node has in two fields. */
 function splitAddress(text: string | undefined): object {
   const parts = /^\[?([^\]]*)\]?:(\d+)$/.exec(text ?? "");
-  if (parts !== null) return { address: parts[1], port: Number(parts[2]) };
+  if (parts !== null) {
+    const [, address, port] = parts;
+    // A port that is 0 is none to Node.
+    return { address, port: Number(port) || undefined };
+  }
   return text === undefined ? {} : { address: text.replace(/^unix:/, "") };
 }
 

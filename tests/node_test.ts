@@ -347,6 +347,9 @@ test("createConnection() connects to a path", async () => {
   const socket = createConnection({ path, host: "ignored", port: 1 });
   // Clients set these whatever they have been given.
   socket.setNoDelay(true).setKeepAlive(true, 1000);
+  await once(socket, "connect");
+  assertEquals(socket.remoteAddress, undefined);
+  assertEquals(JSON.stringify(socket.address()), "{}");
   socket.end("hello");
   const parts: unknown[] = [];
   for await (const part of socket) parts.push(`${part}`);
@@ -626,6 +629,25 @@ test("createConnection() throws for what cannot be meant", () => {
       word,
     );
   }
+});
+
+test("the port of a failure is Node's", async () => {
+  for (const port of [65536, "http", undefined, {}]) {
+    const options = { host: HERE, port } as NodeConnectOptions;
+    const ours: Fields = assertThrows(() => createConnection(options), Error);
+    const theirs: Fields = assertThrows(
+      () => net.connect(options as net.NetConnectOpts),
+      Error,
+    );
+    assertEquals(ours.code, theirs.code);
+  }
+  // No port was asked for, and so there is none in the error.
+  const unowned = { host: HERE, port: 1, localAddress: "192.0.2.1" };
+  const { code, address, port } = await failureOf(createConnection(unowned));
+  assertEquals(
+    [code, address, port],
+    ["EADDRNOTAVAIL", "192.0.2.1", undefined],
+  );
 });
 
 test("createConnection() reads what its caller owns, and nothing else", async () => {
