@@ -112,11 +112,12 @@ test("a command does without a standard input, output or error", () => {
     assertMatch(ran.out, out);
     assertMatch(ran.err, err);
   }
-  const { code, out } = inShell('"$@" <&-', ["scan", "-", "-p", "1"]);
+  const { code, out, err } = inShell('"$@" <&-', ["scan", "-", "-p", "1"]);
   assertEquals([code, out.split("\n")[1]], [
-    1,
+    2,
     "0 open, 0 closed, 0 filtered, 0 unsent",
   ]);
+  assertMatch(err, /^scan: Cannot scan nothing/);
 });
 
 test("a command that reads its input ends by a signal all the same", async () => {
