@@ -64,4 +64,6 @@ for run in "$node --no-warnings" "$bun"; do
   printed=$($run program.js)
   echo "$run: $printed"
   [ "$printed" = "2 open hi ECONNREFUSED ECONNREFUSED" ]
+  # The command line, as README.md has it.
+  $run node_modules/@einprogress/connect/src/cli.js ping --count 1 --quiet
 done
