@@ -85,7 +85,7 @@ OPTIONS
   -r, --rate N           N probes a second, begun on time whether or not those
                          before have ended; their latency counts from when they
                          were due
-  -w, --deadline TIME    end after so long
+  -w, --deadline TIME    end after so long; with --rate, after the first probe
   -t, --timeout TIME     how long one probe may take [3s]
       --refused WHAT     a refusal is a failure, or an answer [failure]
       --re-resolve N     resolve names again after N probes
@@ -183,7 +183,7 @@ export const pingCommand: Command = {
     const count = parseCount(
       "--count",
       values.count,
-      deadline === null ? 10 : 0,
+      countWithin(deadline, rate),
     );
     const options: PingOptions = {
       count,
@@ -270,6 +270,12 @@ const PASSING: ReadonlySet<string> = new Set([
   "EHOSTDOWN",
 ]);
 
+/** How many probes a ping has that is not given a number, 0 for no end. */
+function countWithin(deadline: number | null, rate: number | undefined) {
+  if (deadline === null) return 10;
+  return rate === undefined ? 0 : Math.ceil(rate * deadline / 1000);
+}
+
 /** A ping from its beginning to its exit code. */
 class PingReport {
   readonly #call: PingCall;
@@ -306,10 +312,17 @@ class PingReport {
     signal?.addEventListener("abort", interrupt);
     if (signal?.aborted) interrupt();
     let isLate = false;
-    const timer = deadline === null ? null : setTimeout(() => {
+    const end = () => {
       isLate = true;
       stop.abort();
-    }, deadline);
+    };
+    let timer = deadline === null ? null : setTimeout(end, deadline);
+    // What comes before the first probe takes no time away from an open loop.
+    const begun = (start: number) => {
+      if (timer === null || options.rate === undefined) return;
+      clearTimeout(timer);
+      timer = setTimeout(end, start + deadline! - performance.now());
+    };
     let broken: { readonly reason: unknown } | null = null;
     const ticker = !live ? null : setInterval(() => {
       try {
@@ -327,7 +340,7 @@ class PingReport {
     ];
     let failure: Error | null;
     try {
-      failure = await this.#read(probes, stop.signal);
+      failure = await this.#read(probes, stop.signal, begun);
     } finally {
       signal?.removeEventListener("abort", interrupt);
       if (timer !== null) clearTimeout(timer);
@@ -347,10 +360,17 @@ class PingReport {
   }
 
   /** Reads the results; returns why nothing can be sent, if so. */
-  async #read(probes: Pinging, signal: AbortSignal): Promise<Error | null> {
+  async #read(
+    probes: Pinging,
+    signal: AbortSignal,
+    begun: (start: number) => void,
+  ): Promise<Error | null> {
     const { listener } = this.#call;
+    let isFirst = true;
     try {
       for await (const probe of probes) {
+        if (isFirst) begun(probe.start);
+        isFirst = false;
         this.#add(probe);
         await listener?.settled(this.#pinged[0]!.stats.connected);
         const isIdle = probes.inFlight.every((count) => count === 0);
