@@ -200,6 +200,57 @@ test("a socket that was refused serves the next attempt", async () => {
   }
 }, { skip: onLinux });
 
+test(
+  "a refusal takes three calls on a socket that was refused before",
+  async () => {
+    using peer = bound();
+    using watched = watchLibc();
+    const { port } = peer.address;
+    const targets = Array.from({ length: 100 }, () => ({ port }));
+    for (const { state, attempts } of await all(probe(targets))) {
+      assertEquals([state, attempts], ["closed", 1]);
+    }
+    assertEquals(watched.count("connect"), 2 * 100);
+    assertEquals(watched.count("recvmsg"), 100);
+    // The first attempt had a new socket.
+    assertEquals(watched.count("getsockopt"), 1);
+    assertEquals(watched.count("socket"), 1);
+  },
+  { skip: onLinux },
+);
+
+test("a used socket that fails in another way is replaced", async () => {
+  const c = libc();
+  const { EHOSTUNREACH } = c.abi.errnos;
+  const { port: at } = c.abi.sockaddrIn;
+  using peer = bound();
+  using other = bound();
+  const used = new Set<number>();
+  let failed = 0;
+  using watched = watchLibc({
+    connect(fd, address, length) {
+      const port = address[at]! << 8 | address[at + 1]!;
+      if (port === other.address.port && used.has(fd)) {
+        failed++;
+        return -EHOSTUNREACH;
+      }
+      used.add(fd);
+      return c.connect(fd, address, length);
+    },
+    close(fd) {
+      used.delete(fd);
+      return c.close(fd);
+    },
+  });
+  const ports = [peer, other, peer].map(({ address: { port } }) => ({ port }));
+  for (const { state, reason, attempts } of await all(probe(ports))) {
+    assertEquals([state, reason, attempts], ["closed", "reset", 1]);
+  }
+  assertEquals(failed, 1);
+  assertEquals(watched.count("socket"), 2);
+  assertEquals(watched.count("close"), 2);
+}, { skip: onLinux });
+
 test("a socket serves attempts at its own host alone", async () => {
   using peer = bound();
   using other = bound({ at: inet6("::1", 0) });
@@ -735,21 +786,30 @@ test(
 /** Counts what is open at once, and when each attempt began. */
 function watchAttempts(): { begun: number[]; most: number } & Disposable {
   const c = libc();
+  const { EALREADY, EINPROGRESS } = c.abi.errnos;
   const connecting = new Set<number>();
+  /** The sockets that a call asks about whose attempt is under way. */
+  const asked = new Set<number>();
   const state = { begun: [] as number[], most: 0 };
   const watched = watchLibc({
     connect(fd, address, length) {
-      // What disconnects a socket sends nothing.
-      if (familyOf(c.abi, address) === c.abi.AF_UNSPEC) {
-        return c.connect(fd, address, length);
+      // What disconnects a socket sends nothing, and neither does what asks.
+      const isAttempt = familyOf(c.abi, address) !== c.abi.AF_UNSPEC &&
+        !asked.has(fd);
+      if (isAttempt) {
+        state.begun.push(performance.now());
+        connecting.add(fd);
+        state.most = Math.max(state.most, connecting.size);
       }
-      state.begun.push(performance.now());
-      connecting.add(fd);
-      state.most = Math.max(state.most, connecting.size);
-      return c.connect(fd, address, length);
+      const result = c.connect(fd, address, length);
+      const isUnderWay = result === -EINPROGRESS || result === -EALREADY;
+      if (isUnderWay) asked.add(fd);
+      else asked.delete(fd);
+      return result;
     },
     close(fd) {
       connecting.delete(fd);
+      asked.delete(fd);
       return c.close(fd);
     },
   });

@@ -93,6 +93,11 @@ export const Phase = {
   FAILED: 2,
   /** An attempt has succeeded. */
   CONNECTED: 3,
+  /**
+   * An attempt was refused at once, and this one is expected to be. Then the
+   * system disconnects it for the next one, if it can, and no local end is left.
+   */
+  REFUSED: 4,
 } as const;
 
 /** What has happened on a socket before an attempt. */
@@ -409,16 +414,9 @@ export abstract class Attempt implements Waiter, Outcome {
    */
   repeat(): boolean {
     const { libc, fd, address } = this;
-    const { EALREADY, EINPROGRESS } = libc.abi.errnos;
-    const bytes = bytesOf(address);
-    if (callConnect(libc, fd, bytes, Phase.FAILED) === EINPROGRESS) {
-      // On loopback the outcome is there by now. SO_ERROR would have it, too, but
-      // leave the socket unfit for the next attempt.
-      const errno = 0 - libc.connect(fd, bytes, bytes.length);
-      if (errno === this.errno) return true;
-      if (errno === 0 || errno === EALREADY) return false;
-    }
-    this.close();
+    const errno = connectTwice(libc, fd, bytesOf(address));
+    if (errno === this.errno) return true;
+    if (errno !== 0 && errno !== libc.abi.errnos.EINPROGRESS) this.close();
     return false;
   }
 
@@ -610,6 +608,26 @@ function callConnect(
     : errno;
 }
 
+/**
+ * Begins an attempt on a socket that was refused, and asks by a second connect(2)
+ * what became of it: on loopback the outcome is there by then. SO_ERROR would
+ * have it, too, but leave the socket unfit for the next attempt.
+ *
+ * @returns 0, an errno, or EINPROGRESS if the attempt is under way.
+ */
+function connectTwice(
+  libc: Libc,
+  fd: number,
+  address: Uint8Array,
+): number {
+  const { EALREADY, EINPROGRESS, EISCONN } = libc.abi.errnos;
+  const first = callConnect(libc, fd, address, Phase.FAILED);
+  if (first !== EINPROGRESS) return first;
+  const errno = 0 - libc.connect(fd, address, address.length);
+  if (errno === EISCONN) return 0;
+  return errno === EALREADY ? EINPROGRESS : errno;
+}
+
 function beginConnect(
   attempt: Attempt,
   phase: Phase,
@@ -619,7 +637,9 @@ function beginConnect(
   const { abi } = libc;
   const { EAGAIN, EINPROGRESS, EINTR } = abi.errnos;
   const bytes = bytesOf(address);
-  let errno = callConnect(libc, fd, bytes, phase);
+  let errno = phase === Phase.REFUSED
+    ? connectTwice(libc, fd, bytes)
+    : callConnect(libc, fd, bytes, phase);
   if (errno === 0) return 0;
   if (errno !== EINPROGRESS && familyOf(abi, bytes) === abi.AF_UNIX) {
     // Most systems have begun nothing when a signal cuts the call short; on

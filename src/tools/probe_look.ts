@@ -10,7 +10,7 @@ import {
   inet,
   unspecified,
 } from "../address/address.ts";
-import { Attempt } from "../attempt/attempt.ts";
+import { Attempt, type Pace, Phase } from "../attempt/attempt.ts";
 import type { ProbeRecipe } from "./probe_recipe.ts";
 
 /** The attempt that is being handled: one record serves all of them in turn. */
@@ -28,6 +28,8 @@ export class Look extends Attempt {
   #spares: boolean;
   /** The address by which a socket is disconnected. */
   readonly #nobody = bytesOf(unspecified());
+  /** Whether the socket was refused before, and is disconnected by a refusal. */
+  #isUsed = false;
 
   constructor(libc: Libc, recipe: ProbeRecipe) {
     super(libc, recipe, inet("0.0.0.0", 0), 0, 0, undefined);
@@ -42,12 +44,27 @@ export class Look extends Attempt {
   }
 
   override open(): number {
+    this.#isUsed = false;
     if (this.#spare < 0 || !isSameHost(this.address, this.#spareHost)) {
       return super.open();
     }
+    this.#isUsed = this.libc.abi.outlivesRefusal;
     this.fd = this.#spare;
     this.#spare = -1;
     return 0;
+  }
+
+  /** Begins, in the way that suits the socket. */
+  start(pace: Pace): number {
+    return this.begin(this.#isUsed ? Phase.REFUSED : Phase.FRESH, pace);
+  }
+
+  /**
+   * Whether a socket that was used before is disconnected, and that not by a
+   * reset: its local end, which would show whose filter that was, is gone.
+   */
+  get isVague(): boolean {
+    return this.#isUsed && !this.isPending && this.errno !== 0 && !this.isSoft;
   }
 
   /**
@@ -61,11 +78,13 @@ export class Look extends Attempt {
    */
   spare(): void {
     if (!this.#spares) return this.close();
-    const { libc, fd } = this;
-    const nobody = this.#nobody;
-    this.#spares = libc.connect(fd, nobody, nobody.length) === 0;
-    if (!this.#spares) return this.close();
-    this.drop();
+    if (!this.#isUsed) {
+      const { libc, fd } = this;
+      const nobody = this.#nobody;
+      this.#spares = libc.connect(fd, nobody, nobody.length) === 0;
+      if (!this.#spares) return this.close();
+      this.drop();
+    }
     this.#spareHost = this.address;
     this.#spare = this.take();
   }

@@ -16,7 +16,7 @@ import {
   type Inet6Address,
   type InetAddress,
 } from "../address/address.ts";
-import { DEADLINE, newPace, PENDING, Phase } from "../attempt/attempt.ts";
+import { DEADLINE, newPace, PENDING } from "../attempt/attempt.ts";
 import { ErrnoError, type Icmp } from "../errors/errors.ts";
 import {
   type Crowd,
@@ -573,7 +573,7 @@ export class Run implements Crowd {
     const made = ++flights.attempts[flight]!;
     attempts.add(fd, flight, now, flights.newest[flight]!);
     flights.newest[flight] = fd;
-    look.isPending = look.begin(Phase.FRESH, this.#pace) === PENDING;
+    look.isPending = look.start(this.#pace) === PENDING;
     if (!look.isPending) return this.#settle(flight);
     const end = flights.end[flight]!;
     const isLast = made > this.#pacing.retries;
@@ -664,6 +664,7 @@ export class Run implements Crowd {
       // A socket that was watched is still known to epoll(7).
       return this.#conclude(flight, CLOSED_PORT, !look.isPending);
     }
+    if (look.isVague) return this.#again(flight);
     const address = this.#feed.addressOf(this.#flights.job[flight]!);
     look.address = address;
     if (errno !== 0) {
@@ -680,7 +681,13 @@ export class Run implements Crowd {
     }
     // Nothing listens there, and the kernel has chosen the port of the target
     // itself: from another port, there is a reply.
-    this.#remove(fd);
+    this.#again(flight);
+  }
+
+  /** Makes the attempt in the record once more, by another socket. */
+  #again(flight: number): void {
+    const look = this.#look;
+    this.#remove(look.fd);
     look.reset();
     this.#flights.attempts[flight]!--;
     this.#repeat(flight);
