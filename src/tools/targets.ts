@@ -371,6 +371,8 @@ export function permute(
   seed: number,
   stream: number,
 ): number {
+  // One host is the usual case.
+  if (size === 1) return 0;
   const key = mix(
     mix(seed | 0, (seed / 0x1_0000_0000) | 0),
     mix(stream | 0, (stream / 0x1_0000_0000) | 0),
