@@ -457,7 +457,12 @@ class Probes<T extends Probeable> implements Probing<T>, Sink, Office {
   }
 
   found(job: number, finding: Finding): void {
-    const { fd } = finding;
+    const { fd, verdict: [state] } = finding;
+    // Most runs are after a few ports of many.
+    if (fd < 0 && !this.#options.states.has(state)) {
+      this.#count(job, state);
+      return this.#source.release(job);
+    }
     const socket = fd < 0 ? null : this.#socketOf(job, fd);
     const result = this.#finish(job, finding);
     if (socket !== null) this.#handOver(socket, result);
@@ -532,9 +537,13 @@ class Probes<T extends Probeable> implements Probing<T>, Sink, Office {
       source.targetOf(job),
       finding,
     );
-    this.#perState[result.state]++;
-    if (source.finish(job)) this.#done++;
+    this.#count(job, result.state);
     return result;
+  }
+
+  #count(job: number, state: ProbeState): void {
+    this.#perState[state]++;
+    if (this.#source.finish(job)) this.#done++;
   }
 
   /** Gives a result to the reader that has waited longest, or keeps it. */
