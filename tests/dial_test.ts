@@ -15,6 +15,7 @@ import { currentAbi, libc } from "../ffi/libc.ts";
 import {
   connect,
   type ConnectOptions,
+  connectSync,
   type EaiCode,
   Errno,
   type ErrnoCode,
@@ -463,6 +464,137 @@ test(
   },
   { skip: canBlackHole() },
 );
+
+test(
+  "connect() ends where the caller's code calls it off, and leaves no socket",
+  async () => {
+    using hole = blackHoles(2);
+    using listener = listen({ at: inet("0.0.0.0", 0) });
+    const addresses = ["127.0.0.1", "127.0.0.2"];
+    const ports = [hole.address.port, listener.address.port];
+    const hosts = [
+      { hostname: "127.0.0.1" },
+      { hostname: "two.test", addresses },
+      { hostname: "two.test", lookup: () => addresses },
+    ];
+    for (const port of ports) {
+      for (const host of hosts) {
+        const controller = new AbortController();
+        const { signal } = controller;
+        const abort = () => controller.abort("enough");
+        const target = { ...host, port, signal };
+        using watched = watchLibc();
+        const result = outcome(connect({ ...target, onSocket: abort }));
+        assertEquals(await result, "enough");
+        assertEquals(watched.count("connect"), 0);
+      }
+    }
+  },
+  { skip: canBlackHole() },
+);
+
+test("connect() fails with whatever the caller's lookup throws", async () => {
+  for (const reason of [new Error("no"), "no", undefined, null, 0, false]) {
+    const lookups = [
+      () => Promise.reject(reason),
+      () => {
+        throw reason;
+      },
+    ];
+    for (const lookup of lookups) {
+      const target = { hostname: "one.test", port: 9, lookup };
+      let timer;
+      const end = await Promise.race([
+        connect(target).catch((error) => [error]),
+        new Promise((resolve) => timer = setTimeout(resolve, AGES / 10)),
+      ]);
+      clearTimeout(timer);
+      assertEquals(end, [reason]);
+    }
+  }
+});
+
+test("connect() hears of an abort while it reads what it is given", async () => {
+  using listener = listen();
+  const { port } = listener.address;
+  for (const addresses of [undefined, ["127.0.0.1", "127.0.0.2"]]) {
+    const controller = new AbortController();
+    const { signal } = controller;
+    using watched = watchLibc();
+    const socketOptions = {
+      get noDelay(): boolean {
+        controller.abort("enough");
+        return true;
+      },
+    };
+    const target = { port, addresses, signal, socketOptions };
+    assertEquals(await outcome(connect(target)), "enough");
+    assertEquals(watched.names, []);
+  }
+});
+
+test("nothing is sent once the caller's own code has taken all the time", async () => {
+  using listener = listen();
+  const { port } = listener.address;
+  function busy(): void {
+    const end = performance.now() + 2 * SHORT;
+    while (performance.now() < end);
+  }
+  const slow: readonly Partial<ConnectOptions>[] = [
+    { onSocket: busy },
+    { hostname: "one.test", addresses: ["127.0.0.1"], onSocket: busy },
+    {
+      hostname: "one.test",
+      lookup() {
+        busy();
+        return ["127.0.0.1"];
+      },
+    },
+  ];
+  for (const options of slow) {
+    const target = { port, timeout: SHORT, ...options } as ConnectOptions;
+    using watched = watchLibc();
+    for (
+      const error of [
+        await refusal(connect(target)),
+        refusal(() => connectSync(target)),
+      ]
+    ) {
+      assertErrno(error, "ETIMEDOUT");
+      assertEquals(error.timeoutKind, "deadline");
+    }
+    assertEquals(watched.count("connect"), 0);
+    // Without any time, there is one attempt all the same.
+    (await connect({ ...target, timeout: 0 })).close();
+  }
+});
+
+test("connect() keeps what its options were when it was called", async () => {
+  using hole = blackHole();
+  using listener = listen({ at: inet("127.0.0.2", hole.address.port) });
+  const keepAlive = { initialDelay: 3000 };
+  let reads = 0;
+  const socketOptions = {
+    get keepAlive() {
+      reads++;
+      return keepAlive;
+    },
+  };
+  const work = connect({
+    hostname: "two.test",
+    port: listener.address.port,
+    addresses: ["127.0.0.1", "127.0.0.2"],
+    attemptDelay: 20,
+    socketOptions,
+  });
+  keepAlive.initialDelay = -1;
+  using socket = await work;
+  assertEquals(reads, 1);
+  const { initialDelay } = socket.getOption("keepAlive") as {
+    initialDelay: number;
+  };
+  assertEquals(initialDelay, 3000);
+}, { skip: needs(canBlackHole(), onLinux) });
 
 test(
   "connect() closes its socket when there is no descriptor to wait with",

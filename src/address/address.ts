@@ -17,6 +17,7 @@ import {
   copyOf,
   isBytes,
   MAX_PORT,
+  readOptions,
   show,
   sizeOf,
 } from "../errors/arguments.ts";
@@ -82,6 +83,15 @@ export class SocketAddress {
     }
     this.#bytes = bytes;
     Object.freeze(Object.assign(this, fields));
+    // What a prototype has a setter for does not become a field, and would read
+    // as something else than the bytes that the kernel is given.
+    if (Object.keys(this).length !== Object.keys(fields).length) {
+      throw own(
+        new TypeError(
+          "Cannot make an address: a prototype has a setter for a field of it",
+        ),
+      );
+    }
   }
 
   /**
@@ -250,6 +260,7 @@ export interface Inet6Options {
   flowInfo?: number;
 }
 
+const INET6_KEYS = ["scopeId", "flowInfo"] as const;
 const MAX_UINT32 = 0xffffffff;
 /** The size of `struct sockaddr_storage` on all systems but AIX. */
 const MAX_RAW = 128;
@@ -310,10 +321,11 @@ export function inet(host: string, port: number): InetAddress {
  *
  * @param host The address as text. Names are for `connect` to resolve.
  * @param port 0 to 65535; 0 lets the kernel choose one in `bind`.
- * @param options Scope and flow information.
+ * @param options Scope and flow information; another address of this kind is
+ * taken for its own.
  * @returns The address, encoded.
- * @throws {TypeError} If an argument is of another type, or if the zone and
- * `options.scopeId` disagree.
+ * @throws {TypeError} If an argument is of another type, if an option is not
+ * known, or if the zone and `options.scopeId` disagree.
  * @throws {SyntaxError} If the host is not an IPv6 address.
  * @throws {RangeError} If a number is no integer in its range.
  * @throws {ErrnoError} If no interface has the name that the zone gives:
@@ -333,18 +345,23 @@ export function inet(host: string, port: number): InetAddress {
 export function inet6(
   host: string,
   port: number,
-  options: Inet6Options = {},
+  options?: Inet6Options,
 ): Inet6Address {
   try {
     checkText("host", host);
     const checked = checkInteger("port", port, MAX_PORT);
-    const scopeId = options.scopeId === undefined
-      ? null
-      : checkInteger("scopeId", options.scopeId, MAX_UINT32);
-    const flowInfo = options.flowInfo === undefined
-      ? 0
-      : checkInteger("flowInfo", options.flowInfo, MAX_UINT32);
-    const address = tryInet6(host, checked, scopeId, flowInfo);
+    const { scopeId, flowInfo = 0 }: { scopeId?: unknown; flowInfo?: unknown } =
+      isAddress(options)
+        ? options as Inet6Options
+        : readOptions("options", options, INET6_KEYS);
+    const address = tryInet6(
+      host,
+      checked,
+      scopeId === undefined
+        ? null
+        : checkInteger("scopeId", scopeId, MAX_UINT32),
+      checkInteger("flowInfo", flowInfo, MAX_UINT32),
+    );
     if (address !== null) return address;
     throw cannotParse(
       host,
@@ -454,7 +471,7 @@ export function abstractUnix(name: string | Uint8Array): UnixAddress {
   // A copy, so that the name that is checked is the name that is used.
   const bytes = typeof name === "string"
     ? encodeText("name", name)
-    : copyOf(name);
+    : copyOf("name", name);
   const text = typeof name === "string" ? name : decodeText(bytes);
   checkFits(bytes, `@${text}`, abi);
   return newUnix(bytes, text, true, abi);
@@ -567,7 +584,7 @@ export function rawAddress(bytes: Uint8Array): Address {
     );
   }
   // Decoding corrects what a kernel may return, so the comparison finds a difference.
-  const copy = copyOf(bytes);
+  const copy = copyOf("bytes", bytes);
   const address = decodeAddress(copy, copy.length);
   return sameBytes(copy, reveal(address)) ? address : newRaw(copy, abi);
 }
@@ -612,7 +629,7 @@ export function isAddress(value: unknown): value is Address {
 export function decodeAddress(bytes: Uint8Array, length: number): Address {
   const abi = currentAbi();
   const used = bytes.subarray(0, length);
-  return decodeKnown(used, abi) ?? newRaw(copyOf(used), abi);
+  return decodeKnown(used, abi) ?? newRaw(copyOf("bytes", used), abi);
 }
 
 /**

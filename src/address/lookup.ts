@@ -644,7 +644,8 @@ function isShortage({ errnos }: Abi, errno: number): boolean {
   return errno === errnos.EMFILE || errno === errnos.ENFILE;
 }
 
-function deadlinePassed(
+/** The error for a name that did not resolve in time. */
+export function deadlinePassed(
   query: LookupQuery,
   start: number,
   end: number,

@@ -59,6 +59,9 @@ export { DEADLINE, PENDING } from "./outcome.ts";
  */
 const FULL = -3;
 
+/** The outcome of an attempt whose deadline has passed before it began. */
+export const LATE = -5;
+
 /** The state of an attempt whose wait was ended by what a call has thrown. */
 export const THROWN = -4;
 
@@ -183,7 +186,7 @@ export abstract class Attempt implements Waiter, Outcome {
   fd: number;
   /**
    * 0 for connected, an errno, {@linkcode PENDING}, {@linkcode DEADLINE},
-   * {@linkcode THROWN}, or the reactor's `CLOSED` or `ABORTED`.
+   * {@linkcode LATE}, {@linkcode THROWN}, or the reactor's `CLOSED` or `ABORTED`.
    */
   errno: number;
   /** When it began, on the clock of `performance.now()`. */

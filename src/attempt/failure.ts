@@ -15,7 +15,7 @@ import {
   errnoErrorFor,
 } from "../errors/errors.ts";
 import { CLOSED } from "../reactor/reactor.ts";
-import { type Attempt, DEADLINE, THROWN, thrownAt } from "./attempt.ts";
+import { type Attempt, DEADLINE, LATE, THROWN, thrownAt } from "./attempt.ts";
 import { localAddress } from "./local_port.ts";
 
 /** What an error is to say, which is made when its caller is known. */
@@ -74,11 +74,25 @@ export function failureOf(
     soft: attempt.isSoft,
   };
   if (errno === CLOSED) return cancellation(libc, context);
+  if (errno === LATE) return unbegun(libc, context, timeout);
   if (errno !== DEADLINE) return new Failure(errno, context);
   return new Failure(libc.abi.errnos.ETIMEDOUT, {
     ...context,
     timeoutKind: "deadline",
     detail: `no answer within ${Math.round(timeout)} ms`,
+  });
+}
+
+/** The failure of an attempt that had no time left to begin. */
+function unbegun(
+  { abi }: Libc,
+  context: ErrnoContext,
+  timeout: number,
+): Failure {
+  return new Failure(abi.errnos.ETIMEDOUT, {
+    ...context,
+    timeoutKind: "deadline",
+    detail: `it could not begin within ${Math.round(timeout)} ms`,
   });
 }
 

@@ -137,10 +137,13 @@ export function prepare(options: unknown, defaults: unknown): Call {
   // Opening the library is not the target's time.
   const start = performance.now();
   const plan = planTarget(c, written);
+  const recipe = recipeOf(c, written, plan.local);
+  // What was read last may have run code of the caller's, too.
+  signal?.throwIfAborted();
   return {
     c,
     plan,
-    recipe: recipeOf(c, written, plan.local),
+    recipe,
     start,
     timeout,
     delay,

@@ -4,10 +4,12 @@
  * @module
  */
 import type { Libc } from "../../ffi/contract.ts";
+import { performance } from "../../ffi/timers.ts";
 import { type Address, bytesOf } from "../address/address.ts";
 import {
   AGAIN,
   Attempt,
+  LATE,
   type Pace,
   Phase,
   type Recipe,
@@ -16,6 +18,7 @@ import {
 import { setFlags } from "../attempt/descriptor.ts";
 import { type Failure, failureOf, selfConnected } from "../attempt/failure.ts";
 import { familyOf } from "../attempt/outcome.ts";
+import { ABORTED } from "../reactor/reactor.ts";
 import { Connecting, Past } from "../socket/connecting.ts";
 import { type Socket, socketOf } from "../socket/socket.ts";
 /** Takes each socket before connect(2). */
@@ -46,6 +49,20 @@ export abstract class Dial extends Attempt {
     if (onSocket !== null) this.own = { onSocket, held: null } as Shown;
   }
 
+  /**
+   * Whether the caller's own code has taken all the time before anything was
+   * sent. Without any time, one attempt is made.
+   */
+  private get isLate(): boolean {
+    const { end } = this;
+    return end !== Infinity && end > this.since && performance.now() >= end;
+  }
+
+  /** Whether the caller does not want a connection any more. */
+  protected get isCalledOff(): boolean {
+    return this.signal?.aborted === true;
+  }
+
   /** `null` if the caller does not want to see the socket. */
   private get shown(): Shown | null {
     return this.own as Shown | null;
@@ -54,7 +71,8 @@ export abstract class Dial extends Attempt {
   /**
    * Opens a socket and begins to connect it.
    *
-   * @returns 0, an errno, or {@linkcode PENDING}.
+   * @returns 0, an errno, or {@linkcode PENDING}; `ABORTED` if `onSocket` has
+   * called the connect off, and the descriptor is closed by then.
    * @throws What setting an option throws, and `onSocket`; the descriptor is
    * closed by then.
    */
@@ -64,7 +82,12 @@ export abstract class Dial extends Attempt {
     const shown = this.shown;
     if (shown === null) return this.begin(Phase.FRESH, pace);
     const connecting = this.show(shown);
+    if (this.isCalledOff) {
+      this.drop();
+      return this.errno = ABORTED;
+    }
     if (connecting === null) return this.errno = this.libc.abi.errnos.EBADF;
+    if (this.isLate) return this.errno = LATE;
     // The caller that was shown the socket may have begun to connect it.
     return this.begin(connecting.phaseFor(this.address), pace);
   }

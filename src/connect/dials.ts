@@ -115,7 +115,6 @@ export class AsyncDial extends Dial {
     const { caller } = this;
     let end: Socket | Failure | null;
     try {
-      if (this.errno === ABORTED) throw this.signal!.reason;
       end = this.settle(true) ?? this.advance(null, true);
     } catch (error) {
       this.drop();
@@ -143,6 +142,7 @@ export class AsyncDial extends Dial {
 
   /** What the outcome is to the caller, `null` for another try. */
   private settle(hasWaited: boolean): Socket | Failure | null {
+    if (this.errno === ABORTED) throw this.signal!.reason;
     const { since, end, address } = this;
     // The end is a whole millisecond, not before the limit.
     const timeout = Math.floor(end - since);

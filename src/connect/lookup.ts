@@ -122,8 +122,10 @@ export function lookup(
     const c = libc();
     const literal = permitLookup(c, query);
     if (literal !== null) return Promise.resolve([literal]);
-    const caller = keepCaller(lookup);
     return new Promise((resolve, reject) => {
+      // What a proxy of a signal throws leaves nothing behind.
+      heedAbort(signal, abort);
+      const caller = keepCaller(lookup);
       function settle(): void {
         leave();
         releaseCaller(caller);
@@ -131,7 +133,8 @@ export function lookup(
       }
       function abort(): void {
         settle();
-        reject(signal!.reason);
+        // The signal is the caller's, and so may be what reads its reason.
+        rejectAt(resolve, null, () => signal!.reason);
       }
       const leave = startLookup(c, query, end, {
         found(addresses) {
@@ -147,7 +150,6 @@ export function lookup(
           rejectAt(resolve, caller, (at) => pointed(error!, at));
         },
       }, start);
-      heedAbort(signal, abort);
     });
   } catch (error) {
     return Promise.reject(pointed(error, lookup));

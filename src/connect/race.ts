@@ -14,6 +14,7 @@ import {
 } from "../../ffi/timers.ts";
 import type { Address } from "../address/address.ts";
 import {
+  deadlinePassed,
   type IpAddress,
   type LookupListener,
   type LookupQuery,
@@ -30,7 +31,7 @@ import {
   rejectAt,
   releaseCaller,
 } from "../errors/caller.ts";
-import { errnoError, pointed } from "../errors/errors.ts";
+import { pointed } from "../errors/errors.ts";
 import { timeoutTo } from "../reactor/reactor.ts";
 import type { Socket } from "../socket/socket.ts";
 import type { Call } from "./call.ts";
@@ -70,6 +71,10 @@ class Contender extends Dial {
   ended(): void {
     this.#race?.conclude(this);
   }
+
+  protected override get isCalledOff(): boolean {
+    return this.#race?.isOver === true;
+  }
 }
 
 /** An address that was tried in vain. */
@@ -91,6 +96,10 @@ export function findSync(
   const { hostname, port, family } = host;
   const { signal } = new AbortController();
   const found = source(hostname, { family, signal });
+  const end = start + timeout;
+  if (timeout > 0 && performance.now() >= end) {
+    throw deadlinePassed(host, start, end);
+  }
   if (isObject(found) && "then" in found) {
     // Why it rejects is of no interest any more.
     Promise.resolve(found).catch(() => {});
@@ -217,16 +226,24 @@ export class Race implements LookupListener {
     this.#caller = caller ?? keepCaller(at);
     return new Promise((resolve) => {
       this.#resolve = resolve;
-      heedAbort(signal, this.#onAbort);
       const { source } = plan;
       const host = plan.host!;
       this.#guard(() => {
+        heedAbort(signal, this.#onAbort);
         if (source === null) {
           this.#abandonLookup = startLookup(c, host, end, this, start);
         } else if (typeof source === "function") {
-          this.#abandonLookup = callLookup(source, host, start, end, this);
+          const failed = this.#failLookup;
+          this.#abandonLookup = callLookup(
+            source,
+            host,
+            start,
+            end,
+            this,
+            failed,
+          );
         } else {
-          this.found(source);
+          this.#add(source);
           this.ended(null);
         }
         // It may have ended before it could be abandoned.
@@ -235,21 +252,41 @@ export class Race implements LookupListener {
     });
   }
 
+  /** Whether the promise has its outcome. */
+  get isOver(): boolean {
+    return this.#isOver;
+  }
+
   found(addresses: readonly IpAddress[]): void {
     this.#guard(() => {
-      const { c, plan } = this.#call;
-      this.#schedule.add(permitted(c, addresses, plan.source === null));
-      this.#advance();
+      const { plan, start, timeout } = this.#call;
+      const end = this.#end;
+      // Without any time, one attempt is made.
+      if (
+        timeout > 0 && performance.now() >= end && this.#schedule.size === 0
+      ) {
+        throw deadlinePassed(plan.host!, start, end);
+      }
+      this.#add(addresses);
     });
   }
 
+  #add(addresses: readonly IpAddress[]): void {
+    const { c, plan } = this.#call;
+    this.#schedule.add(permitted(c, addresses, plan.source === null));
+    this.#advance();
+  }
+
   ended(error: Error | null): void {
+    if (error !== null) return this.#failLookup(error);
     this.#isLooking = false;
-    if (this.#isOver) return;
-    // What a resolver of the caller's own throws stays as it is.
-    if (error !== null) return this.#failAt((at) => pointed(error, at));
     this.#guard(() => this.#advance());
   }
+
+  /** What a resolver of the caller's own throws stays as it is, also `null`. */
+  readonly #failLookup = (error: unknown): void => {
+    this.#failAt((at) => pointed(error, at));
+  };
 
   /** Takes the end of an attempt that had to wait. */
   conclude(dial: Contender): void {
@@ -261,7 +298,10 @@ export class Race implements LookupListener {
     });
   }
 
-  readonly #onAbort = (): void => this.#fail(this.#call.signal!.reason);
+  readonly #onAbort = (): void => {
+    // The signal is the caller's, and so may be what reads its reason.
+    this.#failAt(() => this.#call.signal!.reason);
+  };
 
   /** Begins what is due, and ends the race when nothing is left. */
   #advance(): void {
@@ -301,7 +341,7 @@ export class Race implements LookupListener {
     if (dial.start(null) === PENDING) {
       this.#running.add(dial);
       dial.wait();
-    } else this.#settle(dial, false);
+    } else if (!this.#isOver) this.#settle(dial, false);
   }
 
   #settle(dial: Contender, hasWaited: boolean): void {
@@ -329,14 +369,7 @@ export class Race implements LookupListener {
     }
   }
 
-  /** Ends the race by an error that is not this package's own. */
-  #fail(reason: unknown): void {
-    if (this.#isOver) return;
-    this.#finish();
-    this.#resolve(Promise.reject(reason));
-  }
-
-  /** Ends the race by an error that points at the caller. */
+  /** Ends the race by an error, which may point at the caller. */
   #failAt(make: (at: Caller | PublicFunction) => unknown): void {
     if (this.#isOver) return;
     this.#finish();
@@ -357,25 +390,25 @@ export class Race implements LookupListener {
   }
 }
 
-/** Finds the addresses of a host by a function of the caller. */
+/**
+ * Finds the addresses of a host by a function of the caller.
+ *
+ * @param failed Takes whatever that has thrown.
+ */
 function callLookup(
   source: HostLookup,
-  { hostname, port, family }: LookupQuery,
+  query: LookupQuery,
   start: number,
   end: number,
   listener: LookupListener,
+  failed: (error: unknown) => void,
 ): () => void {
+  const { hostname, port, family } = query;
   const controller = new AbortController();
   const left = end - performance.now();
   const timer = left > LONGEST_TIMER ? null : setTimeout(() => {
     controller.abort();
-    listener.ended(errnoError("ETIMEDOUT", {
-      syscall: "getaddrinfo",
-      address: `${hostname}:${port}`,
-      elapsed: performance.now() - start,
-      timeoutKind: "deadline",
-      detail: `name not resolved within ${Math.round(end - start)} ms`,
-    }));
+    listener.ended(deadlinePassed(query, start, end));
   }, Math.max(left, 0));
   function stop(): void {
     if (timer !== null) clearTimeout(timer);
@@ -394,7 +427,7 @@ function callLookup(
     .catch((error) => {
       if (signal.aborted) return;
       stop();
-      listener.ended(error);
+      failed(error);
     });
   return stop;
 }

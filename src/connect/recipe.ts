@@ -12,7 +12,7 @@ import { NotSupportedError } from "../errors/errors.ts";
 import { checkSoftErrors } from "../socket/connecting.ts";
 import {
   checkOption,
-  setOption,
+  setChecked,
   type SocketOptionName,
   type SocketOptions,
 } from "../socket/options.ts";
@@ -52,7 +52,7 @@ export function recipeOf(
     isNonblocking: true,
     prepare: settings.length === 0 ? null : (fd, family) => {
       for (const [name, value] of settings) {
-        setOption(c, fd, family, name, value);
+        setChecked(c, fd, family, name, value);
       }
     },
     local,
@@ -82,9 +82,9 @@ function readSettings(
   const settings: Setting[] = [];
   function add(name: string, value: unknown): void {
     if (value === undefined) return;
-    const setting = [name, value] as unknown as Setting;
-    checkOption(abi, ...setting);
-    settings.push(setting);
+    const [known, given] = [name, value] as unknown as Setting;
+    // A copy, which stays as it is until the last socket is opened.
+    settings.push([known, checkOption(abi, known, given)]);
   }
   add("interface", device);
   if (socketOptions === undefined) return settings;

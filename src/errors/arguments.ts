@@ -29,6 +29,10 @@ const byteLengthOf = getterOf<Uint8Array, number>(typedArray, "byteLength");
 const byteOffsetOf = getterOf<Uint8Array, number>(typedArray, "byteOffset");
 const abortedOf = getterOf<unknown, boolean>(AbortSignal.prototype, "aborted");
 
+const includes = Function.prototype.call.bind(
+  Uint8Array.prototype.includes,
+) as (bytes: Uint8Array, byte: number) => boolean;
+
 /** A getter of a prototype, as a function of the object that it reads. */
 function getterOf<T, R>(prototype: object, name: PropertyKey): (of: T) => R {
   const { get } = Object.getOwnPropertyDescriptor(prototype, name)!;
@@ -86,21 +90,36 @@ export function checkFunction(name: string, value: unknown): void {
  * Makes sure that an argument is memory, byte by byte, and measures it.
  *
  * The engine says what it is: an object may inherit from `Uint8Array` without
- * being one, and a proxy of one has no memory.
+ * being one, and a proxy of one has no memory. What was detached has none
+ * either: as if it were empty, nothing would be sent, and the end of a stream
+ * be received.
  *
  * @returns As {@linkcode sizeOf}.
  */
 export function checkBytes(name: string, value: unknown): number {
-  if (value instanceof Uint8Array) {
-    try {
-      return byteLengthOf(value);
-    } catch {
-      throw notA("Uint8Array", name, value);
-    }
+  let size: number;
+  try {
+    size = byteLengthOf(value as Uint8Array);
+  } catch {
+    throw notA("Uint8Array", name, value);
   }
-  // Of another realm, or with another prototype.
-  if (isBytes(value)) return byteLengthOf(value);
-  throw notA("Uint8Array", name, value);
+  // Of this realm, or of another one, or with another prototype.
+  if (!(value instanceof Uint8Array) && !isBytes(value)) {
+    throw notA("Uint8Array", name, value);
+  }
+  if (size === 0) checkThere(name, value);
+  return size;
+}
+
+/** Makes sure that memory without bytes was not taken away. */
+function checkThere(name: string, bytes: Uint8Array): void {
+  try {
+    includes(bytes, 0);
+  } catch {
+    throw own(
+      new TypeError(`Cannot use ${name}: its memory was taken away`),
+    );
+  }
 }
 
 /** Whether a value is memory, byte by byte, of whatever subclass or realm. */
@@ -131,8 +150,16 @@ export function viewOf(bytes: Uint8Array): Uint8Array {
     : new Uint8Array(bufferOf(bytes), byteOffsetOf(bytes), size);
 }
 
-/** Memory of our own with the same bytes. */
-export function copyOf(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
+/**
+ * Memory of our own with the same bytes.
+ *
+ * @throws As {@linkcode checkBytes} does.
+ */
+export function copyOf(
+  name: string,
+  bytes: Uint8Array,
+): Uint8Array<ArrayBuffer> {
+  checkBytes(name, bytes);
   const view = viewOf(bytes);
   const copy = newMemory(view.length);
   copy.set(view);
@@ -169,21 +196,21 @@ const { addEventListener, removeEventListener } = AbortSignal.prototype;
  */
 export function heedAbort(
   signal: AbortSignal | undefined,
-  listener: (event: Event) => void,
+  listener: () => void,
 ): void {
   if (signal !== undefined) {
-    addEventListener.call(signal, "abort", listener as EventListener);
+    addEventListener.call(signal, "abort", listener);
   }
 }
 
 /** Has it called no more. What a proxy of a signal may throw is of no account. */
 export function ignoreAbort(
   signal: AbortSignal | undefined,
-  listener: (event: Event) => void,
+  listener: () => void,
 ): void {
   if (signal === undefined) return;
   try {
-    removeEventListener.call(signal, "abort", listener as EventListener);
+    removeEventListener.call(signal, "abort", listener);
   } catch {
     // It was a caller's object that failed, and no code waits for it any more.
   }

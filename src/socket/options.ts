@@ -797,7 +797,7 @@ const MD5: Option<Md5Key> = {
     }
     const key = typeof secret === "string"
       ? ENCODER.encode(secret)
-      : copyOf(secret);
+      : copyOf(`${name}.key`, secret);
     if (key.length > keySize) {
       throw own(
         new RangeError(
@@ -953,8 +953,19 @@ export function setOption<N extends SocketOptionName>(
   name: N,
   value: SocketOptions[N],
 ): void {
-  const option: Option<SocketOptions[N]> = findOption("set", name);
   const checked = checkOption(libc.abi, name, value);
+  setChecked(libc, fd, family, name, checked);
+}
+
+/** The same with a value that {@linkcode checkOption} has returned. */
+export function setChecked<N extends SocketOptionName>(
+  libc: Libc,
+  fd: number,
+  family: number,
+  name: N,
+  checked: SocketOptions[N],
+): void {
+  const option: Option<SocketOptions[N]> = findOption("set", name);
   option.set({ libc, fd, family, name }, checked);
 }
 

@@ -55,7 +55,7 @@ export function setRawOption(
   let bytes = int;
   if (isBytes(value)) {
     // C is never shown memory of callers, who may share or detach it.
-    bytes = copyOf(value);
+    bytes = copyOf("value", value);
   } else {
     checkValue(level, option, value);
     intView.setUint32(0, value, libc.abi.littleEndian);

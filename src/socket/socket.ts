@@ -89,10 +89,11 @@ import {
   type WaitEvents,
 } from "./names.ts";
 import {
+  checkOption,
   getOption,
   type ReadableSocketOptionName,
   type ReadableSocketOptions,
-  setOption,
+  setChecked,
   type SocketOptionName,
   type SocketOptions,
 } from "./options.ts";
@@ -759,11 +760,14 @@ export class Socket implements Disposable, AsyncDisposable {
     value?: number | Uint8Array,
   ): void {
     this.#use("setsockopt");
-    const [libc, fd] = [this.#libc, this.#fd];
+    const libc = this.#libc;
     if (typeof nameOrLevel === "number") {
-      setRawOption(libc, fd, nameOrLevel, valueOrName as number, value!);
+      setRawOption(libc, this.#fd, nameOrLevel, valueOrName as number, value!);
     } else {
-      setOption(libc, fd, this.#family, nameOrLevel, valueOrName as never);
+      const checked = checkOption(libc.abi, nameOrLevel, valueOrName as never);
+      // To read a value may have run code that has closed the socket.
+      this.#use("setsockopt");
+      setChecked(libc, this.#fd, this.#family, nameOrLevel, checked);
     }
   }
 
@@ -1134,9 +1138,7 @@ export class Socket implements Disposable, AsyncDisposable {
     options?: ReceiveUntilOptions,
   ): Promise<Uint8Array<ArrayBuffer>> {
     const { flags, limits, limit } = readTransfer("recvUntil", options);
-    const given = encoded(delimiter);
-    checkBytes("delimiter", given);
-    const bytes = copyOf(given);
+    const bytes = copyOf("delimiter", encoded(delimiter));
     if (bytes.length === 0) {
       throw new RangeError("Cannot use delimiter of 0 bytes: it is everywhere");
     }
