@@ -829,6 +829,42 @@ test("addresses cannot be changed, forged or looked into", () => {
   }
 });
 
+test("inet6() refuses an option that it does not know", () => {
+  const options = { scopeID: 2 } as unknown as { scopeId: number };
+  assertThrows(
+    () => inet6("fe80::1", 80, options),
+    TypeError,
+    "Cannot use options with scopeID: 2: did you mean scopeId?",
+  );
+});
+
+test("no setter of a prototype takes a field from an address", () => {
+  const makers: Readonly<Record<string, () => Address>> = {
+    hostname: () => inet("10.1.2.3", 80),
+    port: () => inet6("::1", 80),
+    family: () => unspecified(),
+    scopeId: () => inet6("fe80::1%2", 80),
+    path: () => unix("/x"),
+    cid: () => vsock(1, 2),
+    hex: () => rawAddress(new Uint8Array(3)),
+  };
+  for (const prototype of [Object.prototype, SocketAddress.prototype]) {
+    for (const [field, make] of Object.entries(makers)) {
+      Object.defineProperty(prototype, field, {
+        get: () => "127.0.0.1",
+        set() {},
+        configurable: true,
+      });
+      try {
+        assertThrows(make, TypeError, "setter");
+      } finally {
+        Reflect.deleteProperty(prototype, field);
+      }
+      assert(Object.hasOwn(make(), field));
+    }
+  }
+});
+
 test("addresses show their fields", () => {
   using _ = layout(LINUX);
   const rows: [Address, json: string][] = [

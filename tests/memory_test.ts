@@ -203,7 +203,12 @@ test("options that take memory away as they are read leave none to C", async () 
         return 0;
       },
     };
-    assertEquals(await call(bytes, options), 0, `${call}`);
+    await assertRejects(
+      async () => await call(bytes, options),
+      TypeError,
+      "its memory was taken away",
+      `${call}`,
+    );
   }
 });
 

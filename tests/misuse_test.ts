@@ -11,9 +11,10 @@ import {
   connectSync,
   ErrnoError,
   inet,
+  rawAddress,
   Socket,
 } from "../mod.ts";
-import { AGES, turns } from "./_assertions.ts";
+import { AGES, outcome, refusal, turns } from "./_assertions.ts";
 import {
   blackHole,
   canBlackHole,
@@ -109,6 +110,114 @@ test("closing twice closes nobody else's descriptor", () => {
   assertEquals(second.getOption("type"), "stream");
 });
 
+/**
+ * Closes a socket in the very moment in which a call on it goes on, and gives its
+ * number to another one: a signal is read right before each system call.
+ */
+function thief(near: Socket): {
+  readonly signal: AbortSignal;
+  arm(): void;
+  /** The ends of the other socket, the one with the number first. */
+  readonly others: readonly Socket[];
+} {
+  const { signal } = new AbortController();
+  let isArmed = false;
+  const others: Socket[] = [];
+  Object.defineProperty(signal, "aborted", {
+    get() {
+      if (isArmed) {
+        isArmed = false;
+        queueMicrotask(() => {
+          const { fd } = near;
+          near.close();
+          others.push(...Socket.pair({ nonblocking: true }));
+          assertEquals(others[0]!.fd, fd);
+          others[1]!.sendSync("0123456789\n");
+        });
+      }
+      return false;
+    },
+  });
+  return {
+    signal,
+    arm() {
+      isArmed = true;
+    },
+    others,
+  };
+}
+
+/** Calls of several steps, and what lets each go on after its first. */
+const STEPS: Readonly<
+  Record<string, {
+    readonly begin: (socket: Socket, signal: AbortSignal) => Promise<unknown>;
+    readonly goOn: (far: Socket, near: Socket) => void;
+  }>
+> = {
+  recvExactly: {
+    begin: (socket, signal) =>
+      socket.recvExactly(8, { signal, timeout: AGES / 60 }),
+    goOn: (far) => void far.sendSync("abcd"),
+  },
+  recvUntil: {
+    begin: (socket, signal) =>
+      socket.recvUntil("\n", { signal, timeout: AGES / 60 }),
+    goOn: (far) => void far.sendSync("abcd"),
+  },
+  sendAll: {
+    begin: (socket, signal) =>
+      socket.sendAll(new Uint8Array(1 << 24), { signal, timeout: AGES / 60 }),
+    goOn(far) {
+      const sink = new Uint8Array(1 << 16);
+      while (far.poll("POLLIN", 0).length > 0) far.recvSync(sink);
+    },
+  },
+  "recv, after unref() and ref()": {
+    begin(socket, signal) {
+      socket.unref();
+      return socket.recv(new Uint8Array(4), { signal, timeout: AGES / 60 });
+    },
+    goOn: (_far, near) => near.ref(),
+  },
+};
+
+for (const [name, { begin, goOn }] of Object.entries(STEPS)) {
+  test(`no step of ${name} is made on the next owner of the number`, async () => {
+    using ends = fullPair();
+    const { near, far } = ends;
+    const { signal, arm, others } = thief(near);
+    // What keeps the process alive meanwhile.
+    const timer = setInterval(() => {}, 1000);
+    const work = assertRejects(() => begin(near, signal), ErrnoError);
+    await turns(0);
+    arm();
+    goOn(far, near);
+    const error = await work;
+    clearInterval(timer);
+    const [other, peer] = others as [Socket, Socket];
+    using _ = other, __ = peer;
+    assertEquals(error.code, "ECANCELED");
+    assertEquals(other.recvSync(new Uint8Array(64)), 11);
+    assertEquals(peer.poll("POLLIN", 0), []);
+  });
+}
+
+test("setOption() sets nothing on the next owner of the number", () => {
+  const socket = Socket.open();
+  const others: Socket[] = [];
+  const value = {
+    get initialDelay(): number {
+      socket.close();
+      others.push(Socket.open());
+      return 3000;
+    },
+  };
+  const error = refusal(() => socket.setOption("keepAlive", value));
+  assertEquals(error.code, "EBADF");
+  using other = others[0]!;
+  assertEquals(other.getOption("keepAlive"), false);
+});
+
 /** Memory that is not as large any more as it was. */
 const LOSSES: Readonly<Record<string, (bytes: Uint8Array) => void>> = {
   detached: ({ buffer }) => {
@@ -155,6 +264,7 @@ for (const [title, lose] of Object.entries(LOSSES)) {
     const { near, far } = ends;
     const bytes = new Uint8Array(new ArrayBuffer(64, { maxByteLength: 4096 }));
     lose(bytes);
+    if (title === "detached") return;
     const { length } = bytes;
     assertEquals(near.sendSync(bytes), length);
     assertEquals(await near.send(bytes), length);
@@ -164,6 +274,52 @@ for (const [title, lose] of Object.entries(LOSSES)) {
     assertEquals(await near.recv(bytes), length);
   });
 }
+
+test("memory that is not there is refused before anything is called", async () => {
+  using ends = pair();
+  const { near } = ends;
+  const detached = new Uint8Array(64);
+  LOSSES.detached!(detached);
+  // Unlike one without a length of its own, it is not there any more at all.
+  const outside = new Uint8Array(
+    new ArrayBuffer(64, { maxByteLength: 4096 }),
+    32,
+    32,
+  );
+  LOSSES["resized to less"]!(outside);
+  const writer = near.writable.getWriter();
+  using watched = watchLibc();
+  for (const bytes of [detached, outside]) {
+    const calls: readonly [name: string, call: () => unknown][] = [
+      ["data", () => near.sendSync(bytes)],
+      ["data", () => near.send(bytes)],
+      ["data", () => near.sendAll(bytes)],
+      ["data", () => near.write(bytes)],
+      ["buffer", () => near.recvSync(bytes)],
+      ["buffer", () => near.recvFromSync(bytes)],
+      ["buffer", () => near.recv(bytes)],
+      ["buffer", () => near.recvFrom(bytes)],
+      ["buffer", () => near.read(bytes)],
+      ["delimiter", () => near.recvUntil(bytes)],
+      ["bytes", () => rawAddress(bytes)],
+      ["value", () => near.setOption(1, 2, bytes)],
+    ];
+    for (const [name, call] of calls) {
+      await assertRejects(
+        async () => await call(),
+        TypeError,
+        `Cannot use ${name}: its memory was taken away`,
+        `${call}`,
+      );
+    }
+  }
+  await assertRejects(
+    () => writer.write(detached),
+    TypeError,
+    "Cannot use chunk: its memory was taken away",
+  );
+  assertEquals(watched.names, []);
+});
 
 test("shared and resizable memory is memory like any other", async () => {
   using ends = pair();
@@ -368,6 +524,62 @@ for (
     assertEquals(await near.recv(bytes, { timeout: AGES }), 4);
   });
 }
+
+test("what the reason of a signal throws is the reason", async () => {
+  using ends = pair();
+  using hole = blackHole();
+  const { near } = ends;
+  const { port } = hole.address;
+  const calls: readonly ((signal: AbortSignal) => Promise<unknown>)[] = [
+    (signal) => near.recv(new Uint8Array(4), { signal }),
+    (signal) => connect({ port, signal }),
+    (signal) => connect({ port, addresses: ["127.0.0.1"], signal }),
+  ];
+  for (const call of calls) {
+    const controller = new AbortController();
+    const { signal } = controller;
+    Object.defineProperty(signal, "reason", {
+      get() {
+        throw new Error("no reason");
+      },
+    });
+    const work = assertRejects(() => call(signal), Error, "no reason");
+    await turns();
+    controller.abort();
+    await work;
+  }
+}, { skip: canBlackHole() });
+
+test(
+  "a signal behind a proxy aborts like any other, where it is taken",
+  async () => {
+    using ends = pair();
+    using hole = blackHole();
+    const { near } = ends;
+    const { port } = hole.address;
+    const calls: readonly ((signal: AbortSignal) => Promise<unknown>)[] = [
+      (signal) => near.ready("POLLIN", { signal, timeout: 1000 }),
+      (signal) => near.recv(new Uint8Array(4), { signal, timeout: 1000 }),
+      (signal) => connect({ port, signal, timeout: 1000 }),
+      (signal) =>
+        connect({ port, addresses: ["127.0.0.1"], signal, timeout: 1000 }),
+    ];
+    for (const call of calls) {
+      const controller = new AbortController();
+      const { signal } = controller;
+      const proxy = new Proxy(signal, {
+        get: (target, name) => Reflect.get(target, name, target),
+      });
+      const work = outcome(call(proxy));
+      await turns();
+      controller.abort("enough");
+      const end = await work;
+      if (end instanceof TypeError) continue;
+      assertEquals(end, "enough", `${call}`);
+    }
+  },
+  { skip: canBlackHole() },
+);
 
 test("the methods of Socket have no use on other objects", async () => {
   const { prototype } = Socket;

@@ -141,6 +141,12 @@ export interface Waiter extends Deadline {
   tries: number;
 }
 
+/** All that wait by one signal. */
+interface SignalGroup {
+  readonly waiters: Set<Waiter>;
+  onAbort(): void;
+}
+
 /**
  * A party that waits for any number of descriptors. It keeps their deadlines by
  * itself, so that the reactor needs no object for each.
@@ -341,8 +347,8 @@ class Reactor {
   readonly #newsFor: Crowd[] = [];
   /** Waiters whose events are not watched for, and until when. */
   readonly #paced = new Map<Waiter, number>();
-  /** The waiters of each signal. */
-  readonly #signals = new Map<AbortSignal, Set<Waiter>>();
+  /** The waiters of each signal, and what it calls when it aborts. */
+  readonly #signals = new Map<AbortSignal, SignalGroup>();
   /** Waiters whose wait is over, and the result of each, two by two. */
   readonly #results: (Waiter | number)[] = [];
   /** What those get who are {@linkcode BROKEN}. */
@@ -607,28 +613,29 @@ class Reactor {
    * listener off a list of thousands is slow.
    */
   #heed(signal: AbortSignal, waiter: Waiter): void {
-    let party = this.#signals.get(signal);
-    if (party === undefined) {
-      party = new Set();
-      heedAbort(signal, this.#onAbort);
-      this.#signals.set(signal, party);
+    let group = this.#signals.get(signal);
+    if (group === undefined) {
+      const waiters = new Set<Waiter>();
+      // The target of the event is another object where a proxy stands for it.
+      group = { waiters, onAbort: () => this.#abort(waiters) };
+      heedAbort(signal, group.onAbort);
+      this.#signals.set(signal, group);
     }
-    party.add(waiter);
+    group.waiters.add(waiter);
   }
 
   #ignore(signal: AbortSignal, waiter: Waiter): void {
-    const party = this.#signals.get(signal)!;
-    party.delete(waiter);
-    if (party.size > 0) return;
+    const group = this.#signals.get(signal)!;
+    group.waiters.delete(waiter);
+    if (group.waiters.size > 0) return;
     this.#signals.delete(signal);
-    ignoreAbort(signal, this.#onAbort);
+    ignoreAbort(signal, group.onAbort);
   }
 
-  readonly #onAbort = (event: Event): void => {
-    const party = this.#signals.get(event.target as AbortSignal) ?? [];
-    for (const waiter of party) this.#callOff(waiter, ABORTED);
+  #abort(waiters: ReadonlySet<Waiter>): void {
+    for (const waiter of waiters) this.#callOff(waiter, ABORTED);
     this.#deliver();
-  };
+  }
 
   #schedule(): void {
     if (this.#scheduled) return;

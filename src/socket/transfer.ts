@@ -246,7 +246,7 @@ export class Transfers {
     flags: number,
     ours: PublicFunction,
   ): number | null {
-    if (yieldIfDue(this.#libc) !== null) return null;
+    if (this.#isOver || yieldIfDue(this.#libc) !== null) return null;
     const { MSG_DONTWAIT, errnos } = this.#libc.abi;
     const size = sizeOf(buffer);
     const result = this.receiveOnce(buffer, size, flags | MSG_DONTWAIT, null);
@@ -300,6 +300,8 @@ export class Transfers {
       if (!this.#isRef) {
         const came = await this.#lookAgain(events, end, limits, tries);
         if (came !== null) return came;
+        // What ran meanwhile may have given the descriptor up.
+        if (this.#isOver) return CLOSED;
       }
       this.hasWaited = true;
       const came = await waitForEvents(
@@ -354,6 +356,11 @@ export class Transfers {
     job: TransferJob,
     ours: PublicFunction | null,
   ): number | Promise<number> {
+    // One transfer of several may come after the socket was closed, and find the
+    // number in other hands.
+    if (this.#isOver) {
+      throw canceled(job.syscall, this.#contextOf(job), ours ?? undefined);
+    }
     const turn = yieldIfDue(this.#libc);
     if (turn === null) {
       const result = this.#call(job);
