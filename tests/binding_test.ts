@@ -395,6 +395,24 @@ test("capabilities() has no socket of a kind that is refused", () => {
   assertEquals(new Set(watched.names), new Set(["socket"]));
 });
 
+test(
+  "capabilities() takes a lack of descriptors for no lack of the system",
+  () => {
+    for (const code of ["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM"] as const) {
+      // Each of the sockets that it opens may be the one too many.
+      for (let left = 0; left < 8; left++) {
+        let count = 0;
+        using _watched = watchLibc({
+          socket: (...kind) =>
+            count++ < left ? system.socket(...kind) : -abi.errnos[code]!,
+        });
+        if (count >= left) assertFails(() => capabilities(), code);
+      }
+    }
+  },
+  { skip: onLinux },
+);
+
 test("capabilities() asks for no more than the C library", () => {
   function refuse(): never {
     throw new Error("asked");

@@ -640,13 +640,27 @@ test("explain() takes a result that has the error of its failure", () => {
     TypeError,
     "Cannot explain Error: Requires net access: it has no code",
   );
-  for (const nothing of [{ error: null }, { error: undefined }, null, 7]) {
+  const bare = Object.create(null);
+  for (
+    const nothing of [{ error: null }, { error: undefined }, null, 7, bare, {
+      error: bare,
+    }]
+  ) {
     assertThrows(
       () => explain(nothing as unknown as ErrnoFacts),
       TypeError,
       "Cannot explain ",
     );
   }
+});
+
+test("explain() refuses an option that it does not know", () => {
+  const options = { system: "darwin" } as unknown as { os: "darwin" };
+  assertThrows(
+    () => explain("EPERM", options),
+    TypeError,
+    'Cannot use options with system: "darwin"',
+  );
 });
 
 test("explain() knows why a name does not resolve", () => {

@@ -612,3 +612,33 @@ test("a lookup that is too late counts from the beginning of the call", () => {
     assertStringIncludes(error.message, `${timeout} ms`);
   }
 });
+
+test("two names of one line of the hosts file are no name that is known", async () => {
+  const text = new TextEncoder().encode("127.0.0.1 one.test two.test\n");
+  for (
+    const [hostname, isKnown] of [["two.test", true], [
+      "one.test two.test",
+      false,
+    ]] as const
+  ) {
+    let isRead = false;
+    using watched = watchLibc({
+      ...fakeResolver([inet("127.0.0.1", 0)]),
+      open: (path) =>
+        new TextDecoder().decode(path) === "/etc/hosts\0"
+          ? 1000
+          : -abi.errnos.ENOENT!,
+      read(_fd, buffer) {
+        if (isRead) return 0;
+        isRead = true;
+        buffer.set(text);
+        return text.length;
+      },
+      close: () => 0,
+    });
+    await lookup(hostname).catch(() => {});
+    assertEquals(isRead, true);
+    // What is known takes no thread.
+    assertEquals(watched.count("getaddrinfo") > 0, isKnown);
+  }
+});

@@ -39,6 +39,8 @@ export function isInHostsFile(
     readBy = libc;
   }
   const name = hostname.toLowerCase();
+  // Two names of one line are no name, and the resolver asks others for it.
+  if (/\s/.test(name)) return false;
   for (let at = -1; (at = hosts.indexOf(name, at + 1)) >= 0;) {
     if (!isGap(hosts[at - 1]) || !isGap(hosts[at + name.length])) continue;
     const line = hosts.slice(hosts.lastIndexOf("\n", at) + 1, at);

@@ -5,7 +5,7 @@
  */
 import type { Libc } from "../../ffi/contract.ts";
 import { libc } from "../../ffi/libc.ts";
-import { ErrnoError, isErrno } from "../errors/errors.ts";
+import { type ErrnoCode, ErrnoError, isErrno } from "../errors/errors.ts";
 import {
   isSupported,
   optionNames,
@@ -74,6 +74,8 @@ export interface Capabilities {
  * C: `socket(2)`, `getsockopt(2)`.
  *
  * @returns What there is now.
+ * @throws {ErrnoError} `EMFILE`, `ENFILE`, `ENOBUFS` or `ENOMEM`, where there is
+ * too little of something to open a socket, which says nothing about the system.
  * @throws {Error} The runtime's own error, if the program may not call the C
  * library.
  *
@@ -111,14 +113,29 @@ export function capabilities(): Capabilities {
 }
 
 function opens(options: SocketOpenOptions): boolean {
+  const socket = openIfThere(options);
+  socket?.close();
+  return socket !== null;
+}
+
+/** Opens a socket, `null` if the system does not let this program have one. */
+function openIfThere(options: SocketOpenOptions): Socket | null {
   try {
-    Socket.open(options).close();
-    return true;
+    return Socket.open(options);
   } catch (error) {
-    if (error instanceof ErrnoError) return false;
+    const isShortage = SHORTAGES.some((code) => isErrno(error, code));
+    if (error instanceof ErrnoError && !isShortage) return null;
     throw error;
   }
 }
+
+/** What says that there is too little of something, and nothing of the system. */
+const SHORTAGES: readonly ErrnoCode[] = [
+  "EMFILE",
+  "ENFILE",
+  "ENOBUFS",
+  "ENOMEM",
+];
 
 /** Raw sockets go past every rule about addresses, so the runtime may object. */
 function opensRaw(c: Libc): boolean {
@@ -127,15 +144,12 @@ function opensRaw(c: Libc): boolean {
 
 function optionsOf({ abi }: Libc): Capabilities["options"] {
   const families = ["inet", "inet6"] as const;
-  const sockets = families.flatMap((family) => {
-    try {
-      return [Socket.open({ family })];
-    } catch (error) {
-      if (error instanceof ErrnoError) return [];
-      throw error;
-    }
-  });
+  const sockets: Socket[] = [];
   try {
+    for (const family of families) {
+      const socket = openIfThere({ family });
+      if (socket !== null) sockets.push(socket);
+    }
     const known = optionNames().map((name) =>
       [
         name,

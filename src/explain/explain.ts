@@ -7,7 +7,7 @@ import type { Abi, Os } from "../../ffi/abi.ts";
 import { abiFor } from "../../ffi/systems.ts";
 import { lazily } from "../../ffi/records.ts";
 import { currentAbi } from "../../ffi/libc.ts";
-import { isObject, show } from "../errors/arguments.ts";
+import { isObject, readOptions, show } from "../errors/arguments.ts";
 import {
   CATALOG,
   type CatalogEntry,
@@ -174,13 +174,13 @@ const UNDOCUMENTED =
  */
 export function explain(
   failure: ErrnoCode | EaiCode | ErrnoFacts | LookupFacts | Failed,
-  options: ExplainOptions = {},
+  options?: ExplainOptions,
 ): Explanation {
   const facts = failureIn(failure);
   const code = facts === null ? failure as string : facts.code;
   const host = currentAbi();
-  const { os = host.os } = options;
-  if (!Object.hasOwn(ERRNOS, os)) {
+  const { os = host.os } = readOptions("options", options, EXPLAIN_KEYS);
+  if (!isOs(os)) {
     throw new RangeError(
       `Cannot explain for os ${show(os)}: the systems are ${
         Object.keys(ERRNOS).join(", ")
@@ -237,6 +237,12 @@ export function explain(
   });
 }
 
+const EXPLAIN_KEYS = ["os"] as const;
+
+function isOs(value: unknown): value is Os {
+  return typeof value === "string" && Object.hasOwn(ERRNOS, value);
+}
+
 /** What a failure holds, `null` if it is a name. */
 function failureIn(
   failure: Parameters<typeof explain>[0],
@@ -255,7 +261,9 @@ function failureIn(
   }
   if (!("code" in facts) || typeof facts.code !== "string") {
     throw new TypeError(
-      `Cannot explain ${facts}: it has no code of an errno or of getaddrinfo`,
+      `Cannot explain ${
+        facts instanceof Error ? facts : show(facts)
+      }: it has no code of an errno or of getaddrinfo`,
     );
   }
   return facts as ErrnoFacts | LookupFacts;

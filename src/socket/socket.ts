@@ -1144,10 +1144,9 @@ export class Socket implements Disposable, AsyncDisposable {
     }
     this.#use("recvfrom");
     checkStreamType(this.#libc.abi, this.#type, "recvUntil()");
-    const io = this.#io;
     return await pointingAt(
       Socket.prototype.recvUntil,
-      () => receiveUntil(io, bytes, limit, flags, limits),
+      () => receiveUntil(this.#io, bytes, limit, flags, limits),
     );
   }
 
