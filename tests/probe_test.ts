@@ -1300,6 +1300,28 @@ test("several threads close all when a run is aborted", async () => {
   assertEquals((await first).done, true);
 }, { skip: canBlackHole() });
 
+test("several threads keep to the limits of all", async () => {
+  using hole = blackHole();
+  const { port } = hole.address;
+  // More than one thread sets aside.
+  const targets = Array.from({ length: 2000 }, () => ({ port }));
+  const rows: [limits: ProbeOptions<{ port: number }>, most: number][] = [
+    [{ concurrency: 1 }, 1],
+    [{ hostConcurrency: 1 }, 1],
+    [{ concurrency: 5, hostConcurrency: 3 }, 3],
+  ];
+  for (const [limits, most] of rows) {
+    const options = { threads: 4, timeout: 60_000, retries: 0, ...limits };
+    const run = probe(targets, options);
+    const first = run.next();
+    await new Promise((resolve) => setTimeout(resolve, 700));
+    const { inFlight } = run.progress;
+    assert(inFlight <= most, `${inFlight} with ${JSON.stringify(limits)}`);
+    await run.return();
+    assertEquals((await first).done, true);
+  }
+}, { skip: canBlackHole() });
+
 // Options ----------------------------------------------------------------------
 
 test("sockets are made as the options say", async () => {

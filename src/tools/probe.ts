@@ -159,9 +159,11 @@ export interface ProbeOptions<T extends Probeable = Probeable> {
   /**
    * How many threads share the run, each with an engine of its own. Targets and
    * results pass through the calling thread, which does its part. The run does
-   * with fewer where one cannot be started: on Deno that takes `--allow-read`
-   * for this package, if it is in the file system, and a program that was
-   * bundled into one file starts none.
+   * with fewer where there is no place for each within `concurrency` and
+   * `hostConcurrency`, or less than 100 attempts in a second by `rate`, and
+   * where one cannot be started: on Deno that takes `--allow-read` for this
+   * package, if it is in the file system, and a program that was bundled into
+   * one file starts none.
    *
    * @default {1}
    */
@@ -756,34 +758,42 @@ function checkOptions<T extends Probeable>(
   const from = localAddress === undefined
     ? null
     : checkLocalAddress(localAddress);
+  const pacing: Pacing = {
+    timeout: checkMilliseconds("timeout", given.timeout, 1500),
+    retries: checkCount("retries", given.retries, 2, 0),
+    retryAfter: retryAfter === undefined
+      ? null
+      : checkMilliseconds("retryAfter", retryAfter, 0),
+    concurrency: concurrency === undefined
+      ? null
+      : checkCount("concurrency", concurrency, 0, 1),
+    hostConcurrency: checkCount(
+      "hostConcurrency",
+      given.hostConcurrency,
+      256,
+      1,
+    ),
+    rate: checkRate(given.rate),
+    keepsSockets: onOpen !== undefined,
+  };
+  const threads = checkCount("threads", given.threads, 1, 1);
   return {
     setup,
     recipe: probeRecipe(c, setup),
-    threads: checkCount("threads", given.threads, 1, 1),
-    pacing: {
-      timeout: checkMilliseconds("timeout", given.timeout, 1500),
-      retries: checkCount("retries", given.retries, 2, 0),
-      retryAfter: retryAfter === undefined
-        ? null
-        : checkMilliseconds("retryAfter", retryAfter, 0),
-      concurrency: concurrency === undefined
-        ? null
-        : checkCount("concurrency", concurrency, 0, 1),
-      hostConcurrency: checkCount(
-        "hostConcurrency",
-        given.hostConcurrency,
-        256,
-        1,
-      ),
-      rate: checkRate(given.rate),
-      keepsSockets: onOpen !== undefined,
-    },
+    threads: Math.min(threads, mostThreads(pacing)),
+    pacing,
     family: agreedFamily(given.family, from),
     allAddresses: checkFlag("allAddresses", given.allAddresses),
     states: checkStates(given.states),
     onOpen: onOpen as ProbeOptions<T>["onOpen"],
     signal: checkSignal("signal", given.signal),
   };
+}
+
+/** How many threads find enough to do: each takes a place, and begins an attempt within 10 ms. */
+function mostThreads({ concurrency, hostConcurrency, rate }: Pacing): number {
+  const most = Math.min(concurrency ?? Infinity, hostConcurrency, rate / 100);
+  return Math.max(1, Math.floor(most));
 }
 
 function checkFlag(name: string, value: unknown): boolean {
