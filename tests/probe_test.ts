@@ -219,6 +219,31 @@ test(
   { skip: onLinux },
 );
 
+test("a used socket keeps its port, and is not sent to it", async () => {
+  const c = libc();
+  const { port: at } = c.abi.sockaddrIn;
+  using peer = bound();
+  const { port } = peer.address;
+  let own = 0;
+  using watched = watchLibc({
+    bind(fd, address, length) {
+      own = address[at]! << 8 | address[at + 1]!;
+      return c.bind(fd, address, length);
+    },
+  });
+  function* targets(): Generator<ProbeTarget> {
+    for (let i = 0; i < 20; i++) yield { port };
+    assert(own > 0);
+    yield { port: own };
+  }
+  for (const { state, reason, attempts } of await all(probe(targets()))) {
+    assertEquals([state, reason, attempts], ["closed", "reset", 1]);
+  }
+  // The second socket keeps a port in its turn.
+  assertEquals(watched.count("bind"), 2);
+  assertEquals(watched.count("socket"), 2);
+}, { skip: onLinux });
+
 test("a used socket that fails in another way is replaced", async () => {
   const c = libc();
   const { EHOSTUNREACH } = c.abi.errnos;
