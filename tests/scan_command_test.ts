@@ -271,7 +271,8 @@ test("scan takes hosts as they come", async () => {
     }
   }
   const args = ["-", "-p", `${ports.open}`, "--exclude=127.0.0.3", "--json"];
-  const { code, out } = await scan(args, { lines });
+  // Deno closes late what a thread has that ends before it has begun.
+  const { code, out } = await scan([...args, "--threads=1"], { lines });
   assertEquals([code, sent.length], [0, 3]);
   const found = linesOf(out);
   assertEquals(
@@ -288,9 +289,8 @@ test("what is wrong in the middle of the hosts ends with a summary", async () =>
     await new Promise((resolve) => setTimeout(resolve, 100));
     yield "10.0.0.0/99";
   }
-  const { code, out, err } = await scan(["-", "-p", `${ports.open}`], {
-    lines,
-  });
+  const args = ["-", "-p", `${ports.open}`, "--threads=1"];
+  const { code, out, err } = await scan(args, { lines });
   assertEquals(code, 3);
   assertStringIncludes(out, "--- 1 port in ");
   assertStringIncludes(err, 'scan: Cannot parse hosts "10.0.0.0/99"');
@@ -393,7 +393,7 @@ test("scan says that nothing is left to scan", async () => {
   const rows: [args: string[], lines: string[]][] = [
     [["127.0.0.1", "--exclude", "127.0.0.0/8"], []],
     [["127.0.0.1", "-p", "9", "--exclude-ports", "1-20"], []],
-    [["-"], ["# none"]],
+    [["-", "--threads=1"], ["# none"]],
   ];
   for (const [args, given] of rows) {
     const lines = async function* (): AsyncGenerator<string> {
