@@ -376,6 +376,10 @@ const MISUSES: Readonly<Record<string, () => unknown>> = {
   connectSyncNoObject() {
     return connectSync(null as unknown as { port: number }).close();
   },
+  connectSyncPromisedLookup() {
+    const lookup = () => Promise.resolve([]) as unknown as string[];
+    return connectSync({ hostname: "one.test", port: 1, lookup }).close();
+  },
   async connectNoTimeout() {
     return await connect({ port: 1, timeout: NaN });
   },

@@ -8,6 +8,7 @@ import {
   assertRejects,
   assertStrictEquals,
   assertStringIncludes,
+  assertThrows,
 } from "@std/assert";
 import { join } from "node:path";
 import type { Libc } from "../ffi/contract.ts";
@@ -533,13 +534,15 @@ test("connect() hears of an abort while it reads what it is given", async () => 
   }
 });
 
+/** Takes more than the time of a short timeout. */
+function busy(): void {
+  const end = performance.now() + 2 * SHORT;
+  while (performance.now() < end);
+}
+
 test("nothing is sent once the caller's own code has taken all the time", async () => {
   using listener = listen();
   const { port } = listener.address;
-  function busy(): void {
-    const end = performance.now() + 2 * SHORT;
-    while (performance.now() < end);
-  }
   const slow: readonly Partial<ConnectOptions>[] = [
     { onSocket: busy },
     { hostname: "one.test", addresses: ["127.0.0.1"], onSocket: busy },
@@ -567,6 +570,21 @@ test("nothing is sent once the caller's own code has taken all the time", async 
     // Without any time, there is one attempt all the same.
     (await connect({ ...target, timeout: 0 })).close();
   }
+});
+
+test("connectSync() refuses a late promise, and leaves no rejection of it", async () => {
+  function lookup(): Promise<never> {
+    busy();
+    return Promise.reject(new Error("nobody handles it"));
+  }
+  const target = { hostname: "one.test", port: 9, timeout: SHORT, lookup };
+  assertThrows(
+    () => connectSync(target),
+    TypeError,
+    "it returned a promise",
+  );
+  // A rejection that nobody handles ends the tests.
+  await pause(0);
 });
 
 test("connect() keeps what its options were when it was called", async () => {

@@ -550,6 +550,23 @@ test("what the reason of a signal throws is the reason", async () => {
   }
 }, { skip: canBlackHole() });
 
+test("what a signal throws after onSocket leaves no socket", async () => {
+  const { signal } = new AbortController();
+  let shown: Socket | null = null;
+  Object.defineProperty(signal, "aborted", {
+    get() {
+      if (shown !== null) throw new Error("no state");
+      return false;
+    },
+  });
+  const onSocket = (socket: Socket) => void (shown = socket);
+  using watched = watchLibc();
+  const work = connect({ port: 9, signal, onSocket });
+  await assertRejects(() => work, Error, "no state");
+  assert(shown!.closed);
+  assertEquals(watched.count("connect"), 0);
+});
+
 test(
   "a signal behind a proxy aborts like any other, where it is taken",
   async () => {

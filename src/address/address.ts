@@ -321,8 +321,8 @@ export function inet(host: string, port: number): InetAddress {
  *
  * @param host The address as text. Names are for `connect` to resolve.
  * @param port 0 to 65535; 0 lets the kernel choose one in `bind`.
- * @param options Scope and flow information; another address of this kind is
- * taken for its own.
+ * @param options Scope and flow information, or another IPv6 address that has
+ * them.
  * @returns The address, encoded.
  * @throws {TypeError} If an argument is of another type, if an option is not
  * known, or if the zone and `options.scopeId` disagree.

@@ -59,11 +59,11 @@ export { DEADLINE, PENDING } from "./outcome.ts";
  */
 const FULL = -3;
 
-/** The outcome of an attempt whose deadline has passed before it began. */
-export const LATE = -5;
-
 /** The state of an attempt whose wait was ended by what a call has thrown. */
 export const THROWN = -4;
+
+/** The outcome of an attempt whose deadline passed before it could begin. */
+export const LATE = -5;
 
 /** What that was. */
 const thrown = new WeakMap<Attempt, unknown>();

@@ -74,25 +74,12 @@ export function failureOf(
     soft: attempt.isSoft,
   };
   if (errno === CLOSED) return cancellation(libc, context);
-  if (errno === LATE) return unbegun(libc, context, timeout);
-  if (errno !== DEADLINE) return new Failure(errno, context);
+  if (errno !== DEADLINE && errno !== LATE) return new Failure(errno, context);
+  const what = errno === LATE ? "it could not begin" : "no answer";
   return new Failure(libc.abi.errnos.ETIMEDOUT, {
     ...context,
     timeoutKind: "deadline",
-    detail: `no answer within ${Math.round(timeout)} ms`,
-  });
-}
-
-/** The failure of an attempt that had no time left to begin. */
-function unbegun(
-  { abi }: Libc,
-  context: ErrnoContext,
-  timeout: number,
-): Failure {
-  return new Failure(abi.errnos.ETIMEDOUT, {
-    ...context,
-    timeoutKind: "deadline",
-    detail: `it could not begin within ${Math.round(timeout)} ms`,
+    detail: `${what} within ${Math.round(timeout)} ms`,
   });
 }
 

@@ -52,7 +52,8 @@ export interface ConnectDefaults extends AttemptOptions {
   readonly socketOptions?: Partial<SocketOptions> | undefined;
   /**
    * Called with each socket before connect(2), for whatever else it needs. If
-   * it throws, the call fails with what it has thrown.
+   * it throws, the call fails with what it has thrown. If it aborts `signal`, or
+   * returns after `timeout` has passed, nothing is sent.
    */
   readonly onSocket?: ((socket: Socket) => void) | undefined;
 }

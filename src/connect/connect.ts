@@ -78,8 +78,8 @@ export function connectSync(
     throw pointed(error, connectSync);
   }
   if (end instanceof Failure) {
-    // As `callerOf` does it, but each frame of ours takes as long to walk as one
-    // of the caller's, and here is but this one.
+    // `callerOf` does the same with one more frame of ours, and each takes as
+    // long to walk as one of the caller's.
     throw errorFor(end, construct(Error, [""], connectSync));
   }
   return end;

@@ -54,8 +54,8 @@ export abstract class Dial extends Attempt {
    * sent. Without any time, one attempt is made.
    */
   private get isLate(): boolean {
-    const { end } = this;
-    return end !== Infinity && end > this.since && performance.now() >= end;
+    const { since, end } = this;
+    return end > since && performance.now() >= end;
   }
 
   /** Whether the caller does not want a connection any more. */
@@ -82,12 +82,7 @@ export abstract class Dial extends Attempt {
     const shown = this.shown;
     if (shown === null) return this.begin(Phase.FRESH, pace);
     const connecting = this.show(shown);
-    if (this.isCalledOff) {
-      this.drop();
-      return this.errno = ABORTED;
-    }
-    if (connecting === null) return this.errno = this.libc.abi.errnos.EBADF;
-    if (this.isLate) return this.errno = LATE;
+    if (connecting === null) return this.errno;
     // The caller that was shown the socket may have begun to connect it.
     return this.begin(connecting.phaseFor(this.address), pace);
   }
@@ -140,7 +135,11 @@ export abstract class Dial extends Attempt {
     else this.close();
   }
 
-  /** Shows the socket to the caller; returns `null` if it is closed then. */
+  /**
+   * Shows the socket to the caller.
+   *
+   * @returns `null` if it is not to be connected then, and the errno is set.
+   */
   private show(shown: Shown): Connecting | null {
     const connecting = new Connecting();
     const { isNonblocking } = this.recipe;
@@ -152,8 +151,18 @@ export abstract class Dial extends Attempt {
     try {
       const { onSocket } = shown;
       onSocket(socket);
+      if (this.isCalledOff) {
+        this.drop();
+        this.errno = ABORTED;
+        return null;
+      }
       if (socket.closed) {
         this.fd = -1;
+        this.errno = this.libc.abi.errnos.EBADF;
+        return null;
+      }
+      if (this.isLate) {
+        this.errno = LATE;
         return null;
       }
       connecting.attempt = this;

@@ -102,7 +102,7 @@ export class AsyncDial extends Dial {
       }
       releaseCaller(caller);
       if (!(end instanceof Failure)) return Promise.resolve(end);
-      // Of the stack first, for each frame of ours on it takes time.
+      // The stack is walked here: each frame of ours above takes time, too.
       return Promise.reject(errorFor(end, caller ?? callerOf(at)));
     } catch (error) {
       releaseCaller(caller);

@@ -27,6 +27,7 @@ import { heedAbort, ignoreAbort, isObject } from "../errors/arguments.ts";
 import {
   type Caller,
   keepCaller,
+  own,
   type PublicFunction,
   rejectAt,
   releaseCaller,
@@ -85,9 +86,10 @@ interface Loss {
 
 /** Finds the addresses of a host, and asks for permission. */
 export function findSync(
-  { c, plan, start, timeout }: Call,
+  call: Call,
   host: LookupQuery,
 ): readonly IpAddress[] {
+  const { c, plan, start, timeout } = call;
   const { source } = plan;
   if (source === null) {
     return permitted(c, runLookup(c, host, start + timeout, start), true);
@@ -96,18 +98,29 @@ export function findSync(
   const { hostname, port, family } = host;
   const { signal } = new AbortController();
   const found = source(hostname, { family, signal });
-  const end = start + timeout;
-  if (timeout > 0 && performance.now() >= end) {
-    throw deadlinePassed(host, start, end);
-  }
   if (isObject(found) && "then" in found) {
     // Why it rejects is of no interest any more.
     Promise.resolve(found).catch(() => {});
-    throw new TypeError(
-      "Cannot use lookup with connectSync(): it returned a promise",
+    throw own(
+      new TypeError(
+        "Cannot use lookup with connectSync(): it returned a promise",
+      ),
     );
   }
-  return permitted(c, readAddresses("lookup()", found, port, family), false);
+  const addresses = readAddresses("lookup()", found, port, family);
+  checkInTime(call);
+  return permitted(c, addresses, false);
+}
+
+/**
+ * Makes sure that finding the first addresses has left time to connect. Without
+ * any time, one attempt is made.
+ */
+function checkInTime({ plan, start, timeout }: Call): void {
+  const end = start + timeout;
+  if (timeout > 0 && performance.now() >= end) {
+    throw deadlinePassed(plan.host!, start, end);
+  }
 }
 
 /** Several addresses, for all of which the thread waits at once. */
@@ -233,15 +246,7 @@ export class Race implements LookupListener {
         if (source === null) {
           this.#abandonLookup = startLookup(c, host, end, this, start);
         } else if (typeof source === "function") {
-          const failed = this.#failLookup;
-          this.#abandonLookup = callLookup(
-            source,
-            host,
-            start,
-            end,
-            this,
-            failed,
-          );
+          this.#abandonLookup = callLookup(source, host, start, end, this);
         } else {
           this.#add(source);
           this.ended(null);
@@ -259,14 +264,7 @@ export class Race implements LookupListener {
 
   found(addresses: readonly IpAddress[]): void {
     this.#guard(() => {
-      const { plan, start, timeout } = this.#call;
-      const end = this.#end;
-      // Without any time, one attempt is made.
-      if (
-        timeout > 0 && performance.now() >= end && this.#schedule.size === 0
-      ) {
-        throw deadlinePassed(plan.host!, start, end);
-      }
+      if (this.#schedule.size === 0) checkInTime(this.#call);
       this.#add(addresses);
     });
   }
@@ -278,15 +276,15 @@ export class Race implements LookupListener {
   }
 
   ended(error: Error | null): void {
-    if (error !== null) return this.#failLookup(error);
+    if (error !== null) return this.lookupFailed(error);
     this.#isLooking = false;
     this.#guard(() => this.#advance());
   }
 
-  /** What a resolver of the caller's own throws stays as it is, also `null`. */
-  readonly #failLookup = (error: unknown): void => {
+  /** Takes what a lookup has thrown; the caller's own may throw `null`. */
+  lookupFailed(error: unknown): void {
     this.#failAt((at) => pointed(error, at));
-  };
+  }
 
   /** Takes the end of an attempt that had to wait. */
   conclude(dial: Contender): void {
@@ -390,25 +388,20 @@ export class Race implements LookupListener {
   }
 }
 
-/**
- * Finds the addresses of a host by a function of the caller.
- *
- * @param failed Takes whatever that has thrown.
- */
+/** Finds the addresses of a host by a function of the caller. */
 function callLookup(
   source: HostLookup,
   query: LookupQuery,
   start: number,
   end: number,
-  listener: LookupListener,
-  failed: (error: unknown) => void,
+  race: Race,
 ): () => void {
   const { hostname, port, family } = query;
   const controller = new AbortController();
   const left = end - performance.now();
   const timer = left > LONGEST_TIMER ? null : setTimeout(() => {
     controller.abort();
-    listener.ended(deadlinePassed(query, start, end));
+    race.lookupFailed(deadlinePassed(query, start, end));
   }, Math.max(left, 0));
   function stop(): void {
     if (timer !== null) clearTimeout(timer);
@@ -421,13 +414,13 @@ function callLookup(
       if (signal.aborted) return;
       const addresses = readAddresses("lookup()", found, port, family);
       stop();
-      listener.found(addresses);
-      listener.ended(null);
+      race.found(addresses);
+      race.ended(null);
     })
     .catch((error) => {
       if (signal.aborted) return;
       stop();
-      failed(error);
+      race.lookupFailed(error);
     });
   return stop;
 }

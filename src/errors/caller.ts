@@ -39,7 +39,10 @@ const { captureStackTrace } = Error as ErrorConstructor & {
 };
 const { defineProperty, getPrototypeOf, setPrototypeOf } = Reflect;
 
-/** `Reflect.construct`: an error whose `new.target` is running begins its stack at that function's caller. */
+/**
+ * `Reflect.construct`: an error whose `new.target` is a function that is running
+ * has a stack that begins at the caller of that function.
+ */
 export const { construct } = Reflect;
 
 /**

@@ -865,6 +865,7 @@ export class Socket implements Disposable, AsyncDisposable {
    * @returns How many bytes were taken.
    * @throws {ErrnoError} If the system refuses, `EAGAIN` if a non-blocking
    * socket has no room.
+   * @throws {TypeError} If `data` is detached.
    *
    * @example A datagram
    * ```ts
@@ -907,7 +908,7 @@ export class Socket implements Disposable, AsyncDisposable {
    * stream; {@linkcode Socket.sendAll} and {@linkcode Socket.writable} send all.
    * @throws {ErrnoError} If the system refuses; `ETIMEDOUT` with `timeoutKind`
    * `"deadline"` if there was no room within `options.timeout`.
-   * @throws {TypeError} If the buffer is detached while the call waits.
+   * @throws {TypeError} If the buffer is detached, also while the call waits.
    *
    * @example There and back
    * ```ts
@@ -951,8 +952,8 @@ export class Socket implements Disposable, AsyncDisposable {
    * @param data What to send. Text goes in UTF-8.
    * @param options Flags, and limits for the wait.
    * @throws {ErrnoError} As {@linkcode Socket.send}.
-   * @throws {TypeError} If the buffer is detached while the call waits; it has
-   * `bytesSent`, too.
+   * @throws {TypeError} If the buffer is detached, also while the call waits; it
+   * has `bytesSent`, too.
    *
    * @example A request and its reply, within a second each
    * ```ts
@@ -996,6 +997,7 @@ export class Socket implements Disposable, AsyncDisposable {
    * more.
    * @throws {ErrnoError} If the system refuses, `EAGAIN` if a non-blocking
    * socket has nothing.
+   * @throws {TypeError} If `buffer` is detached.
    */
   recvSync(buffer: Uint8Array, options?: ReceiveOptions): number {
     return this.#receive(buffer, options, null);
@@ -1037,7 +1039,7 @@ export class Socket implements Disposable, AsyncDisposable {
    * more.
    * @throws {ErrnoError} If the system refuses; `ETIMEDOUT` with `timeoutKind`
    * `"deadline"` if nothing came within `options.timeout`.
-   * @throws {TypeError} If the buffer is detached while the call waits.
+   * @throws {TypeError} If the buffer is detached, also while the call waits.
    */
   async recv(
     buffer: Uint8Array,
