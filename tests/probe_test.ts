@@ -745,6 +745,26 @@ echo 40000 40000 > /proc/sys/net/ipv4/ip_local_port_range
   assertEquals(found, { "filtered no-answer ETIMEDOUT": 50 });
 }, { skip: needs(onLinux, canIsolate(), hasCommand("nft")) });
 
+test("a used socket keeps no port that another attempt needs", async () => {
+  const found = await inChild({
+    // One port in all: for the other host, and for what is sent to it.
+    namespace: "echo 40000 40000 > /proc/sys/net/ipv4/ip_local_port_range\n",
+  }, async ({ probe }) => {
+    const hosts = ["127.0.0.1", "127.0.0.2"];
+    const targets = [1, 2, 40000, 3].flatMap((port) =>
+      hosts.map((hostname) => ({ hostname, port }))
+    );
+    const signal = AbortSignal.timeout(20_000);
+    const counts: Record<string, number> = {};
+    for await (const { state, reason } of probe(targets, { signal })) {
+      const key = `${state} ${reason}`;
+      counts[key] = (counts[key] ?? 0) + 1;
+    }
+    return counts;
+  });
+  assertEquals(found, { "closed reset": 8 });
+}, { skip: needs(onLinux, canIsolate()) });
+
 test("few descriptors slow a run down, and 64 stay free", async () => {
   const script = 'ulimit -n 256 && exec "$0" "$@"';
   const [counts, most] = await inChild(

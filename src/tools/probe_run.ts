@@ -696,6 +696,8 @@ export class Run implements Crowd {
   /** Repeats an attempt later, for something has run out. */
   #postpone(flight: number): void {
     const flights = this.#flights;
+    // The socket that is kept has a descriptor, and maybe the last port.
+    this.#look.drop();
     this.#limit = Math.max(1, Math.floor(this.#inFlight * 3 / 4));
     if (flights.newest[flight] !== NOTHING) this.#repeat(flight);
     else {
