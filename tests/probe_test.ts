@@ -276,6 +276,23 @@ test("a used socket that fails in another way is replaced", async () => {
   assertEquals(watched.count("close"), 2);
 }, { skip: onLinux });
 
+test("an attempt that never begins ends in time", async () => {
+  const { EINTR } = libc().abi.errnos;
+  // As if it were under way; poll(2) reports such a socket all the time.
+  using watched = watchLibc({ connect: () => -EINTR });
+  const limit = new AbortController();
+  const timer = setTimeout(() => limit.abort(), 20_000);
+  const options = { timeout: 300, signal: limit.signal };
+  const found = await all(probe([{ port: 1 }, { port: 2 }], options));
+  clearTimeout(timer);
+  for (const { state, reason } of found) {
+    assertEquals([state, reason], ["filtered", "no-answer"]);
+  }
+  assert(watched.count("connect") >= 2);
+  // Those that pause do so until the end of their attempt, at most.
+  await new Promise((resolve) => setTimeout(resolve, 50));
+});
+
 test("a socket serves attempts at its own host alone", async () => {
   using peer = bound();
   using other = bound({ at: inet6("::1", 0) });

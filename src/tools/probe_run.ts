@@ -610,17 +610,20 @@ export class Run implements Crowd {
 
   /** Goes on waiting for an attempt whose events have led to nothing. */
   #watchAgain(fd: number): void {
-    const { vain, flight, since } = this.#attempts;
+    const { vain, flight, since, end } = this.#attempts;
     if (vain[fd]! < MOST_VAIN) vain[fd]!++;
     const pause = pauseAfter(vain[fd]!);
     if (pause === 0) return this.#watch(fd);
     const job = flight[fd]!;
     const began = since[fd]!;
+    const left = Math.max(0, end[fd]! - performance.now());
     setTimeout(() => {
       // Another attempt may have the descriptor by now.
       const { flight, since } = this.#attempts;
       if (flight[fd] === job && since[fd] === began) this.#watch(fd);
-    }, pause);
+      // While none is watched, the reactor does not ask what is late.
+      this.expire(performance.now());
+    }, Math.min(pause, left));
   }
 
   /** Loads the record with an attempt that was pending. */
