@@ -398,15 +398,27 @@ test("capabilities() has no socket of a kind that is refused", () => {
 test(
   "capabilities() takes a lack of descriptors for no lack of the system",
   () => {
+    using whole = watchLibc();
+    capabilities();
+    const all = whole.count("socket");
     for (const code of ["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM"] as const) {
       // Each of the sockets that it opens may be the one too many.
-      for (let left = 0; left < 8; left++) {
-        let count = 0;
+      for (let left = 0; left < all; left++) {
+        let [count, open] = [0, 0];
         using _watched = watchLibc({
-          socket: (...kind) =>
-            count++ < left ? system.socket(...kind) : -abi.errnos[code]!,
+          socket(...kind) {
+            if (count++ === left) return -abi.errnos[code]!;
+            const fd = system.socket(...kind);
+            if (fd >= 0) open++;
+            return fd;
+          },
+          close(fd) {
+            open--;
+            return system.close(fd);
+          },
         });
-        if (count >= left) assertFails(() => capabilities(), code);
+        assertFails(() => capabilities(), code);
+        assertEquals(open, 0);
       }
     }
   },
