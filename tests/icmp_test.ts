@@ -21,6 +21,11 @@ const ROWS = ofFamilies<readonly [host: string, code: string, Icmp | null]>([
   ["127.0.1.2", "EHOSTUNREACH", { type: 3, code: 1, from: "127.0.1.2" }],
   ["127.0.1.7", "EHOSTUNREACH", { type: 3, code: 13, from: "127.0.1.7" }],
   ["127.0.1.8", "ECONNREFUSED", null],
+  [
+    "::ffff:127.0.1.7",
+    "EHOSTUNREACH",
+    { type: 3, code: 13, from: "::ffff:127.0.1.7" },
+  ],
   ["fd00::4", "ECONNREFUSED", { type: 1, code: 4, from: "fd00::4" }],
   ["fd00::2", "EACCES", { type: 1, code: 1, from: "fd00::2" }],
   ["fd00::7", "ECONNREFUSED", null],

@@ -627,6 +627,11 @@ const VERDICTS = ofFamilies<readonly [host: string, verdict: string]>([
   ["10.4.0.1", "unsent errno ENETUNREACH"],
   ["10.6.0.7", "unsent errno EHOSTUNREACH 3/13 10.6.0.1"],
   ["10.6.0.8", "closed reset ECONNREFUSED"],
+  [
+    "::ffff:127.0.1.2",
+    "filtered icmp EHOSTUNREACH 3/1 ::ffff:127.0.1.2",
+  ],
+  ["::ffff:10.6.0.7", "unsent errno EHOSTUNREACH 3/13 ::ffff:10.6.0.1"],
   ["fd00::1", "filtered icmp ENETUNREACH 1/0 fd00::1"],
   ["fd00::2", "filtered icmp EACCES 1/1 fd00::2"],
   ["fd00::4", "filtered icmp ECONNREFUSED 1/4 fd00::4"],

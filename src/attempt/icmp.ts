@@ -111,10 +111,13 @@ function decode({ abi }: Libc, control: Uint8Array): Icmp | null {
     origin !== origins.SO_EE_ORIGIN_ICMP6
   ) return null;
   const { sockaddrIn, sockaddrIn6 } = abi;
-  const size = origin === origins.SO_EE_ORIGIN_ICMP
+  const sender = error.subarray(sockExtendedErr.size);
+  // It is of the socket's family: over IPv4, too, the sender is an IPv6 address
+  // where the socket connects to a mapped one.
+  const size = sender.length < sockaddrIn6.size
     ? sockaddrIn.size
     : sockaddrIn6.size;
-  const offender = decodeAddress(error.subarray(sockExtendedErr.size), size);
+  const offender = decodeAddress(sender, size);
   return {
     type: error[sockExtendedErr.type]!,
     code: error[sockExtendedErr.code]!,

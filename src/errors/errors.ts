@@ -32,8 +32,9 @@ export type { EaiCode, ErrnoCode };
 /**
  * An ICMP error, as a router, a firewall or the host itself sent it.
  *
- * Its numbers are those of ICMP for an IPv4 socket, and of ICMPv6 for an IPv6
- * one: 3 and 1 mean "host unreachable" in the one, 1 and 3 in the other.
+ * Its numbers are those of ICMP over IPv4, which a mapped address is reached by,
+ * too, and of ICMPv6 over IPv6: 3 and 1 mean "host unreachable" in the one, 1
+ * and 3 in the other.
  */
 export interface Icmp {
   /** The type of the message. */

@@ -101,8 +101,8 @@ export function verdictOf(failure: FailedAttempt, isSent: boolean): Verdict {
  * neighbour does not reply, and that is no filter.
  */
 function isFromHere({ libc, fd, address }: FailedAttempt, icmp: Icmp): boolean {
-  const isV6 = address.family === "inet6";
-  const [type, code] = isV6 ? [1, 3] : [3, 1];
+  // The sender of an IPv4 error has dots, in a mapped address, too.
+  const [type, code] = icmp.from.includes(".") ? [3, 1] : [1, 3];
   if (icmp.type === type && icmp.code === code) return false;
   if ("hostname" in address && address.hostname === icmp.from) return false;
   const local = localOf(libc, fd);
