@@ -387,6 +387,11 @@ test("scan saves to regular files alone", async () => {
   assertEquals(readlinkSync(at("device")), "/dev/null");
   const twice = await save("both", "-o", at("both"));
   assertEquals([twice.code, existsSync(at("both"))], [2, false]);
+  for (const name of ["./state", "link"]) {
+    const other = await save("state", "-o", `${folder.path}/${name}`);
+    assertEquals(other.code, 2);
+    assertEquals(JSON.parse(readFileSync(at("state"), "utf8")).next, 1);
+  }
 });
 
 test("scan says that nothing is left to scan", async () => {

@@ -110,3 +110,13 @@ export function replaceableFile(path: string): string {
     return realpathSync(path);
   });
 }
+
+/** Whether a path leads to the file of a {@linkcode replaceableFile}. */
+export function leadsTo(path: string, file: string): boolean {
+  try {
+    return realpathSync(path) === file;
+  } catch {
+    // It is still to be created.
+    return false;
+  }
+}

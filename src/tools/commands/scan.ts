@@ -22,7 +22,7 @@ import {
   parsePorts,
   type Position,
 } from "../targets.ts";
-import { FileError, replaceableFile, withFile } from "./files.ts";
+import { FileError, leadsTo, replaceableFile, withFile } from "./files.ts";
 import {
   type CliIo,
   type Command,
@@ -251,7 +251,10 @@ function fileFor(
   file: string | undefined,
 ): string | null {
   if (file === undefined) return null;
-  if (file !== output) return replaceableFile(file);
+  if (file !== output) {
+    const path = replaceableFile(file);
+    if (output === undefined || !leadsTo(output, path)) return path;
+  }
   throw new UsageError(
     `Cannot use ${show(file)} for the results and to save how far the run ` +
       "has come",
