@@ -540,6 +540,56 @@ function busy(): void {
   while (performance.now() < end);
 }
 
+test("connect() sends nothing after a turn that has taken all the time", async () => {
+  using listener = listen();
+  const { port } = listener.address;
+  const address = inet("127.0.0.1", port);
+  const targets: [target: ConnectOptions, message: RegExp][] = [
+    [
+      { port },
+      /^Cannot connect to 127\.0\.0\.1:\d+: it could not begin within /,
+    ],
+    [
+      { hostname: "pinned.test", port, addresses: [address] },
+      /^Cannot connect to 127\.0\.0\.1:\d+: it could not begin within /,
+    ],
+    [
+      { hostname: "name.test", port, lookup: () => [address] },
+      /^Cannot resolve name\.test:\d+: name not resolved within /,
+    ],
+  ];
+  for (const [target, message] of targets) {
+    using watched = watchLibc();
+    // Loops over connects give others a turn sooner or later.
+    const deadline = performance.now() + AGES;
+    for (;;) {
+      assertLess(performance.now(), deadline, "no turn was due");
+      const ends: Promise<Socket>[] = [];
+      const sent = () => watched.count("connect");
+      let before = sent();
+      do {
+        before = sent();
+        ends.push(connect({ port, timeout: AGES }));
+      } while (sent() > before && ends.length < 5000);
+      const late = connect(target, { timeout: SHORT });
+      const isDeferred = sent() === before;
+      busy();
+      const error = await outcome(late);
+      for (const end of ends) (await end).close();
+      if (!isDeferred) {
+        if (error instanceof Socket) error.close();
+        continue;
+      }
+      assertErrno(error, "ETIMEDOUT");
+      assertEquals(error.timeoutKind, "deadline");
+      assertMatch(error.message, message);
+      // That of the call before, which had time.
+      assertEquals(sent(), before + 1);
+      break;
+    }
+  }
+});
+
 test("nothing is sent once the caller's own code has taken all the time", async () => {
   using listener = listen();
   const { port } = listener.address;

@@ -3,6 +3,8 @@
  *
  * @module
  */
+import { performance } from "../../ffi/timers.ts";
+import { deadlinePassed } from "../address/lookup.ts";
 import { errorFor, Failure } from "../attempt/failure.ts";
 import {
   type Caller,
@@ -11,7 +13,7 @@ import {
   type PublicFunction,
   releaseCaller,
 } from "../errors/caller.ts";
-import { pointed } from "../errors/errors.ts";
+import { errnoError, pointed } from "../errors/errors.ts";
 import { yieldIfDue } from "../reactor/turns.ts";
 import type { Socket } from "../socket/socket.ts";
 import {
@@ -164,12 +166,39 @@ export function connect(
         releaseCaller(caller);
         throw signal.reason;
       }
+      if (hasNoTime(call)) {
+        releaseCaller(caller);
+        throw pointed(lateError(call), caller ?? later);
+      }
       const connecting = beginCall(call, caller, later);
       return connecting;
     });
   } catch (error) {
     return Promise.reject(pointed(error, connect));
   }
+}
+
+/**
+ * Whether other work has taken all the time of a call. Without any time, one
+ * attempt is made.
+ */
+function hasNoTime({ start, timeout }: Call): boolean {
+  return timeout > 0 && performance.now() >= start + timeout;
+}
+
+/** The error for a call that had no time left to begin. */
+function lateError({ plan, start, timeout }: Call): Error {
+  const { address, host, source } = plan;
+  const first = address ?? (Array.isArray(source) ? source[0]! : null);
+  if (first === null) return deadlinePassed(host!, start, start + timeout);
+  return errnoError("ETIMEDOUT", {
+    syscall: "connect",
+    address: first.toString(),
+    port: "port" in first ? first.port : undefined,
+    elapsed: performance.now() - start,
+    timeoutKind: "deadline",
+    detail: `it could not begin within ${Math.round(timeout)} ms`,
+  });
 }
 
 /**
