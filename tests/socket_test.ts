@@ -112,7 +112,13 @@ test(
     });
     assertEquals(code, "socket EPERM");
   },
-  { skip: needs(isRoot(), onLinux) },
+  {
+    skip: needs(
+      isRoot(),
+      onLinux,
+      unemulated("may take minutes to change the user of all threads"),
+    ),
+  },
 );
 
 test("Socket.open() sets close-on-exec, and non-blocking where asked", () => {
