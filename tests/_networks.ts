@@ -235,8 +235,10 @@ while [ ! -e /run/ready ]; do sleep 0.01; done
  */
 export function field(rules = ""): string {
   return `
-setpriv --pdeathsig KILL unshare --net sleep 1d >/dev/null 2>&1 & R=$!
-setpriv --pdeathsig KILL unshare --net sleep 1d >/dev/null 2>&1 & T=$!
+# One who has become nobody ends nobody's processes alone.
+nobody="setpriv --reuid 65534 --regid 65534 --clear-groups --pdeathsig KILL"
+unshare --net $nobody sleep 1d >/dev/null 2>&1 & R=$!
+unshare --net $nobody sleep 1d >/dev/null 2>&1 & T=$!
 here=$(readlink /proc/self/ns/net)
 for p in $R $T; do
   until [ "$(readlink /proc/$p/ns/net)" != "$here" ]; do sleep 0.01; done
@@ -287,10 +289,14 @@ table ip t {
   }
 }
 END'
-setpriv --pdeathsig KILL nsenter -t $T -n python3 -c '
-import socket
+nsenter -t $T -n python3 -c '
+import os, socket
+parent = os.getppid()
 listener = socket.create_server(("", 7), backlog=4096)
-while True: listener.accept()[0].close()
+listener.settimeout(1)
+while os.getppid() == parent:
+  try: listener.accept()[0].close()
+  except OSError: pass
 ' >/dev/null 2>&1 &
 until nsenter -t $T -n ss -Hltn | grep -q :7; do sleep 0.01; done
 `;
