@@ -75,8 +75,18 @@ export function failureOf(
   };
   if (errno === CLOSED) return cancellation(libc, context);
   if (errno !== DEADLINE && errno !== LATE) return new Failure(errno, context);
-  const what = errno === LATE ? "it could not begin" : "no answer";
-  return new Failure(libc.abi.errnos.ETIMEDOUT, {
+  return overdue(libc, context, timeout, errno !== LATE);
+}
+
+/** The failure of what had no reply at its deadline, or had not begun by then. */
+export function overdue(
+  { abi }: Libc,
+  context: ErrnoContext,
+  timeout: number,
+  hasBegun: boolean,
+): Failure {
+  const what = hasBegun ? "no answer" : "it could not begin";
+  return new Failure(abi.errnos.ETIMEDOUT, {
     ...context,
     timeoutKind: "deadline",
     detail: `${what} within ${Math.round(timeout)} ms`,

@@ -153,6 +153,14 @@ export function prepare(options: unknown, defaults: unknown): Call {
   };
 }
 
+/**
+ * Whether lookups, or other work, have taken all the time of a call. Without any
+ * time, one attempt is made.
+ */
+export function hasNoTime({ start, timeout }: Call): boolean {
+  return timeout > 0 && performance.now() >= start + timeout;
+}
+
 /** Reads the own properties of a bag of options. */
 function readBag(written: WrittenCall, name: string, bag: unknown): void {
   if (!isObject(bag)) throw notA("object", name, bag);

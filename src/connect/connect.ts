@@ -5,7 +5,7 @@
  */
 import { performance } from "../../ffi/timers.ts";
 import { deadlinePassed } from "../address/lookup.ts";
-import { errorFor, Failure } from "../attempt/failure.ts";
+import { errorFor, Failure, overdue } from "../attempt/failure.ts";
 import {
   type Caller,
   construct,
@@ -13,13 +13,14 @@ import {
   type PublicFunction,
   releaseCaller,
 } from "../errors/caller.ts";
-import { errnoError, pointed } from "../errors/errors.ts";
+import { pointed } from "../errors/errors.ts";
 import { yieldIfDue } from "../reactor/turns.ts";
 import type { Socket } from "../socket/socket.ts";
 import {
   type Call,
   type ConnectDefaults,
   type ConnectOptions,
+  hasNoTime,
   prepare,
 } from "./call.ts";
 import { AsyncDial, dialSync } from "./dials.ts";
@@ -178,27 +179,17 @@ export function connect(
   }
 }
 
-/**
- * Whether other work has taken all the time of a call. Without any time, one
- * attempt is made.
- */
-function hasNoTime({ start, timeout }: Call): boolean {
-  return timeout > 0 && performance.now() >= start + timeout;
-}
-
 /** The error for a call that had no time left to begin. */
-function lateError({ plan, start, timeout }: Call): Error {
+function lateError({ c, plan, start, timeout }: Call): Error {
   const { address, host, source } = plan;
   const first = address ?? (Array.isArray(source) ? source[0]! : null);
   if (first === null) return deadlinePassed(host!, start, start + timeout);
-  return errnoError("ETIMEDOUT", {
+  const context = {
     syscall: "connect",
     address: first.toString(),
-    port: "port" in first ? first.port : undefined,
     elapsed: performance.now() - start,
-    timeoutKind: "deadline",
-    detail: `it could not begin within ${Math.round(timeout)} ms`,
-  });
+  };
+  return errorFor(overdue(c, context, timeout, false));
 }
 
 /**

@@ -35,7 +35,7 @@ import {
 import { pointed } from "../errors/errors.ts";
 import { timeoutTo } from "../reactor/reactor.ts";
 import type { Socket } from "../socket/socket.ts";
-import type { Call } from "./call.ts";
+import { type Call, hasNoTime } from "./call.ts";
 import { Dial } from "./dial.ts";
 import { Schedule } from "./schedule.ts";
 import { type HostLookup, permitted, readAddresses } from "./target.ts";
@@ -112,15 +112,11 @@ export function findSync(
   return permitted(c, addresses, false);
 }
 
-/**
- * Makes sure that finding the first addresses has left time to connect. Without
- * any time, one attempt is made.
- */
-function checkInTime({ plan, start, timeout }: Call): void {
-  const end = start + timeout;
-  if (timeout > 0 && performance.now() >= end) {
-    throw deadlinePassed(plan.host!, start, end);
-  }
+/** Makes sure that finding the first addresses has left time to connect. */
+function checkInTime(call: Call): void {
+  if (!hasNoTime(call)) return;
+  const { plan, start, timeout } = call;
+  throw deadlinePassed(plan.host!, start, start + timeout);
 }
 
 /** Several addresses, for all of which the thread waits at once. */

@@ -48,9 +48,8 @@ export class Look extends Attempt {
   }
 
   override open(): number {
-    this.#isUsed = false;
-    if (this.#spare < 0 || !this.#fits(this.address)) return super.open();
-    this.#isUsed = this.libc.abi.outlivesRefusal;
+    this.#isUsed = this.#spare >= 0 && this.#fits(this.address);
+    if (!this.#isUsed) return super.open();
     this.fd = this.#spare;
     this.#spare = -1;
     return 0;

@@ -5,6 +5,7 @@
  */
 import process from "node:process";
 import { createInterface } from "node:readline";
+import { signalNumber } from "../../../ffi/signals.ts";
 import {
   isAsciiLocale,
   isDumbTerminal,
@@ -13,16 +14,11 @@ import {
 import { FileError } from "./files.ts";
 import { type CliIo, EXIT, Interruption } from "./frame.ts";
 
-/** The signals that end a command, and their numbers, the same on every system. */
-const ENDING = { SIGHUP: 1, SIGINT: 2, SIGTERM: 15 } as const;
+/** The signals that end a command. */
+const ENDING = ["SIGHUP", "SIGINT", "SIGTERM"] as const;
 
 /** The signals that go on to a command's own command. */
-const PASSED = [
-  ...Object.keys(ENDING),
-  "SIGQUIT",
-  "SIGUSR1",
-  "SIGUSR2",
-] as (keyof typeof ENDING | "SIGQUIT" | "SIGUSR1" | "SIGUSR2")[];
+const PASSED = [...ENDING, "SIGQUIT", "SIGUSR1", "SIGUSR2"] as const;
 
 /**
  * The streams and signals of this process.
@@ -34,14 +30,12 @@ export function processIo(): CliIo & Disposable {
   const { stdin, stdout, stderr } = process;
   const isDumb = isDumbTerminal();
   const interrupt = new AbortController();
-  const handlers = new Map<keyof typeof ENDING, () => void>();
-  for (const [name, number] of Object.entries(ENDING)) {
-    const signal = name as keyof typeof ENDING;
-    handlers.set(
-      signal,
-      () => interrupt.abort(new Interruption(signal, number)),
-    );
+  function end(signal: NodeJS.Signals): void {
+    interrupt.abort(new Interruption(signal, signalNumber(signal)));
   }
+  const handlers = new Map(
+    ENDING.map((signal) => [signal, () => end(signal)]),
+  );
   function listen(): void {
     for (const [name, handler] of handlers) process.once(name, handler);
   }
@@ -54,7 +48,7 @@ export function processIo(): CliIo & Disposable {
     const { code } = error as NodeJS.ErrnoException;
     if (interrupt.signal.aborted) return;
     // The reader of the results has ended, as head(1) does.
-    if (code === "EPIPE") interrupt.abort(new Interruption("SIGPIPE", 13));
+    if (code === "EPIPE") end("SIGPIPE");
     else {
       const failure = new FileError("write", "the results", error, true);
       stderr.write(`${failure.message}\n`);
