@@ -91,6 +91,7 @@ export interface Abi {
   readonly F_GETFL: number;
   readonly F_SETFL: number;
   readonly O_NONBLOCK: number;
+  readonly O_CLOEXEC: number;
 
   /** What getrlimit(2) calls the limit of descriptors; the limit in force comes first in what it writes, and is as wide as a pointer. */
   readonly RLIMIT_NOFILE: number;

@@ -614,6 +614,24 @@ test("a lookup that is too late counts from the beginning of the call", () => {
   }
 });
 
+test("a child inherits no file that a lookup opens", async () => {
+  const { F_GETFD, FD_CLOEXEC } = abi;
+  const { open, fcntl } = libc();
+  const opened: boolean[] = [];
+  using _ = watchLibc({
+    ...PLAIN_RESOLVER,
+    open(path, flags) {
+      const fd = open(path, flags);
+      if (fd >= 0) opened.push((fcntl(fd, F_GETFD, 0) & FD_CLOEXEC) !== 0);
+      return fd;
+    },
+    getaddrinfoAsync: () => Promise.resolve(abi.eais.EAI_NONAME!),
+  });
+  await assertRejects(() => lookup("x.test"), LookupError);
+  assert(opened.length > 0);
+  assertEquals(opened, opened.map(() => true));
+});
+
 test("two names of one line of the hosts file are no name that is known", async () => {
   const text = new TextEncoder().encode("127.0.0.1 one.test two.test\n");
   for (

@@ -50,6 +50,7 @@ function common(): Omit<Abi, "arch"> {
     F_GETFL: 3,
     F_SETFL: 4,
     O_NONBLOCK: 0x0004,
+    O_CLOEXEC: 0x800000,
 
     RLIMIT_NOFILE: 7, // <sys/resource.h>
 

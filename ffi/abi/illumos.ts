@@ -54,6 +54,7 @@ function common(): Omit<Abi, "arch"> {
     F_GETFL: 3,
     F_SETFL: 4,
     O_NONBLOCK: 0x80,
+    O_CLOEXEC: 0x800000,
 
     RLIMIT_NOFILE: 5, // <sys/resource.h>
 

@@ -80,6 +80,7 @@ function generic(): Omit<Abi, "arch" | "libraries" | "epoll"> {
     F_GETFL: 3,
     F_SETFL: 4,
     O_NONBLOCK: 0o4000,
+    O_CLOEXEC: 0o2000000,
 
     RLIMIT_NOFILE: 7, // <asm-generic/resource.h>
 

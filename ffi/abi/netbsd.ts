@@ -49,6 +49,7 @@ function common(): Omit<Abi, "arch"> {
     F_GETFL: 3,
     F_SETFL: 4,
     O_NONBLOCK: 0x0004,
+    O_CLOEXEC: 0x400000,
 
     RLIMIT_NOFILE: 8, // <sys/resource.h>
 

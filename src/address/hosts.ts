@@ -4,7 +4,7 @@
  * @module
  */
 import type { Libc } from "../../ffi/contract.ts";
-import { newMemory } from "../../ffi/memory.ts";
+import { ENCODER, newMemory } from "../../ffi/memory.ts";
 import { performance } from "../../ffi/timers.ts";
 
 /** How long what was read is good for, in ms. */
@@ -65,7 +65,8 @@ function isGap(character: string | undefined): boolean {
 
 /** The beginning of a file, empty if there is none. */
 function readText(libc: Libc, path: string): string {
-  const fd = libc.open(new TextEncoder().encode(`${path}\0`), 0);
+  // A child that is started on another thread meanwhile must not inherit it.
+  const fd = libc.open(ENCODER.encode(`${path}\0`), libc.abi.O_CLOEXEC);
   if (fd < 0) return "";
   let text = "";
   const chunk = newMemory(CHUNK);

@@ -7,7 +7,7 @@
 import type { Abi, EaiCode } from "../../ffi/abi.ts";
 import type { Libc } from "../../ffi/contract.ts";
 import { currentAbi } from "../../ffi/libc.ts";
-import { newMemory } from "../../ffi/memory.ts";
+import { ENCODER, newMemory } from "../../ffi/memory.ts";
 import {
   clearTimeout,
   LONGEST_TIMER,
@@ -628,14 +628,14 @@ function lookupErrorOf(
   return own(new LookupError(hostname, code, eai, reason));
 }
 
-const ROOT = new TextEncoder().encode("/\0");
+const ROOT = ENCODER.encode("/\0");
 
 /**
  * The errno if there is no free descriptor, else 0. The resolver needs one for
  * every file and socket, and reports the lack of it as that of a name.
  */
 function shortageOf(libc: Libc): number {
-  const fd = libc.open(ROOT, 0);
+  const fd = libc.open(ROOT, libc.abi.O_CLOEXEC);
   if (fd >= 0) libc.close(fd);
   return fd < 0 && isShortage(libc.abi, -fd) ? -fd : 0;
 }
