@@ -221,7 +221,13 @@ export interface Abi {
       readonly flags: number;
     };
     /** `data` is where the structure below begins; lengths are `size_t`. */
-    readonly cmsghdr: { readonly size: number; readonly data: number };
+    readonly cmsghdr: {
+      readonly size: number;
+      readonly len: number;
+      readonly level: number;
+      readonly type: number;
+      readonly data: number;
+    };
     readonly sockExtendedErr: {
       readonly size: number;
       readonly errno: number;

@@ -775,6 +775,9 @@ function layoutFacts(abi: Abi): Fact[] {
     field("msghdr", "msg_controllen", msghdr.controllen);
     field("msghdr", "msg_flags", msghdr.flags);
     size("struct cmsghdr", cmsghdr.size);
+    field("cmsghdr", "cmsg_len", cmsghdr.len);
+    field("cmsghdr", "cmsg_level", cmsghdr.level);
+    field("cmsghdr", "cmsg_type", cmsghdr.type);
     const data = { expression: "CMSG_LEN(0)", value: cmsghdr.data };
     facts.push({ name: "data of a cmsghdr", ...data });
     size("struct sock_extended_err", sockExtendedErr.size);

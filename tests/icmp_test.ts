@@ -101,6 +101,51 @@ test(
 );
 
 test(
+  "a socket that asks for more messages still shows who rejected it",
+  async () => {
+    // Time stamps, packet information, TTL, TOS and options, as Linux numbers them.
+    const MORE = [
+      [1, 29],
+      ...[6, 7, 8, 12, 13].map((name) => [0, name]),
+      ...[49, 51, 66].map((name) => [41, name]),
+    ] as const;
+    const hosts = ofFamilies([["127.0.1.7"], ["fd00::2"]] as const);
+    const senders = await inChild(
+      { namespace: FIREWALL + FIREWALL6 },
+      async ({ connect }, more, hosts) => {
+        const found: (string | null)[] = [];
+        for (const hostname of hosts) {
+          const isInet6 = hostname.includes(":");
+          try {
+            const socket = await connect({
+              hostname,
+              port: 80,
+              timeout: 30_000,
+              socketOptions: isInet6 ? { readErrorQueue: true } : {},
+              onSocket(socket) {
+                for (const [level, name] of more as [number, number][]) {
+                  if (level === 41 && !isInet6) continue;
+                  if (level === 0 && isInet6) continue;
+                  socket.setOption(level, name, 1);
+                }
+              },
+            });
+            socket.close();
+          } catch (error) {
+            found.push((error as ErrnoError).icmp?.from ?? null);
+          }
+        }
+        return found;
+      },
+      MORE.map((option) => [...option]),
+      hosts.map(([host]) => host),
+    );
+    assertEquals(senders, hosts.map(([host]) => host));
+  },
+  { skip: needs(onLinux, canFilter()) },
+);
+
+test(
   "explain() says who has rejected, and that no listener has to do with it",
   async () => {
     const found = await inChild(

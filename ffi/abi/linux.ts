@@ -171,7 +171,7 @@ function generic(): Omit<Abi, "arch" | "libraries" | "epoll"> {
         controllen: 40,
         flags: 48,
       },
-      cmsghdr: { size: 16, data: 16 },
+      cmsghdr: { size: 16, len: 0, level: 8, type: 12, data: 16 },
       sockExtendedErr: { size: 16, errno: 0, origin: 4, type: 5, code: 6 },
     },
     peerCredentials: { SO_PEERCRED: 17, size: 12, pid: 0, uid: 4, gid: 8 }, // <bits/socket.h>

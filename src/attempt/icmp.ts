@@ -8,8 +8,8 @@ import { newMemory, newScratch } from "../../ffi/memory.ts";
 import { decodeAddress } from "../address/address.ts";
 import type { Icmp } from "../errors/errors.ts";
 
-/** Room for a control message: its header, the error, and who sent it. */
-const CONTROL_ROOM = 128;
+/** Room for the error, with who sent it, and for all that options of the socket add. */
+const CONTROL_ROOM = 512;
 const ROOM = BigInt(CONTROL_ROOM);
 
 /** What the queue of errors of a socket holds. */
@@ -37,7 +37,7 @@ export function readErrorQueue(
   const { errorQueue, littleEndian, MSG_DONTWAIT } = libc.abi;
   if (errorQueue === null) return 0;
   const { MSG_ERRQUEUE, msghdr } = errorQueue;
-  const { message, view, control } = memoryFor(libc, errorQueue);
+  const { message, view, control, controlView } = memoryFor(libc, errorQueue);
   let errno = 0;
   for (;;) {
     view.setBigUint64(msghdr.controllen, ROOM, littleEndian);
@@ -48,14 +48,35 @@ export function readErrorQueue(
     const from = view.getInt32(msghdr.flags, littleEndian);
     if ((from & MSG_ERRQUEUE) === 0) return errno;
     const filled = Number(view.getBigUint64(msghdr.controllen, littleEndian));
-    const bytes = control.subarray(0, filled);
-    const icmp = decode(libc, bytes);
+    const at = errorAmong(libc, controlView, filled);
+    const icmp = decode(libc, control.subarray(at, filled));
     if (icmp === null) continue;
     found.icmp = icmp;
-    const { cmsghdr, sockExtendedErr } = errorQueue;
-    errno = new DataView(control.buffer)
-      .getInt32(cmsghdr.data + sockExtendedErr.errno, littleEndian);
+    const { sockExtendedErr } = errorQueue;
+    errno = controlView.getInt32(at + sockExtendedErr.errno, littleEndian);
   }
+}
+
+/**
+ * Where the error stands among the control messages. The time, the interface
+ * and whatever else options of the socket ask for come before it.
+ *
+ * @returns `filled` if it is not there.
+ */
+function errorAmong({ abi }: Libc, view: DataView, filled: number): number {
+  const { littleEndian, IPPROTO_IP, IPPROTO_IPV6 } = abi;
+  const { cmsghdr } = abi.errorQueue!;
+  for (let at = 0; at + cmsghdr.data <= filled;) {
+    const level = view.getInt32(at + cmsghdr.level, littleEndian);
+    const type = view.getInt32(at + cmsghdr.type, littleEndian);
+    const isError = level === IPPROTO_IP && type === abi.IP_RECVERR ||
+      level === IPPROTO_IPV6 && type === abi.IPV6_RECVERR;
+    if (isError) return at + cmsghdr.data;
+    const size = Number(view.getBigUint64(at + cmsghdr.len, littleEndian));
+    // Each begins where a size_t may.
+    at += Math.max(cmsghdr.data, size + 7 & ~7);
+  }
+  return filled;
 }
 
 /**
@@ -76,6 +97,7 @@ interface Memory {
   readonly message: Uint8Array<ArrayBuffer>;
   readonly view: DataView;
   readonly control: Uint8Array<ArrayBuffer>;
+  readonly controlView: DataView;
   readonly vector: Uint8Array<ArrayBuffer>;
 }
 
@@ -95,15 +117,15 @@ function memoryFor(libc: Libc, { msghdr }: ErrorQueue): Memory {
     view.setBigUint64(msghdr.iov, libc.addressOf(vector), littleEndian);
     view.setBigUint64(msghdr.iovlen, 1n, littleEndian);
     view.setBigUint64(msghdr.control, libc.addressOf(control), littleEndian);
-    memory = { message, view, control, vector };
+    const controlView = new DataView(control.buffer);
+    memory = { message, view, control, controlView, vector };
     memories.set(libc, memory);
   }
   return memory;
 }
 
-function decode({ abi }: Libc, control: Uint8Array): Icmp | null {
-  const { cmsghdr, sockExtendedErr, ...origins } = abi.errorQueue!;
-  const error = control.subarray(cmsghdr.data);
+function decode({ abi }: Libc, error: Uint8Array): Icmp | null {
+  const { sockExtendedErr, ...origins } = abi.errorQueue!;
   if (error.length < sockExtendedErr.size) return null;
   const origin = error[sockExtendedErr.origin];
   if (

@@ -766,6 +766,10 @@ export class Kernel {
     }
     memory.fill(0, 0, size);
     const { SO_EE_ORIGIN_ICMP, SO_EE_ORIGIN_ICMP6 } = errorQueue;
+    const { IPPROTO_IP, IPPROTO_IPV6, IP_RECVERR, IPV6_RECVERR } = this.abi;
+    this.#poke(memory, cmsghdr.len, 8, size);
+    this.#poke(memory, cmsghdr.level, 4, isInet ? IPPROTO_IP : IPPROTO_IPV6);
+    this.#poke(memory, cmsghdr.type, 4, (isInet ? IP_RECVERR : IPV6_RECVERR)!);
     memory[cmsghdr.data + error.origin] = isInet
       ? SO_EE_ORIGIN_ICMP
       : SO_EE_ORIGIN_ICMP6;
