@@ -230,14 +230,15 @@ test("report says what it cannot report", async () => {
       [["a", "b"], [], 2, '"b" as well'],
       [["-", "--format", "pdf"], PINGS, 2, "html or svg or hgrm"],
       [["/no/such/file"], [], 2, "/no/such/file"],
-      [["-"], [], 2, "the standard input: it has no line"],
-      [["-"], ['{"v":1,"type":"hop"}'], 2, "no line"],
+      [["-"], [], 2, "the standard input: it has no whole line"],
+      [["-"], ['{"v":1,"type":"hop"}'], 2, "no whole line"],
       [["/"], [], 2, 'Cannot read "/": is a directory (EISDIR)'],
       [["-", "-o", "/no/such/x"], PINGS, 2, 'Cannot write "/no/such/x"'],
       [["-", "-o", "/dev/full"], PINGS, 3, "no space left on device (ENOSPC)"],
       [["-", "--format", "svg"], [SUMMARY], 2, "Cannot draw"],
       [["-"], ['{"v":1,"type":"scan","open":0}'], 2, "no count of closed"],
-      [["-"], ["", "{"], 2, "line 2: it is no JSON"],
+      [["-"], ["", "{"], 2, "no whole line"],
+      [["-"], [...PINGS, "x"], 2, `line ${PINGS.length + 1}: it is no JSON`],
       [["-"], ["[]"], 2, "line 1: it is no object"],
       [["-"], ['{"v":2,"type":"ping"}'], 2, '"v": 1'],
       [["-"], ['{"v":1,"type":"ping"}'], 2, "no target"],
@@ -251,6 +252,29 @@ test("report says what it cannot report", async () => {
     assertEquals([code, out], [expected, ""], words);
     assertStringIncludes(err, words);
   }
+});
+
+test("report leaves out what was cut, and says so", async () => {
+  const whole = await run(["report", "-"], PINGS);
+  const line = pingLine(1);
+  for (let length = 1; length < line.length; length++) {
+    const cut = line.slice(0, length);
+    const input = [...PINGS, cut];
+    const { code, out, err } = await run(["report", "-"], input);
+    assertEquals([code, out], [0, whole.out], cut);
+    const words = `report: Left out line ${input.length}, which was cut\n`;
+    assertEquals(err, words, cut);
+  }
+  // Another run has gone on behind what was cut.
+  const [first, ...rest] = PINGS;
+  const joined = await run(["report", "-"], [
+    line.slice(0, 7),
+    line.slice(0, 70) + first,
+    ...rest,
+  ]);
+  assertEquals([joined.code, joined.out], [0, whole.out]);
+  const words = "report: Left out 2 lines, which were cut: 1, 2\n";
+  assertEquals(joined.err, words);
 });
 
 test("report is interrupted where nobody writes to its FIFO", async () => {

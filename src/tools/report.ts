@@ -41,6 +41,9 @@ export interface ScanGrid {
   summaries: number;
 }
 
+/** How every line begins. */
+const LINE_START = '{"v":1,';
+
 /** Lines of the wrong shape. */
 export class LineError extends SyntaxError {
   /** The name of the class. */
@@ -57,6 +60,11 @@ export class ReportData {
     failures: new Map(),
     summaries: 0,
   };
+  /**
+   * The numbers of lines that were cut, as by a full disk or a SIGKILL. Where
+   * another run has gone on behind one, the rest of the line counts.
+   */
+  readonly cut: number[] = [];
   #lines = 0;
   /** How many lines of ports since the last summary have each state or router. */
   readonly #shown: Map<string, number> = new Map();
@@ -75,11 +83,14 @@ export class ReportData {
   add(text: string): void {
     this.#lines++;
     if (text.trim() === "") return;
-    let line: unknown;
-    try {
-      line = JSON.parse(text);
-    } catch {
-      throw this.#bad("it is no JSON");
+    let line = parsed(text);
+    if (line === undefined) {
+      const isOurs = text.startsWith(LINE_START.slice(0, text.length));
+      if (!isOurs) throw this.#bad("it is no JSON");
+      this.cut.push(this.#lines);
+      const next = text.lastIndexOf(LINE_START);
+      if (next > 0) line = parsed(text.slice(next));
+      if (line === undefined) return;
     }
     if (typeof line !== "object" || line === null || Array.isArray(line)) {
       throw this.#bad("it is no object");
@@ -183,6 +194,15 @@ export class ReportData {
 
   #bad(why: string): LineError {
     return new LineError(`Cannot report line ${this.#lines}: ${why}`);
+  }
+}
+
+/** The value of a text, `undefined` if it is no JSON. */
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
   }
 }
 

@@ -28,6 +28,7 @@ import {
   parseWord,
   UsageError,
 } from "./frame.ts";
+import { counted } from "./tally.ts";
 
 const REPORT_OPTIONS = {
   format: { type: "string" },
@@ -45,7 +46,8 @@ Usage: report FILE [OPTIONS]
 
 FILE
   A file of JSON lines, - for the standard input. Lines of other commands are
-  left out.
+  left out, and so are lines that were cut, as by a full disk or a SIGKILL:
+  standard error names those.
 
 OPTIONS
       --format WHAT      html, svg or hgrm [by the ending of -o, else html]
@@ -103,10 +105,11 @@ export const reportCommand: Command = {
     if (data.isEmpty) {
       const file = path === "-" ? "the standard input" : show(path);
       throw new UsageError(
-        `Cannot report ${file}: it has no line that ping or scan writes ` +
+        `Cannot report ${file}: it has no whole line that ping or scan writes ` +
           "with --json",
       );
     }
+    if (data.cut.length > 0) io.err(`report: ${withoutLines(data.cut)}\n`);
     const name = path === "-" ? "Report" : path.replace(/^.*\//, "");
     const output = openOutput(
       { json: false, csv: false, quiet: false, ...values },
@@ -121,6 +124,17 @@ export const reportCommand: Command = {
     }
   },
 };
+
+/** How many of the lines that were cut are named. */
+const MOST_CUT_NAMED = 10;
+
+function withoutLines(cut: readonly number[]): string {
+  const names = cut.slice(0, MOST_CUT_NAMED).join(", ");
+  return cut.length === 1
+    ? `Left out line ${names}, which was cut`
+    : `Left out ${counted(cut.length)} lines, which were cut: ${names}` +
+      (cut.length > MOST_CUT_NAMED ? ", and more" : "");
+}
 
 function formatOf(
   format: string | undefined,
