@@ -20,6 +20,7 @@ import {
   blackHole,
   bound,
   canBlackHole,
+  canFurnish,
   canIsolate,
   inChild,
   listen,
@@ -31,6 +32,9 @@ import { field, ROUTES } from "./_networks.ts";
 
 // Opened before the first test, which would seem to leak it otherwise.
 libc();
+
+/** A disk of a few blocks. */
+const TINY_DISK = "mount -t tmpfs -o size=16k none /mnt";
 
 interface Ran {
   code: number;
@@ -393,6 +397,39 @@ test("scan saves to regular files alone", async () => {
     assertEquals(JSON.parse(readFileSync(at("state"), "utf8")).next, 1);
   }
 });
+
+test(
+  "scan on a full disk leaves what it has saved, and nothing else",
+  async () => {
+    const found = await inChild({ namespace: TINY_DISK }, async ({ cli }) => {
+      const { readdirSync, readFileSync, writeFileSync } = await import(
+        "node:fs"
+      );
+      const ignore = () => {};
+      const scan = (...args: string[]) =>
+        cli(["scan", ...args], { out: ignore, err: ignore });
+      // As many hosts as make what is saved longer than a block.
+      const hosts = Array.from({ length: 500 }, (_, i) => `127.0.1.${i % 250}`);
+      const save = ["-p", "9", "--save", "/mnt/state"];
+      const codes = [await scan(...hosts, ...save)];
+      const saved = readFileSync("/mnt/state", "utf8");
+      try {
+        writeFileSync("/mnt/filler", new Uint8Array(100_000));
+      } catch {
+        // Now it is full.
+      }
+      codes.push(await scan("--resume", "/mnt/state"));
+      const isKept = readFileSync("/mnt/state", "utf8") === saved;
+      return { codes, isKept, files: readdirSync("/mnt").sort() };
+    });
+    assertEquals(found, {
+      codes: [1, 2],
+      isKept: true,
+      files: ["filler", "state"],
+    });
+  },
+  { skip: canFurnish(TINY_DISK, "tmpfs") },
+);
 
 test("scan says that nothing is left to scan", async () => {
   const rows: [args: string[], lines: string[]][] = [

@@ -9,6 +9,9 @@ import {
   fstatSync,
   openSync,
   realpathSync,
+  renameSync,
+  unlinkSync,
+  writeFileSync,
   writeSync,
 } from "node:fs";
 import { show } from "../../errors/arguments.ts";
@@ -108,6 +111,30 @@ export function replaceableFile(path: string): string {
       closeSync(fd);
     }
     return realpathSync(path);
+  });
+}
+
+/**
+ * Replaces a {@linkcode replaceableFile}: who reads it finds the old text or the
+ * new one.
+ *
+ * @throws {FileError} If that fails: the file is as it was, and no other is left.
+ */
+export function replaceFile(file: string, text: string): void {
+  const fresh = `${file}.new`;
+  const fd = withFile("write", fresh, () => openSync(fresh, "w"));
+  withFile("write", file, () => {
+    try {
+      try {
+        writeFileSync(fd, text);
+      } finally {
+        closeSync(fd);
+      }
+      renameSync(fresh, file);
+    } catch (error) {
+      unlinkSync(fresh);
+      throw error;
+    }
   });
 }
 

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { readFileSync, renameSync, writeFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { isObject, show } from "../../errors/arguments.ts";
 import { destinationText } from "../destination.ts";
 import {
@@ -22,7 +22,13 @@ import {
   parsePorts,
   type Position,
 } from "../targets.ts";
-import { FileError, leadsTo, replaceableFile, withFile } from "./files.ts";
+import {
+  FileError,
+  leadsTo,
+  replaceableFile,
+  replaceFile,
+  withFile,
+} from "./files.ts";
 import {
   type CliIo,
   type Command,
@@ -573,10 +579,7 @@ class Scan {
     if (file === null || asked === null) return;
     this.#saved = performance.now();
     const saved: Saved = { ...asked, ...this.#run.position };
-    withFile("write", file, () => {
-      writeFileSync(`${file}.new`, `${JSON.stringify(saved)}\n`);
-      renameSync(`${file}.new`, file);
-    });
+    replaceFile(file, `${JSON.stringify(saved)}\n`);
   }
 
   #summarize(isEnd: boolean): void {
