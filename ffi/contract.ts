@@ -215,8 +215,13 @@ export type CFunctions =
 export interface Permissions {
   /** Whether every network address is allowed, with no exception. */
   net(): boolean;
-  /** Whether every file may be reached, with no exception. */
-  files(): boolean;
+  /**
+   * Whether every file may be reached, with no exception; or, of a path,
+   * whether that one may, just as it is written and with no rule to ask.
+   *
+   * @param path As {@linkcode Permissions.demandPath} takes it.
+   */
+  files(path?: string): boolean;
   /** A host, by name or by address, before a name is resolved. */
   demandHost(hostname: string, port: number): void;
   /** An address that an allowed name resolved to: only a denial counts. */

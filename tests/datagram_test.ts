@@ -12,6 +12,7 @@ import {
   inet,
   inet6,
   type InetAddress,
+  rawAddress,
   Socket,
   type SocketFamily,
   unspecified,
@@ -275,6 +276,17 @@ test(
   },
   { skip: canBlackHole() },
 );
+
+test("an address without a byte is wrong, and does not stand for the peer", () => {
+  using socket = Socket.open({ type: "dgram" });
+  const nothing = rawAddress(bytes());
+  for (const connects of [false, true]) {
+    if (connects) socket.connectSync(inet("127.0.0.1", 9));
+    assertFails(() => socket.sendSync("x", { to: nothing }), "EINVAL");
+    assertFails(() => socket.bind(nothing), "EINVAL");
+    assertFails(() => socket.connectSync(nothing), "EINVAL");
+  }
+});
 
 test("Socket#disconnect() throws EINVAL for a Unix stream", () => {
   using socket = Socket.open({ family: "unix" });

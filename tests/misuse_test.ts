@@ -14,6 +14,7 @@ import {
   rawAddress,
   Socket,
 } from "../mod.ts";
+import { ping, probe, waitFor } from "../src/tools.ts";
 import { AGES, outcome, refusal, turns } from "./_assertions.ts";
 import {
   blackHole,
@@ -593,6 +594,58 @@ test(
       const end = await work;
       if (end instanceof TypeError) continue;
       assertEquals(end, "enough", `${call}`);
+    }
+  },
+  { skip: canBlackHole() },
+);
+
+/** Calls that wait for ever, each by way of another piece of this package. */
+const ENDLESS: Readonly<
+  Record<string, (signal: AbortSignal, port: number) => Promise<unknown>>
+> = {
+  connect: (signal, port) => connect({ port, signal }),
+  "connect, to several addresses": (signal, port) =>
+    connect({ port, addresses: ["127.0.0.1", "127.0.0.1"], signal }),
+  "connect, by a lookup": (signal, port) =>
+    connect({
+      hostname: "nobody.invalid",
+      port,
+      signal,
+      lookup: () => new Promise(() => {}),
+    }),
+  ping: (signal, port) => ping([{ port }], { signal }).next(),
+  probe: (signal, port) => probe([{ port }], { signal, timeout: AGES }).next(),
+  waitFor: (signal, port) => waitFor([{ port }], { signal, timeout: AGES }),
+};
+
+test(
+  "nothing but its end ends the calls of a signal, and nobody hides that",
+  async () => {
+    using hole = blackHole();
+    using ends = pair();
+    using listener = Socket.open();
+    listener.bind(inet("127.0.0.1", 0));
+    listener.listen();
+    const { near } = ends;
+    const calls: typeof ENDLESS = {
+      ...ENDLESS,
+      ready: (signal) => near.ready("POLLIN", { signal }),
+      recv: (signal) => near.recv(new Uint8Array(4), { signal }),
+      accept: (signal) => listener.accept({ signal }),
+    };
+    for (const [name, begin] of Object.entries(calls)) {
+      const controller = new AbortController();
+      const { signal } = controller;
+      signal.addEventListener("abort", (e) => e.stopImmediatePropagation());
+      let isOver = false;
+      const work = outcome(begin(signal, hole.address.port))
+        .finally(() => isOver = true);
+      await turns();
+      signal.dispatchEvent(new Event("abort"));
+      await turns();
+      assertEquals(isOver, false, name);
+      controller.abort("enough");
+      assertEquals(await work, "enough", name);
     }
   },
   { skip: canBlackHole() },

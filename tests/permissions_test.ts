@@ -201,6 +201,8 @@ function targetsOf({ port, folder, abstract }: Peers): Target[] {
     file("root of the process", `/proc/self/root${folder}/x.sock`),
     file("folder of the process", "/proc/self/cwd/x.sock"),
     file("descriptors of the process", `/dev/fd/../root${folder}/x.sock`),
+    file("root, by two slashes", `//proc/self/root${folder}/x.sock`),
+    file("root, by a detour", `${folder}/../../proc/self/root${folder}/x.sock`),
     ...abstract === null ? [] : [file("abstract", `\0${abstract}`)],
     ...hostAbi()?.sockaddrVm === null ? [] : [
       {
@@ -366,6 +368,8 @@ const MAGIC = [
   "root of the process",
   "folder of the process",
   "descriptors of the process",
+  "root, by two slashes",
+  "root, by a detour",
 ];
 /** What a grant of the whole net opens, files aside. */
 const NET = [
@@ -1675,6 +1679,41 @@ for (const isEarly of [true, false]) {
     assertEquals(found, Array(7).fill("NotCapable"));
   });
 }
+
+test("a socket that says it has another address gets no permission by it", async () => {
+  const found = await inChild(
+    ["--allow-ffi", "--allow-net=127.0.0.1:9"],
+    ({ mod }) => {
+      const { inet, Socket } = mod;
+      const allowed = { value: inet("127.0.0.1", 9), configurable: true };
+      const own = Socket.open();
+      Object.defineProperty(own, "localAddress", allowed);
+      const datagrams = Socket.fromFd(Socket.open({ type: "dgram" }).detach());
+      Object.defineProperty(datagrams, "remoteAddress", allowed);
+      const inherited = Socket.open();
+      const names: string[] = [];
+      const tries: (() => unknown)[] = [
+        () => own.listen(),
+        () => datagrams.sendSync("x"),
+        () => {
+          Object.defineProperty(Socket.prototype, "localAddress", allowed);
+          inherited.listen();
+        },
+      ];
+      for (const run of tries) {
+        try {
+          run();
+          names.push("passes");
+        } catch (error) {
+          names.push((error as Error).name);
+        }
+      }
+      return names;
+    },
+    null,
+  );
+  assertEquals(found, Array(3).fill("NotCapable"));
+});
 
 test("hosts that are called unix and vsock are asked for as hosts", async () => {
   const rows = [["unix,vsock", "LookupError"], ["127.0.0.1", "NotCapable"]];

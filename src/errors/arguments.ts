@@ -187,6 +187,14 @@ export function checkSignal(
 
 // Of the engine, for a caller's signal may have others of its own.
 const { addEventListener, removeEventListener } = AbortSignal.prototype;
+const anyOf = AbortSignal.any.bind(AbortSignal);
+
+/**
+ * A signal of our own for each of a caller's, which aborts with it by the
+ * platform's doing: an event is what anybody can dispatch, and what a listener
+ * that came before can keep from those that came after.
+ */
+const followers = new WeakMap<AbortSignal, AbortSignal>();
 
 /**
  * Has a listener called when a signal aborts.
@@ -198,9 +206,13 @@ export function heedAbort(
   signal: AbortSignal | undefined,
   listener: () => void,
 ): void {
-  if (signal !== undefined) {
-    addEventListener.call(signal, "abort", listener);
+  if (signal === undefined) return;
+  let follower = followers.get(signal);
+  if (follower === undefined) {
+    follower = followerOf(signal);
+    followers.set(signal, follower);
   }
+  addEventListener.call(follower, "abort", listener);
 }
 
 /** Has it called no more. What a proxy of a signal may throw is of no account. */
@@ -208,11 +220,21 @@ export function ignoreAbort(
   signal: AbortSignal | undefined,
   listener: () => void,
 ): void {
-  if (signal === undefined) return;
+  const follower = signal && followers.get(signal);
+  if (follower === undefined) return;
   try {
-    removeEventListener.call(signal, "abort", listener);
+    removeEventListener.call(follower, "abort", listener);
   } catch {
     // It was a caller's object that failed, and no code waits for it any more.
+  }
+}
+
+function followerOf(signal: AbortSignal): AbortSignal {
+  try {
+    return anyOf([signal]);
+  } catch {
+    // Node follows no proxy, and listens to one.
+    return signal;
   }
 }
 

@@ -31,9 +31,33 @@ export function ownFamilyOf(libc: Libc, fd: number): number {
 }
 
 /** The address on the other side, or `-errno`. */
-export function peerOf(libc: Libc, fd: number): Address | number {
+function peerOf(libc: Libc, fd: number): Address | number {
   const result = libc.getpeername(fd, addressRoom);
   return result < 0 ? result : decodeAddress(addressRoom, result);
+}
+
+/**
+ * The address on this side.
+ *
+ * @throws {ErrnoError} If there is none to be had.
+ */
+export function localAddressOf(libc: Libc, fd: number): Address {
+  const address = localOf(libc, fd);
+  if (typeof address !== "number") return address;
+  throw errnoErrorFor(-address, { syscall: "getsockname" });
+}
+
+/**
+ * The address on the other side, `null` if there is none.
+ *
+ * @throws {ErrnoError} If that is not to be had.
+ */
+export function peerAddressOf(libc: Libc, fd: number): Address | null {
+  const address = peerOf(libc, fd);
+  if (typeof address !== "number") return address;
+  const { ENOTCONN, EINVAL } = libc.abi.errnos;
+  if (address === -ENOTCONN || address === -EINVAL) return null;
+  throw errnoErrorFor(-address, { syscall: "getpeername" });
 }
 
 /** The address on this side as text, where there is one. */

@@ -4,20 +4,34 @@
  * @module
  */
 import type { Libc } from "../../ffi/contract.ts";
-import { type Address, movedUnix } from "../address/address.ts";
+import {
+  type Address,
+  movedUnix,
+  type UnixAddress,
+} from "../address/address.ts";
 import { ErrnoError } from "../errors/errors.ts";
 
 /** Whether an address needs no closer look. Costs nanoseconds. */
 export function isFree(libc: Libc, address: Address): boolean {
   const { permissions } = libc;
   if (!permissions.net()) return false;
-  return !isFile(libc, address) || permissions.files();
+  if (address.family === "unix") {
+    return isNameless(address) || permissions.files(address.path);
+  }
+  return !isRawFile(libc, address) || permissions.files();
 }
 
-/** Whether an address may lead to a socket in the file system. */
-function isFile({ abi }: Libc, address: Address): boolean {
-  return address.family === "unix" ||
-    address.family === "raw" && address.familyNumber === abi.AF_UNIX;
+/**
+ * Whether it is outside the file system. Without a name, the kernel refuses to
+ * connect and binds an abstract one.
+ */
+function isNameless({ abstract, path }: UnixAddress): boolean {
+  return abstract || path === "";
+}
+
+/** Whether bytes may lead to a socket in the file system. */
+function isRawFile({ abi }: Libc, address: Address): boolean {
+  return address.family === "raw" && address.familyNumber === abi.AF_UNIX;
 }
 
 /**
@@ -37,8 +51,7 @@ export function demand(libc: Libc, address: Address): Address {
       permissions.demandHost(address.hostname, address.port);
       return address;
     case "unix": {
-      // Without a name, the kernel refuses to connect and binds an abstract one.
-      if (address.abstract || address.path === "") {
+      if (isNameless(address)) {
         permissions.demandAbstract();
         return address;
       }
@@ -49,7 +62,7 @@ export function demand(libc: Libc, address: Address): Address {
       permissions.demandVsock(address.cid, address.port);
       return address;
     default:
-      permissions.demandAll(isFile(libc, address));
+      permissions.demandAll(isRawFile(libc, address));
       return address;
   }
 }

@@ -62,9 +62,9 @@ import {
 } from "./connecting.ts";
 import { type DenoAddr, denoAddrOf } from "./deno_addr.ts";
 import {
-  localOf,
+  localAddressOf,
   ownFamilyOf,
-  peerOf,
+  peerAddressOf,
   peerText,
   printAs,
   socketFacts,
@@ -596,9 +596,7 @@ export class Socket implements Disposable, AsyncDisposable {
    */
   get localAddress(): Address {
     this.#use("getsockname");
-    const address = localOf(this.#libc, this.#fd);
-    if (typeof address !== "number") return address;
-    throw errnoErrorFor(-address, { syscall: "getsockname" });
+    return localAddressOf(this.#libc, this.#fd);
   }
 
   /**
@@ -609,11 +607,7 @@ export class Socket implements Disposable, AsyncDisposable {
    */
   get remoteAddress(): Address | null {
     this.#use("getpeername");
-    const address = peerOf(this.#libc, this.#fd);
-    if (typeof address !== "number") return address;
-    const { ENOTCONN, EINVAL } = this.#libc.abi.errnos;
-    if (address === -ENOTCONN || address === -EINVAL) return null;
-    throw errnoErrorFor(-address, { syscall: "getpeername" });
+    return peerAddressOf(this.#libc, this.#fd);
   }
 
   /**
@@ -1174,7 +1168,7 @@ export class Socket implements Disposable, AsyncDisposable {
       Socket.prototype.read,
     );
     // A datagram may be empty, and is no end.
-    return size === 0 && this.getOption("type") !== "dgram" ? null : size;
+    return size === 0 && this.#type !== this.#libc.abi.SOCK_DGRAM ? null : size;
   }
 
   /**
@@ -1313,10 +1307,11 @@ export class Socket implements Disposable, AsyncDisposable {
   listen(backlog: number = 128): void {
     checkInteger("backlog", backlog, INT_MAX);
     this.#use("listen");
-    const { localAddress } = this;
-    demand(this.#libc, localAddress);
+    // Of the kernel: anybody may give this object another property of that name.
+    const local = localAddressOf(this.#libc, this.#fd);
+    demand(this.#libc, local);
     const result = this.#libc.listen(this.#fd, backlog);
-    this.#check("listen", result, localAddress);
+    this.#check("listen", result, local);
   }
 
   /**
@@ -1366,7 +1361,7 @@ export class Socket implements Disposable, AsyncDisposable {
     const fd = await pointingAt(
       Socket.prototype.accept,
       () =>
-        acceptLater(this.#libc, this.#fd, this.#io, limits, () => this.closed),
+        acceptLater(this.#libc, this.#fd, this.#io, limits, () => this.#fd < 0),
     );
     return this.#accepted(fd);
   }
@@ -1395,10 +1390,7 @@ export class Socket implements Disposable, AsyncDisposable {
    * @throws {ErrnoError} `EBADF` if it was given up before.
    */
   detach(): number {
-    this.#use("detach");
-    const fd = this.#giveUp();
-    if (this.#mayBeKnown()) forget(this.#libc, fd);
-    return fd;
+    return this.#detach();
   }
 
   /**
@@ -1444,7 +1436,7 @@ export class Socket implements Disposable, AsyncDisposable {
     const adopt = nodeSocketOf();
     this.#checkStream("toNodeSocket()", Socket.prototype.toNodeSocket);
     const socket = adopt(this.#fd);
-    this.detach();
+    this.#detach();
     return socket;
   }
 
@@ -1468,7 +1460,7 @@ export class Socket implements Disposable, AsyncDisposable {
     this.#use("detach");
     const adopt = bunSocketOf();
     this.#checkStream("toBunSocket()", Socket.prototype.toBunSocket);
-    return await adopt(this.#libc, this.detach(), checked);
+    return await adopt(this.#libc, this.#detach(), checked);
   }
 
   /**
@@ -1536,6 +1528,13 @@ export class Socket implements Disposable, AsyncDisposable {
     return this.#type === this.#libc.abi.SOCK_STREAM;
   }
 
+  #detach(): number {
+    this.#use("detach");
+    const fd = this.#giveUp();
+    if (this.#mayBeKnown()) forget(this.#libc, fd);
+    return fd;
+  }
+
   /** Takes the descriptor out of this object. */
   #giveUp(): number {
     const fd = this.#fd;
@@ -1556,7 +1555,7 @@ export class Socket implements Disposable, AsyncDisposable {
     const { isConnected } = this.#connecting;
     checkStreamType(this.#libc.abi, this.#type, method);
     this.#demandSend(null);
-    if (isConnected || this.remoteAddress !== null) return;
+    if (isConnected || peerAddressOf(this.#libc, this.#fd) !== null) return;
     const errno = this.#adopted ? takeErrno(this.#libc, this.#fd) : 0;
     if (errno <= 0) {
       throw errnoError("ENOTCONN", { syscall: "getpeername" }, ours);
@@ -1571,7 +1570,7 @@ export class Socket implements Disposable, AsyncDisposable {
     this.#use("sendto", to);
     if (to !== null) return demand(this.#libc, to);
     if (this.#adopted && !this.#libc.permissions.net()) {
-      const peer = this.remoteAddress;
+      const peer = peerAddressOf(this.#libc, this.#fd);
       // A stream without a peer sends nothing to anybody.
       if (peer !== null || !this.#isStream) demandPeer(this.#libc, peer);
     }

@@ -49,7 +49,10 @@ const LOOK_PAUSE = 10;
 
 /** The most that one call is given; its result has to fit an int. */
 const LARGEST_TRANSFER = 0x7fff_f000;
-/** What C is shown where there is no memory: Node refuses what was detached. */
+/**
+ * What C is shown where there is no memory: Node refuses what was detached, and
+ * of nothing Deno and Node make the null pointer.
+ */
 const NO_MEMORY = newMemory(1);
 
 // No call's use of it outlives the call.
@@ -150,7 +153,8 @@ export class Transfers {
         size === 0 ? NO_MEMORY : data,
         Math.min(size, LARGEST_TRANSFER),
         flags | (abi.MSG_NOSIGNAL ?? 0),
-        to,
+        // An address without a byte is one that is wrong, and not a lack of one.
+        to?.length === 0 ? NO_MEMORY : to,
         to === null ? 0 : to.length,
       );
       if (result !== -abi.errnos.EINTR) return result;
