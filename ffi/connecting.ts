@@ -6,6 +6,7 @@
 import type * as net from "node:net";
 import { builtin } from "./builtin.ts";
 import type { ConnectingSocket } from "./contract.ts";
+import { alterNext } from "./emitting.ts";
 import { doorFor } from "./libc.ts";
 
 /** What is used of the handle that a socket of Node's has: `tcp_wrap.cc`. */
@@ -64,6 +65,8 @@ export function connectingSocket(
       ...PLACEHOLDER,
     } as object as net.NetConnectOpts,
   );
+  // Node tells of an attempt to connect to that placeholder.
+  alterNext(socket, "connectionAttempt", false);
   const handle = socket._handle;
   const { process } = globalThis as unknown as {
     process: { nextTick(callback: () => void): void };

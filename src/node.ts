@@ -38,11 +38,17 @@ import https from "node:https";
 import tls from "node:tls";
 import { connectingSocket } from "../ffi/connecting.ts";
 import { libc } from "../ffi/libc.ts";
-import { clearTimeout, LONGEST_TIMER, setTimeout } from "../ffi/timers.ts";
+import {
+  clearTimeout,
+  LONGEST_TIMER,
+  setImmediate,
+  setTimeout,
+} from "../ffi/timers.ts";
 import { parseIp } from "./address/address.ts";
 import { checkHostname } from "./address/hostname.ts";
+import { type OnLookup, prepare } from "./connect/call.ts";
 import {
-  connect,
+  beginCall,
   type ConnectDefaults,
   type ConnectOptions,
 } from "./connect/connect.ts";
@@ -55,6 +61,7 @@ import {
   checkText,
   isObject,
   notA,
+  show,
 } from "./errors/arguments.ts";
 import {
   type Caller,
@@ -69,6 +76,7 @@ import {
   errnoError,
   errnoErrorFor,
   LookupError,
+  pointed,
 } from "./errors/errors.ts";
 import type { Socket } from "./socket/socket.ts";
 
@@ -113,7 +121,7 @@ export interface NodeConnectOptions {
   /** The port, as a number or as text; needed unless there is a `path`. */
   readonly port?: number | string | null | undefined;
   /**
-   * 4, 6, or 0 for both.
+   * Which addresses of a host name are used: 4, 6, or 0 for both.
    *
    * @default {0}
    */
@@ -186,8 +194,8 @@ export interface NodeConnectOptions {
   readonly onread?: {
     /** The buffer, or what returns one for each read. */
     readonly buffer: Uint8Array | (() => Uint8Array);
-    /** Takes what has been read. `false` pauses the socket. */
-    readonly callback: (length: number, buffer: Uint8Array) => boolean;
+    /** Takes what has been read. If it returns `false`, the socket pauses. */
+    readonly callback: (length: number, buffer: Uint8Array) => unknown;
   } | undefined;
   /**
    * How many bytes the streams hold before they ask their writer to wait.
@@ -292,13 +300,16 @@ const KEEP_ALIVE_DELAY = 60_000;
  * Errors are those of `connect`, with the fields that Node gives to its own:
  * `errno` is negative, `address` has no port, `port` stands beside it, and a
  * name that does not resolve has the `code` `"ENOTFOUND"`, as has text that is
- * neither a name nor an address: `"10.0.0.999"`, or `""`, which is `localhost`
- * to Node. `cause` is the error that `connect` rejects with, for `explain` and
+ * neither a name nor an address: `"10.0.0.999"`, `"127.1"`, or `""`, which is
+ * `localhost` to Node. `cause` is the error that `connect` rejects with, for `explain` and
  * for its other fields.
  *
  * An attempt that is under way keeps the process alive, whether the socket is
- * `unref()`ed or not; a connection does as `ref()` and `unref()` say. There is
- * no `'lookup'` event.
+ * `unref()`ed or not; a connection does as `ref()` and `unref()` say.
+ *
+ * `'lookup'` is emitted for each address of a host name, or once with the error
+ * of the lookup; no event is for single attempts, such as Node's
+ * `'connectionAttempt'`.
  *
  * C: that of {@linkcode connect}.
  *
@@ -307,8 +318,8 @@ const KEEP_ALIVE_DELAY = 60_000;
  * @param special What makes the connection special.
  * @returns The socket. The caller owns it and ends it.
  * @throws {TypeError} If `options` or `special` is no object, `host` is no
- * text, `port` is neither number nor text, or there is a `blockList`: filter
- * what `lookup` finds instead.
+ * text, `port` is neither number nor text, `family` is none of Node's, or there
+ * is a `blockList`: filter what `lookup` finds instead.
  * @throws {RangeError} If `port` or `timeout` is out of range; for a port,
  * `code` is Node's, `"ERR_SOCKET_BAD_PORT"`. Everything else is an `'error'`
  * event.
@@ -369,26 +380,88 @@ export function createConnection(
   const own = pick("options", options, SOCKET_OPTIONS);
   const connecting = connectingSocket(own, isTcp);
   const socket = connecting.socket as net.Socket;
-  Object.defineProperty(socket, "connect", {
-    value: connectAgain,
-    configurable: true,
-    writable: true,
+  const { _destroy } = socket;
+  const over = new AbortController();
+  put(socket, "connect", connectAgain);
+  // A listener could be removed with all others, as some libraries do.
+  put(socket, "_destroy", (...args: Parameters<typeof _destroy>) => {
+    over.abort();
+    _destroy.apply(socket, args);
   });
   if (silence > 0) socket.setTimeout(silence);
   if ("hostname" in target) rememberHost(socket, target.hostname ?? "");
-  const caller = keepCaller(createConnection);
-  const over = new AbortController();
-  socket.once("close", () => over.abort());
   // The socket reports it by itself, and takes a turn for that.
   if (checkSignal("signal", own.signal)?.aborted) over.abort();
   const either = theirs === undefined
     ? over.signal
     : AbortSignal.any([over.signal, theirs]);
-  connect({ ...target, signal: either }, special)
+  const caller = keepCaller(createConnection);
+  let isLookup = false;
+  const connected = begin(
+    { ...target, signal: either },
+    special,
+    (error, addresses) => {
+      isLookup = error !== null;
+      for (const { hostname, family } of addresses) {
+        emitLookup(socket, target, null, hostname, family === "inet" ? 4 : 6);
+      }
+    },
+  );
+  // Nothing is emitted in this turn, in which whoever takes the socket by a
+  // promise has no listeners yet.
+  const turn = new Promise<void>((resolve) => setImmediate(resolve));
+  turn.then(() => connected)
     .then((connected) => adopt(connected, socket, connecting.adopt))
-    .catch((error) => socket.destroy(nodeErrorOf(error, caller, target)))
+    .catch((error) => {
+      const shown = nodeErrorOf(error, caller, target);
+      if (isLookup) emitLookup(socket, target, shown);
+      socket.destroy(shown);
+    })
     .finally(() => releaseCaller(caller));
+  // It is waited for in the next turn.
+  connected.catch(() => {});
   return socket;
+}
+
+/** Connects, and reports what comes of the lookup. */
+function begin(
+  target: ConnectOptions,
+  special: SpecialOptions,
+  onLookup: OnLookup,
+): Promise<Socket> {
+  try {
+    const call = { ...prepare(target, special), onLookup };
+    const connecting = beginCall(call, null, begin);
+    return connecting;
+  } catch (error) {
+    return Promise.reject(pointed(error, begin));
+  }
+}
+
+/** Reports what comes of a lookup; what listeners throw is nobody's to catch. */
+function emitLookup(
+  socket: net.Socket,
+  target: ConnectOptions,
+  ...found: [error: Error | null, address?: string, family?: 4 | 6]
+): void {
+  const [error, address, family] = found;
+  const { hostname } = target as TcpTarget;
+  queueMicrotask(() =>
+    socket.emit("lookup", error as Error, address!, family!, hostname!)
+  );
+}
+
+/** Puts a method of its own into a socket. */
+function put<K extends "connect" | "_destroy">(
+  socket: net.Socket,
+  name: K,
+  value: net.Socket[K],
+): void {
+  Object.defineProperty(socket, name, {
+    value,
+    configurable: true,
+    writable: true,
+  });
 }
 
 /** What {@linkcode createConnection} puts in the place of `connect()`. */
@@ -462,9 +535,10 @@ function targetOf(
   const { host, hostname = "localhost" } = options;
   const name = host ?? hostname;
   checkText("host", name);
-  const family = ipFamilyOf(options.family);
-  // What is an address already is not looked up.
-  const lookup = isIP(name) ? undefined : lookupOf(options);
+  // What is an address already is not looked up, whatever its family.
+  const isLiteral = isIP(name) !== 0;
+  const family = isLiteral ? undefined : ipFamilyOf(options.family);
+  const lookup = isLiteral ? undefined : lookupOf(options);
   return {
     hostname: name,
     port: portOf(options.port),
@@ -495,7 +569,11 @@ function portOf(port: unknown): number {
 function ipFamilyOf(family: unknown): "inet" | "inet6" | undefined {
   if (family === 4 || family === "IPv4") return "inet";
   if (family === 6 || family === "IPv6") return "inet6";
-  return undefined;
+  if (family === undefined || family === 0) return undefined;
+  throw Object.assign(
+    new TypeError(`Cannot use family ${show(family)}: it is not 0, 4 or 6`),
+    { code: "ERR_INVALID_ARG_VALUE" },
+  );
 }
 
 /** Node's resolver as `connect` takes one. */

@@ -24,11 +24,12 @@ const RANKS: readonly (readonly string[])[] = [
   ["ffi/doors", "ffi/abi"],
 ];
 
-/** What a folder further down may import from further up: the types that it has to fit, memory, the timers, and the errnos of all tables. */
+/** What a folder further down may import from further up: the types that it has to fit, memory, the timers, altered events, and the errnos of all tables. */
 const TERMS: Readonly<Record<string, readonly string[]>> = {
   "ffi/doors": [
     "ffi/abi.ts",
     "ffi/contract.ts",
+    "ffi/emitting.ts",
     "ffi/memory.ts",
     "ffi/records.ts",
     "ffi/timers.ts",

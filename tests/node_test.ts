@@ -7,7 +7,7 @@ import {
 } from "@std/assert";
 import { Buffer } from "node:buffer";
 import { spawn } from "node:child_process";
-import { once } from "node:events";
+import { type EventEmitter, once } from "node:events";
 import http from "node:http";
 import https from "node:https";
 import net from "node:net";
@@ -273,7 +273,7 @@ test("createConnection() reads into a buffer if it is given one", async () => {
           buffer,
           callback(length, buffer) {
             parts.push(new TextDecoder().decode(buffer.subarray(0, length)));
-            if (parts.length > 1) return true;
+            if (parts.length > 1) return undefined;
             setTimeout(() => socket.resume(), 5);
             return false;
           },
@@ -572,6 +572,85 @@ test("createConnection() takes a resolver of Node's kind", async () => {
   });
 });
 
+test("a socket reports what comes of a lookup, and of an attempt only what is true", async () => {
+  const addresses = ["127.0.0.2", "127.0.0.3", "::1"];
+  const mine = new Error("mine");
+  const rows: [NodeConnectOptions, SpecialOptions, unknown[]][] = [
+    [{ host: HERE }, {}, []],
+    [{ host: "localhost", family: 4 }, {}, [[null, HERE, 4, "localhost"]]],
+    [{ host: "x.test" }, { addresses }, [
+      [null, "127.0.0.2", 4, "x.test"],
+      [null, "127.0.0.3", 4, "x.test"],
+      [null, "::1", 6, "x.test"],
+    ]],
+    [
+      { host: "x.test", lookup: (_name, _options, done) => done(mine, []) },
+      {},
+      [
+        ["mine", undefined, undefined, "x.test"],
+      ],
+    ],
+  ];
+  for (const [options, special, expected] of rows) {
+    const port = freePort();
+    const socket = createConnection({ port, ...options }, special);
+    const lookups: unknown[] = [];
+    const attempts: unknown[] = [];
+    socket.on("lookup", (error, ...found) => {
+      lookups.push([error && error.message, ...found]);
+    });
+    (socket as EventEmitter).on("connectionAttempt", (...attempt) => {
+      attempts.push(attempt);
+    });
+    await failureOf(socket);
+    assertEquals([lookups, attempts], [expected, []]);
+  }
+});
+
+test("a literal address is connected to whatever the family", async () => {
+  await serve(echo(), async (port) => {
+    for (const options of [{ family: 6 }, { family: 5, lookup: net.connect }]) {
+      const to = { host: HERE, port, ...options } as NodeConnectOptions;
+      const socket = createConnection(to);
+      await once(socket, "connect");
+      socket.destroy();
+      await once(socket, "close");
+    }
+  });
+});
+
+test("a socket emits nothing before whoever awaits it can listen", async () => {
+  const closed = freePort();
+  await serve(echo(), async (port) => {
+    for (const at of [port, closed]) {
+      const socket = createConnection({ host: HERE, port: at });
+      // As long as promises take.
+      for (let i = 0; i < 100; i++) await null;
+      const events: unknown[][] = [];
+      socket.on("connect", (...args) => events.push(["connect", ...args]));
+      socket.on("error", ({ name }) => events.push([name]));
+      await new Promise((resolve) => {
+        socket.on("ready", resolve).on("close", resolve);
+      });
+      const expected = at === port ? "connect" : "Errno.ECONNREFUSED";
+      assertEquals(events, [[expected]]);
+      socket.destroy();
+    }
+  });
+});
+
+test("destroy() ends an attempt that has no listeners left", async () => {
+  using hole = blackHole();
+  let shown: Socket | undefined;
+  const socket = createConnection({ host: HERE, port: hole.address.port }, {
+    onSocket: (socket) => shown = socket,
+  });
+  socket.removeAllListeners();
+  socket.destroy();
+  await new Promise((resolve) => setTimeout(resolve, SHORT));
+  assertEquals(shown?.closed, true);
+}, { skip: canBlackHole() });
+
 test("what a resolver must not find is an error event, whenever it does", async () => {
   const throws = {
     get address(): string {
@@ -613,6 +692,8 @@ test("createConnection() throws for what cannot be meant", () => {
     [{ host: HERE, port: 65536 }, {}, RangeError, "port"],
     [{ host: HERE, port: 1, timeout: -1 }, {}, RangeError, "timeout"],
     [{ host: "x", port: 1, lookup: 5 }, {}, TypeError, "lookup"],
+    [{ host: "x", port: 1, family: "4" }, {}, TypeError, "family"],
+    [{ host: "x", port: 1, family: 5 }, {}, TypeError, "family"],
     [{ host: HERE, port: 1, blockList: {} }, {}, TypeError, "blockList"],
     [{ host: HERE, port: 1 }, { signal: {} }, TypeError, "signal"],
     [{ host: HERE, port: 1 }, { hostname: HERE }, TypeError, "hostname"],

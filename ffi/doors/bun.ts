@@ -8,6 +8,7 @@ import type {
   Poll,
   Watch,
 } from "../contract.ts";
+import { alterNext } from "../emitting.ts";
 import { bare } from "../records.ts";
 
 /** What is used of `bun:ffi`: https://bun.sh/docs/runtime/ffi */
@@ -109,6 +110,8 @@ export const bunDoor: Door = bare<Door>({
     return {
       socket,
       adopt(fd): number {
+        // Its listeners get the socket, which some take for an error (Bun 1.4).
+        alterNext(socket, "connect", true);
         (Socket.prototype as unknown as Adopting).connect.call(socket, { fd });
         return 0;
       },
@@ -136,7 +139,7 @@ function abortError(cause: unknown): Error {
 /** What Node has a socket read into, in the place of chunks. */
 interface ReadInto {
   readonly buffer: Uint8Array | (() => Uint8Array);
-  /** Takes what has been read; `false` pauses. */
+  /** Takes what has been read; `false` alone pauses. */
   callback(length: number, buffer: Uint8Array): boolean;
 }
 
@@ -150,7 +153,7 @@ function readInto(
       const part = rest.subarray(0, buffer.length);
       rest = rest.subarray(part.length);
       buffer.set(part);
-      if (callback(part.length, buffer)) continue;
+      if (callback(part.length, buffer) !== false) continue;
       socket.pause();
       if (rest.length > 0) socket.unshift(rest);
       return;

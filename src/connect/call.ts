@@ -6,6 +6,7 @@
 import type { Libc } from "../../ffi/contract.ts";
 import { libc } from "../../ffi/libc.ts";
 import { performance } from "../../ffi/timers.ts";
+import type { IpAddress } from "../address/lookup.ts";
 import type { Recipe } from "../attempt/attempt.ts";
 import {
   checkFunction,
@@ -108,7 +109,15 @@ export interface Call {
   readonly delay: number;
   readonly signal: AbortSignal | undefined;
   readonly onSocket: OnSocket | null;
+  /** Takes what comes of the lookup of the host; absent if nobody asks. */
+  readonly onLookup?: OnLookup;
 }
+
+/** Takes the addresses of a host as they come, or why there are none. */
+export type OnLookup = (
+  error: unknown,
+  addresses: readonly IpAddress[],
+) => void;
 
 /**
  * Reads and checks the options of a call, and asks for permission.

@@ -193,10 +193,12 @@ function lateError({ c, plan, start, timeout }: Call): Error {
 }
 
 /**
+ * Begins what a call is to do.
+ *
  * @param caller The caller, if it was kept.
  * @param at A function of ours that is running.
  */
-function beginCall(
+export function beginCall(
   call: Call,
   caller: Caller | null,
   at: PublicFunction,

@@ -266,8 +266,10 @@ export class Race implements LookupListener {
   }
 
   #add(addresses: readonly IpAddress[]): void {
-    const { c, plan } = this.#call;
-    this.#schedule.add(permitted(c, addresses, plan.source === null));
+    const { c, plan, onLookup } = this.#call;
+    const allowed = permitted(c, addresses, plan.source === null);
+    onLookup?.(null, allowed);
+    this.#schedule.add(allowed);
     this.#advance();
   }
 
@@ -279,6 +281,7 @@ export class Race implements LookupListener {
 
   /** Takes what a lookup has thrown; the caller's own may throw `null`. */
   lookupFailed(error: unknown): void {
+    this.#call.onLookup?.(error, []);
     this.#failAt((at) => pointed(error, at));
   }
 
