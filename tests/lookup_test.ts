@@ -150,14 +150,17 @@ test("connectSync() ends in time while a name is looked up", async () => {
 }, THREADED);
 
 test("a lookup that no caller waits for keeps no process alive", async () => {
-  const start = performance.now();
-  const code = await inChild({ namespace }, async ({ connect, verdict }) => {
-    const target = { hostname: "x.dead.test", port: 1, timeout: 100 };
-    return verdict(await connect(target).catch((error) => error));
-  });
+  const [code, since] = await inChild(
+    { namespace },
+    async ({ connect, verdict }) => {
+      const target = { hostname: "x.dead.test", port: 1, timeout: 100 };
+      const code = verdict(await connect(target).catch((error) => error));
+      return [code, Date.now()] as const;
+    },
+  );
   assertEquals(code, "ETIMEDOUT");
   // The resolver itself takes ten seconds.
-  assertLess(performance.now() - start, 5000);
+  assertLess(Date.now() - since, 5000);
 }, THREADED);
 
 for (const form of ["connect", "connectSync"] as const) {

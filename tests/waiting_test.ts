@@ -125,7 +125,8 @@ for (const how of ["both", "read"] as const) {
         clearInterval(ticking);
         assertGreater(time, 395);
         assertLess(time, LATE);
-        assertGreater(ticks, 5);
+        // A busy machine lets few of them come; a thread that is held, none.
+        assertGreater(ticks, 0);
         // To ask again and again would take all of it.
         assertLess(threadTime() - busy, 150);
       },
