@@ -294,8 +294,9 @@ const KEEP_ALIVE_DELAY = 60_000;
  * and `'ready'`; or `'error'` with the error of what failed, and `'close'`.
  * Data that is written meanwhile is sent once it has connected, and options
  * that are set meanwhile hold from then on. `destroy()` and `signal` cancel the
- * attempt. Its `connect()` does nothing, since some libraries call it on every
- * socket (`pg`); on a destroyed socket it throws.
+ * attempt. Its `connect()` does nothing but call its listener once there is a
+ * connection, since some libraries call it on every socket (`pg`,
+ * `nodemailer`); on a destroyed socket it throws.
  *
  * Errors are those of `connect`, with the fields that Node gives to its own:
  * `errno` is negative, `address` has no port, `port` stands beside it, and a
@@ -473,7 +474,8 @@ function connectAgain(this: net.Socket, ...args: unknown[]): net.Socket {
   }
   const listener = args.at(-1);
   if (typeof listener === "function") {
-    this.once("connect", listener as () => void);
+    if (this.connecting) this.once("connect", listener as () => void);
+    else queueMicrotask(() => listener.call(this));
   }
   return this;
 }

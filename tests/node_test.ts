@@ -369,6 +369,7 @@ test("connect() of such a socket does nothing but take a listener", async () => 
       assertEquals(socket.connect(other, HERE, resolve), socket);
     });
     await heard;
+    await new Promise<void>((resolve) => socket.connect(other, HERE, resolve));
     assertEquals([socket.remotePort, socket.localAddress], [port, SOURCE]);
     socket.destroy();
     await once(socket, "close");
