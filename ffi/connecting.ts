@@ -65,8 +65,8 @@ export function connectingSocket(
       ...PLACEHOLDER,
     } as object as net.NetConnectOpts,
   );
-  // Node tells of an attempt to connect to that placeholder.
-  alterNext(socket, "connectionAttempt", false);
+  // Node reports an attempt to connect to that placeholder.
+  const endSilence = alterNext(socket, "connectionAttempt", false);
   const handle = socket._handle;
   const { process } = globalThis as unknown as {
     process: { nextTick(callback: () => void): void };
@@ -74,6 +74,7 @@ export function connectingSocket(
   const asked = new Promise<ConnectRequest>((resolve) => {
     // An address is connected to in the next tick.
     handle.connect = (request) => {
+      endSilence();
       resolve(request);
       return 0;
     };

@@ -157,6 +157,7 @@ test("createConnection() returns a net.Socket that is connecting", async () => {
     assertEquals(socket.readyState, "open");
     assertEquals([socket.remoteAddress, socket.remotePort], [HERE, port]);
     assertEquals(socket.localAddress, SOURCE);
+    assertEquals(Object.hasOwn(socket, "emit"), false);
     socket.end();
     assertEquals(await story, [
       "connect",
