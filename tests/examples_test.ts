@@ -5,12 +5,7 @@
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { execFileSync, spawn } from "node:child_process";
 import { createSocket } from "node:dgram";
-import {
-  copyFileSync,
-  readdirSync,
-  readFileSync,
-  writeFileSync,
-} from "node:fs";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { createServer } from "node:https";
 import { type AddressInfo, createServer as createTcpServer } from "node:net";
 import { join } from "node:path";
@@ -87,17 +82,25 @@ registerHooks({
   },
 };
 
-/** Runs an example from a folder that has nothing else of this package. */
-async function runExample(
+/** Runs an example with the permissions that its own comment names. */
+function runExample(
   name: string,
   args: readonly (string | number)[],
 ): Promise<Outcome> {
+  const text = readFileSync(join(folder, name), "utf8");
+  return runProgram(name, text, text.match(/--allow-[a-z]+/g) ?? [], args);
+}
+
+/** Runs a program from a folder that has nothing else of this package. */
+async function runProgram(
+  name: string,
+  text: string,
+  permissions: readonly string[],
+  args: readonly (string | number)[] = [],
+): Promise<Outcome> {
   using place = tempFolder();
   const program = join(place.path, name);
-  copyFileSync(join(folder, name), program);
-  // As its own comment says.
-  const permissions = readFileSync(program, "utf8").match(/--allow-[a-z]+/g) ??
-    [];
+  writeFileSync(program, text);
   const start = STARTS[RUNTIME](place.path, permissions);
   const child = spawn(process.execPath, [
     ...start,
@@ -120,6 +123,21 @@ async function runExample(
 function assertEnded({ code, errors }: Outcome, expected = 0): void {
   assertEquals([code, code === expected ? "" : errors], [expected, ""]);
 }
+
+test(
+  "the program of README.md runs as it stands on every runtime",
+  async () => {
+    const page = readFileSync(`${root}README.md`, "utf8");
+    const [, text] = /^```ts\n(.*?)^```$/ms.exec(page)!;
+    const allowed = ["--allow-ffi", "--allow-net"];
+    const outcome = await runProgram("start.ts", text!, allowed);
+    assertEnded(outcome);
+    assertEquals(outcome.lines.length, 6);
+    assertEquals(outcome.lines.at(0), "ESTABLISHED");
+    assertEquals(outcome.lines.at(-1), "The peer is there and nobody listens");
+  },
+  { skip: onLinux },
+);
 
 test("an example is at most 30 lines long", () => {
   for (const name of EXAMPLES) {
