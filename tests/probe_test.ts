@@ -20,12 +20,14 @@ import {
 } from "../mod.ts";
 import {
   grid,
+  ping,
   probe,
   type Probeable,
   type ProbeOptions,
   type ProbeResult,
   type ProbeTarget,
   type Probing,
+  trace,
 } from "../src/tools.ts";
 import { familyOf } from "../src/attempt/outcome.ts";
 import { Fifo } from "../src/tools/fifo.ts";
@@ -1079,6 +1081,72 @@ test("connections end by a reset", async () => {
   using peer = listener.accept();
   const error = assertThrows(() => peer.recvSync(new Uint8Array(1)));
   assert(error instanceof Errno.ECONNRESET, `${error}`);
+});
+
+test(
+  "what was sent waits for its reply though a repeat cannot be sent",
+  async () => {
+    using silent = blackHole();
+    const { address } = silent;
+    const real = libc();
+    const { ENETUNREACH, EACCES } = real.abi.errnos;
+    const rows: [fakes: Partial<Libc>, attempts: number][] = [
+      [{ connect: after(real.connect, -ENETUNREACH!) }, 3],
+      [{ socket: after(real.socket, -EACCES!) }, 1],
+    ];
+    /** What succeeds once alone, of what is about that port. */
+    function after<A extends unknown[]>(
+      call: (...args: A) => number,
+      failure: number,
+    ): (...args: A) => number {
+      let calls = 0;
+      return (...args) => calls++ === 0 ? call(...args) : failure;
+    }
+    for (const [fakes, attempts] of rows) {
+      using _ = watchLibc(fakes);
+      const options = { timeout: 300, retryAfter: 50 };
+      const result = await one(address, options);
+      const { state, reason, code, wall } = result;
+      assertEquals([state, reason, code], [
+        "filtered",
+        "no-answer",
+        "ETIMEDOUT",
+      ]);
+      assertEquals(result.attempts, attempts);
+      assert(wall! >= 299, `${wall} ms`);
+    }
+  },
+  { skip: canBlackHole() },
+);
+
+test("a port is open whose SYN/ACK is followed by a reset at once", async () => {
+  using listener = listen();
+  const { address } = listener;
+  const real = libc();
+  using _ = watchLibc({
+    connect(fd, bytes, length) {
+      const result = real.connect(fd, bytes, length);
+      // Warming up connects nothing.
+      if (result === -real.abi.errnos.EINPROGRESS!) listener.reset();
+      return result;
+    },
+  });
+  const kept: Socket[] = [];
+  const { state, reason, code, error } = await one(address, {
+    onOpen: (socket) => void kept.push(socket),
+  });
+  const said: (string | null)[] = ["open", "syn-ack", "ECONNRESET"];
+  assertEquals([state, reason, code], said);
+  assert(error instanceof Errno.ECONNRESET);
+  assertEquals(kept, []);
+  for await (const result of ping([address], { count: 1 })) {
+    const { state, reason, code, answered } = result;
+    assertEquals([state, reason, code], said);
+    assert(!answered);
+  }
+  for await (const { kind } of trace(address, { maxHops: 1, queries: 1 })) {
+    assertEquals(kind, "open");
+  }
 });
 
 test("what onOpen() throws ends the run and closes the socket", async () => {

@@ -802,9 +802,9 @@ class PingResult implements Ping {
     this.start = onOwnClock(start);
     const echo = end instanceof Echo ? end : null;
     [this.state, this.reason] = echo?.verdict ?? UNNAMED;
-    this.answered = this.state === "open" ||
-      countsRefusals && this.state === "closed";
     this.#failure = echo === null ? end as LookupError : echo.failure;
+    this.answered = this.#failure === null ||
+      countsRefusals && this.state === "closed";
     this.address = echo?.address.toString() ?? null;
     this.localAddress = echo?.local ?? null;
     this.icmp = echo?.icmp ?? null;

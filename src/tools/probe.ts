@@ -188,7 +188,8 @@ export interface ProbeResult<T extends Probeable = Probeable> {
   readonly reason: ProbeReason;
   /**
    * The name of the errno, or of the failure of the name; `null` for an open
-   * port. `"ETIMEDOUT"` for a silent one, `"EACCES"` for a host that the
+   * port, but `"ECONNRESET"` for one whose SYN/ACK was followed by a reset at
+   * once, of which `onOpen` gets no socket. `"ETIMEDOUT"` for a silent one, `"EACCES"` for a host that the
    * runtime's permissions deny.
    */
   readonly code: ErrnoCode | EaiCode | "UNKNOWN" | null;
@@ -219,7 +220,7 @@ export interface ProbeResult<T extends Probeable = Probeable> {
   readonly rtt: number | null;
   /**
    * The failure as an error for {@linkcode explain}, made when it is asked for;
-   * `null` for an open port.
+   * `null` where there is no `code`.
    */
   readonly error: Error | null;
 }

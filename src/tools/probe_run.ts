@@ -44,6 +44,7 @@ import {
   OPEN,
   readHandshake,
   SILENT,
+  UNSENT,
   type Verdict,
   verdictOf,
 } from "./verdict.ts";
@@ -565,26 +566,26 @@ export class Run implements Crowd {
     if (look.fd < 0) {
       return isExhaustion(libc, look.errno, look.syscall, address)
         ? this.#postpone(flight)
-        : this.#conclude(flight, verdictOf(look, false));
+        : this.#judge(flight, verdictOf(look, false));
     }
     const { fd } = look;
     this.#sockets++;
     this.#begun++;
-    const made = ++flights.attempts[flight]!;
+    flights.attempts[flight]!++;
     attempts.add(fd, flight, now, flights.newest[flight]!);
     flights.newest[flight] = fd;
     look.isPending = look.start(this.#pace) === PENDING;
     if (!look.isPending) return this.#settle(flight);
-    const end = flights.end[flight]!;
-    const isLast = made > this.#pacing.retries;
-    attempts.expireAt(
-      fd,
-      isLast ? end : Math.min(
-        Math.ceil(now + this.#retryAfter(flights.hosts[flight]!.network)),
-        end,
-      ),
-    );
+    attempts.expireAt(fd, this.#nextAttemptAfter(flight, now));
     this.#watch(fd);
+  }
+
+  /** When the next attempt is due, or the flight over. */
+  #nextAttemptAfter(flight: number, now: number): number {
+    const { attempts, end, hosts } = this.#flights;
+    if (attempts[flight]! > this.#pacing.retries) return end[flight]!;
+    const due = Math.ceil(now + this.#retryAfter(hosts[flight]!.network));
+    return Math.min(due, end[flight]!);
   }
 
   #retryAfter({ slowest }: Network): number {
@@ -672,7 +673,7 @@ export class Run implements Crowd {
     look.address = address;
     if (errno !== 0) {
       if (!isExhaustion(this.libc, errno, syscall, address)) {
-        return this.#conclude(flight, verdictOf(look, look.isSent));
+        return this.#judge(flight, verdictOf(look, look.isSent));
       }
       this.#drop(fd);
       return this.#postpone(flight);
@@ -685,6 +686,28 @@ export class Run implements Crowd {
     // Nothing listens there, and the kernel has chosen the port of the target
     // itself: from another port, there is a reply.
     this.#again(flight);
+  }
+
+  /**
+   * Concludes, unless this is a repeated attempt that could not be sent: what was
+   * sent before may still be answered.
+   */
+  #judge(flight: number, verdict: Verdict): void {
+    const flights = this.#flights;
+    const look = this.#look;
+    const isFirst = flights.attempts[flight]! < (look.fd < 0 ? 1 : 2);
+    if (verdict !== UNSENT || isFirst) return this.#conclude(flight, verdict);
+    let due = flights.end[flight]!;
+    if (look.fd >= 0) {
+      due = this.#nextAttemptAfter(flight, performance.now());
+      this.#drop(look.fd);
+    }
+    const newest = flights.newest[flight]!;
+    if (newest !== NOTHING) return this.#attempts.expireAt(newest, due);
+    // Those before had to be given up for lack of room.
+    look.reuse(look.address, flights.start[flight]!, 0);
+    look.errno = DEADLINE;
+    this.#conclude(flight, SILENT);
   }
 
   /** Makes the attempt in the record once more, by another socket. */
@@ -727,6 +750,7 @@ export class Run implements Crowd {
     const flights = this.#flights;
     const now = performance.now();
     const isOpen = verdict === OPEN;
+    const isConnected = isOpen && look.errno === 0;
     const wall = now -
       (verdict === SILENT ? flights.start[flight]! : look.since);
     const handshake = this.#handshake;
@@ -740,7 +764,7 @@ export class Run implements Crowd {
         readHandshake(libc, isOpen ? fd : this.#oldest(flight), handshake);
       }
       this.#remove(fd);
-      if (isOpen) {
+      if (isConnected) {
         const end = localOf(libc, fd);
         if (typeof end === "object") localAddress = `${end}` || null;
         if (this.#pacing.keepsSockets) {

@@ -387,6 +387,10 @@ class Expiring extends Attempt {
     const { errno, icmp, address } = this;
     const { ECONNREFUSED, ECONNRESET } = this.libc.abi.errnos;
     const target = "hostname" in address ? address.hostname : "";
+    // A reset that comes after a SYN/ACK.
+    if (errno === ECONNRESET) {
+      return this.#hop("open", target, wall, this.#rtt());
+    }
     if (errno === 0) {
       // A socket that is connected to itself has met no other.
       return this.isSelfConnected()
@@ -399,7 +403,7 @@ class Expiring extends Attempt {
       const isExpired = icmp.type === type && icmp.code === code;
       return this.#hop(isExpired ? "hop" : "filtered", icmp.from, wall, null);
     }
-    if (errno === ECONNREFUSED || errno === ECONNRESET) {
+    if (errno === ECONNREFUSED) {
       return this.#hop("closed", target, wall, null);
     }
     return errorFor(failureOf(this, this.since, this.#timeout));

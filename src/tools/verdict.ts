@@ -79,8 +79,10 @@ export function verdictOf(failure: FailedAttempt, isSent: boolean): Verdict {
   const { errnos } = libc.abi;
   switch (errno) {
     case errnos.ECONNREFUSED:
-    case errnos.ECONNRESET:
       return CLOSED_PORT;
+    case errnos.ECONNRESET:
+      // It has ended what a SYN/ACK had begun; in place of one, it is a refusal.
+      return OPEN;
     case errnos.ETIMEDOUT:
       return isSent ? SILENT : UNSENT;
     case errnos.EHOSTUNREACH:
