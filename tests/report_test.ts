@@ -162,7 +162,7 @@ test("report shows time by latency, percentiles and failures", async () => {
   assertStringIncludes(out, "<h1>A &#38; &#60;b&#62;</h1>");
   assertStringIncludes(out, "Wall clock of db.test:5432");
   assertStringIncludes(out, "Kernel of db.test:5432");
-  assertStringIncludes(out, "20 without an answer");
+  assertStringIncludes(out, "20 failed");
   assertStringIncludes(out, "95.2 %");
   assertMatch(out, /ETIMEDOUT<\/text><rect class="bar"/);
   assertMatch(out, /class="curve wall" d="M/);
@@ -252,6 +252,21 @@ test("report says what it cannot report", async () => {
     assertEquals([code, out], [expected, ""], words);
     assertStringIncludes(err, words);
   }
+});
+
+test("report counts a port once that a scan has found again", async () => {
+  const once = await run(["report", "-"], SCAN);
+  // A scan that goes on after a SIGKILL repeats what it had not saved.
+  const again = await run(["report", "-"], [...SCAN, ...SCAN.slice(5)]);
+  assertEquals(again, once);
+  const line = JSON.parse(SCAN[0]!);
+  const other = { ...line, state: "unsent", code: "ENETUNREACH", icmp: null };
+  const changed = await run(["report", "-"], [
+    ...SCAN,
+    JSON.stringify(other),
+    SCAN[0]!,
+  ]);
+  assertEquals(changed, once);
 });
 
 test("report leaves out what was cut, and says so", async () => {

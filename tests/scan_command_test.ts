@@ -483,6 +483,28 @@ test("scan shows the summary so far when asked", async () => {
   assertStringIncludes(out, "--- 0 ports of 1 in ");
 }, { skip: canBlackHole() });
 
+test("scan draws as many whole words as a line has room for", async () => {
+  using ports = peers();
+  const args = ["127.0.0.1-250", "-p", `${ports.closed}`, "--rate", "300"];
+  const words = [
+    /^\[[#-]{20}\] [0-9.]+ %/,
+    /^, 0 open/,
+    /^, [0-9.]+ (s|min) left/,
+    /^, [0-9,]+ attempts\/s/,
+    /^, [0-9]+ in flight/,
+    /^, [0-9]+ repeated/,
+  ];
+  for (const [width, most] of [[80, 5], [50, 3], [30, 1]] as const) {
+    const { err } = await scan(args, { showsProgress: true, width });
+    const drawn = err.split("\r\x1b[K").filter((text) => / left|%/.test(text));
+    for (const line of drawn.slice(1)) {
+      let rest = line;
+      for (const word of words.slice(0, most)) rest = rest.replace(word, "");
+      assertEquals(rest, "", line);
+    }
+  }
+});
+
 test("scan draws its progress where it can be drawn over", async () => {
   using hole = blackHole();
   const args = [

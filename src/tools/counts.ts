@@ -4,7 +4,9 @@
  * @module
  */
 
-/** Counts one more of a key, or several. */
+/** Counts one more of a key, or several, or less; what there is none of has no key. */
 export function increase<K>(counts: Map<K, number>, key: K, by = 1): void {
-  counts.set(key, (counts.get(key) ?? 0) + by);
+  const count = (counts.get(key) ?? 0) + by;
+  if (count === 0) counts.delete(key);
+  else counts.set(key, count);
 }

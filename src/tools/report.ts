@@ -28,10 +28,19 @@ export interface PingSeries {
   repeats: number;
 }
 
+/** What a scan has found of a port: one record for all of which that is the same. */
+export interface PortFinding {
+  readonly state: ProbeState;
+  /** The name of the errno, `null` for an open port. */
+  readonly code: string | null;
+  /** Who has rejected, `null` if nobody has. */
+  readonly router: string | null;
+}
+
 /** The ports of a scan. */
 export interface ScanGrid {
-  /** The state of each port of each host. */
-  readonly hosts: Map<string, Map<number, ProbeState>>;
+  /** The last finding of each port of each host: a scan that goes on may repeat some. */
+  readonly hosts: Map<string, Map<number, PortFinding>>;
   readonly states: Map<ProbeState, number>;
   /** How many ports each router rejected. */
   readonly routers: Map<string, number>;
@@ -66,6 +75,7 @@ export class ReportData {
    */
   readonly cut: number[] = [];
   #lines = 0;
+  readonly #findings: Map<string, PortFinding> = new Map();
   /** How many lines of ports since the last summary have each state or router. */
   readonly #shown: Map<string, number> = new Map();
 
@@ -139,17 +149,36 @@ export class ReportData {
     ) {
       throw this.#bad("its state is none");
     }
-    const { hosts, states, routers, failures } = this.scan;
+    const { hosts } = this.scan;
     let ports = hosts.get(host);
     if (ports === undefined) hosts.set(host, ports = new Map());
-    ports.set(Number(port), state as ProbeState);
-    increase(states, state as ProbeState);
+    const before = ports.get(Number(port));
+    if (before !== undefined) this.#count(before, -1);
+    const finding = this.#shared({
+      state: state as ProbeState,
+      code: typeof code === "string" && state !== "open" ? code : null,
+      router: typeof icmp === "object" && icmp !== null && "from" in icmp
+        ? String(icmp.from)
+        : null,
+    });
+    ports.set(Number(port), finding);
+    this.#count(finding, 1);
     increase(this.#shown, state);
-    if (typeof code === "string") increase(failures, code);
-    if (typeof icmp === "object" && icmp !== null && "from" in icmp) {
-      increase(routers, String(icmp.from));
-      increase(this.#shown, String(icmp.from));
-    }
+    if (finding.router !== null) increase(this.#shown, finding.router);
+  }
+
+  #shared(finding: PortFinding): PortFinding {
+    const key = Object.values(finding).join(" ");
+    const known = this.#findings.get(key);
+    if (known === undefined) this.#findings.set(key, finding);
+    return known ?? finding;
+  }
+
+  #count({ state, code, router }: PortFinding, by: 1 | -1): void {
+    const { states, routers, failures } = this.scan;
+    increase(states, state, by);
+    if (code !== null) increase(failures, code, by);
+    if (router !== null) increase(routers, router, by);
   }
 
   /** Counts what has no line of its own: --open and -q leave lines out. */

@@ -7,7 +7,7 @@
  * @module
  */
 import type { Histogram } from "./histogram.ts";
-import type { PingSeries, ScanGrid } from "./report.ts";
+import type { PingSeries, PortFinding, ScanGrid } from "./report.ts";
 import type { ProbeState } from "./verdict.ts";
 
 /** A picture, and how much room it takes, in its own units. */
@@ -50,11 +50,11 @@ const NAME_HEIGHT = 14;
 export const CHART_STYLE = `
 .chart{--surface:#fcfcfb;--ink:#0b0b0b;--soft:#52514e;--line:#e1e0d9;
 --h1:#cde2fb;--h2:#9ec5f4;--h3:#6da7ec;--h4:#3987e5;--h5:#1c5cab;--h6:#0d366b;
---wall:#2a78d6;--kernel:#0f8a5f;--latency:#b26b00;--lost:#d03b3b;
+--wall:#2a78d6;--kernel:#0f8a5f;--latency:#b26b00;--failed:#d03b3b;
 --open:#2a78d6;--closed:#c3c2b7;--filtered:#d58a00;--unsent:#898781}
 @media(prefers-color-scheme:dark){.chart{--surface:#1a1a19;--ink:#fff;--soft:#c3c2b7;
 --line:#383835;--h1:#0d366b;--h2:#184f95;--h3:#2a78d6;--h4:#5598e7;--h5:#9ec5f4;
---h6:#e4f0fd;--wall:#5598e7;--kernel:#2fbf8a;--latency:#e0a030;--lost:#e66767;
+--h6:#e4f0fd;--wall:#5598e7;--kernel:#2fbf8a;--latency:#e0a030;--failed:#e66767;
 --open:#5598e7;--closed:#52514e;--filtered:#e0a030;--unsent:#898781}}
 .chart{overflow:visible}
 .chart text{font:12px system-ui,sans-serif;fill:var(--soft)}
@@ -66,8 +66,8 @@ ${
     `.chart .h${i + 1}{fill:var(--h${i + 1})}`)
     .join("\n")
 }
-.chart .lost{fill:var(--lost)}
-.chart .bar{fill:var(--lost)}
+.chart .failed{fill:var(--failed)}
+.chart .bar{fill:var(--failed)}
 .chart .curve{fill:none;stroke-width:2;stroke-linejoin:round}
 .chart .wall{stroke:var(--wall)}
 .chart .kernel{stroke:var(--kernel);stroke-dasharray:7 4}
@@ -150,13 +150,13 @@ function heatChart(
   const columns = Math.max(Math.min(MOST_COLUMNS, times.length), 1);
   const rows = Math.round((high - low) * ROWS_PER_DECADE);
   const cells = new Map<number, number>();
-  const lost = new Array<number>(columns).fill(0);
+  const failed = new Array<number>(columns).fill(0);
   for (const [i, time] of times.entries()) {
     const share = end === start ? 0 : (time - start) / (end - start);
     const column = Math.min(Math.floor(share * columns), columns - 1);
     const value = values[i]!;
     if (Number.isNaN(value)) {
-      if (Number.isNaN(series.walls[i]!)) lost[column]!++;
+      if (Number.isNaN(series.walls[i]!)) failed[column]!++;
       continue;
     }
     const place = Math.floor((Math.log10(value) - low) * ROWS_PER_DECADE);
@@ -187,18 +187,20 @@ function heatChart(
       ),
     );
   }
-  // Below the map, the probes without an answer.
-  for (const [column, count] of lost.entries()) {
+  // Below the map, the probes that have failed.
+  for (const [column, count] of failed.entries()) {
     if (count === 0) continue;
     const x = LEFT + column * width;
-    const title = `${count} without an answer`;
-    parts.push(rect("lost", x, TOP + height + 3, Math.max(width, 2), 6, title));
+    const title = `${count} failed`;
+    parts.push(
+      rect("failed", x, TOP + height + 3, Math.max(width, 2), 6, title),
+    );
   }
-  if (lost.some((count) => count > 0)) {
+  if (failed.some((count) => count > 0)) {
     parts.push(
       `<text class="name" x="${LEFT - 8}" y="${
         TOP + height + 26
-      }" text-anchor="end" style="fill:var(--lost)">lost</text>`,
+      }" text-anchor="end" style="fill:var(--failed)">failed</text>`,
     );
   }
   parts.push(timeAxis(end - start, TOP + height + 12));
@@ -309,16 +311,16 @@ export function failureChart(
 /** Hosts by ports; those with the most open ones where there are too many. */
 export function gridChart({ hosts }: ScanGrid): Chart | null {
   if (hosts.size === 0) return null;
-  const isOpen = (state: ProbeState) => state === "open";
-  const weight = (ports: Map<number, ProbeState>) =>
+  const isOpen = ({ state }: PortFinding) => state === "open";
+  const weight = (ports: Map<number, PortFinding>) =>
     [...ports.values()].filter(isOpen).length;
   const rows = [...hosts].sort((a, b) =>
     weight(b[1]) - weight(a[1]) || natural(a[0], b[0])
   ).slice(0, MOST_HOSTS).sort((a, b) => natural(a[0], b[0]));
   const open = new Map<number, number>();
   for (const ports of hosts.values()) {
-    for (const [port, state] of ports) {
-      open.set(port, (open.get(port) ?? 0) + Number(isOpen(state)));
+    for (const [port, finding] of ports) {
+      open.set(port, (open.get(port) ?? 0) + Number(isOpen(finding)));
     }
   }
   const columns = [...open].sort((a, b) => b[1] - a[1] || a[0] - b[0])
@@ -352,7 +354,7 @@ export function gridChart({ hosts }: ScanGrid): Chart | null {
       );
     }
     for (const [j, port] of columns.entries()) {
-      const state = ports.get(port);
+      const { state } = ports.get(port) ?? {};
       if (state === undefined) continue;
       const title = `${host}:${port} ${state}`;
       parts.push(mark(state, left + j * cell, y, cell, title));

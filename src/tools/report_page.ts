@@ -81,7 +81,7 @@ export function isOpenLoop({ wall, latency }: PingSeries): boolean {
 function pingSection(series: PingSeries): string {
   const { name, addresses, times, wall, rtt, latency, failures } = series;
   const probes = times.length;
-  const lost = probes - wall.count;
+  const failed = probes - wall.count;
   const begin = new Date(times.reduce((a, b) => Math.min(a, b)));
   const tiles: [string, string][] = [
     [`${probes}`, probes === 1 ? "probe" : "probes"],
@@ -105,7 +105,7 @@ function pingSection(series: PingSeries): string {
   return `<section>
 <h2>${escapeMarkup(name)}</h2>
 <p>${escapeMarkup(`From ${begin.toISOString()}${shown}.`)}${
-    lost === 0 ? "" : ` ${lost} without an answer.`
+    failed === 0 ? "" : ` ${failed} failed.`
   }</p>
 ${tilesOf(tiles)}
 ${heatCharts(series).map(heading).join("\n")}
@@ -154,7 +154,7 @@ function scanSection(grid: ScanGrid): string {
   );
   const chart = gridChart(grid);
   const open = [...hosts].flatMap(([host, ports]) =>
-    [...ports].filter(([, state]) => state === "open")
+    [...ports].filter(([, { state }]) => state === "open")
       .map(([port]) => `${host}:${port}`)
   ).sort(natural);
   return `<section>

@@ -67,7 +67,7 @@ export class Heat {
     }).join("");
   }
 
-  /** A line of bars for the latest durations, `null` for what was lost. */
+  /** A line of bars for the latest durations, `null` for what has failed. */
   line(times: readonly (number | null)[]): string {
     const { bars } = this.#palette;
     const known = times.filter((time) => time !== null);

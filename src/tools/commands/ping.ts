@@ -248,8 +248,8 @@ interface Pinged {
   isSent: boolean;
   /** The latencies of the latest second, and how many probes had none. */
   second: number[];
-  lost: number;
-  /** The latest latencies, `null` for what was lost. */
+  failed: number;
+  /** The latest latencies, `null` for what has failed. */
   readonly recent: (number | null)[];
 }
 
@@ -295,7 +295,7 @@ class PingReport {
       address: null,
       isSent: false,
       second: [],
-      lost: 0,
+      failed: 0,
       recent: [],
     }));
   }
@@ -391,7 +391,7 @@ class PingReport {
     const before = one.address;
     if (probe.address !== null) one.address = probe.address;
     const value = probe.answered ? probe.latency : null;
-    if (value === null) one.lost++;
+    if (value === null) one.failed++;
     else one.second.push(value);
     one.recent.push(value);
     if (one.recent.length > RECENT) one.recent.shift();
@@ -468,14 +468,14 @@ class PingReport {
     let text = this.#drawn > 0 ? `\x1b[${this.#drawn}A\x1b[J` : "";
     const clock = new Date().toTimeString().slice(0, CLOCK_WIDTH - 1);
     for (const one of this.#pinged) {
-      const { name, second, lost } = one;
+      const { name, second, failed } = one;
       const label = this.#pinged.length > 1 ? ` ${name}` : "";
-      const gone = lost === 0 ? "" : output.paint("red", ` ${lost} lost`);
+      const gone = failed === 0 ? "" : output.paint("red", ` ${failed} failed`);
       text += `${clock} ${
         output.paint("cyan", heat.row(second))
       }${label}${gone}\n`;
       one.second = [];
-      one.lost = 0;
+      one.failed = 0;
     }
     this.#drawn = 0;
     if (output.isTerminal) {
@@ -484,13 +484,13 @@ class PingReport {
       for (const { name, stats, recent } of this.#pinged) {
         const { latency, loss, failed } = stats.summary();
         const figures = latency === null
-          ? "no answer"
+          ? ""
           : `p50 ${milliseconds(latency.p50)} p99 ${
             milliseconds(latency.p99)
-          } max ${milliseconds(latency.max)} ms`;
-        const lost = loss === null ? "" : `, loss ${percent(loss)}`;
+          } max ${milliseconds(latency.max)} ms, `;
+        const lost = loss === null ? "" : `loss ${percent(loss)}, `;
         const label = name.padEnd(Math.max(...names));
-        const rest = `${figures}${lost}, ${failed} failed`;
+        const rest = `${figures}${lost}${failed} failed`;
         const room = width - label.length - rest.length - 2;
         const bars = room < LEAST_RECENT
           ? ""

@@ -524,12 +524,14 @@ class Scan {
     const target = destinationText(result.target);
     if (output.isTerminal) this.#erase();
     output.result("port", { ...result, target }, () => {
-      const { address, wall, rtt, attempts, retransmits } = result;
+      const { address, code, wall, rtt, attempts, retransmits } = result;
       const name = address === null || address === target
         ? target
         : `${target} (${address})`;
       const words = [name, output.paint("green", result.state)];
       if (reason) words.push(result.reason);
+      // A reset came at once.
+      if (code !== null) words.push(code);
       const time = rtt ?? wall;
       if (time !== null) words.push(`${time.toFixed(3)} ms`);
       if (attempts > 1) words.push(`attempts=${attempts}`);
@@ -546,13 +548,13 @@ class Scan {
     if (now - this.#saved >= SAVE_EVERY) this.#trySave();
     const { showsProgress, err, width = 80 } = this.#io;
     if (this.#values.quiet) return;
-    const line = progressLine(this.#run.progress, now - this.#start);
+    const words = progressWords(this.#run.progress, now - this.#start);
     if (showsProgress) {
       this.#isDrawn = true;
-      err(`\r\x1b[K${line.slice(0, width - 1)}`);
+      err(`\r\x1b[K${fitting(words, width - 1)}`);
     } else if (this.#values.live && now - this.#drawn >= LINE_EVERY) {
       this.#drawn = now;
-      err(`${line}\n`);
+      err(`${words.join(", ")}\n`);
     }
   }
 
@@ -599,19 +601,39 @@ class Scan {
   }
 }
 
-/** How far a run has come, in a line. */
-function progressLine(progress: ProbeProgress, elapsed: number): string {
+/** How far a run has come, what matters most first. */
+function progressWords(progress: ProbeProgress, elapsed: number): string[] {
   const { done, total, inFlight, retries, rate, perState } = progress;
-  const words = [
+  const left = total !== null && done > 0 && done < total
+    ? [`${durationText(elapsed / done * (total - done) / 1000)} left`]
+    : [];
+  return [
     total === null ? counted(done, "port") : shareOf(done, total),
     `${counted(perState.open)} open`,
+    ...left,
     `${counted(Math.round(rate))} attempts/s`,
     `${counted(inFlight)} in flight`,
     `${counted(retries)} repeated`,
   ];
-  if (total !== null && done > 0 && done < total) {
-    const left = elapsed / done * (total - done) / 1000;
-    words.push(`${left < 10 ? left.toFixed(1) : Math.round(left)} s left`);
+}
+
+/** As many of the first words as a line has room for. */
+function fitting([first, ...words]: readonly string[], room: number): string {
+  let line = first!.slice(0, room);
+  for (const word of words) {
+    if (line.length + 2 + word.length > room) break;
+    line += `, ${word}`;
   }
-  return words.join(", ");
+  return line;
+}
+
+const LONG_UNITS = [["days", 86_400], ["h", 3600], ["min", 60]] as const;
+
+function durationText(seconds: number): string {
+  const [unit, size] = LONG_UNITS.find(([, size]) => seconds >= 2 * size) ??
+    ["s", 1];
+  const count = seconds / size;
+  return `${
+    count < 10 ? count.toFixed(1) : counted(Math.round(count))
+  } ${unit}`;
 }
