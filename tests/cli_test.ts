@@ -365,10 +365,7 @@ test("ping takes a refusal for an answer with --refused answer", async () => {
   const args = ["ping", `${closed.address}`, "-c1", "--refused", "answer"];
   const { code, out } = await run(args);
   assertEquals(code, 0);
-  assertStringIncludes(
-    out,
-    "1 probe, 0 connected, 1 refused, 0 failed: 1 ECONN",
-  );
+  assertStringIncludes(out, "1 probe, 0 connected, 1 refused, 0 failed\n");
 });
 
 test("ping -D begins each line with the time", async () => {

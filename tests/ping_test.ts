@@ -97,6 +97,17 @@ test("PingStats counts failures by errno and leaves them out of the durations", 
   assertEquals(jitter, 1);
 });
 
+test("PingStats counts no refusal that is an answer, and no SYN that was not sent", () => {
+  const stats = new PingStats();
+  const code = "ECONNREFUSED";
+  const answer = { code, state: "closed", answered: true } as const;
+  stats.add(newPing({ ...answer, retransmits: 0 }));
+  stats.add(newPing({ code: "ENETUNREACH", state: "unsent", retransmits: 0 }));
+  const { answered, failed, failures, syns } = stats.summary();
+  assertEquals([answered, failed, syns], [1, 1, 1]);
+  assertEquals(failures, { ENETUNREACH: 1 });
+});
+
 test("PingStats knows the longest time without an answer", () => {
   const stats = new PingStats();
   const at = (seconds: number, code?: string) =>

@@ -17,7 +17,7 @@ export interface PingSummary {
   readonly answered: number;
   /** How many were not answered. */
   readonly failed: number;
-  /** How many did not connect, by the name of the errno, most frequent first. */
+  /** How many failed, by the name of the errno, most frequent first. */
   readonly failures: Readonly<Record<string, number>>;
   /** How many each sender of an ICMP error rejected, by its address. */
   readonly routers: Readonly<Record<string, number>>;
@@ -87,19 +87,19 @@ export class PingStats {
   add(ping: Ping): void {
     const { start, wall, rtt, latency, retransmits, icmp, code, state } = ping;
     this.#probes++;
-    if (retransmits !== null) {
+    if (retransmits !== null && state !== "unsent") {
       if (retransmits > 0) this.#retransmitted++;
       this.#syns += 1 + retransmits;
       this.#repeats += retransmits;
     }
     if (icmp !== null) increase(this.#routers, icmp.from);
-    if (code !== null) increase(this.#failures, code);
     if (this.#down !== null) {
       this.#gap = Math.max(this.#gap, start - this.#latest);
       this.#last = start - this.#down;
     }
     this.#latest = start;
     if (!ping.answered) {
+      if (code !== null) increase(this.#failures, code);
       if (this.#down === null) this.#begin(start);
       return;
     }

@@ -118,7 +118,7 @@ export class ReportData {
     if (Number.isNaN(time)) throw this.#bad("its time is none");
     let series = this.pings.get(name);
     if (series === undefined) this.pings.set(name, series = newSeries(name));
-    const { address, code, retransmits } = fields;
+    const { address, state, code, retransmits } = fields;
     if (typeof address === "string" && series.addresses.at(-1) !== address) {
       series.addresses.push(address);
     }
@@ -132,8 +132,10 @@ export class ReportData {
     if (!Number.isNaN(wall)) series.wall.record(wall);
     if (!Number.isNaN(rtt)) series.rtt.record(rtt);
     if (!Number.isNaN(latency)) series.latency.record(latency);
-    if (typeof code === "string") increase(series.failures, code);
-    if (typeof retransmits === "number") {
+    if (typeof code === "string" && !isAnswer) {
+      increase(series.failures, code);
+    }
+    if (typeof retransmits === "number" && state !== "unsent") {
       series.syns += 1 + retransmits;
       series.repeats += retransmits;
     }
