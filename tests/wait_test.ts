@@ -52,6 +52,52 @@ const TOOLS = import.meta.resolve("../src/tools.ts");
 /** Longer than any of these takes, however busy the machine is. */
 const LONG = 60_000;
 
+test(
+  "waitFor() keeps why a try failed where the end cuts the next short",
+  async () => {
+    using closed = bound();
+    using silent = blackHole();
+    let calls = 0;
+    using _ = watchLibc({
+      connect(fd, bytes, length) {
+        const to = calls++ < 3 ? bytes : bytesOf(silent.address);
+        return real.connect(fd, to, length);
+      },
+    });
+    const options = { timeout: 500, interval: 20, attemptTimeout: LONG };
+    const error = await assertRejects(
+      () => waitFor(closed.address, options),
+      WaitError,
+    );
+    const [{ attempts, last }] = error.pending as [PendingTarget];
+    assertEquals(last?.code, "ECONNREFUSED");
+    assert(attempts >= 2);
+  },
+  { skip: canBlackHole() },
+);
+
+test("waitFor() begins no try after its end, however late its timers are", async () => {
+  using closed = bound();
+  const start = performance.now();
+  const times: number[] = [];
+  using _ = watchLibc({
+    connect(...call) {
+      times.push(performance.now() - start);
+      return real.connect(...call);
+    },
+  });
+  const options = { timeout: 200, interval: 5, maxInterval: 5 };
+  const waiting = assertRejects(
+    () => waitFor(closed.address, options),
+    WaitError,
+  );
+  await later(60);
+  while (performance.now() < start + 600);
+  const { pending: [one] } = await waiting;
+  assertEquals(times.filter((time) => time > 400), []);
+  assertEquals(one?.last?.code, "ECONNREFUSED");
+});
+
 function later(milliseconds: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, milliseconds));
 }

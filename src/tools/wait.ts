@@ -127,7 +127,10 @@ export interface PendingTarget {
   readonly target: Destination;
   /** How many tries there were. */
   readonly attempts: number;
-  /** Why the last try failed; `null` if it connected, or none has ended. */
+  /**
+   * Why the last try failed, or the one before where the end of the wait has cut
+   * the last short; `null` if it connected, or none has ended.
+   */
   readonly last: ErrnoError | LookupError | null;
 }
 
@@ -315,11 +318,9 @@ async function runAll(
     room.clear();
     for (const watch of watches) watch.stop();
   }
-  let isLate = false;
-  const timer = timeout > LONGEST_TIMER ? null : setTimeout(() => {
-    isLate = true;
-    stop();
-  }, Math.max(end - performance.now(), 0));
+  const timer = timeout > LONGEST_TIMER
+    ? null
+    : setTimeout(stop, Math.max(end - performance.now(), 0));
   try {
     heedAbort(signal, stop);
     const runs = watches.map(async (watch) => {
@@ -337,7 +338,7 @@ async function runAll(
     signal?.throwIfAborted();
     const ready = watches.filter(({ result }) => result !== null).length;
     const needed = mode === "any" ? 1 : watches.length;
-    return isLate && ready < Math.min(needed, watches.length);
+    return ready < Math.min(needed, watches.length);
   } finally {
     if (timer !== null) clearTimeout(timer);
     ignoreAbort(signal, stop);
@@ -375,6 +376,8 @@ class TargetWait implements PendingTarget {
   #places = 0;
   /** Whether the current try waits for room. */
   #isQueued = false;
+  /** Whether the current try ends with the wait, before it has had its time. */
+  #isCut = false;
   /** How many parts of the current try are not over. */
   #left = 0;
   #pause: number;
@@ -444,7 +447,9 @@ class TargetWait implements PendingTarget {
   /** Begins one more try. */
   readonly #begin = (): void => {
     this.#timer = null;
-    if (this.#isStopped) return this.#finish();
+    // This timer may come before the one that is to end the wait.
+    const isLate = this.attempts > 0 && performance.now() >= this.#end;
+    if (this.#isStopped || isLate) return this.#finish();
     try {
       this.attempts++;
       const now = performance.now();
@@ -487,6 +492,7 @@ class TargetWait implements PendingTarget {
       this.#places += more;
     }
     const end = Math.min(now + this.#plan.attemptTimeout, this.#end);
+    this.#isCut = end === this.#end;
     const knocks = this.#knocks;
     while (knocks.length > addresses.length) knocks.pop()!.stop();
     // One for this loop, so that the try is not over before the loop is.
@@ -560,8 +566,9 @@ class TargetWait implements PendingTarget {
       else if (knock.isLate) late ??= knock;
       else if (knock.isFailure) failed ??= knock;
     }
-    // An error from the network shows more than silence.
-    failed ??= late;
+    // An error from the network shows more than silence, and so does what there
+    // was before a silence that is cut short.
+    if (!this.#isCut || this.#last === null) failed ??= late;
     if (open !== undefined) this.#last = null;
     else if (failed !== undefined) this.#last = failed;
     const ready = until === "open"
