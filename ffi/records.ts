@@ -26,15 +26,16 @@ export function lazily<K extends string, V>(
 ): Readonly<Record<K, V>> {
   const object = {} as Record<K, V>;
   for (const key of keys) {
-    Object.defineProperty(object, key, {
+    const lazy = {
       get() {
         const value = make(key);
-        Object.defineProperty(object, key, { value, enumerable: true });
+        Object.defineProperty(object, key, bare({ value, enumerable: true }));
         return value;
       },
       enumerable: true,
       configurable: true,
-    });
+    };
+    Object.defineProperty(object, key, bare(lazy));
   }
   return object;
 }

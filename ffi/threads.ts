@@ -7,6 +7,7 @@ import type * as WorkerThreads from "node:worker_threads";
 import { builtin } from "./builtin.ts";
 import { type StartedThread, type ThreadStart, UNABLE } from "./contract.ts";
 import { doorFor } from "./libc.ts";
+import { bare } from "./records.ts";
 
 /**
  * Starts a thread that loads a module from where it is: no bundler knows of it
@@ -40,12 +41,15 @@ function startNodeThread(
       () => parentPort.postMessage(${JSON.stringify(UNABLE)}),
     );
   `;
-  const worker = new Worker(text, {
-    eval: true,
-    name,
-    workerData: data,
-    execArgv: ["--no-warnings"],
-  });
+  const worker = new Worker(
+    text,
+    bare({
+      eval: true,
+      name,
+      workerData: data,
+      execArgv: ["--no-warnings"],
+    }),
+  );
   worker.on("message", message);
   worker.on("error", ended);
   worker.on("exit", () => ended(null));

@@ -38,6 +38,7 @@ import https from "node:https";
 import tls from "node:tls";
 import { connectingSocket } from "../ffi/connecting.ts";
 import { libc } from "../ffi/libc.ts";
+import { bare } from "../ffi/records.ts";
 import {
   clearTimeout,
   LONGEST_TIMER,
@@ -379,10 +380,16 @@ export function createConnection(
   const isTcp = target.transport !== "unix";
   const silence = checkMilliseconds("timeout", given.timeout, 0);
   const own = pick("options", options, SOCKET_OPTIONS);
+  const over = new AbortController();
+  const either = theirs === undefined
+    ? over.signal
+    : AbortSignal.any([over.signal, theirs]);
+  // The socket reports it by itself, and takes a turn for that.
+  if (checkSignal("signal", own.signal)?.aborted) over.abort();
+  // From here on nothing is refused: nobody would end the socket.
   const connecting = connectingSocket(own, isTcp);
   const socket = connecting.socket as net.Socket;
   const { _destroy } = socket;
-  const over = new AbortController();
   put(socket, "connect", connectAgain);
   // A listener could be removed with all others, as some libraries do.
   put(socket, "_destroy", (...args: Parameters<typeof _destroy>) => {
@@ -391,11 +398,6 @@ export function createConnection(
   });
   if (silence > 0) socket.setTimeout(silence);
   if ("hostname" in target) rememberHost(socket, target.hostname ?? "");
-  // The socket reports it by itself, and takes a turn for that.
-  if (checkSignal("signal", own.signal)?.aborted) over.abort();
-  const either = theirs === undefined
-    ? over.signal
-    : AbortSignal.any([over.signal, theirs]);
   const caller = keepCaller(createConnection);
   let isLookup = false;
   const connected = begin(
@@ -458,11 +460,8 @@ function put<K extends "connect" | "_destroy">(
   name: K,
   value: net.Socket[K],
 ): void {
-  Object.defineProperty(socket, name, {
-    value,
-    configurable: true,
-    writable: true,
-  });
+  const property = { value, configurable: true, writable: true };
+  Object.defineProperty(socket, name, bare(property));
 }
 
 /** What {@linkcode createConnection} puts in the place of `connect()`. */
@@ -728,7 +727,7 @@ export function agent(
   const made = new https.Agent(options);
   const secured = https.Agent.prototype as unknown as ConnectingAgent;
   return Object.defineProperties(made, {
-    createConnection: {
+    createConnection: bare({
       configurable: true,
       writable: true,
       value(
@@ -746,15 +745,15 @@ export function agent(
           callback,
         );
       },
-    },
-    protocol: {
+    }),
+    protocol: bare({
       configurable: true,
       get: () => protocol ?? (isHttps() ? "https:" : "http:"),
-    },
-    defaultPort: {
+    }),
+    defaultPort: bare({
       configurable: true,
       get: () => defaultPort ?? (isHttps() ? 443 : 80),
-    },
+    }),
   });
 }
 

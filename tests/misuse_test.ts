@@ -10,6 +10,7 @@ import {
   type ConnectOptions,
   connectSync,
   ErrnoError,
+  explain,
   inet,
   rawAddress,
   Socket,
@@ -647,6 +648,41 @@ test(
       controller.abort("enough");
       assertEquals(await work, "enough", name);
     }
+  },
+  { skip: canBlackHole() },
+);
+
+test(
+  "waits and streams take nothing from what all objects inherit",
+  async () => {
+    using hole = blackHole();
+    using ends = pair();
+    const { near, far } = ends;
+    const { port } = hole.address;
+    const numbers = Array.from({ length: 64 }, (_, i) => `${i}`);
+    const names = [...numbers, "start", "size", "autoAllocateChunkSize"];
+    const inherited = Object.prototype as unknown as Record<string, unknown>;
+    const found: unknown[] = [];
+    try {
+      for (const name of names) {
+        inherited[name] = "x";
+      }
+      const bytes = new Uint8Array(4);
+      found.push(await outcome(near.recv(bytes, { timeout: 5 })));
+      found.push(await outcome(connect({ port, timeout: 5 })));
+      found.push(await outcome(waitFor([{ port }], { timeout: 5 })));
+      far.sendSync("abcd");
+      found.push((await near.readable.getReader().read()).value?.length);
+      await near.writable.getWriter().write(bytes);
+      found.push(far.recvSync(bytes));
+      near.close();
+      found.push(explain("EPERM").toString().length > 0);
+    } finally {
+      for (const name of names) delete inherited[name];
+    }
+    const codes = found.map((one) => one instanceof Error ? one.name : one);
+    const late = "Errno.ETIMEDOUT";
+    assertEquals(codes, [late, late, "WaitError", 4, 4, true]);
   },
   { skip: canBlackHole() },
 );

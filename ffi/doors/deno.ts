@@ -114,7 +114,7 @@ export const denoDoor: Door = bare<Door>({
         );
     `;
     const url = `data:text/javascript,${encodeURIComponent(text)}`;
-    const worker = new Worker(url, { type: "module" });
+    const worker = new Worker(url, bare<WorkerOptions>({ type: "module" }));
     worker.onmessage = ({ data }) => message(data);
     worker.onerror = (event) => {
       event.preventDefault();

@@ -364,13 +364,16 @@ function pipeClass(libc: Libc): PipeClass {
     throw new Error("Cannot open a pipe");
   }
   const { Socket } = nodeProcess().getBuiltinModule("node:net");
+  let isTaken = false;
   try {
     const socket = new Socket({ fd: fds[0]! });
+    isTaken = true;
     const { _handle } = socket as unknown as { _handle: object };
     pipe = _handle.constructor as PipeClass;
     socket.destroy();
     return pipe;
   } finally {
+    if (!isTaken) libc.close(fds[0]!);
     libc.close(fds[1]!);
   }
 }

@@ -1,5 +1,6 @@
 import type * as WorkerThreads from "node:worker_threads";
 import type { CFunctions, OpenPoll, Poll } from "../contract.ts";
+import { bare } from "../records.ts";
 import { performance, setImmediate, setTimeout } from "../timers.ts";
 
 /** Where poll(2) is. */
@@ -159,14 +160,15 @@ class Thread {
     // A text has no address that could be lost: not when the package is
     // translated, nor when a bundler makes one file of it.
     const text = `(${serve})((${openPoll})(${location}))`;
-    const worker = new Worker(text, {
+    const options = {
       eval: true,
       name: "poll",
       workerData: this.#shared,
       // Neither the program's own preloads, nor a second warning that FFI is
       // an experiment.
       execArgv: ["--no-warnings"],
-    });
+    };
+    const worker = new Worker(text, bare(options));
     this.#worker = worker;
     let isReady = false;
     worker.on("message", (result: number) => {

@@ -9,6 +9,7 @@
  *
  * @module
  */
+import { bare } from "../../ffi/records.ts";
 
 /**
  * A public function of this package that is running. Frames above it, and its
@@ -119,7 +120,7 @@ export function pointAt<E extends Error>(
 
 /** Makes a property that does not show where an error is printed. */
 export function setHidden(error: Error, name: string, value: unknown): void {
-  defineProperty(error, name, { ...HIDDEN, value });
+  defineProperty(error, name, bare({ ...HIDDEN, value }));
 }
 
 const HIDDEN = { writable: true, enumerable: false, configurable: true };

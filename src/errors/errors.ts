@@ -6,7 +6,7 @@
  */
 import type { EaiCode, ErrnoCode } from "../../ffi/abi.ts";
 import { hostAbi } from "../../ffi/systems.ts";
-import { lazily } from "../../ffi/records.ts";
+import { bare, lazily } from "../../ffi/records.ts";
 import { currentAbi } from "../../ffi/libc.ts";
 import { LOST_ERRNO } from "../../ffi/contract.ts";
 import {
@@ -243,7 +243,7 @@ export class ErrnoError extends Error {
 
   static {
     const { prototype } = this;
-    prototype.name = "ErrnoError";
+    setHidden(prototype, "name", "ErrnoError");
     // JavaScriptCore makes none where all frames are this package's, and makes
     // the text of any when it is asked whether there is one.
     Object.defineProperty(prototype, "stack", {
@@ -357,8 +357,8 @@ function classOf(own: ErrnoCode): OwnErrnoClass {
       super(code, errno, context);
     }
   };
-  Object.defineProperty(errnoClass, "name", { value: own });
-  errnoClass.prototype.name = `Errno.${own}`;
+  Object.defineProperty(errnoClass, "name", bare({ value: own }));
+  setHidden(errnoClass.prototype, "name", `Errno.${own}`);
   return errnoClass;
 }
 
@@ -624,7 +624,7 @@ export class LookupError extends Error {
   }
 
   static {
-    this.prototype.name = "LookupError";
+    setHidden(this.prototype, "name", "LookupError");
   }
 }
 
@@ -648,6 +648,6 @@ export class NotSupportedError extends Error {
   }
 
   static {
-    this.prototype.name = "NotSupportedError";
+    setHidden(this.prototype, "name", "NotSupportedError");
   }
 }

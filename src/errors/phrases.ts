@@ -230,7 +230,8 @@ export function actionOf(
   const verb = action === undefined ? syscall : action[0];
   if (subject !== undefined) return `${verb} ${printable(subject)}`;
   if (address === undefined) return action === undefined ? syscall : action[1];
-  return `${action?.[2] ?? verb} ${printable(address)}`;
+  const toward = action?.length === 3 ? action[2] : verb;
+  return `${toward} ${printable(address)}`;
 }
 
 /** Each failure of name resolution, in words. */

@@ -5,7 +5,7 @@
  */
 import type { Abi, Os } from "../../ffi/abi.ts";
 import { abiFor } from "../../ffi/systems.ts";
-import { lazily } from "../../ffi/records.ts";
+import { bare, lazily } from "../../ffi/records.ts";
 import { currentAbi } from "../../ffi/libc.ts";
 import { isObject, readOptions, show } from "../errors/arguments.ts";
 import {
@@ -386,7 +386,11 @@ const RETRIES: Readonly<Record<RetryAdvice, string>> = {
 
 /** Makes the data a text where a text is wanted; nothing else sees that. */
 function finish(explanation: Explanation): Explanation {
-  Object.defineProperty(explanation, "toString", { value: textOfExplanation });
+  Object.defineProperty(
+    explanation,
+    "toString",
+    bare({ value: textOfExplanation }),
+  );
   return explanation;
 }
 

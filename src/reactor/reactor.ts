@@ -324,6 +324,18 @@ function openSelector(libc: Libc): Selector {
     : new EpollSelector(libc, epoll);
 }
 
+/** How far from the others a number may be to be a descriptor's. */
+const FARTHEST = 0x10_0000;
+
+/**
+ * Leaves no gap in a list before the place of a descriptor: what is not in an
+ * array itself is looked for in what all objects inherit.
+ */
+function reach(places: unknown[], fd: number): void {
+  if (fd - places.length > FARTHEST) return;
+  while (places.length <= fd) places.push(null);
+}
+
 class Reactor {
   readonly #libc: Libc;
   /** Open as long as there are waits, and for a while after the last one. */
@@ -398,7 +410,7 @@ class Reactor {
     const selector = this.#selector ??= openSelector(this.#libc);
     if (tries > 0) waiter.since = now;
     if (signal !== undefined) this.#heed(signal, waiter);
-    const first = this.#waiters[fd] ?? null;
+    const first = this.#firstOf(fd);
     const pause = pauseAfter(tries);
     if (pause > 0) {
       this.#paced.set(waiter, now + pause);
@@ -411,6 +423,7 @@ class Reactor {
       }
     }
     waiter.next = first;
+    reach(this.#waiters, fd);
     if (first === null) this.#watched++;
     this.#waiters[fd] = waiter;
     if (end !== Infinity) pushDeadline(this.#deadlines, waiter);
@@ -425,6 +438,7 @@ class Reactor {
       this.#schedule();
       throw this.#error(result, this.#selector.armCall);
     }
+    reach(this.#crowds, fd);
     this.#crowds[fd] = crowd;
     this.#sizes.set(crowd, (this.#sizes.get(crowd) ?? 0) + 1);
     this.#watched++;
@@ -433,7 +447,7 @@ class Reactor {
   }
 
   unwatch(fd: number): void {
-    const crowd = this.#crowds[fd] ?? null;
+    const crowd = this.#crowdOf(fd);
     if (crowd !== null) {
       this.#release(fd, crowd);
       if (!this.#selector!.forgetsClosed) this.#selector!.disarm(fd);
@@ -456,7 +470,7 @@ class Reactor {
 
   cancel(fd: number): void {
     for (;;) {
-      const waiter = this.#waiters[fd] ?? null;
+      const waiter = this.#firstOf(fd);
       if (waiter === null) break;
       this.#callOff(waiter, CLOSED);
     }
@@ -468,7 +482,7 @@ class Reactor {
   }
 
   recall(fd: number): void {
-    let waiter = this.#waiters[fd] ?? null;
+    let waiter = this.#firstOf(fd);
     while (waiter !== null) {
       const { next } = waiter;
       if (waiter.isRecallable) this.#callOff(waiter, CLOSED);
@@ -514,7 +528,7 @@ class Reactor {
 
   /** Watches a descriptor for what those want who still wait for it. */
   #rearm(fd: number): void {
-    const first = this.#waiters[fd] ?? null;
+    const first = this.#firstOf(fd);
     if (this.#hasUnpaced(first)) {
       this.#selector!.arm(fd, this.#eventsOf(first));
     } else {
@@ -525,6 +539,15 @@ class Reactor {
   #hasUnpaced(waiter: Waiter | null): boolean {
     while (waiter !== null && this.#paced.has(waiter)) waiter = waiter.next;
     return waiter !== null;
+  }
+
+  /** The first of the waiters of a descriptor. */
+  #firstOf(fd: number): Waiter | null {
+    return fd < this.#waiters.length ? this.#waiters[fd] ?? null : null;
+  }
+
+  #crowdOf(fd: number): Crowd | null {
+    return fd < this.#crowds.length ? this.#crowds[fd] ?? null : null;
   }
 
   /** Everything that a chain of waiters is watched for. */
@@ -603,7 +626,7 @@ class Reactor {
 
   /** When the next wait is over. */
   get #nextEnd(): number {
-    let end = this.#deadlines[0]?.end ?? Infinity;
+    let end = this.#deadlines.at(0)?.end ?? Infinity;
     for (const crowd of this.#sizes.keys()) end = Math.min(end, crowd.end);
     return end;
   }
@@ -690,7 +713,7 @@ class Reactor {
   #notify(fd: number, events: number, now: number): void {
     const { POLLIN, POLLOUT } = this.#libc.abi;
     const isFault = (events & ~(POLLIN | POLLOUT)) !== 0;
-    const crowd = this.#crowds[fd] ?? null;
+    const crowd = this.#crowdOf(fd);
     if (crowd !== null) {
       this.#looksFirst = now - crowd.sinceOf(fd) <= QUICK;
       this.#release(fd, crowd);
@@ -698,7 +721,7 @@ class Reactor {
       this.#newsFor.push(crowd);
       return;
     }
-    let waiter = this.#waiters[fd] ?? null;
+    let waiter = this.#firstOf(fd);
     while (waiter !== null) {
       const { next } = waiter;
       const isMeant = isFault || (waiter.events & events) !== 0;
@@ -709,13 +732,13 @@ class Reactor {
       }
       waiter = next;
     }
-    if ((this.#waiters[fd] ?? null) !== null) this.#rearm(fd);
+    if ((this.#firstOf(fd)) !== null) this.#rearm(fd);
   }
 
   /** Ends what is over; returns whether that is more than one turn takes. */
   #expire(now: number): boolean {
     for (let i = 0;; i++) {
-      const waiter = this.#deadlines[0];
+      const waiter = this.#deadlines.at(0);
       if (waiter === undefined || waiter.end > now) return false;
       if (i === MOST_EXPIRED) return true;
       this.#callOff(waiter, 0);

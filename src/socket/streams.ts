@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { bare } from "../../ffi/records.ts";
 import { checkBytes, viewOf } from "../errors/arguments.ts";
 import type { Limits } from "./transfer.ts";
 
@@ -52,7 +53,8 @@ type WritingEnds = Pick<Ends, "send" | "closeWrite" | "ended">;
 export function readableOf(
   ends: ReadingEnds,
 ): ReadableStream<Uint8Array<ArrayBuffer>> {
-  return new ReadableStream(new ReceiveSource(ends), { highWaterMark: 0 });
+  const strategy = bare({ highWaterMark: 0 });
+  return new ReadableStream(new ReceiveSource(ends), strategy);
 }
 
 class ReceiveSource implements UnderlyingByteSource, Limits {
@@ -65,6 +67,10 @@ class ReceiveSource implements UnderlyingByteSource, Limits {
   /** Memory that no reader has. */
   #memory: Uint8Array<ArrayBuffer> | null = null;
   #room = SMALLEST_CHUNK;
+
+  static {
+    bare(this.prototype);
+  }
 
   constructor(ends: ReadingEnds) {
     this.#ends = ends;
@@ -164,6 +170,10 @@ class SendSink implements UnderlyingSink<Uint8Array> {
   readonly #ends: WritingEnds;
   #limits: Limits | null = null;
   #isOver = false;
+
+  static {
+    bare(this.prototype);
+  }
 
   constructor(ends: WritingEnds) {
     this.#ends = ends;

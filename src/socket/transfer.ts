@@ -23,6 +23,7 @@ import {
   pointAt,
   type PublicFunction,
   releaseCaller,
+  setHidden,
 } from "../errors/caller.ts";
 import {
   type ErrnoContext,
@@ -526,7 +527,7 @@ export class UnexpectedEndError extends Error {
   }
 
   static {
-    this.prototype.name = "UnexpectedEndError";
+    setHidden(this.prototype, "name", "UnexpectedEndError");
   }
 }
 

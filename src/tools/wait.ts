@@ -499,7 +499,7 @@ class TargetWait implements PendingTarget {
     this.#left = 1;
     for (let i = 0; i < addresses.length; i++) {
       const address = addresses[i]!;
-      let knock = knocks[i];
+      let knock = knocks.at(i);
       if (knock === undefined) {
         knock = new Knock(this, this.#c, this.#way, address, now, end);
         knocks.push(knock);
