@@ -24,11 +24,13 @@ import {
   assertErrno,
   assertFails,
   refusal,
+  SHORT,
   turns,
 } from "./_assertions.ts";
 import {
   blackHole,
   canBlackHole,
+  fullPair,
   listen,
   pair,
   pairOf,
@@ -146,6 +148,43 @@ test("Socket#sendAll() names memory that was taken away, and what went", async (
   assertEquals((error as { bytesSent?: number }).bytesSent, count);
 });
 
+test("an exchange that is late names all its time, and not what was left", async () => {
+  using full = fullPair();
+  const limits = { timeout: SHORT };
+  const sending = assertFails(
+    full.near.sendAll(new Uint8Array(4), limits),
+    "ETIMEDOUT",
+  );
+  assertStringIncludes((await sending).message, `no room within ${SHORT} ms`);
+  using ends = pair();
+  const { near, far } = ends;
+  const rows = [
+    ["not all came", () => near.recvExactly(9, limits)],
+    ["not all came", () => near.recvUntil("\n", limits)],
+    ["not all was sent", () => near.sendAll(new Uint8Array(5e7), limits)],
+  ] as const;
+  for (const [words, call] of rows) {
+    const called = call();
+    await new Promise((resolve) => setTimeout(resolve, SHORT / 4));
+    far.sendSync("part");
+    const { message, elapsed } = await assertFails(called, "ETIMEDOUT");
+    assertStringIncludes(message, `${words} within ${SHORT} ms`);
+    assert(elapsed! >= SHORT, `${elapsed}`);
+  }
+});
+
+test("who waits first receives first", async () => {
+  using ends = pair();
+  const { near, far } = ends;
+  const buffers = Array.from({ length: 5 }, () => new Uint8Array(1));
+  const all = buffers.map((buffer) => near.recv(buffer));
+  await turns();
+  far.sendSync("abcde");
+  await Promise.all(all);
+  const text = buffers.map((buffer) => new TextDecoder().decode(buffer));
+  assertEquals(text.join(""), "abcde");
+});
+
 test("an error names no peer where that has no address", async () => {
   const [near, far] = Socket.pair();
   using _near = near, _far = far;
@@ -176,12 +215,12 @@ test("Socket#readable ends its wait when it is canceled, and leaves others", asy
   const { near, far } = ends;
   const reader = near.readable.getReader();
   const read = reader.read();
-  await turns(3);
+  await turns();
   const other = near.recv(new Uint8Array(8), { timeout: AGES });
-  await turns(3);
+  await turns();
   await reader.cancel();
   assertEquals((await read).done, true);
-  await turns(3);
+  await turns();
   far.sendSync("late");
   assertEquals(await other, 4);
 });
@@ -194,7 +233,7 @@ test(
     const connecting = refusal(socket.connect(hole.address, { timeout: 200 }));
     const reader = socket.readable.getReader();
     const read = reader.read();
-    await turns(3);
+    await turns();
     await reader.cancel();
     assertEquals((await read).done, true);
     socket.unref();
@@ -432,7 +471,7 @@ test(
     const waiting = assertFails(listener.accept(), "ECANCELED");
     await turns();
     listener.close();
-    await waiting;
+    assertEquals((await waiting).syscall, "accept");
     using bare = Socket.open();
     assertFails(() => bare.acceptSync({ timeout: 0 }), "EINVAL");
     await assertFails(bare.accept({ timeout: AGES }), "EINVAL");
@@ -551,7 +590,7 @@ test("options that nothing understands are refused, with the key that is near", 
     const { far } = ends;
     assertEquals((await far.recvExactly(2)).length, 2);
     const later = far.recvExactly(1, { timeout: AGES });
-    await turns(3);
+    await turns();
     near.sendSync(bytes);
     assertEquals((await later).length, 1);
   } finally {

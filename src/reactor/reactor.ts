@@ -422,10 +422,17 @@ class Reactor {
         return waiter.fail(this.#error(result, selector.armCall));
       }
     }
-    waiter.next = first;
-    reach(this.#waiters, fd);
-    if (first === null) this.#watched++;
-    this.#waiters[fd] = waiter;
+    waiter.next = null;
+    if (first === null) {
+      this.#watched++;
+      reach(this.#waiters, fd);
+      this.#waiters[fd] = waiter;
+    } else {
+      // Whoever came first is the first to be told.
+      let last = first;
+      while (last.next !== null) last = last.next;
+      last.next = waiter;
+    }
     if (end !== Infinity) pushDeadline(this.#deadlines, waiter);
     this.#misses = 0;
     this.#join(end, now);

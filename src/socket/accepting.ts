@@ -13,7 +13,7 @@ import {
   errnoError,
   errnoErrorFor,
 } from "../errors/errors.ts";
-import { timeoutTo } from "../reactor/reactor.ts";
+import { ABORTED, timeoutTo } from "../reactor/reactor.ts";
 import { localText } from "./ends.ts";
 import type { Limits, Transfers } from "./transfer.ts";
 
@@ -49,19 +49,20 @@ export async function acceptLater(
   libc: Libc,
   fd: number,
   io: Transfers,
-  { timeout, signal }: Limits,
+  limits: Limits,
   isGone: () => boolean,
 ): Promise<number> {
+  const { timeout } = limits;
   const start = performance.now();
   const end = start + timeout;
   for (;;) {
     if (isGone()) throw canceled("accept");
     const taken = acceptOnce(libc, fd);
     if (taken !== null) return taken;
-    const left = end - performance.now();
-    if (left <= 0) throw nobodyCame(libc, fd, start, timeout);
-    const limits = { timeout: left, signal, isOver: false };
-    await io.untilReady(libc.abi.POLLIN, limits, null);
+    const isLate = performance.now() >= end;
+    if (isLate) throw nobodyCame(libc, fd, start, timeout);
+    const came = await io.wait(libc.abi.POLLIN, end, limits);
+    if (came === ABORTED) throw limits.signal!.reason;
   }
 }
 

@@ -37,6 +37,7 @@ function leftOf({ timeout, signal }: Limits): () => Limits {
   const end = performance.now() + timeout;
   return () => ({
     timeout: Math.max(end - performance.now(), 0),
+    whole: timeout,
     signal,
     isOver: false,
   });

@@ -62,6 +62,8 @@ const sender: Sender = { address: newMemory(LONGEST_ADDRESS), length: 0 };
 /** When and by what a wait ends. */
 export interface Limits {
   readonly timeout: number;
+  /** Of how long that is what is left, where one wait follows another. */
+  readonly whole?: number;
   readonly signal: AbortSignal | undefined;
   /** Whether it has ended without a signal; {@linkcode Transfers.recall} then. */
   readonly isOver: boolean;
@@ -96,6 +98,18 @@ interface TransferJob {
   /** Where the sender's address goes, `null` if it is not asked for. */
   readonly from: Address[] | null;
   readonly limits: Limits;
+}
+
+/** What a job has come too late for. */
+function whatIsLate({ syscall, limits }: TransferJob): string {
+  const { timeout, whole } = limits;
+  const isSending = syscall === "sendto";
+  const what = whole === undefined
+    ? isSending ? "no room" : "nothing came"
+    : isSending
+    ? "not all was sent"
+    : "not all came";
+  return `${what} within ${Math.round(whole ?? timeout)} ms`;
 }
 
 /** All that goes through one descriptor, until that is given up. */
@@ -412,11 +426,10 @@ export class Transfers {
         if (came === 0 && performance.now() >= end) {
           throw errnoError("ETIMEDOUT", {
             ...this.#contextOf(job),
-            elapsed: performance.now() - start,
+            elapsed: performance.now() - start + (limits.whole ?? timeout) -
+              timeout,
             timeoutKind: "deadline",
-            detail: `${
-              syscall === "sendto" ? "no room" : "nothing came"
-            } within ${Math.round(timeout)} ms`,
+            detail: whatIsLate(job),
           }, at);
         }
         // The kernel's queue of ICMP errors makes POLLERR come back for ever.

@@ -80,8 +80,9 @@ EXIT CODE
   130 interrupted
 
 PERMISSIONS, on Deno
-  --allow-ffi and --allow-net for a target; --allow-all for what is found in
-  /proc; none for CODE.
+  --allow-ffi --allow-net for a target, --allow-read --allow-write for
+  unix:PATH; --allow-all for what is found in /proc; none for CODE.
+  --allow-write for -o.
 `;
 
 /** The command `explain`. */

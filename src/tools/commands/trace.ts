@@ -86,7 +86,7 @@ EXIT CODE
   130 interrupted, after what is known so far
 
 PERMISSIONS, on Deno
-  --allow-ffi --allow-net
+  --allow-ffi --allow-net; --allow-write for -o
 `;
 
 /** The command `trace`. */

@@ -108,7 +108,7 @@ EXIT CODE
 
 PERMISSIONS, on Deno
   --allow-ffi --allow-net; --allow-read --allow-write for unix:PATH;
-  --allow-run --allow-env for CMD.
+  --allow-run --allow-env for CMD; --allow-write for -o.
 `;
 
 /** The command `wait`. */
