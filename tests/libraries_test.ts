@@ -536,6 +536,119 @@ test("got takes the agent, with TLS and MBs", async () => {
   special.destroy();
 }, { skip: needs(hasPackage("got", got), hasNginx()) });
 
+test("got learns when the lookup is over, and connecting begins", async () => {
+  const lookup = 1000;
+  const server = http.createServer((_request, response) => {
+    setTimeout(() => response.end("late"), 1.5 * lookup);
+  });
+  const port = await portOf(server);
+  const special = agent({ family: "inet" });
+  const settings = {
+    agent: { http: special },
+    timeout: { lookup, connect: lookup },
+    retry: { limit: 0 },
+  };
+  const text = await got!.default(`http://localhost:${port}`, settings).text();
+  assertEquals(text, "late");
+  special.destroy();
+  await new Promise((resolve) => server.close(resolve));
+}, { skip: hasPackage("got", got) });
+
+/** The port of a server, which begins to listen. */
+async function portOf(server: net.Server): Promise<number> {
+  await new Promise<void>((resolve) => {
+    server.listen(0, "127.0.0.1", () => resolve());
+  });
+  return (server.address() as net.AddressInfo).port;
+}
+
+interface Nodemailer {
+  createTransport(settings: object): {
+    sendMail(mail: object): Promise<unknown>;
+    close(): void;
+  };
+}
+
+interface Smtp {
+  SMTPServer: new (settings: object) => Emitting & {
+    readonly server: net.Server;
+    close(callback: () => void): void;
+  };
+}
+
+/** What a mail server knows of whoever sends. */
+interface SmtpSession {
+  readonly remoteAddress: string;
+  readonly secure: boolean;
+}
+
+const nodemailer = await library<Nodemailer>("nodemailer");
+const smtp = await library<Smtp>("smtp-server");
+
+test(
+  "nodemailer takes a special connection, with STARTTLS, TLS, MBs and a pool",
+  async () => {
+    using files = newFolder(null);
+    const { key, cert } = files;
+    for (const secure of [false, true]) {
+      const mails: unknown[] = [];
+      const server = new smtp!.SMTPServer({
+        ...{ key, cert, secure, authOptional: true },
+        onData(
+          mail: NodeJS.ReadableStream,
+          session: SmtpSession,
+          done: () => void,
+        ) {
+          let size = 0;
+          mail.on("data", (part) => size += part.length);
+          mail.on("end", () => {
+            const isWhole = size > PAYLOAD.length;
+            mails.push([session.remoteAddress, session.secure, isWhole]);
+            done();
+          });
+        },
+      });
+      server.on("error", () => {});
+      const port = await portOf(server.server);
+      const to = { host: "127.0.0.1", port };
+      const ways = [
+        {
+          getSocket(_options: object, done: (...got: unknown[]) => void) {
+            const socket = createConnection(to, special);
+            socket.once("connect", () => {
+              socket.removeAllListeners();
+              done(null, { connection: socket });
+            }).once("error", done);
+          },
+          pool: true,
+        },
+        // It calls connect() once it has looked the host up.
+        ...secure ? [] : [{ socket: createConnection(to, special) }],
+      ];
+      for (const way of ways) {
+        const transport = nodemailer!.default.createTransport({
+          ...{ host: "localhost", port, secure, tls: { ca: cert } },
+          ...way,
+        });
+        await transport.sendMail({
+          ...{ from: "a@test", to: "b@test", subject: "MBs" },
+          attachments: [{ filename: "payload", content: PAYLOAD }],
+        });
+        transport.close();
+      }
+      assertEquals(mails, ways.map(() => [SOURCE, true, true]));
+      await new Promise<void>((resolve) => server.close(resolve));
+    }
+  },
+  {
+    skip: needs(
+      hasPackage("nodemailer", nodemailer),
+      hasPackage("smtp-server", smtp),
+      hasCommand("openssl"),
+    ),
+  },
+);
+
 interface MqttClient {
   on(event: "error", listener: (error: Error) => void): void;
   once(event: string, listener: (...values: unknown[]) => void): void;
