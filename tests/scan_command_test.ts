@@ -20,6 +20,7 @@ import {
   blackHole,
   bound,
   canBlackHole,
+  canFilter,
   canFurnish,
   canIsolate,
   inChild,
@@ -35,6 +36,21 @@ libc();
 
 /** A disk of a few blocks. */
 const TINY_DISK = "mount -t tmpfs -o size=16k none /mnt";
+
+const OWN_FIREWALL = `
+ip link add d0 type veth peer name d1
+ip addr add 10.6.0.1/24 dev d0
+ip link set d0 up
+ip link set d1 up
+nft -f - <<END
+table ip o {
+  chain o {
+    type filter hook output priority 0
+    ip daddr 10.6.0.7 reject with icmp type admin-prohibited
+  }
+}
+END
+`;
 
 interface Ran {
   code: number;
@@ -125,8 +141,25 @@ test("scan exits by 2 if nothing could be sent, by 3 if not all", async () => {
     },
   );
   assertEquals(rows.map(([code]) => code), [2, 3]);
-  assertStringIncludes(rows[0]![1], "unsent: 1 EHOSTUNREACH\n");
+  assertStringIncludes(
+    rows[0]![1],
+    "unsent: 1 EHOSTUNREACH (host unreachable)\n",
+  );
 }, { skip: needs(onLinux, canIsolate()) });
+
+test("scan says what this machine itself has rejected", async () => {
+  const text = await inChild({ namespace: OWN_FIREWALL }, async ({ cli }) => {
+    let out = "";
+    const write = (text: string) => void (out += text);
+    await cli(["scan", "10.6.0.7", "-p", "9"], { out: write, err: write });
+    return out;
+  });
+  assertStringIncludes(
+    text,
+    "unsent: 1 EHOSTUNREACH (host unreachable)\n" +
+      "  1 of them by a firewall of this machine\n",
+  );
+}, { skip: needs(onLinux, canFilter()) });
 
 test("scan writes JSON lines that fit their schema", async () => {
   using ports = peers();
@@ -200,7 +233,10 @@ test(
       },
     );
     assertStringIncludes(text!, "10 open, 15 closed, 35 filtered, 0 unsent");
-    assertMatch(text!, /filtered by 10\.7\.0\.254: 20 \(.*5 prohibited/);
+    assertMatch(
+      text!,
+      /filtered by 10\.7\.0\.254: 20 \(.*5 communication prohibited by an admin/,
+    );
     assertStringIncludes(text!, "  routers limit their ICMP errors: 15 more ");
     assertStringIncludes(text!, "filtered, without an answer: 15\n");
     const lines = linesOf(json!);
@@ -211,7 +247,7 @@ test(
         "host unreachable": 5,
         "network unreachable": 5,
         "port unreachable": 5,
-        "prohibited": 5,
+        "communication prohibited by an administrator": 5,
       },
       unanswered: 15,
     }]);

@@ -183,9 +183,11 @@ export const PHRASES: Readonly<Record<ErrnoCode, string>> = {
   EXFULL: "exchange full",
 };
 
-/** An errno's words in a message, `undefined` for what is none. */
+/** The words of an errno, or of a failed lookup, in a message; `undefined` for what is neither. */
 export function phraseOf(code: string): string | undefined {
-  return Object.hasOwn(PHRASES, code) ? PHRASES[code as ErrnoCode] : undefined;
+  if (Object.hasOwn(PHRASES, code)) return PHRASES[code as ErrnoCode];
+  const isEai = Object.hasOwn(LOOKUP_PHRASES, code);
+  return isEai ? LOOKUP_PHRASES[code as EaiCode] : undefined;
 }
 
 /**

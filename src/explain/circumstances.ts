@@ -119,6 +119,11 @@ export function icmpText(icmp: Icmp): string {
     (words === undefined ? "" : `: ${words}`);
 }
 
+/** What an ICMP error means, in a few words, or its numbers. */
+export function icmpWords(icmp: Icmp): string {
+  return wordsOf(icmp) ?? `ICMP ${icmp.type}/${icmp.code}`;
+}
+
 function wordsOf(icmp: Icmp): string | undefined {
   return (isVersion4(icmp) ? ICMP : ICMPV6)[`${icmp.type}/${icmp.code}`];
 }

@@ -280,7 +280,7 @@ class OrderedGrid implements Grid {
     if (total > Number.MAX_SAFE_INTEGER) {
       throw new RangeError(
         `Cannot use ${hosts.size} hosts with ${ports.length} ports each: ` +
-          "there may be 2^53 - 1 targets",
+          "there may be 2^53 - 1 targets at most",
       );
     }
     this.#hosts = hosts;
@@ -449,7 +449,7 @@ class HostList implements Hosts {
     this.size = before + this.#names.length;
     if (this.size > Number.MAX_SAFE_INTEGER) {
       throw new RangeError(
-        `Cannot use about ${this.size} hosts: there may be 2^53 - 1`,
+        `Cannot use about ${this.size} hosts: there may be 2^53 - 1 at most`,
       );
     }
   }
@@ -670,7 +670,7 @@ function readEnd(
 function checkSize(part: Part, span: Span): Span {
   const size = span.last - span.first + 1n;
   if (size <= BigInt(Number.MAX_SAFE_INTEGER)) return span;
-  throw cannotRead(part, 0, "there may be 2^53 - 1 hosts");
+  throw cannotRead(part, 0, "there may be 2^53 - 1 hosts at most");
 }
 
 function readName(part: Part): string {

@@ -3,7 +3,8 @@
  *
  * @module
  */
-import type { Icmp } from "../../errors/errors.ts";
+import { phraseOf } from "../../errors/phrases.ts";
+import { icmpWords } from "../../explain/circumstances.ts";
 import { increase } from "../counts.ts";
 import type {
   Probeable,
@@ -48,6 +49,8 @@ export class ScanTally {
   readonly #routers = new Map<string, Router>();
   readonly #networks = new Map<string, NetworkTally>();
   readonly #unsent = new Map<string, number>();
+  /** How many of those this machine itself has rejected. */
+  #ownRejects = 0;
   /** The names that do not resolve. */
   readonly #unresolved = new Set<string>();
 
@@ -57,7 +60,10 @@ export class ScanTally {
     this.total++;
     this.states[state]++;
     increase(this.#reasons, `${state} ${reason}`);
-    if (state === "unsent") increase(this.#unsent, code ?? "UNKNOWN");
+    if (state === "unsent") {
+      increase(this.#unsent, code ?? "UNKNOWN");
+      if (icmp !== null) this.#ownRejects++;
+    }
     if (code?.startsWith("EAI_")) this.#addUnresolved(result.target);
     if (state !== "filtered" || address === null) return;
     const network = this.#networkOf(address);
@@ -72,7 +78,7 @@ export class ScanTally {
         this.#routers.set(from, router);
       }
       router.rejected++;
-      increase(router.kinds, icmpWords(icmp, address.startsWith("[")));
+      increase(router.kinds, icmpWords(icmp));
     }
   }
 
@@ -127,7 +133,14 @@ export class ScanTally {
       }
     }
     for (const [code, n] of sorted(this.#unsent)) {
-      lines.push(`unsent: ${counted(n)} ${code}`);
+      const phrase = phraseOf(code);
+      const words = phrase === undefined ? "" : ` (${phrase})`;
+      lines.push(`unsent: ${counted(n)} ${code}${words}`);
+    }
+    if (this.#ownRejects > 0) {
+      lines.push(
+        `  ${counted(this.#ownRejects)} of them by a firewall of this machine`,
+      );
     }
     if (this.#unresolved.size > 0) {
       const [...names] = this.#unresolved;
@@ -196,34 +209,6 @@ function expandedHalf(text: string): string {
   const rest = tail === undefined ? [] : tail.split(":").filter(Boolean);
   while (groups.length + rest.length < 8) groups.push("0");
   return [...groups, ...rest].slice(0, 4).join(":");
-}
-
-/** What an ICMP error means, by its type and code. */
-const ICMP_WORDS: Readonly<Record<string, string>> = {
-  "3/0": "network unreachable",
-  "3/1": "host unreachable",
-  "3/2": "protocol unreachable",
-  "3/3": "port unreachable",
-  "3/9": "network prohibited",
-  "3/10": "host prohibited",
-  "3/13": "prohibited",
-  "11/0": "too many hops",
-};
-
-const ICMP6_WORDS: Readonly<Record<string, string>> = {
-  "1/0": "no route",
-  "1/1": "prohibited",
-  "1/3": "address unreachable",
-  "1/4": "port unreachable",
-  "1/5": "policy",
-  "1/6": "route rejected",
-  "3/0": "too many hops",
-};
-
-function icmpWords({ type, code }: Icmp, isV6: boolean): string {
-  const key = `${type}/${code}`;
-  const words = (isV6 ? ICMP6_WORDS : ICMP_WORDS)[key];
-  return words === undefined ? `ICMP ${key}` : words;
 }
 
 function sorted(counts: ReadonlyMap<string, number>): [string, number][] {
