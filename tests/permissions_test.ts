@@ -1582,6 +1582,38 @@ test("probe() holds back a limited number of denied hosts", async () => {
   assert(found.most < 10_000, `${found.most} were made`);
 });
 
+test("waitFor() and ping() end when the files of a socket are given up", async () => {
+  await using peers = openPeers();
+  const { folder } = peers;
+  for (const flags of ["--allow-net --allow-read --allow-write", "-A"]) {
+    const found = await inChild(
+      [...flags === "-A" ? [] : ["--allow-ffi"], ...flags.split(" ")],
+      async ({ tools }, folder) => {
+        async function pinged(path: string): Promise<void> {
+          const targets = [{ transport: "unix", path }] as const;
+          const options = { count: 1000, interval: 10 };
+          for await (const _ of tools.ping(targets, options));
+        }
+        const closed = { until: "closed", timeout: 60_000 } as const;
+        const running = [`${folder}/x.sock`, "x.sock", "./x.sock"]
+          .flatMap((path) => [
+            tools.waitFor({ transport: "unix", path }, closed),
+            pinged(path),
+          ]).map((run) => run.then(() => "done", (error: Error) => error.name));
+        await new Promise((resolve) => setTimeout(resolve, 100));
+        const { Deno } = globalThis as unknown as {
+          Deno: { permissions: { revokeSync(descriptor: object): unknown } };
+        };
+        Deno.permissions.revokeSync({ name: "write" });
+        return await Promise.all(running);
+      },
+      folder,
+      { cwd: folder },
+    );
+    assertEquals(found, Array(6).fill("NotCapable"));
+  }
+});
+
 test("waitFor() and ping() end when the permission is given up", async () => {
   using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const { port } = listener.addr;

@@ -6,6 +6,8 @@
 import type { Libc } from "../../ffi/contract.ts";
 import {
   type Address,
+  bytesOf,
+  decodeAddress,
   movedUnix,
   type UnixAddress,
 } from "../address/address.ts";
@@ -65,6 +67,20 @@ export function demand(libc: Libc, address: Address): Address {
       permissions.demandAll(isRawFile(libc, address));
       return address;
   }
+}
+
+/**
+ * Asks once more for an address that {@linkcode demand} has returned: it need
+ * not read as it is used.
+ *
+ * @returns As {@linkcode demand}.
+ */
+export function demandAgain(libc: Libc, address: Address): Address {
+  if (isFree(libc, address)) return address;
+  const bytes = bytesOf(address);
+  const used = decodeAddress(bytes, bytes.length);
+  const allowed = demand(libc, used);
+  return allowed === used ? address : allowed;
 }
 
 /** Asks whether the program may send to whatever a socket is connected to. */

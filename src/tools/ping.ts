@@ -545,11 +545,15 @@ class PingLoop {
         // Probes that begin meanwhile go to the address that is known.
         this.#resolve().catch(() => {});
       }
-      checkWay(this.#c, this.#way);
       const kept = this.#kept;
+      const addresses = checkWay(
+        this.#c,
+        this.#way,
+        kept !== null ? [kept] : this.#addresses!,
+      );
       const echo = kept !== null
-        ? await this.#connect(kept)
-        : await this.#race(this.#addresses!);
+        ? await this.#connect(addresses[0]!)
+        : await this.#race(addresses);
       if (this.#isStopped && echo.isAbandoned) return;
       if (echo.verdict[0] === "open") this.#kept = echo.address;
       this.#yield(seq, beginning, echo);

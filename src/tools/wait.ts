@@ -483,8 +483,7 @@ class TargetWait implements PendingTarget {
 
   /** Knocks at each address at once. */
   #try(now: number): void {
-    checkWay(this.#c, this.#way);
-    const addresses = this.#addresses;
+    const addresses = checkWay(this.#c, this.#way, this.#addresses);
     const more = addresses.length - this.#places;
     if (more > 0) {
       this.#isQueued = !this.#room.take(more, this.#enter);

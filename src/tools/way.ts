@@ -17,7 +17,7 @@ import {
 } from "../connect/target.ts";
 import { isObject, notA, readOptions } from "../errors/arguments.ts";
 import type { ErrnoError, LookupError } from "../errors/errors.ts";
-import { demand } from "../socket/permission.ts";
+import { demand, demandAgain, isFree } from "../socket/permission.ts";
 import { type Destination, destinationText } from "./destination.ts";
 
 /** The way to one destination. */
@@ -72,16 +72,21 @@ export function wayTo(c: Libc, destination: Destination): Way {
  * Asks once more whether a destination may be reached, before each attempt at
  * it: a program can give up a permission meanwhile.
  *
+ * @param addresses Those that the attempt is for.
+ * @returns Those to use.
  * @throws The runtime's own error if the program may not reach it any more.
  */
-export function checkWay(c: Libc, { addresses, host }: Way): void {
-  const { permissions } = c;
-  if (permissions.net()) return;
-  if (host !== null) return permissions.demandHost(host.hostname, host.port);
-  for (const address of addresses!) {
-    // A path was made absolute when it was asked for first.
-    if (address.family !== "unix") demand(c, address);
-  }
+export function checkWay(
+  c: Libc,
+  { host, lookup }: Way,
+  addresses: readonly Address[],
+): readonly Address[] {
+  if (addresses.every((address) => isFree(c, address))) return addresses;
+  if (host !== null) c.permissions.demandHost(host.hostname, host.port);
+  // What the system's resolver found of a name was asked for by the name.
+  return host !== null && lookup === null
+    ? addresses
+    : addresses.map((address) => demandAgain(c, address));
 }
 
 /** What is found of the addresses of a destination. */
