@@ -25,7 +25,9 @@
  *
  * @module
  */
+import { realpathSync } from "node:fs";
 import process from "node:process";
+import { pathToFileURL } from "node:url";
 import { endBySignal } from "../ffi/signals.ts";
 import { setTimeout } from "../ffi/timers.ts";
 import { nearest } from "./errors/arguments.ts";
@@ -150,7 +152,21 @@ COMMAND --help says what a command does, its options and its exit codes.
 `;
 }
 
-if (import.meta.main) {
+/**
+ * Whether this is the program. Node says so from 24.2 on; an older one, on which
+ * no more than a message comes, must not end as if all were well.
+ */
+function isProgram(): boolean {
+  if (import.meta.main !== undefined) return import.meta.main;
+  const [, path] = process.argv;
+  try {
+    return pathToFileURL(realpathSync(path!)).href === import.meta.url;
+  } catch {
+    return false;
+  }
+}
+
+if (isProgram()) {
   const io = processIo();
   try {
     const code = await main(process.argv.slice(2), io);

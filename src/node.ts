@@ -170,7 +170,7 @@ export interface NodeConnectOptions {
    */
   readonly keepAlive?: boolean | undefined;
   /**
-   * Milliseconds of silence until the first probe.
+   * Milliseconds of silence until the first probe, cut to whole seconds.
    *
    * @default {0} As the system has it.
    */
@@ -181,6 +181,12 @@ export interface NodeConnectOptions {
    * @default {false} Bun sets it on every socket.
    */
   readonly noDelay?: boolean | undefined;
+  /**
+   * `IP_TOS`, which Node alone sets.
+   *
+   * @default {undefined} As the system has it.
+   */
+  readonly typeOfService?: number | undefined;
   /**
    * Whether this side stays open when the peer has ended.
    *
@@ -801,7 +807,8 @@ type ErrorSettings = typeof Error & {
  * the `fetch` of undici and of Node.
  *
  * TLS is spoken by `node:tls` over the special connection. A `timeout` among the
- * special options covers the handshake, too.
+ * special options covers the handshake, too; undici's own limit of ten seconds,
+ * `connectTimeout`, is that of its own connector.
  *
  * The `fetch` of Deno and of Bun takes no dispatcher; on Deno, use the `fetch`
  * of the package. Bun replaces that package by a module of its own, which

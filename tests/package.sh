@@ -67,3 +67,9 @@ for run in "$node --no-warnings" "$bun"; do
   # The command line, as README.md has it.
   $run node_modules/@einprogress/connect/src/cli.js ping --count 1 --quiet
 done
+
+# A Node that has no FFI says so, also one that does not say what the program is.
+npm install --prefix "$work/old" node@22.12.0
+old="$work/old/node_modules/.bin/node"
+if $old node_modules/@einprogress/connect/src/cli.js ping --count 1 2>old.txt; then exit 1; fi
+grep 'comes with Node 26.9' old.txt
