@@ -6,6 +6,7 @@ import {
   assertThrows,
 } from "@std/assert";
 import {
+  type Address,
   connect,
   type ConnectOptions,
   connectSync,
@@ -21,6 +22,7 @@ import {
   blackHole,
   canBlackHole,
   fullPair,
+  inChild,
   pair,
   watchLibc,
 } from "./_fixtures.ts";
@@ -723,6 +725,53 @@ test("what is no target is refused before anything is called", async () => {
     await assertRejects(() => connect(junk), Error);
   }
   assertEquals(watched.names, []);
+});
+
+test("what says nothing of itself is refused by the name of the argument", () => {
+  const { proxy, revoke } = Proxy.revocable([], {});
+  revoke();
+  const array = Object.defineProperty([1], 0, {
+    get() {
+      throw new Error("no item");
+    },
+  });
+  using socket = Socket.open();
+  for (const junk of [proxy, array] as unknown[]) {
+    const calls: readonly (() => unknown)[] = [
+      () => socket.connectSync(junk as Address),
+      () => socket.sendSync(junk as Uint8Array),
+      () => inet(junk as string, 9),
+      () => connectSync({ port: junk as number }),
+    ];
+    for (const call of calls) {
+      assertThrows(call, TypeError, "(an object)", `${call}`);
+    }
+  }
+});
+
+test("errors are made where nobody can change an error any more", async () => {
+  const found = await inChild({}, async ({ connect, waitFor, Socket }) => {
+    Object.freeze(Error.prototype);
+    Object.freeze(Error);
+    const [near, far] = Socket.pair();
+    const codes: string[] = [];
+    for (
+      const fail of [
+        () => connect({ port: -1 }),
+        () => near.recv(new Uint8Array(1), { timeout: 1 }),
+        () => waitFor([{ port: 1 }], { timeout: 1 }),
+        () => {
+          far.close();
+          return near.recvExactly(1);
+        },
+      ]
+    ) codes.push(await fail().then(String, ({ name }) => name));
+    near.close();
+    return codes;
+  });
+  const late = "Errno.ETIMEDOUT";
+  const names = ["RangeError", late, "WaitError", "UnexpectedEndError"];
+  assertEquals(found, names);
 });
 
 test("a descriptor that somebody else closes is an error, and no crash", async () => {

@@ -5,6 +5,7 @@ import {
   Errno,
   type ErrnoCode,
   ErrnoError,
+  isErrno,
   isRetryable,
   LookupError,
   NotSupportedError,
@@ -85,4 +86,24 @@ test("isRetryable() is true for a refusal that the kernel has reported", () => {
     return;
   }
   throw new Error("Somebody listens there");
+});
+
+test("isRetryable() and isErrno() are false for what says nothing of itself", () => {
+  const { proxy, revoke } = Proxy.revocable(new Error(), {});
+  revoke();
+  const throwing = Object.defineProperty(new Error(), "code", {
+    get() {
+      throw new Error("no code");
+    },
+  });
+  const first = Object.assign(new Error(), { errors: [] as Error[] });
+  const second = Object.assign(new Error(), { errors: [first, first] });
+  first.errors.push(second, second);
+  for (const error of [proxy, throwing, first]) {
+    assertEquals(isRetryable(error), false);
+    assertEquals(isErrno(error, "EPERM"), false);
+  }
+  const last = Object.assign(new Error(), { code: "ECONNREFUSED" });
+  second.errors.push(last as unknown as typeof first);
+  assertEquals(isRetryable(first), true);
 });

@@ -49,14 +49,23 @@ export function show(value: unknown): string {
           : value,
       ));
     case "object":
-      if (value === null) return "null";
-      return Array.isArray(value) && value.length < 5 && !value.some(isObject)
-        ? `[${value.map(show).join(", ")}]`
-        : "(an object)";
+      return value === null ? "null" : showList(value) ?? "(an object)";
     case "function":
       return "(a function)";
     default:
       return String(value);
+  }
+}
+
+/** A short list of what is no object itself, `null` for all else. */
+function showList(value: object): string | null {
+  try {
+    if (!Array.isArray(value) || value.length > 4) return null;
+    const items = Array.from({ length: value.length }, (_, i) => value[i]);
+    return items.some(isObject) ? null : `[${items.map(show).join(", ")}]`;
+  } catch {
+    // A proxy, or a getter, that says nothing of itself.
+    return null;
   }
 }
 

@@ -457,10 +457,15 @@ export function isErrno<C extends ErrnoCode>(
 
 /** Whether an error is an ErrnoError, of this copy of the package or another. */
 function isErrnoError(error: unknown): error is ErrnoError {
-  if (error instanceof ErrnoError) return true;
-  if (!(error instanceof Error)) return false;
-  const { name, code } = error as Partial<ErrnoError>;
-  return typeof code === "string" && name === `Errno.${code}`;
+  try {
+    if (error instanceof ErrnoError) return true;
+    if (!(error instanceof Error)) return false;
+    const { name, code } = error as Partial<ErrnoError>;
+    return typeof code === "string" && name === `Errno.${code}`;
+  } catch {
+    // A proxy, or a getter, that says nothing of itself.
+    return false;
+  }
 }
 
 /**

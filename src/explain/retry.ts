@@ -54,13 +54,24 @@ const LOOKUPS: readonly (EaiCode | "UNKNOWN")[] = ["EAI_AGAIN", "EAI_MEMORY"];
  * ```
  */
 export function isRetryable(error: unknown): boolean {
-  if (!(error instanceof Error)) return false;
+  try {
+    return canPass(error, new Set());
+  } catch {
+    // A proxy, or a getter, that says nothing of itself.
+    return false;
+  }
+}
+
+/** @param seen What was looked at before: errors may hold each other. */
+function canPass(error: unknown, seen: Set<unknown>): boolean {
+  if (!(error instanceof Error) || seen.has(error)) return false;
+  seen.add(error);
   if (error instanceof LookupError) {
-    return LOOKUPS.includes(error.code) || isRetryable(error.cause);
+    return LOOKUPS.includes(error.code) || canPass(error.cause, seen);
   }
   const { code, errors } = error as { code?: unknown; errors?: unknown };
   if (Array.isArray(errors) && errors.length > 0) {
-    return errors.some((each) => isRetryable(each));
+    return errors.some((each) => canPass(each, seen));
   }
   const advice = typeof code === "string" ? adviceFor(code) : undefined;
   return advice !== undefined && advice !== "never";

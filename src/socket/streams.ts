@@ -163,7 +163,8 @@ interface ByobRequest {
 export function writableOf(
   ends: WritingEnds,
 ): WritableStream<Uint8Array> {
-  return new WritableStream(new SendSink(ends));
+  const strategy = bare({ highWaterMark: 1 });
+  return new WritableStream(new SendSink(ends), strategy);
 }
 
 class SendSink implements UnderlyingSink<Uint8Array> {

@@ -39,7 +39,7 @@ import {
   readOptions,
   show,
 } from "../errors/arguments.ts";
-import { callerOf, pointAt } from "../errors/caller.ts";
+import { callerOf, pointAt, setHidden } from "../errors/caller.ts";
 import { type ErrnoError, errnoError, LookupError } from "../errors/errors.ts";
 import { CLOSED } from "../reactor/reactor.ts";
 import type { Destination } from "./destination.ts";
@@ -156,7 +156,7 @@ export interface PendingTarget {
  */
 export class WaitError extends Error {
   /** The name of the class. */
-  override readonly name = "WaitError";
+  declare readonly name: "WaitError";
   /** Each target that was still waited for, in the order given. */
   readonly pending: readonly PendingTarget[];
 
@@ -167,6 +167,10 @@ export class WaitError extends Error {
   ) {
     super(message);
     this.pending = pending;
+  }
+
+  static {
+    setHidden(this.prototype, "name", "WaitError");
   }
 }
 
