@@ -113,7 +113,7 @@ mount --bind /mnt/hosts /etc/hosts
 /**
  * A name server that behaves as the names say: those of `both.test` have 127.0.0.1 and ::1, of `v4.test` 127.0.0.1 alone; it
  * does not reply about `dead.test`, nor about the IPv6 of `deaf.test` and the IPv4 of `mute.test`, and about `slow.test` only
- * after 200 ms. All others do not exist. It counts the questions of each kind in the file /mnt/asked.
+ * after 200 ms; about `lie.test` it replies to another question than the one that was asked. All others do not exist. It counts the questions of each kind in the file /mnt/asked.
  *
  * The file of hosts has `file.test`, which is 127.0.0.1, and `file6.test`, which is both.
  */
@@ -145,6 +145,8 @@ while True:
     asked.flush()
     if zone == "dead.test" or (zone, kind) in [("deaf.test", 28), ("mute.test", 1)]:
         continue
+    if zone == "lie.test":
+        query = bytes([query[0], query[1] ^ 1]) + query[2:]
     known = zone in ("both.test", "v4.test", "deaf.test", "mute.test", "slow.test")
     data = None
     if known and kind == 1:

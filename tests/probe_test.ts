@@ -50,6 +50,7 @@ import {
   FILES_ONLY,
   FIREWALL,
   FIREWALL6,
+  NAME_SERVER,
   ofFamilies,
   ROUTES,
   stateInField,
@@ -526,6 +527,62 @@ test("names that a hosts file knows", async () => {
   ]);
   assert(/^2 null unsent EAI_/.test(found[3]!), found[3]);
 }, { skip: needs(onLinux, canIsolate()) });
+
+test("names that no server replies for hold up no other target", async () => {
+  const { order, rows, error, inFlight } = await inChild(
+    { namespace: NAME_SERVER },
+    async ({ ErrnoError, probe }) => {
+      function named(zone: string, count: number) {
+        return Array.from({ length: count }, (_, i) => ({
+          hostname: `n${i}.${zone}`,
+          port: 80,
+        }));
+      }
+      const targets = [
+        ...Array.from({ length: 3000 }, (_, i) => ({
+          hostname: "all.dead.test",
+          port: i + 1,
+        })),
+        ...named("dead.test", 150),
+        ...named("v4.test", 40),
+        ...named("deaf.test", 20),
+        ...named("none.test", 20),
+        { hostname: "127.0.0.1", port: 80 },
+      ];
+      const run = probe(targets, { timeout: 4000 });
+      const order: string[] = [];
+      const rows: Record<string, number> = {};
+      const error: (string | number | null | undefined)[] = [];
+      const inFlight: number[] = [];
+      for await (const result of run) {
+        const { target, state, reason, code } = result;
+        const zone = target.hostname.split(".").slice(-2).join(".");
+        if (!order.includes(zone)) order.push(zone);
+        const row = `${zone} ${state} ${reason} ${code}`;
+        rows[row] = (rows[row] ?? 0) + 1;
+        if (zone === "dead.test" && error.length === 0) {
+          inFlight.push(run.progress.inFlight);
+          const { attempts, address, wall, error: cause } = result;
+          error.push(attempts, address, wall);
+          if (cause instanceof ErrnoError) {
+            error.push(cause.syscall, cause.timeoutKind);
+          }
+        }
+      }
+      return { order, rows, error, inFlight };
+    },
+  );
+  assertEquals(rows, {
+    "0.1 closed reset ECONNREFUSED": 1,
+    "v4.test closed reset ECONNREFUSED": 40,
+    "deaf.test closed reset ECONNREFUSED": 20,
+    "none.test unsent name EAI_NONAME": 20,
+    "dead.test unsent name ETIMEDOUT": 3150,
+  });
+  assertEquals(order[0], "0.1");
+  assertEquals(error, [0, null, null, "getaddrinfo", "deadline"]);
+  assertEquals(inFlight, [0]);
+}, { skip: needs(onLinux, canIsolate(), hasCommand("python3")) });
 
 // Verdicts ---------------------------------------------------------------------
 

@@ -1,6 +1,7 @@
 import {
   assert,
   assertEquals,
+  assertLess,
   assertMatch,
   assertStringIncludes,
 } from "@std/assert";
@@ -29,7 +30,7 @@ import {
 } from "./_fixtures.ts";
 import { hasCommand, needs, onLinux, test } from "./_harness.ts";
 import { type Line, linesOf } from "./_lines.ts";
-import { field, ROUTES } from "./_networks.ts";
+import { field, NAME_SERVER, ROUTES } from "./_networks.ts";
 
 // Opened before the first test, which would seem to leak it otherwise.
 libc();
@@ -560,3 +561,50 @@ test("scan draws its progress where it can be drawn over", async () => {
   const { err: live } = await scan([...args, "--live"]);
   assertMatch(live, /^\[-{20}\] 0\.0 %, 0 open, .* 1 in flight/);
 }, { skip: canBlackHole() });
+
+test(
+  "scan says which names do not resolve in time, and ^C does not wait for them",
+  async () => {
+    const [first, second] = await inChild(
+      { namespace: NAME_SERVER },
+      async ({ cli }) => {
+        async function scan(
+          args: string[],
+          signal?: AbortSignal,
+        ): Promise<[number, string, number]> {
+          let out = "";
+          const start = performance.now();
+          const code = await cli(["scan", ...args], {
+            out: (text) => out += text,
+            err() {},
+            signal,
+          });
+          return [code, out, performance.now() - start];
+        }
+        const names = Array.from({ length: 12 }, (_, i) => `n${i}.dead.test`);
+        const first = await scan([...names, "no.test", "-p80", "-t4s"]);
+        const controller = new AbortController();
+        setTimeout(() => controller.abort(), 200);
+        const args = [...names, "-p80", "-t60s"];
+        return [first, await scan(args, controller.signal)];
+      },
+    );
+    const [code, out] = first!;
+    assertEquals(code, 2);
+    assertStringIncludes(
+      out,
+      "unsent: 12 ETIMEDOUT (name does not resolve in time)\n",
+    );
+    assertMatch(out, /^do not resolve: no\.test$/m);
+    assertMatch(
+      out,
+      /^do not resolve in time: (n\d+\.dead\.test, ){10}2 others$/m,
+    );
+    const [interrupted, summary, took] = second!;
+    assertEquals(interrupted, 130);
+    assertStringIncludes(summary, "--- 0 ports of 12 in ");
+    // The resolver gives up after ten seconds.
+    assertLess(took, 8000);
+  },
+  { skip: needs(onLinux, canIsolate(), hasCommand("python3")) },
+);

@@ -63,8 +63,8 @@ function isGap(character: string | undefined): boolean {
   return character === undefined || /[\s#]/.test(character);
 }
 
-/** The beginning of a file, empty if there is none. */
-function readText(libc: Libc, path: string): string {
+/** The beginning of a file of the system, empty if there is none. */
+export function readText(libc: Libc, path: string): string {
   // A child that is started on another thread meanwhile must not inherit it.
   const fd = libc.open(ENCODER.encode(`${path}\0`), libc.abi.O_CLOEXEC);
   if (fd < 0) return "";

@@ -29,20 +29,21 @@ import {
   type InetAddress,
 } from "./address.ts";
 import { isInHostsFile } from "./hosts.ts";
+import { NameServers, type Sounding } from "./name_servers.ts";
 import {
   type Answer,
   askSync,
   type Inquiry,
   inquiryFor,
   type Lane,
+  type LookupFamily,
   type Question,
 } from "./question.ts";
 
 /** What a host name stands for. */
 export type IpAddress = InetAddress | Inet6Address;
 
-/** The family of the addresses to look up. */
-export type LookupFamily = "inet" | "inet6";
+export type { LookupFamily } from "./question.ts";
 
 /** A host name, and what its addresses are wanted for. */
 export interface LookupQuery {
@@ -58,8 +59,10 @@ export interface LookupListener {
   /**
    * Takes the addresses that came, in the order in which to try them: once or
    * twice, and never none.
+   *
+   * @param all These and those of the call before, in their common order.
    */
-  found(addresses: readonly IpAddress[]): void;
+  found(addresses: readonly IpAddress[], all: readonly IpAddress[]): void;
   /**
    * No more will come. Takes the error if nothing at all was found, else
    * `null`.
@@ -70,9 +73,16 @@ export interface LookupListener {
 /**
  * How long both families may take together before each is looked up alone, in
  * ms: what RFC 8305, section 3, gives the slower one. A name server that never
- * replies to only one of the two questions delays no caller for longer.
+ * replies to only one of the two questions delays no caller for longer. After
+ * that time, too, the name servers are asked about a name that has no place.
  */
 const PATIENCE = 50;
+
+/**
+ * When to ask once more for a single family, in ms: a message may be lost, and
+ * the resolver itself repeats it only after five seconds.
+ */
+const LOSS = 500;
 
 /**
  * How long to look for a reply in every turn, in ms: as long as a resolver on
@@ -176,11 +186,15 @@ interface NameLookup {
   readonly hostname: string;
   readonly family: LookupFamily | undefined;
   readonly since: number;
+  /** When it was asked for as a whole, `Infinity` as long as it was not. */
+  wholeSince: number;
   readonly parties: Set<Party>;
   readonly asked: Set<Lane>;
   readonly answers: Map<Lane, Answer>;
   /** The family whose addresses came alone, before the others. */
   early: LookupFamily | null;
+  /** What the name servers were asked last, `null` if it did not have to wait. */
+  sounding: Sounding | null;
 }
 
 /**
@@ -189,7 +203,8 @@ interface NameLookup {
  * A name is asked for as a whole, so that the resolver puts its addresses in
  * order. While that takes long, each family is asked for alone as well. Few
  * questions are asked at a time, and none can be taken back: names that no
- * server replies for would take all threads there are.
+ * server replies for would take all threads there are. So half of the places
+ * are for names that a name server has replied about.
  */
 class Resolver {
   readonly #libc: Libc;
@@ -199,6 +214,10 @@ class Resolver {
   readonly #free: Record<Lane, number> = { whole: 0, inet: 0, inet6: 0 };
   /** Names whose lookup is not over, the oldest first. */
   readonly #names = new Map<string, NameLookup>();
+  /** Tells which of those that wait for a place are worth one. */
+  readonly #servers: NameServers;
+  /** Names that the servers are to be asked about. */
+  readonly #unsounded = new Set<NameLookup>();
   readonly #asked = new Set<OpenQuestion>();
   #reports: Notice[] = [];
   /** No caller's time ends before, on the clock of `performance.now()`. */
@@ -211,11 +230,13 @@ class Resolver {
 
   constructor(libc: Libc) {
     this.#libc = libc;
+    this.#servers = new NameServers(libc);
   }
 
   get #inquiry(): Inquiry {
     if (this.#opened === null) {
       this.#opened = inquiryFor(this.#libc);
+      this.#servers.prepare();
       Object.assign(this.#free, this.#opened.places);
     }
     return this.#opened;
@@ -327,10 +348,12 @@ class Resolver {
         hostname,
         family,
         since: now,
+        wholeSince: Infinity,
         parties: new Set(),
         asked: new Set(),
         answers: new Map(),
         early: null,
+        sounding: null,
       };
       this.#names.set(key, name);
     }
@@ -347,10 +370,18 @@ class Resolver {
   #leave(party: Party): void {
     party.isOver = true;
     const { name } = party;
-    name?.parties.delete(party);
-    // What has not been asked yet need not be asked.
-    if (name?.parties.size === 0 && name.asked.size === 0) this.#forget(name);
+    if (name?.parties.delete(party) && name.parties.size === 0) {
+      this.#desert(name);
+    }
     if (!this.#isWanted()) this.#stop();
+  }
+
+  /** No caller waits for a name any more. */
+  #desert(name: NameLookup): void {
+    this.#servers.drop(name.sounding);
+    this.#unsounded.delete(name);
+    // What has not been asked yet need not be asked.
+    if (name.asked.size === 0) this.#forget(name);
   }
 
   #forget(name: NameLookup): void {
@@ -366,26 +397,51 @@ class Resolver {
 
   /** Asks what may be asked by now. */
   #ask(now: number): void {
-    const free = this.#free;
     for (const name of this.#names.values()) {
-      const isYoung = now - name.since < PATIENCE;
-      // Those that follow are younger still.
-      if (free.whole === 0 && (isYoung || free.inet + free.inet6 === 0)) break;
       if (name.parties.size === 0) continue;
-      this.#begin(name, "whole", now);
-      if (name.family !== undefined || isYoung) continue;
-      for (const family of IP_FAMILIES) this.#begin(name, family, now);
+      let isAsked = this.#begin(name, "whole", now);
+      if (now >= aloneAt(name)) {
+        for (const family of familiesOf(name)) {
+          if (!this.#begin(name, family, now)) isAsked = false;
+        }
+      }
+      if (!isAsked && isToSound(name, now)) this.#unsounded.add(name);
     }
+    if (this.#sound(now)) this.#ask(now);
   }
 
-  /** Asks a question once, if there is a place for it. */
-  #begin(name: NameLookup, lane: Lane, since: number): void {
-    if (this.#free[lane] === 0 || name.asked.has(lane)) return;
+  /**
+   * Asks a question once, if there is a place for it. Returns whether nothing
+   * more is to be done for it.
+   */
+  #begin(name: NameLookup, lane: Lane, since: number): boolean {
+    const places = this.#inquiry.places[lane];
+    if (name.asked.has(lane) || places === 0) return true;
+    const kept = isHeard(name, lane) ? 0 : places >> 1;
+    if (this.#free[lane] <= kept) return false;
     name.asked.add(lane);
+    if (lane === "whole") name.wholeSince = since;
     this.#free[lane]--;
     const family = this.#numberOf(lane === "whole" ? name.family : lane);
     const question = this.#inquiry.ask(name.hostname, family, this.#turn);
     this.#asked.add({ question, name, lane, since });
+    return true;
+  }
+
+  /**
+   * Asks the name servers about as many names as may be at once, those first
+   * that wait longest; returns whether one of them is known to have a reply.
+   */
+  #sound(now: number): boolean {
+    let isNews = false;
+    for (const name of this.#unsounded) {
+      if (!this.#servers.hasRoom) break;
+      this.#unsounded.delete(name);
+      const { hostname, family, sounding } = name;
+      name.sounding = this.#servers.sound(hostname, family, sounding, now);
+      if (!name.sounding.isOpen) isNews = true;
+    }
+    return isNews;
   }
 
   /** Takes the replies that have come, and ends what is late. */
@@ -400,19 +456,22 @@ class Resolver {
       const isIdle = parties.size === 0 && answers.size === all.size;
       if (isIdle) this.#forget(asked.name);
     }
+    this.#servers.look(now);
     if (now >= this.#nextEnd) this.#expire(now);
   }
 
   #expire(now: number): void {
     this.#nextEnd = Infinity;
-    for (const { parties } of this.#names.values()) {
+    for (const name of this.#names.values()) {
+      const { parties } = name;
       for (const party of parties) {
         if (party.end > now) {
           this.#nextEnd = Math.min(this.#nextEnd, party.end);
-        } else {
-          parties.delete(party);
-          this.#reports.push({ party, failure: null, isLate: true });
+          continue;
         }
+        parties.delete(party);
+        if (parties.size === 0) this.#desert(name);
+        this.#reports.push({ party, failure: null, isLate: true });
       }
     }
   }
@@ -447,6 +506,7 @@ class Resolver {
   #finish(name: NameLookup, end: Answer | null): void {
     for (const party of name.parties) this.#end(party, end);
     name.parties.clear();
+    this.#desert(name);
     this.#forget(name);
   }
 
@@ -486,8 +546,11 @@ class Resolver {
     if ("found" in report) {
       const { found, except } = report;
       const addresses = addressesOf(found, query.port, except);
-      if (addresses.length > 0) listener.found(addresses);
-      return;
+      if (addresses.length === 0) return;
+      const all = except === null
+        ? addresses
+        : addressesOf(found, query.port, null);
+      return listener.found(addresses, all);
     }
     party.isOver = true;
     const { failure, isLate } = report;
@@ -513,7 +576,7 @@ class Resolver {
 
   /** The age of the youngest question that a caller waits for. */
   #age(now: number): number {
-    let age = Infinity;
+    let age = now - this.#servers.newest;
     for (const { name, since } of this.#asked) {
       if (name.parties.size > 0) age = Math.min(age, now - since);
     }
@@ -522,21 +585,23 @@ class Resolver {
 
   /** When something is to be done if no reply comes. */
   #nextMoment(now: number): number {
-    // Where no family could be looked up alone, a reply has to come first.
-    if (this.#free.inet + this.#free.inet6 === 0) return this.#nextEnd;
-    for (const { parties, family, since } of this.#names.values()) {
-      const alone = since + PATIENCE;
-      if (alone <= now || family !== undefined || parties.size === 0) continue;
-      return Math.min(alone, this.#nextEnd);
+    let next = this.#nextEnd;
+    for (const name of this.#names.values()) {
+      if (name.parties.size === 0) continue;
+      for (const moment of [name.since + PATIENCE, aloneAt(name)]) {
+        if (moment > now && moment < next) next = moment;
+      }
     }
-    return this.#nextEnd;
+    return next;
   }
 
   /** Sees to it that there is a turn as soon as there is something to do. */
   #schedule(now: number): void {
     if (!this.#isWanted()) return this.#stop();
     const age = this.#age(now);
-    const isSilent = this.#opened?.isSilent ?? false;
+    // No call reports what a name server replies, either.
+    const isSilent = (this.#opened?.isSilent ?? false) ||
+      this.#servers.newest > -Infinity;
     if (this.#reports.length > 0 || isSilent && age < SPIN) {
       if (this.#isImmediate) return;
       this.#isImmediate = true;
@@ -581,6 +646,37 @@ function pauseAt(age: number): number {
 const NOBODY = newMemory(8);
 
 const IP_FAMILIES = ["inet", "inet6"] as const;
+
+function familiesOf({ family }: NameLookup): readonly LookupFamily[] {
+  return family === undefined ? IP_FAMILIES : [family];
+}
+
+/** When each family of a name may be looked up alone. */
+function aloneAt(name: NameLookup): number {
+  const { family, since, wholeSince } = name;
+  if (family !== undefined) return wholeSince + LOSS;
+  // One that has a reply gets a place soon, and its addresses in order.
+  const isSoon = isHeard(name, "whole");
+  return (isSoon ? wholeSince : Math.min(since, wholeSince)) + PATIENCE;
+}
+
+/**
+ * Whether the name servers are to be asked about a name: for the first time
+ * soon, then each time that its age has doubled.
+ */
+function isToSound({ since, sounding }: NameLookup, now: number): boolean {
+  if (sounding === null) return now - since >= PATIENCE;
+  const { isOpen, missing } = sounding;
+  return !isOpen && missing.size > 0 &&
+    now - since >= 2 * (sounding.since - since);
+}
+
+/** Whether the name servers have replied about all that a question is about. */
+function isHeard({ sounding }: NameLookup, lane: Lane): boolean {
+  if (sounding === null) return false;
+  const { missing } = sounding;
+  return lane === "whole" ? missing.size === 0 : !missing.has(lane);
+}
 
 function isFound({ sockaddrs }: Answer): boolean {
   return sockaddrs.length > 0;

@@ -32,8 +32,11 @@ export interface Question {
   look(): Answer | null;
 }
 
+/** The family of the addresses to look up. */
+export type LookupFamily = "inet" | "inet6";
+
 /** What a question is about: all addresses that are wanted, or one family's. */
-export type Lane = "whole" | "inet" | "inet6";
+export type Lane = "whole" | LookupFamily;
 
 /** One way to have names looked up. */
 export interface Inquiry {

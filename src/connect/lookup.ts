@@ -69,9 +69,12 @@ export interface LookupOptions {
  * not reply for one family, the result has the addresses of the other alone, 50
  * ms after they are known (RFC 8305, section 3).
  *
- * Only a few names are looked up at a time: a name for which no server replies
- * occupies a thread for as long as the resolver tries, ten seconds by default,
- * and other names may have to wait. Names in the hosts file do not wait.
+ * Only a few names are looked up at a time, for the resolver occupies a thread
+ * with each. A name for which no server replies occupies one for as long as the
+ * resolver tries, ten seconds by default. So half of the threads are for names
+ * that a server replies about: one that waits for a thread longer than 50 ms is
+ * asked about by a datagram to the name servers of `resolv.conf(5)`, whose reply
+ * says no more than that. Names in the hosts file do not wait.
  *
  * A name with letters beyond ASCII is looked up in its form `xn--...`. An
  * address in text form resolves to itself.

@@ -65,7 +65,8 @@ export type { ProbeReason, ProbeState } from "./verdict.ts";
 /** How ports are probed. */
 export interface ProbeOptions<T extends Probeable = Probeable> {
   /**
-   * Milliseconds for all attempts at one target together.
+   * Milliseconds for all attempts at one target together, and before them for a
+   * name to resolve.
    *
    * @default {1500}
    */
@@ -271,8 +272,8 @@ export interface Probing<T extends Probeable = Probeable>
  * fewer are probed at a time; 64 descriptors stay free. Connections end by a
  * reset.
  *
- * A name is looked up once in a run, however long that takes. A slow reader
- * slows the run down, so that few results wait for it. Breaking out of the loop
+ * A name is looked up once in a run, and has `timeout` to resolve; targets of
+ * other names and addresses go on meanwhile. A slow reader slows the run down, so that few results wait for it. Breaking out of the loop
  * ends the run, and leaves no descriptor open.
  *
  * On Deno it needs `net` for each host and port, as `Deno.connect` does. A
@@ -366,7 +367,9 @@ class Probes<T extends Probeable> implements Probing<T>, Sink, Office {
     this.#libc = c;
     this.#options = checkOptions(c, options);
     const { setup, recipe, pacing, threads } = this.#options;
-    const source = new Source(c, targets, this.#options, this);
+    const { family, allAddresses } = this.#options;
+    const reading = { family, allAddresses, timeout: pacing.timeout };
+    const source = new Source(c, targets, reading, this);
     this.#source = source;
     this.#run = threads === 1
       ? new Run(c, recipe, pacing, source, this)

@@ -4,6 +4,7 @@
  * @module
  */
 import type { Libc } from "../../ffi/contract.ts";
+import { performance } from "../../ffi/timers.ts";
 import {
   inet,
   inet6,
@@ -83,13 +84,22 @@ export interface Office {
 export interface Reading {
   readonly family: LookupFamily | undefined;
   readonly allAddresses: boolean;
+  /** How long a name may take to resolve, in ms. */
+  readonly timeout: number;
 }
 
-/** How many names are looked up at once; more would only wait for threads. */
-const MOST_LOOKUPS = 16;
+/**
+ * How many names are looked up at once: as many as the name servers are asked
+ * about, for the time of each one runs.
+ */
+const MOST_LOOKUPS = 128;
 
-/** How many targets may wait for their names to be looked up. */
-const MOST_WAITING = 1024;
+/**
+ * How many targets may wait for their names, while those of known addresses
+ * that come after them go on; and for a reader of results.
+ */
+const MOST_WAITING = 0x4000;
+const MOST_HELD = 1024;
 
 /** After how many targets in a row without a job other work has a turn. */
 const MOST_REFUSED = 256;
@@ -99,7 +109,14 @@ interface KnownName {
   readonly hostname: string;
   /** `null` while it is being looked up. */
   result: readonly IpAddress[] | Error | null;
-  readonly waiting: { job: number; port: number }[];
+  readonly waiting: NamedTarget[];
+}
+
+/** A target that is given by name. */
+interface NamedTarget {
+  readonly name: KnownName;
+  readonly job: number;
+  readonly port: number;
 }
 
 /** What the addresses of one target have in common. */
@@ -155,7 +172,10 @@ export class Source<T extends Probeable> implements Feed {
   readonly #names = new Map<string, KnownName>();
   readonly #toLookUp = new Fifo<KnownName>();
   readonly #lookups = new Set<() => void>();
+  /** How many targets wait for their names. */
   #waiting = 0;
+  /** Those that have done so, and are handed out when their turn comes. */
+  readonly #answered = new Fifo<NamedTarget>();
   /** How many targets were taken, and the number after the highest index. */
   #taken = 0;
   #next: number;
@@ -192,7 +212,8 @@ export class Source<T extends Probeable> implements Feed {
   }
 
   get isOver(): boolean {
-    return this.#isDone && this.#waiting === 0 && this.#ready.length === 0;
+    return this.#isDone && this.#waiting === 0 &&
+      this.#answered.length === 0 && this.#ready.length === 0;
   }
 
   /** Which index comes next, and which targets before it are not done. */
@@ -207,14 +228,19 @@ export class Source<T extends Probeable> implements Feed {
     for (let refused = 0;; refused++) {
       const job = this.#ready.shift();
       if (job !== undefined) return job;
-      if (this.#isDone || this.#isAsking || this.#waiting >= MOST_WAITING) {
-        return NOTHING;
-      }
       // There may be no end of targets that nothing is sent to.
-      if (this.#isResting || this.#office.held >= MOST_WAITING) return NOTHING;
+      if (this.#isResting || this.#office.held >= MOST_HELD) return NOTHING;
       if (refused === MOST_REFUSED) {
         this.#isResting = true;
         afterAll(this.#libc, this.#goOn);
+        return NOTHING;
+      }
+      const waiter = this.#answered.shift();
+      if (waiter !== undefined) {
+        this.#hand(waiter);
+        continue;
+      }
+      if (this.#isDone || this.#isAsking || this.#waiting >= MOST_WAITING) {
         return NOTHING;
       }
       const step = this.#iterator.next();
@@ -294,6 +320,7 @@ export class Source<T extends Probeable> implements Feed {
     for (const abandon of this.#lookups) abandon();
     this.#lookups.clear();
     this.#waiting = 0;
+    this.#answered.clear();
     this.#ready.clear();
     if (this.#isDone) return;
     this.#isDone = true;
@@ -397,8 +424,9 @@ export class Source<T extends Probeable> implements Feed {
       this.#names.set(hostname, name);
       this.#toLookUp.push(name);
     }
-    if (name.result !== null) return this.#hand(name.result, port, job);
-    name.waiting.push({ job, port });
+    const waiter = { name, job, port };
+    if (name.result !== null) return this.#hand(waiter);
+    name.waiting.push(waiter);
     this.#waiting++;
     this.#lookUp();
   }
@@ -408,19 +436,25 @@ export class Source<T extends Probeable> implements Feed {
     while (this.#lookups.size < MOST_LOOKUPS) {
       const name = this.#toLookUp.shift();
       if (name === undefined) return;
-      const found: IpAddress[] = [];
-      const { hostname } = name;
-      const { family } = this.#reading;
+      const { family, allAddresses, timeout } = this.#reading;
+      let found: readonly IpAddress[] = [];
+      const end = (error: Error | null): void => {
+        abandon();
+        this.#lookups.delete(abandon);
+        this.#resolved(name, found.length > 0 ? found : error!);
+      };
       const abandon = startLookup(
         this.#libc,
-        { hostname, port: 0, family },
-        Infinity,
+        { hostname: name.hostname, port: 0, family },
+        performance.now() + timeout,
         {
-          found: (addresses) => void found.push(...addresses),
-          ended: (error) => {
-            this.#lookups.delete(abandon);
-            this.#resolved(name, error ?? found);
+          found(_, all) {
+            found = all;
+            // For IPv6 there may be no route, and IPv4 a moment late.
+            const isEnough = all.some(({ family }) => family === "inet");
+            if (isEnough && !allAddresses) end(null);
           },
+          ended: end,
         },
       );
       this.#lookups.add(abandon);
@@ -429,24 +463,16 @@ export class Source<T extends Probeable> implements Feed {
 
   #resolved(name: KnownName, result: readonly IpAddress[] | Error): void {
     name.result = result;
-    try {
-      for (const { job, port } of name.waiting.splice(0)) {
-        this.#waiting--;
-        this.#hand(result, port, job);
-      }
-    } catch (error) {
-      return this.#office.failed(error);
-    }
+    const waiting = name.waiting.splice(0);
+    this.#waiting -= waiting.length;
+    for (const waiter of waiting) this.#answered.push(waiter);
     this.#lookUp();
     this.#office.wake();
   }
 
   /** Hands out the addresses of a name for one target. */
-  #hand(
-    result: readonly IpAddress[] | Error,
-    port: number,
-    job: number,
-  ): void {
+  #hand({ name, job, port }: NamedTarget): void {
+    const result = name.result!;
     if (result instanceof Error) {
       this.#allow();
       return this.#office.refused(job, result, false);

@@ -61,7 +61,8 @@ SCAN_OPTIONS
       --exclude HOSTS  hosts to leave out
       --exclude-ports PORTS
                        ports to leave out
-  -t, --timeout TIME   for all attempts at one port together [1.5s]
+  -t, --timeout TIME   for all attempts at one port together, and before them
+                       for a name to resolve [1.5s]
       --retries N      more attempts while no reply comes [2]
       --concurrency N  how many ports at the same time [4096, or as many as
                        there are descriptors to spare]

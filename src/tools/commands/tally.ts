@@ -51,8 +51,9 @@ export class ScanTally {
   readonly #unsent = new Map<string, number>();
   /** How many of those this machine itself has rejected. */
   #ownRejects = 0;
-  /** The names that do not resolve. */
+  /** The names that do not resolve, and those that do not in time. */
   readonly #unresolved = new Set<string>();
+  readonly #late = new Set<string>();
 
   /** Counts one more result. */
   add(result: ProbeResult<Probeable>): void {
@@ -64,7 +65,7 @@ export class ScanTally {
       increase(this.#unsent, code ?? "UNKNOWN");
       if (icmp !== null) this.#ownRejects++;
     }
-    if (code?.startsWith("EAI_")) this.#addUnresolved(result.target);
+    if (reason === "name") this.#addUnresolved(result);
     if (state !== "filtered" || address === null) return;
     const network = this.#networkOf(address);
     if (reason === "no-answer") {
@@ -82,8 +83,8 @@ export class ScanTally {
     }
   }
 
-  #addUnresolved({ hostname }: Probeable): void {
-    const names = this.#unresolved;
+  #addUnresolved({ code, target: { hostname } }: ProbeResult): void {
+    const names = code === "ETIMEDOUT" ? this.#late : this.#unresolved;
     if (hostname !== undefined && names.size < MOST_TALLIED) {
       names.add(hostname);
     }
@@ -133,7 +134,9 @@ export class ScanTally {
       }
     }
     for (const [code, n] of sorted(this.#unsent)) {
-      const phrase = phraseOf(code);
+      // A port that does not reply is filtered, so that this is about names.
+      const isLate = code === "ETIMEDOUT";
+      const phrase = isLate ? "name does not resolve in time" : phraseOf(code);
       const words = phrase === undefined ? "" : ` (${phrase})`;
       lines.push(`unsent: ${counted(n)} ${code}${words}`);
     }
@@ -142,11 +145,16 @@ export class ScanTally {
         `  ${counted(this.#ownRejects)} of them by a firewall of this machine`,
       );
     }
-    if (this.#unresolved.size > 0) {
-      const [...names] = this.#unresolved;
+    for (
+      const [what, [...names]] of [
+        ["do not resolve", this.#unresolved],
+        ["do not resolve in time", this.#late],
+      ] as const
+    ) {
+      if (names.length === 0) continue;
       const rest = names.splice(MOST_IN_SUMMARY).length;
       if (rest > 0) names.push(counted(rest, "other"));
-      lines.push(`do not resolve: ${names.join(", ")}`);
+      lines.push(`${what}: ${names.join(", ")}`);
     }
     const routers = this.#byCount();
     for (const { from, rejected, kinds } of routers.slice(0, MOST_IN_SUMMARY)) {
