@@ -534,6 +534,36 @@ test("waitFor() tries every address of a name", async () => {
   assertEquals(found, [true, 1]);
 }, { skip: canIsolate() });
 
+test(
+  "waitFor() tries the addresses that it knows while no name server replies",
+  async () => {
+    for (const kill of ["SIGSTOP", "SIGKILL"]) {
+      const address = await inChild(
+        { namespace: `${NAME_SERVER}echo $! > /mnt/server\n` },
+        async ({ bound, listen, waitFor }, kill) => {
+          const { readFileSync } = process.getBuiltinModule("node:fs");
+          const server = Number(readFileSync("/mnt/server", "utf8"));
+          const closed = bound();
+          const { port } = closed.address;
+          const target = { hostname: "a.v4.test", port };
+          const end = waitFor(target, { timeout: 9000 });
+          await new Promise((resolve) => setTimeout(resolve, 500));
+          process.kill(server, kill);
+          // What was found has grown old.
+          await new Promise((resolve) => setTimeout(resolve, 1500));
+          closed[Symbol.dispose]();
+          using listener = listen({ at: closed.address });
+          const [ready] = await end;
+          return ready!.address === `${listener.address}`;
+        },
+        kill,
+      );
+      assertEquals(address, true);
+    }
+  },
+  { skip: needs(canIsolate(), hasCommand("python3"), onLinux) },
+);
+
 test("waitFor() waits for a name, or fails by it", async () => {
   const found = await inChild(
     { namespace: NAME_SERVER + FILES_ONLY },

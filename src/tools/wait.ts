@@ -96,7 +96,8 @@ export interface WaitForOptions {
   readonly stable?: number | undefined;
   /**
    * What to do when a name does not resolve: wait for it, too, or end the wait
-   * by the error.
+   * by the error. While no name server replies, the addresses that were found
+   * last are tried.
    *
    * @default {"wait"}
    */
@@ -466,7 +467,13 @@ class TargetWait implements PendingTarget {
 
   /** Tries the addresses of the name, once they are found. */
   async #resolve(now: number): Promise<void> {
-    const { found, abandon } = findAddresses(this.#c, this.#way, this.#end);
+    const isKnown = this.#addresses.length > 0;
+    // Without an address, only the resolver's own verdict ends the wait.
+    const isPatient = this.#plan.names === "fail" && !isKnown;
+    const end = isPatient
+      ? this.#end
+      : Math.min(now + this.#plan.attemptTimeout, this.#end);
+    const { found, abandon } = findAddresses(this.#c, this.#way, end);
     this.#abandon = () => {
       if (isOver(this.#end)) this.#last ??= unresolved(this.text);
       abandon();
@@ -479,10 +486,22 @@ class TargetWait implements PendingTarget {
       this.#resolved = now;
       return this.#try(performance.now());
     }
+    if (isKnown && this.#mayPass(addresses)) {
+      // The name server may be down while the service comes up.
+      this.#resolved = performance.now();
+      return this.#try(this.#resolved);
+    }
     if (this.#plan.names === "fail") throw addresses;
+    this.#addresses = [];
     this.#last = addresses;
     this.#streak = 0;
     this.#rest(LOOKUP_PAUSE);
+  }
+
+  /** Whether a lookup says nothing against the addresses that are known. */
+  #mayPass({ code }: LookupError | ErrnoError): boolean {
+    return code === "ETIMEDOUT" ||
+      code === "EAI_AGAIN" && this.#plan.names === "wait";
   }
 
   /** Knocks at each address at once. */
