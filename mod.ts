@@ -31,6 +31,8 @@
  *   for each test that is the first to call some function, since functions open
  *   one by one and stay open. Call {@linkcode preload} at the top of such a
  *   test file.
+ * - The examples are programs for Deno; on Bun and Node, a server of `node:net`
+ *   stands in for `Deno.listen`.
  * - Node prints an ExperimentalWarning for `node:ffi`;
  *   `--disable-warning=ExperimentalWarning` turns it off.
  *
