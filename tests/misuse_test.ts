@@ -23,6 +23,7 @@ import {
   canBlackHole,
   fullPair,
   inChild,
+  listen,
   pair,
   watchLibc,
 } from "./_fixtures.ts";
@@ -747,6 +748,36 @@ test("what says nothing of itself is refused by the name of the argument", () =>
       assertThrows(call, TypeError, "(an object)", `${call}`);
     }
   }
+});
+
+test("an endless list of what is no target is refused at once", async () => {
+  const endless = {
+    [Symbol.iterator]: () => ({ next: () => ({ done: false, value: 5 }) }),
+  } as unknown as Iterable<{ port: number }>;
+  const calls: readonly (() => Promise<unknown>)[] = [
+    () => probe(endless).next(),
+    async () => await ping(endless).next(),
+    () => waitFor(endless),
+  ];
+  for (const call of calls) await assertRejects(call, TypeError);
+});
+
+test("probe() takes each step of targets once, whatever promises that", async () => {
+  using listener = listen();
+  const { port } = listener.address;
+  let left = 2;
+  const twice = {
+    then(take: (step: object) => void, refuse: (error: Error) => void) {
+      take(left-- > 0 ? { value: { port } } : { done: true });
+      refuse(new Error("too late"));
+    },
+  };
+  const targets = {
+    [Symbol.asyncIterator]: () => ({ next: () => twice }),
+  } as unknown as AsyncIterable<{ port: number }>;
+  const states: string[] = [];
+  for await (const { state } of probe(targets)) states.push(state);
+  assertEquals(states, ["open", "open"]);
 });
 
 test("errors are made where nobody can change an error any more", async () => {

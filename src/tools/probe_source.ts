@@ -246,7 +246,8 @@ export class Source<T extends Probeable> implements Feed {
       const step = this.#iterator.next();
       if (this.#isAsync) {
         this.#isAsking = true;
-        (step as Promise<IteratorResult<T>>).then(this.#arrived, (error) => {
+        // Of another's making it may settle at once, or twice.
+        Promise.resolve(step).then(this.#arrived, (error) => {
           this.#isDone = true;
           this.#office.failed(error);
         });

@@ -172,7 +172,12 @@ export function listOf(
   if (!isObject(value)) {
     throw notA("target or a list of them", "targets", value);
   }
-  return Symbol.iterator in value
-    ? [...value as Iterable<Destination>]
-    : [value as Destination];
+  if (!(Symbol.iterator in value)) return [value as Destination];
+  const list: Destination[] = [];
+  for (const one of value as Iterable<Destination>) {
+    // At once: what is no target may come without end.
+    if (!isObject(one)) throw notA("object", "target", one);
+    list.push(one);
+  }
+  return list;
 }
