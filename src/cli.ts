@@ -72,7 +72,8 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
  * @param args The arguments, the name of the command first.
  * @param io What it writes to, and what ends it.
  * @returns The exit code: 0 for yes, 1 for no, 2 for wrong usage or if nothing
- * could be sent, 3 for an incomplete result, 130 if it was interrupted;
+ * could be sent, 3 for an incomplete result, 130 if it was interrupted, 143
+ * by SIGTERM;
  * `--help` of each command has the rest.
  *
  * @example What an errno means

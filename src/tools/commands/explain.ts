@@ -77,7 +77,7 @@ EXIT CODE
   1   the target cannot be reached
   2   wrong usage, or nothing could be sent
   3   a file is incomplete: the disk is full
-  130 interrupted
+  130 interrupted (SIGINT), 143 by SIGTERM
 
 PERMISSIONS, on Deno
   --allow-ffi --allow-net for a target, --allow-read --allow-write for

@@ -73,7 +73,7 @@ EXIT CODE
   0   the report is written
   2   wrong usage, or a file that cannot be read, is empty or of another kind
   3   the report is incomplete: the disk is full
-  130 interrupted: nothing is written
+  130 interrupted (SIGINT), 143 by SIGTERM: nothing is written
   (--json, --csv and -q have no meaning here.)
 
 PERMISSIONS, on Deno

@@ -117,7 +117,7 @@ EXIT CODE
   2   wrong usage, or nothing could be sent
   3   incomplete: none is open, and some could not be probed; or the disk is
       full
-  130 interrupted (SIGINT), after the summary
+  130 interrupted (SIGINT), 143 by SIGTERM, after the summary
 
 PERMISSIONS, on Deno
   --allow-ffi --allow-net; --allow-read for @FILE, --save, --resume and

@@ -83,7 +83,7 @@ EXIT CODE
   1   it was not: filtered or silent
   2   wrong usage, or nothing could be sent
   3   a file is incomplete: the disk is full
-  130 interrupted, after what is known so far
+  130 interrupted (SIGINT), 143 by SIGTERM, after what is known so far
 
 PERMISSIONS, on Deno
   --allow-ffi --allow-net; --allow-write for -o

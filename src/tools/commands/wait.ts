@@ -104,7 +104,7 @@ EXIT CODE
   124 it took too long: each target that is not ready is named, with its tries,
       its last error and what was found about it
   126 CMD cannot be run; 127 there is no such command
-  130 interrupted
+  130 interrupted (SIGINT), 143 by SIGTERM
 
 PERMISSIONS, on Deno
   --allow-ffi --allow-net; --allow-read --allow-write for unix:PATH;
