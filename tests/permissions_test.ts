@@ -1747,6 +1747,66 @@ test("a socket that says it has another address gets no permission by it", async
   assertEquals(found, Array(3).fill("NotCapable"));
 });
 
+test("datagrams from everybody want what listening wants", async () => {
+  const found = await inChild(
+    ["--allow-ffi", "--allow-net=127.0.0.1"],
+    async ({ mod }) => {
+      const { inet, Socket } = mod;
+      using peer = Socket.open({ type: "dgram" });
+      peer.bind(inet("127.0.0.1", 0));
+      const at = peer.localAddress;
+      const bytes = new Uint8Array(8);
+      const ways: Readonly<
+        Record<string, (socket: Socket) => unknown>
+      > = {
+        recvSync: (socket) => socket.recvSync(bytes),
+        recvFromSync: (socket) => socket.recvFromSync(bytes),
+        recv: (socket) => socket.recv(bytes),
+        recvFrom: (socket) => socket.recvFrom(bytes),
+        read: (socket) => socket.read(bytes),
+        readable: (socket) => socket.readable.getReader().read(),
+      };
+      const kinds: Readonly<
+        Record<string, (socket: Socket) => unknown>
+      > = {
+        open: (socket) => socket.sendSync("x", { to: at }),
+        bound: (socket) => socket.bind(inet("127.0.0.1", 0)),
+        connected: (socket) => socket.connectSync(at),
+        disconnected(socket) {
+          socket.connectSync(at);
+          socket.disconnect();
+        },
+      };
+      const names: Record<string, string[]> = {};
+      for (const [kind, make] of Object.entries(kinds)) {
+        names[kind] = [];
+        for (const receive of Object.values(ways)) {
+          using socket = Socket.open({ type: "dgram", nonblocking: true });
+          make(socket);
+          const { localAddress } = socket;
+          if (kind === "bound" || kind === "connected") {
+            peer.sendSync("y", { to: localAddress });
+          }
+          try {
+            await receive(socket);
+            names[kind].push("passes");
+          } catch (error) {
+            names[kind].push((error as Error).name);
+          }
+        }
+      }
+      return names;
+    },
+    null,
+  );
+  assertEquals(found, {
+    open: Array(6).fill("NotCapable"),
+    bound: Array(6).fill("passes"),
+    connected: Array(6).fill("passes"),
+    disconnected: Array(6).fill("NotCapable"),
+  });
+});
+
 test("hosts that are called unix and vsock are asked for as hosts", async () => {
   const rows = [["unix,vsock", "LookupError"], ["127.0.0.1", "NotCapable"]];
   for (const [allowed, name] of rows) {

@@ -12,6 +12,7 @@ import {
   type UnixAddress,
 } from "../address/address.ts";
 import { ErrnoError } from "../errors/errors.ts";
+import { localAddressOf, peerAddressOf } from "./ends.ts";
 
 /** Whether an address needs no closer look. Costs nanoseconds. */
 export function isFree(libc: Libc, address: Address): boolean {
@@ -87,6 +88,17 @@ export function demandAgain(libc: Libc, address: Address): Address {
 export function demandPeer(libc: Libc, peer: Address | null): void {
   if (peer !== null) demand(libc, peer);
   else libc.permissions.demandAll(false);
+}
+
+/**
+ * Asks whether the program may receive on a socket from whoever sends to it. One
+ * that has neither a peer nor an address that was asked for is open to all as
+ * soon as it has sent something.
+ */
+export function demandSenders(libc: Libc, fd: number): void {
+  if (libc.permissions.net() || peerAddressOf(libc, fd) !== null) return;
+  const local = localAddressOf(libc, fd);
+  if (local.family !== "unix") demand(libc, local);
 }
 
 /**

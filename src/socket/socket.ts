@@ -97,7 +97,7 @@ import {
   type SocketOptionName,
   type SocketOptions,
 } from "./options.ts";
-import { demand, demandPeer, permit } from "./permission.ts";
+import { demand, demandPeer, demandSenders, permit } from "./permission.ts";
 import {
   getRawOption,
   getRawOptionBytes,
@@ -991,6 +991,8 @@ export class Socket implements Disposable, AsyncDisposable {
    * more.
    * @throws {ErrnoError} If the system refuses, `EAGAIN` if a non-blocking
    * socket has nothing.
+   * @throws {Error} The runtime's own error, for datagrams from everybody: on a
+   * socket that has no peer and is not bound, if the program may not listen.
    * @throws {TypeError} If `buffer` is detached.
    */
   recvSync(buffer: Uint8Array, options?: ReceiveOptions): number {
@@ -1006,6 +1008,8 @@ export class Socket implements Disposable, AsyncDisposable {
    * @param options Flags.
    * @returns How many there were, and the sender's address; that of a sender
    * without a name, and of a stream's, is unspecified.
+   * @throws {Error} The runtime's own error, for datagrams from everybody: on a
+   * socket that has no peer and is not bound, if the program may not listen.
    */
   recvFromSync(
     buffer: Uint8Array,
@@ -1033,6 +1037,8 @@ export class Socket implements Disposable, AsyncDisposable {
    * more.
    * @throws {ErrnoError} If the system refuses; `ETIMEDOUT` with `timeoutKind`
    * `"deadline"` if nothing came within `options.timeout`.
+   * @throws {Error} The runtime's own error, for datagrams from everybody: on a
+   * socket that has no peer and is not bound, if the program may not listen.
    * @throws {TypeError} If the buffer is detached, also while the call waits.
    */
   async recv(
@@ -1041,7 +1047,7 @@ export class Socket implements Disposable, AsyncDisposable {
   ): Promise<number> {
     const { flags, limits } = readTransfer("recv", options);
     checkBytes("buffer", buffer);
-    this.#use("recvfrom");
+    this.#demandReceive();
     return await this.#io.receive(
       buffer,
       flags,
@@ -1060,6 +1066,8 @@ export class Socket implements Disposable, AsyncDisposable {
    * @param options Flags, and limits for the wait.
    * @returns How many there were, and the sender's address; that of a sender
    * without a name, and of a stream's, is unspecified.
+   * @throws {Error} The runtime's own error, for datagrams from everybody: on a
+   * socket that has no peer and is not bound, if the program may not listen.
    */
   async recvFrom(
     buffer: Uint8Array,
@@ -1067,7 +1075,7 @@ export class Socket implements Disposable, AsyncDisposable {
   ): Promise<[size: number, from: Address]> {
     const { flags, limits } = readTransfer("recv", options);
     checkBytes("buffer", buffer);
-    this.#use("recvfrom");
+    this.#demandReceive();
     const from: Address[] = [];
     const size = await this.#io.receive(
       buffer,
@@ -1158,7 +1166,7 @@ export class Socket implements Disposable, AsyncDisposable {
    */
   async read(buffer: Uint8Array): Promise<number | null> {
     const room = checkBytes("buffer", buffer);
-    this.#use("recvfrom");
+    this.#demandReceive();
     if (room === 0) return 0;
     const size = await this.#io.receive(
       buffer,
@@ -1308,8 +1316,7 @@ export class Socket implements Disposable, AsyncDisposable {
     checkInteger("backlog", backlog, INT_MAX);
     this.#use("listen");
     // Of the kernel: anybody may give this object another property of that name.
-    const local = localAddressOf(this.#libc, this.#fd);
-    demand(this.#libc, local);
+    const local = demand(this.#libc, localAddressOf(this.#libc, this.#fd));
     const result = this.#libc.listen(this.#fd, backlog);
     this.#check("listen", result, local);
   }
@@ -1390,7 +1397,10 @@ export class Socket implements Disposable, AsyncDisposable {
    * @throws {ErrnoError} `EBADF` if it was given up before.
    */
   detach(): number {
-    return this.#detach();
+    this.#use("detach");
+    const fd = this.#giveUp();
+    if (this.#mayBeKnown()) forget(this.#libc, fd);
+    return fd;
   }
 
   /**
@@ -1436,7 +1446,7 @@ export class Socket implements Disposable, AsyncDisposable {
     const adopt = nodeSocketOf();
     this.#checkStream("toNodeSocket()", Socket.prototype.toNodeSocket);
     const socket = adopt(this.#fd);
-    this.#detach();
+    this.detach();
     return socket;
   }
 
@@ -1460,7 +1470,7 @@ export class Socket implements Disposable, AsyncDisposable {
     this.#use("detach");
     const adopt = bunSocketOf();
     this.#checkStream("toBunSocket()", Socket.prototype.toBunSocket);
-    return await adopt(this.#libc, this.#detach(), checked);
+    return await adopt(this.#libc, this.detach(), checked);
   }
 
   /**
@@ -1528,13 +1538,6 @@ export class Socket implements Disposable, AsyncDisposable {
     return this.#type === this.#libc.abi.SOCK_STREAM;
   }
 
-  #detach(): number {
-    this.#use("detach");
-    const fd = this.#giveUp();
-    if (this.#mayBeKnown()) forget(this.#libc, fd);
-    return fd;
-  }
-
   /** Takes the descriptor out of this object. */
   #giveUp(): number {
     const fd = this.#fd;
@@ -1577,6 +1580,14 @@ export class Socket implements Disposable, AsyncDisposable {
     return null;
   }
 
+  /** Asks for permission to receive from everybody, where there is no peer. */
+  #demandReceive(): void {
+    this.#use("recvfrom");
+    const { isConnected, isBound } = this.#connecting;
+    const isOpenToAll = !this.#isStream && !isConnected && !isBound;
+    if (isOpenToAll) demandSenders(this.#libc, this.#fd);
+  }
+
   #receive(
     buffer: Uint8Array,
     options: ReceiveOptions | undefined,
@@ -1584,7 +1595,7 @@ export class Socket implements Disposable, AsyncDisposable {
   ): number {
     const { flags } = readTransfer("recvSync", options);
     const size = checkBytes("buffer", buffer);
-    this.#use("recvfrom");
+    this.#demandReceive();
     const result = this.#io.receiveOnce(buffer, size, flags, from);
     return this.#io.checked("recvfrom", result, null);
   }
@@ -1594,6 +1605,7 @@ export class Socket implements Disposable, AsyncDisposable {
     return {
       receive: (buffer, limits) => {
         if (this.#fd < 0) throw canceled("recvfrom");
+        this.#demandReceive();
         return this.#io.receive(buffer, 0, null, limits, null);
       },
       recall: () => this.#transfers?.recall(),
