@@ -340,6 +340,35 @@ function suite(mechanism: Mechanism): void {
     assertEquals(crowd.expired.length, 1);
   });
 
+  contract("has a crowd expire in the turn that brings its news", async (b) => {
+    // More than one look finds; a machine that is busy may need a few rounds.
+    using all = pairs(100);
+    using silent = pair();
+    const crowd = newCrowd();
+    watchFor(b.c, crowd, silent.fd, POLLIN);
+    let isLater: boolean | null = null;
+    for (let round = 0; isLater !== false; round++) {
+      assertLess(round, 100);
+      let isNextTurn = false;
+      isLater = null;
+      crowd.onNews = () => {
+        crowd.onNews = () => {};
+        setImmediate(() => isNextTurn = true);
+      };
+      crowd.expire = () => {
+        crowd.end = Infinity;
+        isLater = isNextTurn;
+        return false;
+      };
+      crowd.end = performance.now();
+      crowd.news.length = 0;
+      for (const { fd } of all) watchFor(b.c, crowd, fd, POLLOUT);
+      await until(() => crowd.news.length === all.length, "notified");
+      await until(() => isLater !== null, "expired");
+    }
+    unwatch(b.c, silent.fd);
+  });
+
   contract("notifies a crowd of nothing that is gone", async (b) => {
     const ones = [pair(), pair()];
     const crowd = newCrowd();

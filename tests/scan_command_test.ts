@@ -204,7 +204,7 @@ test("scan shows reasons, and how often attempts were repeated", async () => {
   using ports = peers();
   using hole = blackHole();
   const list = [ports.open, ports.closed, hole.address.port].join();
-  const args = ["127.0.0.1", "-p", list, "--timeout", "400ms", "--retries=1"];
+  const args = ["127.0.0.1", "-p", list, "--timeout", "1500ms", "--retries=1"];
   const { out } = await scan([...args, "--reason"]);
   assertMatch(out, new RegExp(`^127.0.0.1:${ports.open} open syn-ack `));
   assertStringIncludes(out, "; 1 repeated attempt\n");
