@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
+import process from "node:process";
 import { libc } from "../ffi/libc.ts";
 import { inet, rawAddress } from "../src/address/address.ts";
 import { Errno } from "../src/errors/errors.ts";
@@ -9,13 +10,14 @@ import {
   blackHole,
   bound,
   canBlackHole,
+  canCallOffNames,
   canIsolate,
   inChild,
   listen,
   watchLibc,
 } from "./_fixtures.ts";
 import { canIpv6, hasCommand, needs, onLinux, test } from "./_harness.ts";
-import { FILES_ONLY, FIREWALL } from "./_networks.ts";
+import { FILES_ONLY, FIREWALL, NAME_SERVER } from "./_networks.ts";
 
 /** The system's C library, also while a fake is in force. */
 const real = libc();
@@ -574,3 +576,43 @@ test("ping() goes to an address as to a target", async () => {
   const [probe] = await collect(ping(inet("127.0.0.1", port), { count: 1 }));
   assertEquals(probe!.state, "open");
 });
+
+test(
+  "a ping that ends leaves no lookup behind, however often it has begun one",
+  async () => {
+    const [count, ended] = await inChild(
+      { namespace: `${NAME_SERVER}echo $! > /mnt/server\n` },
+      async ({ ping }) => {
+        const { readFileSync } = process.getBuiltinModule("node:fs");
+        const controller = new AbortController();
+        const { signal } = controller;
+        const target = { hostname: "a.v4.test", port: 1 };
+        const options = { interval: 20, resolveEvery: 1, timeout: 60_000 };
+        let count = 0;
+        try {
+          for await (const _ of ping([target], { ...options, signal })) {
+            if (++count > 1) continue;
+            const server = Number(readFileSync("/mnt/server", "utf8"));
+            process.kill(server, "SIGSTOP");
+            setTimeout(() => controller.abort("enough"), 1500);
+          }
+        } catch (reason) {
+          if (reason !== "enough") throw reason;
+        }
+        return [count, Date.now()] as const;
+      },
+    );
+    // They go on to the address that is known.
+    assert(count > 2, `${count} probes`);
+    // The process has ended by now, and not with the resolver, which gives up after ten seconds.
+    assert(Date.now() - ended! < 7000);
+  },
+  {
+    skip: needs(
+      onLinux,
+      canIsolate(),
+      canCallOffNames(),
+      hasCommand("python3"),
+    ),
+  },
+);

@@ -20,6 +20,7 @@ import {
 } from "../mod.ts";
 import {
   grid,
+  parseHosts,
   ping,
   probe,
   type Probeable,
@@ -583,6 +584,27 @@ test("names that no server replies for hold up no other target", async () => {
   assertEquals(error, [0, null, null, "getaddrinfo", "deadline"]);
   assertEquals(inFlight, [0]);
 }, { skip: needs(onLinux, canIsolate(), hasCommand("python3")) });
+
+test(
+  "a name with letters beyond ASCII is looked up by its form in ASCII",
+  async () => {
+    const found = await inChild({ namespace: NAME_SERVER }, async (api) => {
+      const { grid, probe } = api;
+      const hostname = "b\u00fccher.v4.test";
+      const found: string[] = [];
+      for (const targets of [[{ hostname, port: 80 }], grid(hostname, [80])]) {
+        for await (const { target, address, state } of probe(targets)) {
+          found.push(`${target.hostname} ${address} ${state}`);
+        }
+      }
+      return found;
+    });
+    const row = "b\u00fccher.v4.test 127.0.0.1:80 closed";
+    assertEquals(found, [row, row]);
+    assertThrows(() => parseHosts("\u00fc$"), SyntaxError);
+  },
+  { skip: needs(onLinux, canIsolate(), hasCommand("python3")) },
+);
 
 // Verdicts ---------------------------------------------------------------------
 

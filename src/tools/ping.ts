@@ -540,7 +540,8 @@ class PingLoop {
         if (this.#isStopped) return;
         if (failure !== null) return this.#yield(seq, beginning, failure);
       } else if (
-        resolveEvery > 0 && seq > 1 && (seq - 1) % resolveEvery === 0
+        resolveEvery > 0 && seq > 1 && (seq - 1) % resolveEvery === 0 &&
+        this.#search === null
       ) {
         // Probes that begin meanwhile go to the address that is known.
         this.#resolve().catch(() => {});

@@ -13,6 +13,7 @@ import {
   isAddress,
   parseIp,
 } from "../address/address.ts";
+import { checkHostname } from "../address/hostname.ts";
 import {
   type IpAddress,
   type LookupFamily,
@@ -20,7 +21,6 @@ import {
 } from "../address/lookup.ts";
 import {
   checkInteger,
-  checkText,
   isObject,
   MAX_PORT,
   readOptions,
@@ -356,9 +356,10 @@ export class Source<T extends Probeable> implements Feed {
     const { index, hostname, port } = target as T & GridTarget;
     const address = parseIp(hostname, port);
     if (address === null) {
+      const host = checkHostname(hostname);
       const job = this.#count(index, target, null);
-      if (!this.#isPermitted(hostname, port, job)) return;
-      return this.#resolve(hostname, port, job);
+      if (this.#isPermitted(host, port, job)) this.#resolve(host, port, job);
+      return;
     }
     const isPlain = !hostname.includes("%");
     const job = this.#count(index, null, isPlain ? null : address);
@@ -534,16 +535,7 @@ function placeOf(target: unknown): Place {
         "internet host",
     );
   }
-  checkText("hostname", hostname);
-  const host = hostname.startsWith("[") && hostname.endsWith("]")
-    ? hostname.slice(1, -1)
-    : hostname;
-  if (host === "" || host.includes("\0")) {
-    throw new SyntaxError(
-      `Cannot parse hostname ${show(hostname)}: ` +
-        (host === "" ? "it is empty" : "it holds a NUL"),
-    );
-  }
+  const host = checkHostname(hostname);
   const number = checkInteger("port", port, MAX_PORT);
   return {
     hostname: host,

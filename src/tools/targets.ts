@@ -5,6 +5,7 @@
  */
 import { currentAbi } from "../../ffi/libc.ts";
 import { bytesOf, inet6, parseIp } from "../address/address.ts";
+import { checkHostname } from "../address/hostname.ts";
 import {
   checkInteger,
   checkText,
@@ -678,14 +679,22 @@ function readName(part: Part): string {
   // A zone is for connect(2) to check.
   if (text.includes("%") && text.includes(":")) return text;
   const wrong = /[\s\p{Cc}/:@[\]%]/u.exec(text);
-  if (wrong === null) return text;
-  throw cannotRead(part, wrong.index, "a name cannot hold that");
+  if (wrong !== null) {
+    throw cannotRead(part, wrong.index, "a name cannot hold that");
+  }
+  understand(part, 0, () => checkHostname(text));
+  return text;
 }
 
 /** The address that a text stands for, `null` for a name. */
 function readNumber(part: Part, offset: number, text: string): IpNumber | null {
+  return understand(part, offset, () => numberOf(text));
+}
+
+/** Reads a text, whose faults are reported with their place. */
+function understand<T>(part: Part, offset: number, read: () => T): T {
   try {
-    return numberOf(text);
+    return read();
   } catch (error) {
     if (!(error instanceof SyntaxError)) throw error;
     const { message } = error;
