@@ -124,6 +124,8 @@ import ctypes, heapq, os, select, signal, socket, struct, time
 ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # with the process that started it
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 s.bind(("127.0.0.1", 53))
+silent = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+silent.bind(("127.0.0.2", 53))
 open("/mnt/ready", "w").close()
 asked = open("/mnt/asked", "a")
 later = []
@@ -165,6 +167,11 @@ mount --bind /mnt/resolv /etc/resolv.conf
 mount --bind /mnt/nsswitch /etc/nsswitch.conf
 mount --bind /mnt/hosts /etc/hosts
 until [ -e /mnt/ready ]; do sleep 0.01; done
+`;
+
+/** After {@linkcode NAME_SERVER}: has a server asked first that never replies. */
+export const SILENT_SERVER_FIRST = `
+printf "nameserver 127.0.0.2\\nnameserver 127.0.0.1\\n" > /mnt/resolv
 `;
 
 /**

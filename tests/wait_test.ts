@@ -41,7 +41,12 @@ import {
 } from "./_fixtures.ts";
 import { canIpv6, onLinux, test } from "./_harness.ts";
 import { linesOf } from "./_lines.ts";
-import { FILES_ONLY, FIREWALL, NAME_SERVER } from "./_networks.ts";
+import {
+  FILES_ONLY,
+  FIREWALL,
+  NAME_SERVER,
+  SILENT_SERVER_FIRST,
+} from "./_networks.ts";
 import { hasCommand, needs } from "./_harness.ts";
 
 const real = libc();
@@ -560,6 +565,30 @@ test(
       );
       assertEquals(address, true);
     }
+  },
+  { skip: needs(canIsolate(), hasCommand("python3"), onLinux) },
+);
+
+test(
+  "waitFor() and probe() outlast a first name server that never replies",
+  async () => {
+    const found = await inChild(
+      { namespace: NAME_SERVER + SILENT_SERVER_FIRST },
+      async ({ listen, probe, waitFor }) => {
+        using listener = listen();
+        const { port } = listener.address;
+        const limits = { attemptTimeout: 100, timeout: 60_000 };
+        const [ready] = await waitFor({ hostname: "a.v4.test", port }, limits);
+        const states: string[] = [];
+        for await (
+          const { state } of probe([{ hostname: "b.v4.test", port }])
+        ) {
+          states.push(state);
+        }
+        return [ready!.address === `${listener.address}`, ...states];
+      },
+    );
+    assertEquals(found, [true, "open"]);
   },
   { skip: needs(canIsolate(), hasCommand("python3"), onLinux) },
 );

@@ -48,7 +48,12 @@ import {
   type RunState,
   type Sink,
 } from "./probe_run.ts";
-import { type Office, type Probeable, Source } from "./probe_source.ts";
+import {
+  type Office,
+  type Probeable,
+  type Reading,
+  Source,
+} from "./probe_source.ts";
 import { Crew } from "./probe_threads.ts";
 import type { Position } from "./targets.ts";
 import {
@@ -68,7 +73,8 @@ export interface ProbeOptions<T extends Probeable = Probeable> {
    * Milliseconds for all attempts at one target together, and before them for a
    * name to resolve.
    *
-   * @default {1500}
+   * @default {undefined} 1500 for the attempts, 15000 for a name: the system's
+   * resolver takes 5000 to turn to a second name server.
    */
   readonly timeout?: number | undefined;
   /**
@@ -273,8 +279,9 @@ export interface Probing<T extends Probeable = Probeable>
  * reset.
  *
  * A name is looked up once in a run, and has `timeout` to resolve; targets of
- * other names and addresses go on meanwhile. A slow reader slows the run down, so that few results wait for it. Breaking out of the loop
- * ends the run, and leaves no descriptor open.
+ * other names and addresses go on meanwhile. A slow reader slows the run down,
+ * so that few results wait for it. Breaking out of the loop ends the run, and
+ * leaves no descriptor open.
  *
  * On Deno it needs `net` for each host and port, as `Deno.connect` does. A
  * target that is denied is unsent, with the code `"EACCES"`; if all are, the
@@ -366,9 +373,7 @@ class Probes<T extends Probeable> implements Probing<T>, Sink, Office {
     const c = libc();
     this.#libc = c;
     this.#options = checkOptions(c, options);
-    const { setup, recipe, pacing, threads } = this.#options;
-    const { family, allAddresses } = this.#options;
-    const reading = { family, allAddresses, timeout: pacing.timeout };
+    const { setup, recipe, pacing, reading, threads } = this.#options;
     const source = new Source(c, targets, reading, this);
     this.#source = source;
     this.#run = threads === 1
@@ -712,14 +717,19 @@ function untried(cause: Error, isDenied: boolean): Finding {
   };
 }
 
+/**
+ * How long a name may take by default, in ms: the resolver waits five seconds
+ * for a name server before it asks the next one, for each suffix that it tries.
+ */
+const NAME_TIMEOUT = 15_000;
+
 /** The options after the check, and what follows from them. */
 interface Checked<T extends Probeable> {
   readonly setup: ProbeSetup;
   readonly recipe: ProbeRecipe;
   readonly threads: number;
   readonly pacing: Pacing;
-  readonly family: LookupFamily | undefined;
-  readonly allAddresses: boolean;
+  readonly reading: Reading;
   readonly states: ReadonlySet<ProbeState>;
   readonly onOpen: ProbeOptions<T>["onOpen"];
   readonly signal: AbortSignal | undefined;
@@ -786,8 +796,11 @@ function checkOptions<T extends Probeable>(
     recipe: probeRecipe(c, setup),
     threads: Math.min(threads, mostThreads(pacing)),
     pacing,
-    family: agreedFamily(given.family, from),
-    allAddresses: checkFlag("allAddresses", given.allAddresses),
+    reading: {
+      family: agreedFamily(given.family, from),
+      allAddresses: checkFlag("allAddresses", given.allAddresses),
+      timeout: given.timeout === undefined ? NAME_TIMEOUT : pacing.timeout,
+    },
     states: checkStates(given.states),
     onOpen: onOpen as ProbeOptions<T>["onOpen"],
     signal: checkSignal("signal", given.signal),

@@ -89,10 +89,10 @@ export interface Reading {
 }
 
 /**
- * How many names are looked up at once: as many as the name servers are asked
- * about, for the time of each one runs.
+ * How many names are looked up at once. Dead ones take all of their time, and
+ * others wait behind them meanwhile.
  */
-const MOST_LOOKUPS = 128;
+const MOST_LOOKUPS = 1024;
 
 /**
  * How many targets may wait for their names, while those of known addresses

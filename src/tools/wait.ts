@@ -44,7 +44,14 @@ import { type ErrnoError, errnoError, LookupError } from "../errors/errors.ts";
 import { CLOSED } from "../reactor/reactor.ts";
 import type { Destination } from "./destination.ts";
 import { FREE_DESCRIPTORS, Room } from "./limits.ts";
-import { checkWay, findAddresses, listOf, type Way, wayTo } from "./way.ts";
+import {
+  type AddressSearch,
+  checkWay,
+  findAddresses,
+  listOf,
+  type Way,
+  wayTo,
+} from "./way.ts";
 
 /** What is waited for, and how. */
 export interface WaitForOptions {
@@ -392,8 +399,10 @@ class TargetWait implements PendingTarget {
   #timer: Timer | null = null;
   /** Begins the tries while pauses are the longest and tries are over at once. */
   #ticker: Timer | null = null;
-  /** Abandons the lookup that is under way. */
-  #abandon: (() => void) | null = null;
+  /** The lookup that is under way; tries of known addresses go on meanwhile. */
+  #search: AddressSearch | null = null;
+  /** Whether the current try waits for it. */
+  #isSearching = false;
   #settle!: () => void;
   #break!: (reason: unknown) => void;
 
@@ -440,7 +449,10 @@ class TargetWait implements PendingTarget {
   stop(): void {
     this.#isStopped = true;
     for (const knock of this.#knocks) knock.stop();
-    this.#abandon?.();
+    if (this.#isSearching && isOver(this.#end)) {
+      this.#last ??= unresolved(this.text);
+    }
+    this.#search?.abandon();
     if (this.#isQueued) {
       if (isOver(this.#end)) this.#last ??= crowdedOut(this.text);
     } else if (this.#timer === null && this.#ticker === null) return;
@@ -459,49 +471,52 @@ class TargetWait implements PendingTarget {
       this.attempts++;
       const now = performance.now();
       if (now - this.#resolved < FRESHNESS) this.#try(now);
-      else this.#resolve(now).catch(this.#break);
+      else this.#resolve().catch(this.#break);
     } catch (error) {
       this.#break(error);
     }
   };
 
-  /** Tries the addresses of the name, once they are found. */
-  async #resolve(now: number): Promise<void> {
+  /**
+   * Tries the addresses of the name once they are found, or those that were
+   * found last if that takes longer than a try: a name server may be down while
+   * the service comes up.
+   */
+  async #resolve(): Promise<void> {
+    this.#search ??= findAddresses(this.#c, this.#way, this.#end);
+    const { found } = this.#search;
     const isKnown = this.#addresses.length > 0;
-    // Without an address, only the resolver's own verdict ends the wait.
-    const isPatient = this.#plan.names === "fail" && !isKnown;
-    const end = isPatient
-      ? this.#end
-      : Math.min(now + this.#plan.attemptTimeout, this.#end);
-    const { found, abandon } = findAddresses(this.#c, this.#way, end);
-    this.#abandon = () => {
-      if (isOver(this.#end)) this.#last ??= unresolved(this.text);
-      abandon();
-    };
-    const addresses = await found;
-    this.#abandon = null;
+    this.#isSearching = true;
+    const addresses = isKnown
+      ? await inTime(found, this.#plan.attemptTimeout)
+      : await found;
+    this.#isSearching = false;
     if (addresses === null) return this.#finish();
-    if (!(addresses instanceof Error)) {
-      this.#addresses = addresses;
-      this.#resolved = now;
+    if (addresses === NOT_YET) {
+      // No other try waits for it.
+      this.#resolved = Infinity;
+      const renew = () => void (this.#resolved = -Infinity);
+      found.then(renew, renew);
       return this.#try(performance.now());
     }
-    if (isKnown && this.#mayPass(addresses)) {
-      // The name server may be down while the service comes up.
+    this.#search = null;
+    const isFound = !(addresses instanceof Error);
+    if (isFound) this.#addresses = addresses;
+    if (isFound || isKnown && this.#mayPass(addresses)) {
       this.#resolved = performance.now();
       return this.#try(this.#resolved);
     }
     if (this.#plan.names === "fail") throw addresses;
     this.#addresses = [];
-    this.#last = addresses;
+    // What ends with the wait says less than what there was before.
+    this.#last = isOver(this.#end) ? this.#last ?? addresses : addresses;
     this.#streak = 0;
     this.#rest(LOOKUP_PAUSE);
   }
 
   /** Whether a lookup says nothing against the addresses that are known. */
   #mayPass({ code }: LookupError | ErrnoError): boolean {
-    return code === "ETIMEDOUT" ||
-      code === "EAI_AGAIN" && this.#plan.names === "wait";
+    return code === "EAI_AGAIN" && this.#plan.names === "wait";
   }
 
   /** Knocks at each address at once. */
@@ -625,12 +640,13 @@ class TargetWait implements PendingTarget {
   readonly #tick = (): void => {
     this.#begin();
     // Pauses count from the end of a try.
-    const isDone = this.#left === 0 && this.#abandon === null;
+    const isDone = this.#left === 0 && !this.#isSearching;
     if (!isDone || this.#isQueued) this.#stopTicker();
   };
 
   #finish(): void {
     this.#stopTicker();
+    this.#search?.abandon();
     for (const knock of this.#knocks) knock.stop();
     this.#makeRoom();
     this.#settle();
@@ -640,6 +656,23 @@ class TargetWait implements PendingTarget {
     if (this.#ticker !== null) clearInterval(this.#ticker);
     this.#ticker = null;
   }
+}
+
+/** What there is of a lookup that takes too long. */
+const NOT_YET = Symbol();
+
+/** Waits for a lookup, but no longer than that many milliseconds. */
+function inTime<T>(
+  found: Promise<T>,
+  limit: number,
+): Promise<T | typeof NOT_YET> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(
+      () => resolve(NOT_YET),
+      Math.min(limit, LONGEST_TIMER),
+    );
+    found.then(resolve, reject).then(() => clearTimeout(timer));
+  });
 }
 
 /** One try of one address. */

@@ -62,7 +62,7 @@ SCAN_OPTIONS
       --exclude-ports PORTS
                        ports to leave out
   -t, --timeout TIME   for all attempts at one port together, and before them
-                       for a name to resolve [1.5s]
+                       for a name to resolve [1.5s, for a name 15s]
       --retries N      more attempts while no reply comes [2]
       --concurrency N  how many ports at the same time [4096, or as many as
                        there are descriptors to spare]
