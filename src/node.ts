@@ -390,8 +390,13 @@ export function createConnection(
   const either = theirs === undefined
     ? over.signal
     : AbortSignal.any([over.signal, theirs]);
-  // The socket reports it by itself, and takes a turn for that.
-  if (checkSignal("signal", own.signal)?.aborted) over.abort();
+  const mine = checkSignal("signal", own.signal);
+  if (mine?.aborted) {
+    // A socket that is made with it ends before it connects, and once more when
+    // its attempt does; Bun's hears nothing of it (1.4).
+    delete own.signal;
+    over.abort(abortError(mine.reason));
+  }
   // From here on nothing is refused: nobody would end the socket.
   const connecting = connectingSocket(own, isTcp);
   const socket = connecting.socket as net.Socket;
@@ -420,7 +425,7 @@ export function createConnection(
   // promise has no listeners yet.
   const turn = new Promise<void>((resolve) => setImmediate(resolve));
   turn.then(() => connected)
-    .then((connected) => adopt(connected, socket, connecting.adopt))
+    .then((connected) => adopt(connected, either, connecting.adopt))
     .catch((error) => {
       const shown = nodeErrorOf(error, caller, target);
       if (isLookup) emitLookup(socket, target, shown);
@@ -455,9 +460,11 @@ function emitLookup(
 ): void {
   const [error, address, family] = found;
   const { hostname } = target as TcpTarget;
-  queueMicrotask(() =>
-    socket.emit("lookup", error as Error, address!, family!, hostname!)
-  );
+  queueMicrotask(() => {
+    // A listener of the address before may have ended the socket.
+    if (error === null && socket.destroyed) return;
+    socket.emit("lookup", error as Error, address!, family!, hostname!);
+  });
 }
 
 /** Puts a method of its own into a socket. */
@@ -490,13 +497,22 @@ function rememberHost(socket: net.Socket, hostname: string): void {
   if (!isIP(hostname)) Object.assign(socket, { _host: hostname });
 }
 
-/** Gives a connection to the socket that waits for it. */
+/** What Node makes of a signal that is aborted. */
+function abortError(cause: unknown): Error {
+  const error = new Error("The operation was aborted", { cause });
+  return Object.assign(error, { name: "AbortError", code: "ABORT_ERR" });
+}
+
+/** Gives a connection to the socket that waits for it, unless that was called off. */
 function adopt(
   connected: Socket,
-  socket: net.Socket,
+  signal: AbortSignal,
   take: (fd: number) => number,
 ): void {
-  if (socket.destroyed) return connected.close();
+  if (signal.aborted) {
+    connected.close();
+    throw signal.reason;
+  }
   const fd = connected.detach();
   let status: number;
   try {

@@ -443,12 +443,50 @@ test("createConnection() with an aborted signal sends nothing", async () => {
     const socket = special
       ? createConnection({ host: HERE, port }, { signal })
       : createConnection({ host: HERE, port, signal });
-    let connected = 0;
-    socket.on("connect", () => connected++);
-    assertEquals((await failureOf(socket)).name, "AbortError");
+    const events: string[] = [];
+    socket.on("connect", () => events.push("connect"));
+    socket.on("error", ({ name }) => events.push(name));
+    const closed = new Promise<void>((resolve) => {
+      socket.on("close", () => {
+        events.push("close");
+        resolve();
+      });
+    });
+    await closed;
     await new Promise((resolve) => setTimeout(resolve, 20));
-    assertEquals([connected, watched.count("connect")], [0, 0]);
+    assertEquals(events, ["AbortError", "close"]);
+    assertEquals(watched.count("connect"), 0);
   }
+});
+
+test("a signal calls off a connection that nobody has heard of", async () => {
+  await serve(echo(), async (port) => {
+    const controller = new AbortController();
+    const { signal } = controller;
+    const socket = createConnection({ host: HERE, port }, { signal });
+    // The system has established it by now.
+    controller.abort();
+    assertEquals((await failureOf(socket)).name, "AbortError");
+  });
+});
+
+test("a socket that a listener of 'lookup' destroys emits no more of it", async () => {
+  const socket = createConnection({
+    host: "x.test",
+    port: 1,
+    lookup: (_name, _options, done) =>
+      done(null, [
+        { address: "127.0.0.2", family: 4 },
+        { address: "127.0.0.3", family: 4 },
+      ]),
+  });
+  const found: string[] = [];
+  socket.on("lookup", (_error, address) => {
+    found.push(address);
+    socket.destroy();
+  });
+  await once(socket, "close");
+  assertEquals(found, ["127.0.0.2"]);
 });
 
 test("createConnection() has a deadline", async () => {

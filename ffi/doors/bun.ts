@@ -102,9 +102,6 @@ export const bunDoor: Door = bare<Door>({
     const { Socket } = process.getBuiltinModule("node:net");
     const socket = new Socket(options) as net.Socket & { connecting: boolean };
     socket.connecting = true;
-    // Of a signal that is aborted already it hears nothing (Bun 1.4).
-    const { signal } = options as { signal?: AbortSignal };
-    if (signal?.aborted) socket.destroy(abortError(signal.reason));
     // A socket that is given its descriptor reads into no buffer (Bun 1.4).
     if (onread !== undefined) readInto(socket, onread);
     return {
@@ -129,12 +126,6 @@ export const bunDoor: Door = bare<Door>({
     demandAll() {},
   },
 });
-
-/** What Node makes of a signal that is aborted. */
-function abortError(cause: unknown): Error {
-  const error = new Error("The operation was aborted", { cause });
-  return Object.assign(error, { name: "AbortError", code: "ABORT_ERR" });
-}
 
 /** What Node has a socket read into, in the place of chunks. */
 interface ReadInto {
