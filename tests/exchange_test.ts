@@ -186,6 +186,30 @@ test("who waits first receives first", async () => {
   assertEquals(text.join(""), "abcde");
 });
 
+test("who waits first receives first, and alone, however little comes at a time", async () => {
+  using watched = watchLibc();
+  using ends = pair();
+  const { near, far } = ends;
+  const received: number[] = [];
+  const waits: Promise<void>[] = [];
+  async function receive(order: number): Promise<void> {
+    await near.recv(new Uint8Array(1));
+    received.push(order);
+  }
+  for (let i = 0; i < 4; i++) waits.push(receive(i));
+  for (let i = 0; i < 12; i++) {
+    await turns();
+    far.sendSync("x");
+    await waits[i];
+    waits.push(receive(i + 4));
+  }
+  assertEquals(received, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]);
+  // Once to see that it has to wait, and once for what has come.
+  assert(watched.count("recvfrom") <= 16 + 12 + 4);
+  near.close();
+  await Promise.allSettled(waits);
+});
+
 test("an error names no peer where that has no address", async () => {
   const [near, far] = Socket.pair();
   using _near = near, _far = far;

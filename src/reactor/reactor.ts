@@ -747,7 +747,10 @@ class Reactor {
     afterAll(this.#libc, this.#turn);
   }
 
-  /** Has a result for each waiter of one of the events. */
+  /**
+   * Has a result for the first waiter of each event, who takes what came; the
+   * next look reports what is left to the next one. All have one of a fault.
+   */
   #notify(fd: number, events: number, now: number): void {
     const { POLLIN, POLLOUT } = this.#libc.abi;
     const isFault = (events & ~(POLLIN | POLLOUT)) !== 0;
@@ -759,18 +762,20 @@ class Reactor {
       this.#newsFor.push(crowd);
       return;
     }
+    let left = events;
     let waiter = this.#firstOf(fd);
     while (waiter !== null) {
       const { next } = waiter;
-      const isMeant = isFault || (waiter.events & events) !== 0;
+      const isMeant = isFault || (waiter.events & left) !== 0;
       if (isMeant && !this.#paced.has(waiter)) {
+        left &= ~waiter.events;
         this.#looksFirst = now - waiter.since <= QUICK;
         waiter.tries = countTry(waiter.tries, waiter.since, now);
         this.#settle(waiter, events);
       }
       waiter = next;
     }
-    if ((this.#firstOf(fd)) !== null) this.#rearm(fd);
+    if (this.#firstOf(fd) !== null) this.#rearm(fd);
   }
 
   /** Ends what is over; returns whether that is more than one turn takes. */
