@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import process from "node:process";
 import { libc } from "../ffi/libc.ts";
-import { inet, rawAddress } from "../src/address/address.ts";
+import { inet, rawAddress, vsock } from "../src/address/address.ts";
 import { Errno } from "../src/errors/errors.ts";
 import { listenLoopback } from "../src/tools/loopback.ts";
 import { type Ping, ping, type PingOptions } from "../src/tools/ping.ts";
@@ -204,6 +204,21 @@ test("ping() yields a refusal and goes on", async () => {
   const options = { count: 1, refused: "answer" } as const;
   const [probe] = await collect(ping(address, options));
   assertEquals([probe!.answered, probe!.state], [true, "closed"]);
+});
+
+test("ping() takes the reset of a vsock port for a refusal", async () => {
+  using _ = watchLibc({ connect: () => -errnos.ECONNRESET! });
+  const options = { count: 1, refused: "answer" } as const;
+  const [probe] = await collect(ping(vsock(1, 9), options));
+  const { state, reason, code, answered } = probe!;
+  assertEquals([state, reason, code, answered], [
+    "closed",
+    "reset",
+    "ECONNRESET",
+    true,
+  ]);
+}, {
+  skip: real.abi.AF_VSOCK === null ? `${real.abi.os} has no vsock` : null,
 });
 
 test("ping() sends nothing before the first probe", async () => {
@@ -580,32 +595,41 @@ test("ping() goes to an address as to a target", async () => {
 test(
   "a ping that ends leaves no lookup behind, however often it has begun one",
   async () => {
-    const [count, ended] = await inChild(
-      { namespace: `${NAME_SERVER}echo $! > /mnt/server\n` },
-      async ({ ping }) => {
-        const { readFileSync } = process.getBuiltinModule("node:fs");
-        const controller = new AbortController();
-        const { signal } = controller;
-        const target = { hostname: "a.v4.test", port: 1 };
-        const options = { interval: 20, resolveEvery: 1, timeout: 60_000 };
-        let count = 0;
-        try {
-          for await (const _ of ping([target], { ...options, signal })) {
-            if (++count > 1) continue;
-            const server = Number(readFileSync("/mnt/server", "utf8"));
-            process.kill(server, "SIGSTOP");
-            setTimeout(() => controller.abort("enough"), 1500);
+    const rows: readonly [string, object, least: number][] = [
+      // They go on to the address that is known.
+      ["a.v4.test", { interval: 20, resolveEvery: 1 }, 3],
+      // Each probe of a name without one looks it up.
+      ["a.none.test", { rate: 50 }, 1],
+    ];
+    for (const [hostname, options, least] of rows) {
+      const [count, ended] = await inChild(
+        { namespace: `${NAME_SERVER}echo $! > /mnt/server\n` },
+        async ({ ping }, hostname, options) => {
+          const { readFileSync } = process.getBuiltinModule("node:fs");
+          const controller = new AbortController();
+          const { signal } = controller;
+          const target = { hostname, port: 1 };
+          const all = { ...options as object, timeout: 60_000, signal };
+          let count = 0;
+          try {
+            for await (const _ of ping([target], all)) {
+              if (++count > 1) continue;
+              const server = Number(readFileSync("/mnt/server", "utf8"));
+              process.kill(server, "SIGSTOP");
+              setTimeout(() => controller.abort("enough"), 1500);
+            }
+          } catch (reason) {
+            if (reason !== "enough") throw reason;
           }
-        } catch (reason) {
-          if (reason !== "enough") throw reason;
-        }
-        return [count, Date.now()] as const;
-      },
-    );
-    // They go on to the address that is known.
-    assert(count > 2, `${count} probes`);
-    // The process has ended by now, and not with the resolver, which gives up after ten seconds.
-    assert(Date.now() - ended! < 7000);
+          return [count, Date.now()] as const;
+        },
+        hostname,
+        options as Record<string, number>,
+      );
+      assert(count >= least, `${count} probes`);
+      // The process has ended by now, and not with the resolver, which gives up after ten seconds.
+      assert(Date.now() - ended! < 7000);
+    }
   },
   {
     skip: needs(

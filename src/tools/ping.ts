@@ -430,8 +430,8 @@ class PingLoop {
   #kept: Address | null = null;
   readonly #echoes: Set<Echo> = new Set();
   #isStopped = false;
-  /** The lookup that is under way. */
-  #search: AddressSearch | null = null;
+  /** The lookups that are under way. */
+  readonly #searches: Set<AddressSearch> = new Set();
   /** Ends the pause that is under way. */
   #wake: (() => void) | null = null;
   /** Why the name did not resolve before the first probe. */
@@ -472,7 +472,7 @@ class PingLoop {
   stop(): void {
     this.#isStopped = true;
     for (const echo of this.#echoes) echo.abandon();
-    this.#search?.abandon();
+    for (const search of this.#searches) search.abandon();
     this.#wake?.();
   }
 
@@ -541,7 +541,7 @@ class PingLoop {
         if (failure !== null) return this.#yield(seq, beginning, failure);
       } else if (
         resolveEvery > 0 && seq > 1 && (seq - 1) % resolveEvery === 0 &&
-        this.#search === null
+        this.#searches.size === 0
       ) {
         // Probes that begin meanwhile go to the address that is known.
         this.#resolve().catch(() => {});
@@ -569,10 +569,10 @@ class PingLoop {
     if (this.#way.addresses !== null) return null;
     const end = performance.now() + this.#plan.timeout;
     const search = findAddresses(this.#c, this.#way, end);
-    this.#search = search;
+    this.#searches.add(search);
     if (this.#isStopped) search.abandon();
-    const found = await search.found;
-    this.#search = null;
+    const found = await search.found
+      .finally(() => this.#searches.delete(search));
     if (found === null) return null;
     if (found instanceof Error) return found;
     this.#addresses = found;

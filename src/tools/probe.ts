@@ -195,9 +195,10 @@ export interface ProbeResult<T extends Probeable = Probeable> {
   readonly reason: ProbeReason;
   /**
    * The name of the errno, or of the failure of the name; `null` for an open
-   * port, but `"ECONNRESET"` for one whose SYN/ACK was followed by a reset at
-   * once, of which `onOpen` gets no socket. `"ETIMEDOUT"` for a silent one, `"EACCES"` for a host that the
-   * runtime's permissions deny.
+   * port. One that ends the connection at once, by a reset, is open, too:
+   * `"ECONNRESET"`, or `"EPIPE"` where a FIN came before; `onOpen` gets no
+   * socket of it. `"ETIMEDOUT"` for a silent port, `"EACCES"` for a host that
+   * the runtime's permissions deny.
    */
   readonly code: ErrnoCode | EaiCode | "UNKNOWN" | null;
   /** The ICMP error that came, and from where, if one did. */

@@ -29,6 +29,7 @@ import { ABORTED } from "../reactor/reactor.ts";
 import { readTcpInfo } from "../socket/tcp_info.ts";
 import type { Destination } from "./destination.ts";
 import { roomForSockets } from "./limits.ts";
+import { CLOSED_PORT, verdictOf } from "./verdict.ts";
 import { warmUp } from "./warm_up.ts";
 import { findAddresses, type Way, wayTo } from "./way.ts";
 
@@ -385,26 +386,19 @@ class Expiring extends Attempt {
 
   #judge(wall: number): Hop | Error {
     const { errno, icmp, address } = this;
-    const { ECONNREFUSED, ECONNRESET } = this.libc.abi.errnos;
     const target = "hostname" in address ? address.hostname : "";
-    // A reset that comes after a SYN/ACK.
-    if (errno === ECONNRESET) {
+    // A socket that is connected to itself has met no other.
+    const isSelf = errno === 0 && this.isSelfConnected();
+    const [state] = isSelf ? CLOSED_PORT : verdictOf(this, true);
+    if (state === "open") {
       return this.#hop("open", target, wall, this.#rtt());
     }
-    if (errno === 0) {
-      // A socket that is connected to itself has met no other.
-      return this.isSelfConnected()
-        ? this.#hop("closed", target, wall, null)
-        : this.#hop("open", target, wall, this.#rtt());
-    }
+    if (state === "closed") return this.#hop("closed", target, wall, null);
     if (errno === DEADLINE) return this.#hop("silent", null, null, null);
     if (icmp !== null) {
       const { type, code } = EXPIRED[address.family as "inet" | "inet6"];
       const isExpired = icmp.type === type && icmp.code === code;
       return this.#hop(isExpired ? "hop" : "filtered", icmp.from, wall, null);
-    }
-    if (errno === ECONNREFUSED) {
-      return this.#hop("closed", target, wall, null);
     }
     return errorFor(failureOf(this, this.since, this.#timeout));
   }

@@ -81,7 +81,11 @@ export function verdictOf(failure: FailedAttempt, isSent: boolean): Verdict {
     case errnos.ECONNREFUSED:
       return CLOSED_PORT;
     case errnos.ECONNRESET:
-      // It has ended what a SYN/ACK had begun; in place of one, it is a refusal.
+      // By a reset, a vsock port refuses. That of a TCP port is an ECONNREFUSED,
+      // unless a SYN/ACK came before it.
+      return failure.address.family === "vsock" ? CLOSED_PORT : OPEN;
+    case errnos.EPIPE:
+      // A FIN came before the reset.
       return OPEN;
     case errnos.ETIMEDOUT:
       return isSent ? SILENT : UNSENT;
