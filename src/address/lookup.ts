@@ -267,8 +267,10 @@ class Resolver {
       return () => this.#leave(party);
     }
     const party = this.#join(query, now, start, end, listener);
-    this.#ask(now);
-    this.#schedule(now);
+    // To the other names, nothing has happened.
+    const names = [party.name!];
+    this.#ask(now, names);
+    this.#schedule(now, names);
     return () => this.#leave(party);
   }
 
@@ -395,9 +397,9 @@ class Resolver {
     return this.#reports.length > 0;
   }
 
-  /** Asks what may be asked by now. */
-  #ask(now: number): void {
-    for (const name of this.#names.values()) {
+  /** Asks what may be asked by now about names. */
+  #ask(now: number, names: Iterable<NameLookup> = this.#names.values()): void {
+    for (const name of names) {
       if (name.parties.size === 0) continue;
       let isAsked = this.#begin(name, "whole", now);
       if (now >= aloneAt(name)) {
@@ -405,7 +407,7 @@ class Resolver {
           if (!this.#begin(name, family, now)) isAsked = false;
         }
       }
-      if (!isAsked && isToSound(name, now)) this.#unsounded.add(name);
+      if (!isAsked && now >= soundAt(name)) this.#unsounded.add(name);
     }
     if (this.#sound(now)) this.#ask(now);
   }
@@ -583,20 +585,27 @@ class Resolver {
     return age;
   }
 
-  /** When something is to be done if no reply comes. */
-  #nextMoment(now: number): number {
+  /** When something is to be done about names if no reply comes. */
+  #nextMoment(
+    now: number,
+    names: Iterable<NameLookup> = this.#names.values(),
+  ): number {
     let next = this.#nextEnd;
-    for (const name of this.#names.values()) {
+    for (const name of names) {
       if (name.parties.size === 0) continue;
-      for (const moment of [name.since + PATIENCE, aloneAt(name)]) {
+      for (const moment of [soundAt(name), aloneAt(name)]) {
         if (moment > now && moment < next) next = moment;
       }
     }
     return next;
   }
 
-  /** Sees to it that there is a turn as soon as there is something to do. */
-  #schedule(now: number): void {
+  /**
+   * Sees to it that there is a turn as soon as there is something to do.
+   *
+   * @param names Those about which that may have changed.
+   */
+  #schedule(now: number, names?: Iterable<NameLookup>): void {
     if (!this.#isWanted()) return this.#stop();
     const age = this.#age(now);
     // No call reports what a name server replies, either.
@@ -607,7 +616,7 @@ class Resolver {
       this.#isImmediate = true;
       return setImmediate(this.#onImmediate);
     }
-    const next = this.#nextMoment(now);
+    const next = this.#nextMoment(now, names);
     const at = isSilent ? Math.min(next, now + pauseAt(age)) : next;
     if (at >= this.#timerAt || at === Infinity) return;
     this.#stop();
@@ -661,14 +670,14 @@ function aloneAt(name: NameLookup): number {
 }
 
 /**
- * Whether the name servers are to be asked about a name: for the first time
- * soon, then each time that its age has doubled.
+ * When the name servers are to be asked about a name that waits: for the first
+ * time soon, then each time that its age has doubled.
  */
-function isToSound({ since, sounding }: NameLookup, now: number): boolean {
-  if (sounding === null) return now - since >= PATIENCE;
+function soundAt({ since, sounding }: NameLookup): number {
+  if (sounding === null) return since + PATIENCE;
   const { isOpen, missing } = sounding;
-  return !isOpen && missing.size > 0 &&
-    now - since >= 2 * (sounding.since - since);
+  if (isOpen || missing.size === 0) return Infinity;
+  return since + 2 * (sounding.since - since);
 }
 
 /** Whether the name servers have replied about all that a question is about. */

@@ -72,6 +72,8 @@ interface OpenSounding {
   family: LookupFamily;
   question: Uint8Array<ArrayBuffer>;
   server: number;
+  /** How many servers there are to ask, this one and those that follow it. */
+  left: number;
 }
 
 /** What `resolv.conf(5)` says. */
@@ -149,10 +151,11 @@ export class NameServers {
       family: first === before?.family ? second ?? first! : first!,
       question: NO_QUESTION,
       server: before === null ? 0 : before.server + 1,
+      left: 0,
     };
     this.#open.set(sounding.id, sounding);
     this.#newest = now;
-    this.#ask(sounding);
+    this.#begin(sounding);
     return sounding;
   }
 
@@ -187,14 +190,21 @@ export class NameServers {
     return isLong || suffix === "" ? hostname : `${hostname}.${suffix}`;
   }
 
-  #ask(sounding: OpenSounding): void {
+  /** Asks about the family whose turn it is. */
+  #begin(sounding: OpenSounding): void {
     const { id, name, family } = sounding;
+    sounding.question = questionFor(id, name, RECORD_TYPES[family]);
+    sounding.left = this.#config!.servers.length;
+    this.#ask(sounding);
+  }
+
+  /** Asks one server, that whose turn it is or the first after it that can be. */
+  #ask(sounding: OpenSounding): void {
+    const { question } = sounding;
+    const { length } = question;
     const { servers } = this.#config!;
     const { MSG_DONTWAIT, errnos } = this.#libc.abi;
-    const question = questionFor(id, name, RECORD_TYPES[family]);
-    sounding.question = question;
-    const { length } = question;
-    for (let i = 0; i < servers.length && length > 0; i++) {
+    for (; sounding.left > 0 && length > 0; sounding.left--) {
       sounding.server %= servers.length;
       const fd = this.#socketTo(sounding.server);
       const sent = fd < 0
@@ -204,7 +214,7 @@ export class NameServers {
       if (sent >= 0 || sent === -errnos.EAGAIN) return;
       sounding.server++;
     }
-    // The resolver cannot ask, either, and notices that at once.
+    // The resolver can ask none, either, and notices that at once.
     sounding.missing.clear();
     this.#end(sounding);
   }
@@ -245,15 +255,16 @@ export class NameServers {
     if (other === undefined) return this.#end(sounding);
     sounding.family = other;
     sounding.since = now;
-    this.#ask(sounding);
+    this.#begin(sounding);
   }
 
-  /** Nobody is there: the resolver notices that at once, too. */
+  /** Nobody is there: the resolver notices that at once, and asks the next. */
   #lose(server: number): void {
     for (const sounding of this.#open.values()) {
       if (sounding.server !== server) continue;
-      sounding.missing.clear();
-      this.#end(sounding);
+      sounding.server++;
+      sounding.left--;
+      this.#ask(sounding);
     }
   }
 
