@@ -16,6 +16,7 @@ import {
   type Address,
   type ConnectTarget,
   inet,
+  type InetAddress,
   rawAddress,
   Socket,
   unix,
@@ -1772,6 +1773,7 @@ test("datagrams from everybody want what listening wants", async () => {
         open: (socket) => socket.sendSync("x", { to: at }),
         bound: (socket) => socket.bind(inet("127.0.0.1", 0)),
         connected: (socket) => socket.connectSync(at),
+        left: (socket) => socket.connectSync(at),
         disconnected(socket) {
           socket.connectSync(at);
           socket.disconnect();
@@ -1788,7 +1790,14 @@ test("datagrams from everybody want what listening wants", async () => {
             peer.sendSync("y", { to: localAddress });
           }
           try {
-            await receive(socket);
+            const received = receive(socket);
+            if (kind === "left") {
+              socket.disconnect();
+              socket.sendSync("x", { to: at });
+              const { port } = socket.localAddress as InetAddress;
+              peer.sendSync("y", { to: inet("127.0.0.1", port) });
+            }
+            await received;
             names[kind].push("passes");
           } catch (error) {
             names[kind].push((error as Error).name);
@@ -1803,6 +1812,8 @@ test("datagrams from everybody want what listening wants", async () => {
     open: Array(6).fill("NotCapable"),
     bound: Array(6).fill("passes"),
     connected: Array(6).fill("passes"),
+    // At once there is nothing to receive.
+    left: ["Errno.EAGAIN", "Errno.EAGAIN", ...Array(4).fill("NotCapable")],
     disconnected: Array(6).fill("NotCapable"),
   });
 });

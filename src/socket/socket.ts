@@ -1047,7 +1047,7 @@ export class Socket implements Disposable, AsyncDisposable {
   ): Promise<number> {
     const { flags, limits } = readTransfer("recv", options);
     checkBytes("buffer", buffer);
-    this.#demandReceive();
+    this.#use("recvfrom");
     return await this.#io.receive(
       buffer,
       flags,
@@ -1075,7 +1075,7 @@ export class Socket implements Disposable, AsyncDisposable {
   ): Promise<[size: number, from: Address]> {
     const { flags, limits } = readTransfer("recv", options);
     checkBytes("buffer", buffer);
-    this.#demandReceive();
+    this.#use("recvfrom");
     const from: Address[] = [];
     const size = await this.#io.receive(
       buffer,
@@ -1166,7 +1166,7 @@ export class Socket implements Disposable, AsyncDisposable {
    */
   async read(buffer: Uint8Array): Promise<number | null> {
     const room = checkBytes("buffer", buffer);
-    this.#demandReceive();
+    this.#use("recvfrom");
     if (room === 0) return 0;
     const size = await this.#io.receive(
       buffer,
@@ -1525,6 +1525,7 @@ export class Socket implements Disposable, AsyncDisposable {
       this.#transfers = new Transfers(this.#libc, this.#fd, {
         peer: () =>
           this.#connecting.target?.toString() ?? peerText(this.#libc, this.#fd),
+        admit: () => this.#demandReceive(),
         drain: () => {
           if (this.#fd >= 0) this.#connecting.takeIcmp(this.#libc, this.#fd);
         },
@@ -1582,7 +1583,6 @@ export class Socket implements Disposable, AsyncDisposable {
 
   /** Asks for permission to receive from everybody, where there is no peer. */
   #demandReceive(): void {
-    this.#use("recvfrom");
     const { isConnected, isBound } = this.#connecting;
     const isOpenToAll = !this.#isStream && !isConnected && !isBound;
     if (isOpenToAll) demandSenders(this.#libc, this.#fd);
@@ -1595,7 +1595,7 @@ export class Socket implements Disposable, AsyncDisposable {
   ): number {
     const { flags } = readTransfer("recvSync", options);
     const size = checkBytes("buffer", buffer);
-    this.#demandReceive();
+    this.#use("recvfrom");
     const result = this.#io.receiveOnce(buffer, size, flags, from);
     return this.#io.checked("recvfrom", result, null);
   }
@@ -1605,7 +1605,6 @@ export class Socket implements Disposable, AsyncDisposable {
     return {
       receive: (buffer, limits) => {
         if (this.#fd < 0) throw canceled("recvfrom");
-        this.#demandReceive();
         return this.#io.receive(buffer, 0, null, limits, null);
       },
       recall: () => this.#transfers?.recall(),

@@ -80,6 +80,8 @@ export const NO_LIMITS: Limits = {
 export interface Owner {
   /** The address on the other side, as text, for errors. */
   peer(): string | undefined;
+  /** Asks, before each call, for permission to receive from whoever may send by now. */
+  admit(): void;
   /** Takes the ICMP errors that the kernel has queued. */
   drain(): void;
 }
@@ -184,6 +186,7 @@ export class Transfers {
     from: Address[] | null,
   ): number {
     const { EINTR } = this.#libc.abi.errnos;
+    this.#owner.admit();
     for (;;) {
       const result = this.#libc.recvfrom(
         this.#fd,
