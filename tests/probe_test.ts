@@ -530,6 +530,31 @@ test("names that a hosts file knows", async () => {
   assert(/^2 null unsent EAI_/.test(found[3]!), found[3]);
 }, { skip: needs(onLinux, canIsolate()) });
 
+test(
+  "no name runs out of time before the name servers are asked about it",
+  async () => {
+    const found = await inChild(
+      { namespace: NAME_SERVER },
+      async ({ probe }) => {
+        const targets = Array.from({ length: 900 }, (_, i) => ({
+          hostname: `n${i}.${i === 700 ? "v4" : "dead"}.test`,
+          port: 1,
+        }));
+        const found: string[] = [];
+        // In this time, the servers are asked about 512 names, if they do not reply.
+        for await (
+          const { target, state } of probe(targets, { timeout: 2000 })
+        ) {
+          if (state !== "unsent") found.push(`${target.hostname} ${state}`);
+        }
+        return found;
+      },
+    );
+    assertEquals(found, ["n700.v4.test closed"]);
+  },
+  { skip: needs(onLinux, canIsolate(), hasCommand("python3")) },
+);
+
 test("names that no server replies for hold up no other target", async () => {
   const { order, rows, error, inFlight } = await inChild(
     { namespace: NAME_SERVER },

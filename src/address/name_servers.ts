@@ -50,6 +50,11 @@ const PLAIN_NAME = /^[!-[\]-~]+$/;
 const LONGEST_LABEL = 63;
 const LONGEST_NAME = 253;
 
+/** How many names can be asked about within a time in ms, if no server replies. */
+export function soundingsWithin(time: number): number {
+  return MOST_SOUNDINGS * Math.max(1, Math.floor(time / LONGEST_SOUNDING));
+}
+
 /** A name that the servers are asked about. */
 export interface Sounding {
   /**

@@ -19,6 +19,7 @@ import {
   type LookupFamily,
   startLookup,
 } from "../address/lookup.ts";
+import { soundingsWithin } from "../address/name_servers.ts";
 import {
   checkInteger,
   isObject,
@@ -89,8 +90,8 @@ export interface Reading {
 }
 
 /**
- * How many names are looked up at once. Dead ones take all of their time, and
- * others wait behind them meanwhile.
+ * How many names are looked up at once, at most. Dead ones take all of their
+ * time, and others wait behind them meanwhile.
  */
 const MOST_LOOKUPS = 1024;
 
@@ -172,6 +173,8 @@ export class Source<T extends Probeable> implements Feed {
   readonly #names = new Map<string, KnownName>();
   readonly #toLookUp = new Fifo<KnownName>();
   readonly #lookups = new Set<() => void>();
+  /** How many there may be: the time of none may end before its turn has come. */
+  readonly #mostLookups: number;
   /** How many targets wait for their names. */
   #waiting = 0;
   /** Those that have done so, and are handed out when their turn comes. */
@@ -198,6 +201,10 @@ export class Source<T extends Probeable> implements Feed {
   ) {
     this.#libc = libc;
     this.#reading = reading;
+    this.#mostLookups = Math.min(
+      MOST_LOOKUPS,
+      soundingsWithin(reading.timeout),
+    );
     this.#office = office;
     this.#grid = asGrid(targets);
     this.#next = this.#grid?.from.next ?? 0;
@@ -435,7 +442,7 @@ export class Source<T extends Probeable> implements Feed {
 
   /** Looks up as many names as may be at once. */
   #lookUp(): void {
-    while (this.#lookups.size < MOST_LOOKUPS) {
+    while (this.#lookups.size < this.#mostLookups) {
       const name = this.#toLookUp.shift();
       if (name === undefined) return;
       const { family, allAddresses, timeout } = this.#reading;
