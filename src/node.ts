@@ -421,8 +421,8 @@ export function createConnection(
       }
     },
   );
-  // Nothing is emitted in this turn, in which whoever takes the socket by a
-  // promise has no listeners yet.
+  // Nothing is emitted in this turn: a caller that gets the socket by a promise
+  // has no listeners yet.
   const turn = new Promise<void>((resolve) => setImmediate(resolve));
   turn.then(() => connected)
     .then((connected) => adopt(connected, either, connecting.adopt))

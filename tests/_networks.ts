@@ -174,6 +174,23 @@ export const SILENT_SERVER_FIRST = `
 printf "nameserver 127.0.0.2\\nnameserver 127.0.0.1\\n" > /mnt/resolv
 `;
 
+/** An interface with a firewall of this machine's own, and no neighbour. */
+export const OWN_FIREWALL = `
+ip link add d0 type veth peer name d1
+ip addr add 10.6.0.1/24 dev d0
+ip link set d0 up
+ip link set d1 up
+nft -f - <<END
+table ip o {
+  chain o {
+    type filter hook output priority 0
+    ip daddr 10.6.0.7 reject with icmp type admin-prohibited
+    ip daddr 10.6.0.8 reject with tcp reset
+  }
+}
+END
+`;
+
 /**
  * Two routers on the way to a host: 10.9.1.2 and 10.9.2.2 before 10.9.3.2, and fd09:1::2 and fd09:2::2 before fd09:3::2. Port
  * 8080 of that host is open, 81 is rejected by the second router, 82 is dropped by it, and the others are closed.

@@ -54,6 +54,7 @@ import {
   FIREWALL6,
   NAME_SERVER,
   ofFamilies,
+  OWN_FIREWALL,
   ROUTES,
   stateInField,
 } from "./_networks.ts";
@@ -684,7 +685,7 @@ test("lost packets hide no open port", async () => {
 
 test("a filter is not taken for what has not left this machine", async () => {
   const found = await inChild(
-    { namespace: FIREWALL + FIREWALL6 + ROUTES + OUTPUT },
+    { namespace: FIREWALL + FIREWALL6 + ROUTES + OWN_FIREWALL },
     async ({ probe }, hosts) => {
       const found: string[] = [];
       const targets = hosts.map((hostname) => ({ hostname, port: 80 }));
@@ -702,23 +703,6 @@ test("a filter is not taken for what has not left this machine", async () => {
     VERDICTS.map(([host, verdict]) => [host, verdict]),
   );
 }, { skip: needs(onLinux, canIsolate(), hasCommand("nft")) });
-
-/** An interface with a firewall of this machine's own, and no neighbour. */
-const OUTPUT = `
-ip link add d0 type veth peer name d1
-ip addr add 10.6.0.1/24 dev d0
-ip link set d0 up
-ip link set d1 up
-nft -f - <<END
-table ip o {
-  chain o {
-    type filter hook output priority 0
-    ip daddr 10.6.0.7 reject with icmp type admin-prohibited
-    ip daddr 10.6.0.8 reject with tcp reset
-  }
-}
-END
-`;
 
 const VERDICTS = ofFamilies<readonly [host: string, verdict: string]>([
   ["127.0.1.1", "filtered icmp ENETUNREACH 3/0 127.0.1.1"],

@@ -30,28 +30,13 @@ import {
 } from "./_fixtures.ts";
 import { hasCommand, needs, onLinux, test } from "./_harness.ts";
 import { type Line, linesOf } from "./_lines.ts";
-import { field, NAME_SERVER, ROUTES } from "./_networks.ts";
+import { field, NAME_SERVER, OWN_FIREWALL, ROUTES } from "./_networks.ts";
 
 // Opened before the first test, which would seem to leak it otherwise.
 libc();
 
 /** A disk of a few blocks. */
 const TINY_DISK = "mount -t tmpfs -o size=16k none /mnt";
-
-const OWN_FIREWALL = `
-ip link add d0 type veth peer name d1
-ip addr add 10.6.0.1/24 dev d0
-ip link set d0 up
-ip link set d1 up
-nft -f - <<END
-table ip o {
-  chain o {
-    type filter hook output priority 0
-    ip daddr 10.6.0.7 reject with icmp type admin-prohibited
-  }
-}
-END
-`;
 
 interface Ran {
   code: number;

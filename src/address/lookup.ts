@@ -214,7 +214,7 @@ class Resolver {
   readonly #free: Record<Lane, number> = { whole: 0, inet: 0, inet6: 0 };
   /** Names whose lookup is not over, the oldest first. */
   readonly #names = new Map<string, NameLookup>();
-  /** Tells which of those that wait for a place are worth one. */
+  /** Reports which of the names that wait for a place are worth one. */
   readonly #servers: NameServers;
   /** Names that the servers are to be asked about. */
   readonly #unsounded = new Set<NameLookup>();

@@ -431,7 +431,7 @@ class Reactor {
       reach(this.#waiters, fd);
       this.#waiters[fd] = waiter;
     } else {
-      // Whoever came first is the first to be told.
+      // The first to wait gets the first result.
       let last = first;
       while (last.next !== null) last = last.next;
       last.next = waiter;

@@ -91,8 +91,8 @@ export function demandPeer(libc: Libc, peer: Address | null): void {
 }
 
 /**
- * Asks whether the program may receive on a socket from whoever sends to it. One
- * that has neither a peer nor an address that was asked for is open to all as
+ * Asks whether the program may receive on a socket from any sender. One that has
+ * neither a peer nor an address that was asked for is open to all as
  * soon as it has sent something.
  */
 export function demandSenders(libc: Libc, fd: number): void {

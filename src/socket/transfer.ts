@@ -80,7 +80,7 @@ export const NO_LIMITS: Limits = {
 export interface Owner {
   /** The address on the other side, as text, for errors. */
   peer(): string | undefined;
-  /** Asks, before each call, for permission to receive from whoever may send by now. */
+  /** Asks for permission to receive, before each call: who can send may have changed. */
   admit(): void;
   /** Takes the ICMP errors that the kernel has queued. */
   drain(): void;
