@@ -18,6 +18,7 @@ import {
   unspecified,
 } from "../mod.ts";
 import { AGES, assertFails } from "./_assertions.ts";
+import { unemulated } from "./_emulation.ts";
 import {
   blackHole,
   canBlackHole,
@@ -277,16 +278,20 @@ test(
   { skip: canBlackHole() },
 );
 
-test("an address without a byte is wrong, and does not stand for the peer", () => {
-  using socket = Socket.open({ type: "dgram" });
-  const nothing = rawAddress(bytes());
-  for (const connects of [false, true]) {
-    if (connects) socket.connectSync(inet("127.0.0.1", 9));
-    assertFails(() => socket.sendSync("x", { to: nothing }), "EINVAL");
-    assertFails(() => socket.bind(nothing), "EINVAL");
-    assertFails(() => socket.connectSync(nothing), "EINVAL");
-  }
-});
+test(
+  "an address without a byte is wrong, and does not stand for the peer",
+  () => {
+    using socket = Socket.open({ type: "dgram" });
+    const nothing = rawAddress(bytes());
+    for (const connects of [false, true]) {
+      if (connects) socket.connectSync(inet("127.0.0.1", 9));
+      assertFails(() => socket.sendSync("x", { to: nothing }), "EINVAL");
+      assertFails(() => socket.bind(nothing), "EINVAL");
+      assertFails(() => socket.connectSync(nothing), "EINVAL");
+    }
+  },
+  { skip: unemulated("reads such an address, where there is none") },
+);
 
 test("Socket#disconnect() throws EINVAL for a Unix stream", () => {
   using socket = Socket.open({ family: "unix" });

@@ -38,6 +38,7 @@ import {
   blackHole,
   bound,
   canBlackHole,
+  canCallOffNames,
   canIsolate,
   canLink,
   fakeResolver,
@@ -573,7 +574,6 @@ test("names that no server replies for hold up no other target", async () => {
         })),
         ...named("dead.test", 150),
         ...named("v4.test", 40),
-        ...named("deaf.test", 20),
         ...named("none.test", 20),
         { hostname: "127.0.0.1", port: 80 },
       ];
@@ -603,7 +603,6 @@ test("names that no server replies for hold up no other target", async () => {
   assertEquals(rows, {
     "0.1 closed reset ECONNREFUSED": 1,
     "v4.test closed reset ECONNREFUSED": 40,
-    "deaf.test closed reset ECONNREFUSED": 20,
     "none.test unsent name EAI_NONAME": 20,
     "dead.test unsent name ETIMEDOUT": 3150,
   });
@@ -611,6 +610,34 @@ test("names that no server replies for hold up no other target", async () => {
   assertEquals(error, [0, null, null, "getaddrinfo", "deadline"]);
   assertEquals(inFlight, [0]);
 }, { skip: needs(onLinux, canIsolate(), hasCommand("python3")) });
+
+test(
+  "a name whose IPv6 no name server replies about is probed by its IPv4",
+  async () => {
+    const states = await inChild({ namespace: NAME_SERVER }, async (api) => {
+      const targets = Array.from({ length: 20 }, (_, i) => ({
+        hostname: `n${i}.deaf.test`,
+        port: 80,
+      }));
+      const states: string[] = [];
+      for await (const { address, state } of api.probe(targets)) {
+        states.push(`${address} ${state}`);
+      }
+      return states;
+    });
+    assertEquals(states, new Array(20).fill("127.0.0.1:80 closed"));
+  },
+  // Elsewhere the resolver gives such a name up after five seconds, and 20 of
+  // them take longer than a probe waits.
+  {
+    skip: needs(
+      onLinux,
+      canCallOffNames(),
+      canIsolate(),
+      hasCommand("python3"),
+    ),
+  },
+);
 
 test(
   "a name with letters beyond ASCII is looked up by its form in ASCII",

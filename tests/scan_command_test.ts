@@ -472,15 +472,19 @@ test("scan says that nothing is left to scan", async () => {
 });
 
 test("scan names what does not resolve", async () => {
-  const names = Array.from({ length: 12 }, (_, i) => `a${i}.invalid`);
-  const hosts = names.join();
-  const { code, out } = await scan([hosts, "-p", "9,10", "--in-order"]);
+  const { code, out } = await inChild(
+    { namespace: NAME_SERVER },
+    async ({ cli }) => {
+      const names = Array.from({ length: 12 }, (_, i) => `a${i}.none.test`);
+      const args = [names.join(), "-p", "9,10", "--in-order"];
+      let out = "";
+      const io = { out: (text: string) => out += text, err() {} };
+      return { code: await cli(["scan", ...args], io), out };
+    },
+  );
   assertEquals(code, 2);
-  const [, list = ""] = /^do not resolve: (.*)$/m.exec(out) ?? [];
-  const shown = list.split(", ");
-  assertEquals([shown.length, shown.at(-1)], [11, "2 others"], out);
-  assert(shown.slice(0, 10).every((name) => names.includes(name)), out);
-});
+  assertMatch(out, /^do not resolve: (a\d+\.none\.test, ){10}2 others$/m);
+}, { skip: needs(onLinux, canIsolate(), hasCommand("python3")) });
 
 test("scan shows the summary so far when asked", async () => {
   using hole = blackHole();
