@@ -17,7 +17,13 @@ import {
   watchLibc,
 } from "./_fixtures.ts";
 import { canIpv6, hasCommand, needs, onLinux, test } from "./_harness.ts";
-import { FILES_ONLY, FIREWALL, NAME_SERVER } from "./_networks.ts";
+import {
+  FILES_ONLY,
+  FIREWALL,
+  FIREWALL6,
+  NAME_SERVER,
+  ofFamilies,
+} from "./_networks.ts";
 
 /** The system's C library, also while a fake is in force. */
 const real = libc();
@@ -450,23 +456,36 @@ test("ping() resolves a name again, and goes on where it leads", async () => {
 }, { skip: canIsolate() });
 
 test("ping() distinguishes a firewall from a host, and names it", async () => {
-  const found = await inChild({ namespace: FIREWALL }, async (_, tools) => {
-    const { ping } = await import(tools);
-    const all = [];
-    for (const hostname of ["127.0.1.7", "127.0.1.8", "127.0.5.1"]) {
-      const target = { hostname, port: 80 };
-      const options = { count: 1, timeout: 200 };
-      for await (const { state, reason, code, icmp } of ping(target, options)) {
-        all.push([state, reason, code, icmp?.from ?? null]);
-      }
-    }
-    return all;
-  }, TOOLS);
-  assertEquals(found, [
-    ["filtered", "icmp", "EHOSTUNREACH", "127.0.1.7"],
-    ["closed", "reset", "ECONNREFUSED", null],
-    ["filtered", "no-answer", "ETIMEDOUT", null],
+  const rows = ofFamilies([
+    ["127.0.1.7", "filtered", "icmp", "EHOSTUNREACH", "127.0.1.7", false],
+    ["127.0.1.4", "filtered", "icmp", "ECONNREFUSED", "127.0.1.4", false],
+    ["127.0.1.8", "closed", "reset", "ECONNREFUSED", null, true],
+    ["127.0.5.1", "filtered", "no-answer", "ETIMEDOUT", null, false],
+    ["fd00::2", "filtered", "icmp", "EACCES", "fd00::2", false],
+    ["fd00::4", "filtered", "icmp", "ECONNREFUSED", "fd00::4", false],
+    ["fd00::7", "closed", "reset", "ECONNREFUSED", null, true],
   ]);
+  const found = await inChild(
+    { namespace: FIREWALL + FIREWALL6 },
+    async (_, tools, hosts) => {
+      const { ping } = await import(tools);
+      const all = [];
+      for (const hostname of hosts) {
+        const target = { hostname, port: 80 };
+        const options = { count: 1, timeout: 200, refused: "answer" };
+        for await (
+          const { state, reason, code, icmp, answered } of ping(target, options)
+        ) {
+          const from = icmp?.from ?? null;
+          all.push([hostname, state, reason, code, from, answered]);
+        }
+      }
+      return all;
+    },
+    TOOLS,
+    rows.map(([host]) => host),
+  );
+  assertEquals(found, [...rows]);
 }, { skip: needs(canIsolate(), hasCommand("nft")) });
 
 test("ping() counts latency from when a probe was due", async () => {

@@ -25,23 +25,27 @@ export interface ProbeRecipe extends Recipe {
   readonly isPlain: boolean;
 }
 
-/**
- * The recipe for sockets that keep the sender of an ICMP error: over IPv6, Linux
- * does so only where an option asks for it.
- */
+/** The recipe for the sockets of a run. */
 export function probeRecipe(c: Libc, setup: ProbeSetup): ProbeRecipe {
   const { localAddress } = setup;
   const local = localAddress === undefined
     ? null
     : { address: checkLocalAddress(localAddress), port: 0, range: null };
   const recipe = recipeOf(c, setup, local);
-  const { AF_INET6, errorQueue } = c.abi;
   const isPlain = recipe === PLAIN || recipe === PATIENT;
-  if (errorQueue === null) return { ...recipe, isPlain };
+  return { ...keepingSenders(c, recipe), isPlain };
+}
+
+/**
+ * The same recipe for sockets that keep the sender of an ICMP error: over IPv6,
+ * Linux does so only where an option asks for it.
+ */
+export function keepingSenders(c: Libc, recipe: Recipe): Recipe {
+  const { AF_INET6, errorQueue } = c.abi;
+  if (errorQueue === null) return recipe;
   const { prepare } = recipe;
   return {
     ...recipe,
-    isPlain,
     prepare(fd, family) {
       if (family === AF_INET6) {
         setOption(c, fd, family, "readErrorQueue", true);
