@@ -10,6 +10,7 @@ import {
   assertThrows,
 } from "@std/assert";
 import process from "node:process";
+import type { Libc } from "../ffi/contract.ts";
 import { libc } from "../ffi/libc.ts";
 import {
   connectSync,
@@ -495,73 +496,95 @@ test("few names are asked for at a time, and none that everybody has given up", 
   );
 });
 
-test("the name servers are asked about names that wait, and no more when none does", async () => {
-  const { AF_INET, AF_INET6, errnos } = abi;
-  const controller = new AbortController();
-  const { signal } = controller;
-  const files: Record<string, string> = {
-    "/etc/resolv.conf":
-      "# nameserver 1.1.1.1\nnameserver 192.0.2.1\nnameserver x\n" +
-      "nameserver 2001:db8::1\nsearch one.example two.example\noptions ndots:2 rotate\n",
-  };
+/** Name servers for the lookups of one test, of which no message leaves it. */
+class FakeServers {
+  /** All questions, each as the descriptor of its server, the name and the type. */
+  readonly questions: string[] = [];
+  /** The descriptors that are open. */
+  readonly open = new Set<number>();
+  readonly #replies = new Map<number, Uint8Array[]>();
+  readonly #config: string;
+  readonly #reply: (fd: number, name: string, data: Uint8Array) => Uint8Array[];
+
+  /**
+   * @param config What `resolv.conf(5)` says; the first server of each family has the descriptors 1000 and 1001.
+   * @param reply What the server with a descriptor replies to a message that asks about a name.
+   */
+  constructor(
+    config: string,
+    reply: (fd: number, name: string, data: Uint8Array) => Uint8Array[],
+  ) {
+    this.#config = config;
+    this.#reply = reply;
+  }
+
+  get calls(): Partial<Libc> {
+    const { AF_INET, AF_INET6, errnos } = abi;
+    const { open, questions } = this;
+    let text: Uint8Array | null = null;
+    return {
+      open: (path) => {
+        const name = new TextDecoder().decode(path.subarray(0, -1));
+        if (name !== "/etc/resolv.conf") return -errnos.ENOENT!;
+        text = new TextEncoder().encode(this.#config);
+        return 900;
+      },
+      read(_fd, buffer) {
+        const part = text ?? new Uint8Array();
+        text = null;
+        buffer.set(part);
+        return part.length;
+      },
+      close: (fd) => (open.delete(fd), 0),
+      socket(domain) {
+        assert(domain === AF_INET || domain === AF_INET6);
+        const fd = domain === AF_INET ? 1000 : 1001;
+        assert(!open.has(fd));
+        open.add(fd);
+        return fd;
+      },
+      connect: () => 0,
+      sendto: (fd, data, count) => {
+        assert(open.has(fd));
+        const labels: string[] = [];
+        let at = 12;
+        for (; data[at]! > 0; at += 1 + data[at]!) {
+          const label = data.subarray(at + 1, at + 1 + data[at]!);
+          labels.push(new TextDecoder().decode(label));
+        }
+        assertEquals(count, at + 5);
+        const name = labels.join(".");
+        questions.push(`${fd} ${name} ${data[at + 2]}`);
+        const replies = this.#reply(fd, name, data.slice(0, count));
+        this.#replies.set(fd, [
+          ...this.#replies.get(fd) ?? [],
+          ...replies,
+        ]);
+        return count;
+      },
+      recvfrom: (fd, buffer) => {
+        const reply = this.#replies.get(fd)?.shift();
+        if (reply === undefined) return -errnos.EAGAIN!;
+        buffer.set(reply);
+        return reply.length;
+      },
+    };
+  }
+}
+
+/** A reply without a record, with a code, of a server that has looked for some. */
+function replyTo(question: Uint8Array, code = 0): Uint8Array {
+  const reply = question.slice();
+  reply[2]! |= 0x80;
+  reply[3] = 0x80 | code;
+  return reply;
+}
+
+/** A resolver that finds the names that begin with "live", and waits for a reply about others. */
+function livingAlone(begun: string[]): Partial<Libc> {
   const fakes = fakeResolver([inet("127.0.0.1", 0)]);
-  const begun: string[] = [];
-  const questions: string[] = [];
-  const replies: Uint8Array[] = [];
-  const open = new Set<number>();
-  let text: Uint8Array | null = null;
-  using _ = watchLibc({
+  return {
     ...fakes,
-    open(path) {
-      const file = files[new TextDecoder().decode(path.subarray(0, -1))];
-      if (file === undefined) return -errnos.ENOENT;
-      text = new TextEncoder().encode(file);
-      return 900;
-    },
-    read(_fd, buffer) {
-      const part = text ?? new Uint8Array();
-      text = null;
-      buffer.set(part);
-      return part.length;
-    },
-    close: (fd) => (open.delete(fd), 0),
-    socket(domain) {
-      assert(domain === AF_INET || domain === AF_INET6);
-      const fd = domain === AF_INET ? 1000 : 1001;
-      assert(!open.has(fd));
-      open.add(fd);
-      return fd;
-    },
-    connect: () => 0,
-    sendto(fd, data, count) {
-      assert(open.has(fd));
-      const name: string[] = [];
-      let at = 12;
-      for (; data[at]! > 0; at += 1 + data[at]!) {
-        const label = data.subarray(at + 1, at + 1 + data[at]!);
-        name.push(new TextDecoder().decode(label));
-      }
-      assertEquals(count, at + 5);
-      questions.push(`${fd} ${name.join(".")} ${data[at + 2]}`);
-      const before = questions.filter((one) => one.includes(" live."));
-      if (name[0] !== "live") return count;
-      // Two questions are lost. Then nobody wants the other names, which still have all places.
-      if (before.length === 2) setTimeout(() => controller.abort("enough"));
-      if (before.length < 3) return count;
-      const reply = data.slice(0, count);
-      reply[2]! |= 0x80;
-      // One about something else, one that is no reply, and the reply.
-      const other = reply.slice();
-      other[13] = 0x78;
-      replies.push(other, data.slice(0, count), reply);
-      return count;
-    },
-    recvfrom(fd, buffer) {
-      const reply = fd === 1000 ? replies.shift() : undefined;
-      if (reply === undefined) return -errnos.EAGAIN;
-      buffer.set(reply);
-      return reply.length;
-    },
     getaddrinfoAsync(node, hints, list) {
       const name = new TextDecoder().decode(node.subarray(0, -1));
       begun.push(name);
@@ -569,7 +592,31 @@ test("the name servers are asked about names that wait, and no more when none do
         ? Promise.resolve(fakes.getaddrinfo(node, hints, list)[0])
         : new Promise(() => {});
     },
-  });
+  };
+}
+
+test("the name servers are asked about names that wait, and no more when none does", async () => {
+  const controller = new AbortController();
+  const { signal } = controller;
+  const begun: string[] = [];
+  const servers = new FakeServers(
+    "# nameserver 1.1.1.1\nnameserver 192.0.2.1\nnameserver x\n" +
+      "nameserver 2001:db8::1\nsearch one.example two.example\noptions ndots:2 rotate\n",
+    (_fd, name, data) => {
+      if (!name.startsWith("live.")) return [];
+      const { length } = servers.questions
+        .filter((one) => one.includes(" live."));
+      // Two questions are lost. Then nobody wants the other names, which still have all places.
+      if (length === 2) setTimeout(() => controller.abort("enough"));
+      if (length < 3) return [];
+      // One about something else, one that is cut, one that is no reply, and the reply.
+      const reply = replyTo(data);
+      const other = reply.slice();
+      other[13] = 0x78;
+      return [other, reply.subarray(0, -1), data, reply];
+    },
+  );
+  using _ = watchLibc({ ...livingAlone(begun), ...servers.calls });
   const options = { family: "inet", signal } as const;
   const dead = [...new Array(40).keys(), "a.b.dead", "dead."].map((name) =>
     lookup(`n${name}`, options).catch((error) => error)
@@ -580,13 +627,70 @@ test("the name servers are asked about names that wait, and no more when none do
   assertEquals(begun.filter((name) => name.startsWith("live")), ["live.x.y"]);
   assertLess(begun.length, 20);
   assertEquals(await Promise.all(dead), dead.map(() => "enough"));
-  assertEquals([...open], []);
-  const about = questions.filter((one) => one.includes(" live."));
+  assertEquals([...servers.open], []);
+  const about = servers.questions.filter((one) => one.includes(" live."));
   assertEquals(about, [1000, 1001, 1000].map((fd) => `${fd} live.x.y 1`));
   for (const name of ["n39.one.example", "na.b.dead", "ndead"]) {
-    assert(questions.includes(`1000 ${name} 1`), name);
+    assert(servers.questions.includes(`1000 ${name} 1`), name);
   }
 });
+
+for (
+  const { code, inetAt, heard } of [
+    // Both servers decline, and so does the resolver, at once.
+    { code: 2, inetAt: [], heard: true },
+    { code: 4, inetAt: [], heard: true },
+    // The second one is silent.
+    { code: 2, inetAt: null, heard: false },
+    { code: 4, inetAt: null, heard: false },
+    { code: 5, inetAt: null, heard: false },
+    { code: -1, inetAt: null, heard: false },
+    // The first one knows IPv4, and the resolver does not turn to the second about IPv6.
+    { code: 5, inetAt: [1000], heard: true },
+    // That there is no such name is a reply.
+    { code: 3, inetAt: null, heard: true },
+  ] as const
+) {
+  const what = code < 0 ? "knows of no other server" : `replies ${code}`;
+  const next = inetAt === null ? "the second is silent" : "the resolver ends";
+  test(`a name whose first server ${what} while ${next} has ${heard ? "a" : "no"} reply`, async () => {
+    const controller = new AbortController();
+    const { signal } = controller;
+    const begun: string[] = [];
+    const servers = new FakeServers(
+      "nameserver 192.0.2.1\nnameserver 2001:db8::1\n",
+      (fd, name, data) => {
+        if (!name.startsWith("live")) return [];
+        if (inetAt === null && fd === 1001) return [];
+        const type = data.at(-3);
+        const isKnown = type === 1 && (inetAt as number[] | null)?.includes(fd);
+        const reply = replyTo(data, isKnown ? 0 : Math.max(code, 0));
+        if (code < 0) reply[3] = 0;
+        return [reply, reply];
+      },
+    );
+    using _ = watchLibc({ ...livingAlone(begun), ...servers.calls });
+    const dead = Array.from(
+      { length: 40 },
+      (_, i) => lookup(`n${i}.test`, { signal }).catch((error) => error),
+    );
+    // Not asked for family by family: only a reply about both has a place at once.
+    const live = lookup("live.test", { signal }).then(() => true, () => false);
+    const isAsked = (fd: number) =>
+      servers.questions.filter((one) => one.startsWith(`${fd} live.test`));
+    if (heard) assertEquals(await live, true);
+    else {
+      while (isAsked(1001).length < 2) {
+        await new Promise((resolve) => setTimeout(resolve, 10));
+      }
+    }
+    assertEquals(begun.includes("live.test"), heard);
+    controller.abort("enough");
+    assertEquals(await live, heard);
+    assertEquals(await Promise.all(dead), dead.map(() => "enough"));
+    assertEquals([...servers.open], []);
+  });
+}
 
 test(
   "no name waits behind those that one name server refuses and the next does not reply about",

@@ -45,6 +45,12 @@ const NO_QUESTION = newMemory(0);
 const HEAD = 12;
 const IS_REPLY = 0x80;
 
+/**
+ * The codes with which a server declines: SERVFAIL, NOTIMP and REFUSED. The
+ * resolver asks the next server then.
+ */
+const DECLINED: ReadonlySet<number> = new Set([2, 4, 5]);
+
 /** What can be sent as it is: visible ASCII, without the backslash that escapes. */
 const PLAIN_NAME = /^[!-[\]-~]+$/;
 const LONGEST_LABEL = 63;
@@ -79,6 +85,8 @@ interface OpenSounding {
   server: number;
   /** How many servers there are to ask, this one and those that follow it. */
   left: number;
+  /** The server that has replied about a family, -1 if none has. */
+  heard: number;
 }
 
 /** What `resolv.conf(5)` says. */
@@ -95,8 +103,8 @@ interface ResolverConfig {
 export class NameServers {
   readonly #libc: Libc;
   #config: ResolverConfig | null = null;
-  /** The descriptor for each server, -1 where it cannot be reached. */
-  #sockets: number[] = [];
+  /** The descriptor for each server that was asked, -1 where it cannot be reached. */
+  readonly #sockets = new Map<number, number>();
   readonly #open = new Map<number, OpenSounding>();
   #nextId = Math.floor(Math.random() * 0x1_0000);
   /** When the newest sounding began. */
@@ -157,6 +165,7 @@ export class NameServers {
       question: NO_QUESTION,
       server: before === null ? 0 : before.server + 1,
       left: 0,
+      heard: -1,
     };
     this.#open.set(sounding.id, sounding);
     this.#newest = now;
@@ -173,7 +182,7 @@ export class NameServers {
   /** Takes the replies that have come, and ends what is late. */
   look(now: number): void {
     if (this.#open.size === 0) return;
-    for (const server of this.#sockets.keys()) this.#read(server, now);
+    for (const [server, fd] of this.#sockets) this.#read(server, fd, now);
     for (const sounding of this.#open.values()) {
       if (now - sounding.since >= LONGEST_SOUNDING) this.#end(sounding);
     }
@@ -226,59 +235,74 @@ export class NameServers {
 
   #socketTo(server: number): number {
     const { abi } = this.#libc;
+    const known = this.#sockets.get(server);
+    if (known !== undefined) return known;
     const sockaddr = this.#config!.servers[server]!;
-    return this.#sockets[server] ??= openDatagrams(
+    const fd = openDatagrams(
       this.#libc,
       sockaddr.length === abi.sockaddrIn.size ? abi.AF_INET : abi.AF_INET6,
       sockaddr,
     );
+    this.#sockets.set(server, fd);
+    return fd;
   }
 
-  #read(server: number, now: number): void {
+  #read(server: number, fd: number, now: number): void {
     const { abi } = this.#libc;
-    const fd = this.#sockets[server] ?? -1;
     const reply = this.#reply;
     for (let i = 0; fd >= 0 && i < MOST_REPLIES; i++) {
       const { length } = reply;
       const size = this.#libc
         .recvfrom(fd, reply, length, abi.MSG_DONTWAIT, null);
       if (size === -abi.errnos.EAGAIN) return;
-      if (size >= HEAD) this.#take(reply, now);
+      if (size >= HEAD) this.#take(server, reply.subarray(0, size), now);
       else if (size < 0) this.#lose(server);
       // The last one has closed the sockets.
       if (this.#open.size === 0) return;
     }
   }
 
-  #take(reply: Uint8Array, now: number): void {
+  #take(server: number, reply: Uint8Array, now: number): void {
     const sounding = this.#open.get(reply[0]! << 8 | reply[1]!);
     if (sounding === undefined || (reply[2]! & IS_REPLY) === 0) return;
-    const { missing, family, question } = sounding;
-    if (!isSameQuestion(question, reply)) return;
+    const { missing, family, question, left, heard } = sounding;
+    // One that was asked before may reply twice.
+    if (sounding.server !== server || !isSameQuestion(question, reply)) return;
+    sounding.since = now;
+    // The resolver does not ask the next where this one knows the other family.
+    if (isDeclined(reply) && left > 1 && heard !== server) {
+      return this.#pass(sounding);
+    }
+    sounding.heard = server;
     missing.delete(family);
     const [other] = missing;
     if (other === undefined) return this.#end(sounding);
     sounding.family = other;
-    sounding.since = now;
     this.#begin(sounding);
   }
 
   /** Nobody is there: the resolver notices that at once, and asks the next. */
   #lose(server: number): void {
     for (const sounding of this.#open.values()) {
-      if (sounding.server !== server) continue;
-      sounding.server++;
-      sounding.left--;
-      this.#ask(sounding);
+      if (sounding.server === server) this.#pass(sounding);
     }
+  }
+
+  /** Asks the next server. */
+  #pass(sounding: OpenSounding): void {
+    sounding.server++;
+    sounding.left--;
+    this.#ask(sounding);
   }
 
   #end(sounding: OpenSounding): void {
     sounding.isOpen = false;
     this.#open.delete(sounding.id);
     if (this.#open.size > 0) return;
-    for (const fd of this.#sockets) if (fd >= 0) this.#libc.close(fd);
-    this.#sockets = [];
+    for (const fd of this.#sockets.values()) {
+      if (fd >= 0) this.#libc.close(fd);
+    }
+    this.#sockets.clear();
     this.#config = null;
   }
 }
@@ -361,8 +385,20 @@ function questionFor(
 /** Whether a reply repeats a question; in names, the case of letters is free. */
 function isSameQuestion(question: Uint8Array, reply: Uint8Array): boolean {
   const CASE = 0x20;
+  if (reply.length < question.length) return false;
   for (let at = HEAD; at < question.length; at++) {
     if (((question[at]! ^ reply[at]!) & ~CASE) !== 0) return false;
   }
   return true;
+}
+
+/** Whether a server declines to say anything, or knows of no server that would. */
+function isDeclined(reply: Uint8Array): boolean {
+  const AUTHORITATIVE = 0x04;
+  const RECURSIVE = 0x80;
+  const code = reply[3]! & 0x0f;
+  if (code !== 0) return DECLINED.has(code);
+  // Neither a record nor the word of one who has looked for some.
+  return (reply[2]! & AUTHORITATIVE) === 0 && (reply[3]! & RECURSIVE) === 0 &&
+    (reply[6]! | reply[7]! | reply[10]! | reply[11]!) === 0;
 }
