@@ -635,6 +635,37 @@ test("the name servers are asked about names that wait, and no more when none do
   }
 });
 
+test("the name servers are asked about a new name before thousands that wait", async () => {
+  const controller = new AbortController();
+  const { signal } = controller;
+  const begun: string[] = [];
+  const servers = new FakeServers(
+    "nameserver 192.0.2.1\n",
+    (_fd, name, data) => name.startsWith("live") ? [replyTo(data)] : [],
+  );
+  using _ = watchLibc({ ...livingAlone(begun), ...servers.calls });
+  const options = { family: "inet", signal } as const;
+  const dead = Array.from(
+    { length: 3000 },
+    (_, i) => lookup(`n${i}.test`, options).catch((error) => error),
+  );
+  while (servers.questions.length === 0) {
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+  const before = servers.questions.length;
+  await lookup("live.test", { family: "inet" });
+  // At most 128 are asked about at a time, for half a second; a busy machine misses a turn or two.
+  assertLess(servers.questions.length, before + 1000);
+  // The oldest of those that wait have their turns, too.
+  while (!servers.questions.includes("1000 n100.test 1")) {
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+  assert(!servers.questions.includes("1000 n1500.test 1"));
+  controller.abort("enough");
+  assertEquals(await Promise.all(dead), dead.map(() => "enough"));
+  assertEquals([...servers.open], []);
+});
+
 for (
   const { code, inetAt, heard } of [
     // Both servers decline, and so does the resolver, at once.

@@ -431,12 +431,13 @@ class Resolver {
   }
 
   /**
-   * Asks the name servers about as many names as may be at once, those first
-   * that wait longest; returns whether one of them is known to have a reply.
+   * Asks the name servers about as many names as may be at once; returns
+   * whether one of them is known to have a reply.
    */
   #sound(now: number): boolean {
+    if (!this.#servers.hasRoom) return false;
     let isNews = false;
-    for (const name of this.#unsounded) {
+    for (const name of inTurn(this.#unsounded)) {
       if (!this.#servers.hasRoom) break;
       this.#unsounded.delete(name);
       const { hostname, family, sounding } = name;
@@ -678,6 +679,28 @@ function soundAt({ since, sounding }: NameLookup): number {
   const { isOpen, missing } = sounding;
   if (isOpen || missing.size === 0) return Infinity;
   return since + 2 * (sounding.since - since);
+}
+
+/**
+ * Names in the order in which to ask about them: by turns the newest and the
+ * oldest of those that were never asked about, and the oldest of the others. A
+ * name that comes behind thousands is asked about soon, and each of these in
+ * the end.
+ */
+function* inTurn(names: Iterable<NameLookup>): Generator<NameLookup> {
+  const fresh: NameLookup[] = [];
+  const others: NameLookup[] = [];
+  for (const name of names) {
+    (name.sounding === null ? fresh : others).push(name);
+  }
+  for (
+    let first = 0, last = fresh.length, other = 0;
+    first < last || other < others.length;
+  ) {
+    if (first < last) yield fresh[--last]!;
+    if (first < last) yield fresh[first++]!;
+    if (other < others.length) yield others[other++]!;
+  }
 }
 
 /** Whether the name servers have replied about all that a question is about. */
