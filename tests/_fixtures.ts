@@ -345,6 +345,30 @@ export const UNBOUND: readonly Readonly<Record<string, unknown>>[] = [
   ...canIpv6() === null ? [{ hostname: "::1" }] : [],
 ];
 
+/** The parts of a C library whose first connection meets itself and holds the only port from then on. */
+export function holdsOnlyPort(): Partial<Libc> {
+  let target: Uint8Array | null = null;
+  const name = (_: number, room: Uint8Array): number => {
+    if (target === null) return -abi.errnos.ENOTCONN!;
+    room.set(target);
+    return target.length;
+  };
+  return {
+    connect(_, address, length) {
+      if (address[0] === abi.AF_UNSPEC) return 0;
+      if (target !== null) return -abi.errnos.EADDRNOTAVAIL!;
+      target = address.slice(0, length);
+      return 0;
+    },
+    bind: (fd, address, length) =>
+      target === null
+        ? real.bind(fd, address, length)
+        : -abi.errnos.EADDRINUSE!,
+    getsockname: name,
+    getpeername: name,
+  };
+}
+
 /** The parts of a C library that resolve every name to these addresses. */
 export function fakeResolver(
   addresses: readonly (InetAddress | Inet6Address)[],

@@ -44,6 +44,7 @@ import {
   canIsolate,
   fakeResolver,
   freePort,
+  holdsOnlyPort,
   inChild,
   listen,
   type Listener,
@@ -1086,14 +1087,41 @@ test("connect() hands out no socket that met itself", async () => {
     // A name is sought in the hosts file.
     const all = opened(watched) + watched.count("open");
     assertEquals(all, watched.count("close"));
-    // Linux may hold the port for the one that met itself a moment longer.
-    const fits = result instanceof Errno.EADDRNOTAVAIL ||
-      result instanceof Errno.ECONNREFUSED &&
-        result.message.includes("connected to itself");
+    const fits = result instanceof Errno.ECONNREFUSED &&
+      result.message.includes("connected to itself");
     if (!fits) objections.push(`${JSON.stringify(options)}: ${result}`);
   }
   assertEquals(objections, []);
 }, { skip: needs(onLinux, unemulated("does not know IP_LOCAL_PORT_RANGE")) });
+
+test("connect() says that a socket has met itself, not that the port is held", async () => {
+  const objections: string[] = [];
+  for (const options of UNBOUND) {
+    using watched = watchLibc(holdsOnlyPort());
+    const result = await outcome(
+      connect({ port: 50_000, ...options } as ConnectOptions),
+    );
+    // A name is sought in the hosts file.
+    const all = opened(watched) + watched.count("open");
+    assertEquals(all, watched.count("close"));
+    const fits = result instanceof Errno.ECONNREFUSED &&
+      result.message.includes("connected to itself");
+    if (!fits) objections.push(`${JSON.stringify(options)}: ${result}`);
+  }
+  assertEquals(objections, []);
+});
+
+test("connect() passes on what onSocket throws after a socket has met itself", async () => {
+  using _watched = watchLibc(holdsOnlyPort());
+  let calls = 0;
+  const result = await outcome(connect({
+    port: 50_000,
+    onSocket() {
+      if (++calls === 2) throw new Error("mine");
+    },
+  }));
+  assertEquals(`${result}`, "Error: mine");
+});
 
 test("connect() finds no listener among two ephemeral ports", async () => {
   const results = await inChild(

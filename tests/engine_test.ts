@@ -28,6 +28,7 @@ import {
   bound,
   canBlackHole,
   canIsolate,
+  holdsOnlyPort,
   inChild,
   listen,
   tempFolder,
@@ -716,6 +717,20 @@ for (const name of ["connect", "connectSync"] as const) {
     );
     assertEquals(result, ["ECONNREFUSED", "null"]);
   }, { skip: needs(canIsolate(), onLinux) });
+
+  test(
+    `Socket#${name}() says that it met itself, not that its port is held`,
+    async () => {
+      using _watched = watchLibc(holdsOnlyPort());
+      using socket = Socket.open();
+      const address = inet("127.0.0.1", 50_000);
+      const error = await refusal(
+        (async () => await socket[name](address))(),
+      );
+      assertErrno(error, "ECONNREFUSED");
+      assertStringIncludes(error.message, "connected to itself");
+    },
+  );
 }
 
 // Calls that fail.

@@ -776,6 +776,44 @@ test("nothing is open because a socket has met itself", async () => {
   assertEquals(counts, { closed: 800 });
 }, { skip: needs(onLinux, canIsolate()) });
 
+for (const call of ["connect", "bind"] as const) {
+  test(`a port is closed by which a socket has met itself, and is held since: ${call}(2)`, async () => {
+    const c = libc();
+    const datagrams = new Set<number>();
+    const MANY = 100;
+    let peer = new Uint8Array();
+    let calls = 0;
+    const name = (_: number, room: Uint8Array): number => {
+      room.set(peer);
+      return peer.length;
+    };
+    const isHeld = () => ++calls % 2 === 0 && calls < MANY;
+    using _watched = watchLibc({
+      socket(domain, type, protocol) {
+        const fd = c.socket(domain, type, protocol);
+        if ((type & 0xf) === c.abi.SOCK_DGRAM) datagrams.add(fd);
+        else datagrams.delete(fd);
+        return fd;
+      },
+      bind: () => call === "bind" && isHeld() ? -errnos.EADDRINUSE! : 0,
+      connect(fd, address, length) {
+        if (datagrams.has(fd)) return 0;
+        if (call === "connect" && isHeld()) return -errnos.EADDRNOTAVAIL!;
+        // So that the test has an end, whatever the run does.
+        if (calls >= MANY) return -errnos.ENETDOWN!;
+        peer = address.slice(0, length);
+        return 0;
+      },
+      getsockname: name,
+      getpeername: name,
+    });
+    const target = { port: 50_000 };
+    const result = await one(target, { localAddress: "127.0.0.1" });
+    const { state, code, attempts } = result;
+    assertEquals([state, code, attempts], ["closed", "ECONNREFUSED", 1]);
+  });
+}
+
 test("no port of loopback is open without a listener", async () => {
   // In a namespace, where no other program listens.
   const open = await inChild({ namespace: "" }, async (api) => {

@@ -133,6 +133,21 @@ export function selfConnected(
   });
 }
 
+/**
+ * Whether a call found no port on this side to connect from. After a socket has
+ * met itself, its port may be held a moment longer.
+ */
+export function lacksPort(
+  { abi }: Libc,
+  errno: number,
+  syscall: string,
+): boolean {
+  const { EADDRINUSE, EADDRNOTAVAIL, EAGAIN } = abi.errnos;
+  const isPort = errno === EADDRNOTAVAIL || errno === EADDRINUSE ||
+    errno === EAGAIN;
+  return isPort && (syscall === "connect" || syscall === "bind");
+}
+
 function bindFailure({ errno, syscall, address, recipe }: Attempt): Failure {
   const { address: host, port, range } = recipe.local!;
   const from = localAddress(address, host, port).toString();

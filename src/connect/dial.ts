@@ -16,8 +16,14 @@ import {
   SELF_CONNECT_RETRIES,
 } from "../attempt/attempt.ts";
 import { setFlags } from "../attempt/descriptor.ts";
-import { type Failure, failureOf, selfConnected } from "../attempt/failure.ts";
+import {
+  type Failure,
+  failureOf,
+  lacksPort,
+  selfConnected,
+} from "../attempt/failure.ts";
 import { familyOf } from "../attempt/outcome.ts";
+import { ErrnoError } from "../errors/errors.ts";
 import { ABORTED } from "../reactor/reactor.ts";
 import { Connecting, Past } from "../socket/connecting.ts";
 import { type Socket, socketOf } from "../socket/socket.ts";
@@ -103,6 +109,10 @@ export abstract class Dial extends Attempt {
   ): Socket | Failure | typeof AGAIN {
     const connecting = this.shown?.held?.connecting;
     if (this.errno !== 0) {
+      if (this.hasNoOtherPort(this.errno, this.syscall)) {
+        this.drop();
+        return selfConnected(this, start);
+      }
       const isBound = connecting?.isBound || this.recipe.local !== null;
       const failure = failureOf(this, start, timeout, isBound);
       this.drop();
@@ -121,6 +131,14 @@ export abstract class Dial extends Attempt {
       this.drop();
       throw error;
     }
+  }
+
+  /**
+   * Whether a call has failed because the only port to connect from is that by
+   * which a socket has met itself.
+   */
+  private hasNoOtherPort(errno: number, syscall: string): boolean {
+    return lacksPort(this.libc, errno, syscall) && retries.has(this);
   }
 
   /** Closes the descriptor, if there is one. */
@@ -170,7 +188,13 @@ export abstract class Dial extends Attempt {
       return connecting;
     } catch (error) {
       this.drop();
-      throw error;
+      if (
+        !(error instanceof ErrnoError) ||
+        !this.hasNoOtherPort(error.errno, error.syscall)
+      ) throw error;
+      this.errno = error.errno;
+      this.syscall = error.syscall;
+      return null;
     }
   }
 

@@ -23,6 +23,7 @@ import {
   errorFor,
   Failure,
   failureOf,
+  lacksPort,
   selfConnected,
 } from "../attempt/failure.ts";
 import { takeIcmp } from "../attempt/icmp.ts";
@@ -363,6 +364,10 @@ export class Connecting {
     this.#icmp = attempt.icmp;
     if (errno === ABORTED) return null;
     if (errno !== 0) {
+      // The only port may be held by the connection that has met itself.
+      if (retries > 0 && lacksPort(libc, errno, attempt.syscall)) {
+        return selfConnected(attempt, start);
+      }
       const failure = failureOf(attempt, start, timeout, this.isBound);
       if (attempt.isSoft && !waitsSoft) {
         // TCP would repeat its SYN, and the next call would join in that.

@@ -17,6 +17,7 @@ import {
   type InetAddress,
 } from "../address/address.ts";
 import { DEADLINE, newPace, PENDING } from "../attempt/attempt.ts";
+import { lacksPort } from "../attempt/failure.ts";
 import { ErrnoError, type Icmp } from "../errors/errors.ts";
 import {
   type Crowd,
@@ -661,7 +662,7 @@ export class Run implements Crowd {
   /** Takes the outcome of the attempt in the record. */
   #settle(flight: number): void {
     const look = this.#look;
-    const { errno, syscall, fd } = look;
+    const { errno, syscall } = look;
     const { ECONNREFUSED } = this.libc.abi.errnos;
     const isReset = errno === ECONNREFUSED && look.icmp === null;
     if (isReset && syscall === "connect") {
@@ -672,20 +673,33 @@ export class Run implements Crowd {
     const address = this.#feed.addressOf(this.#flights.job[flight]!);
     look.address = address;
     if (errno !== 0) {
-      if (!isExhaustion(this.libc, errno, syscall, address)) {
-        return this.#judge(flight, verdictOf(look, look.isSent));
-      }
-      this.#drop(fd);
-      return this.#postpone(flight);
+      return isExhaustion(this.libc, errno, syscall, address)
+        ? this.#postpone(flight)
+        : this.#judge(flight, verdictOf(look, look.isSent));
     }
     if (!look.isSelfConnected()) return this.#conclude(flight, OPEN);
-    if (this.#flights.selfConnections[flight]!++ === MOST_SELF_CONNECTIONS) {
-      look.errno = ECONNREFUSED;
-      return this.#conclude(flight, CLOSED_PORT);
-    }
     // Nothing listens there, and the kernel has chosen the port of the target
     // itself: from another port, there is a reply.
-    this.#again(flight);
+    if (!this.#meetsItself(flight)) this.#again(flight);
+  }
+
+  /**
+   * Counts that there was no port to connect from but that of the target.
+   *
+   * @returns Whether that was once too often, and the flight is over.
+   */
+  #meetsItself(flight: number): boolean {
+    const { attempts, selfConnections } = this.#flights;
+    if (selfConnections[flight]!++ < MOST_SELF_CONNECTIONS) return false;
+    const look = this.#look;
+    if (look.fd >= 0) {
+      this.#remove(look.fd);
+      look.reset();
+    } else attempts[flight]!++;
+    look.errno = this.libc.abi.errnos.ECONNREFUSED;
+    look.syscall = "connect";
+    this.#conclude(flight, CLOSED_PORT);
+    return true;
   }
 
   /**
@@ -722,14 +736,22 @@ export class Run implements Crowd {
   /** Repeats an attempt later, for something has run out. */
   #postpone(flight: number): void {
     const flights = this.#flights;
+    const look = this.#look;
+    const { errno, fd, syscall } = look;
+    const hasMet = flights.selfConnections[flight]! > 0;
+    // The only port may be that of the socket that has met itself.
+    if (hasMet && lacksPort(this.libc, errno, syscall)) {
+      if (this.#meetsItself(flight)) return;
+      if (fd >= 0) flights.attempts[flight]!--;
+    }
+    if (fd >= 0) this.#drop(fd);
     // The socket that is kept has a descriptor, and maybe the last port.
-    this.#look.drop();
+    look.drop();
     this.#limit = Math.max(1, Math.floor(this.#inFlight * 3 / 4));
-    if (flights.newest[flight] !== NOTHING) this.#repeat(flight);
+    if (hasMet || flights.newest[flight] !== NOTHING) this.#repeat(flight);
     else {
-      const job = flights.job[flight]!;
+      this.#ready.push(flights.job[flight]!);
       this.#leave(flight);
-      this.#ready.push(job);
     }
     this.#pause();
   }
