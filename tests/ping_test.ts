@@ -426,6 +426,25 @@ test(
   { skip: canIsolate() },
 );
 
+test("ping() gives a probe up whose name the caller's own lookup does not find in time", async () => {
+  const signals: AbortSignal[] = [];
+  const target = {
+    hostname: "x.test",
+    port: 80,
+    lookup(_hostname: string, { signal }: { signal: AbortSignal }) {
+      signals.push(signal);
+      return new Promise<never>(() => {});
+    },
+  };
+  const options = { count: 2, interval: 1, timeout: 20 };
+  const probes = await collect(ping(target, options));
+  assertEquals(probes.map(({ code, state }) => [code, state]), [
+    ["ETIMEDOUT", "unsent"],
+    ["ETIMEDOUT", "unsent"],
+  ]);
+  assertEquals(signals.map(({ aborted }) => aborted), [true, true]);
+});
+
 test("ping() resolves a name again, and goes on where it leads", async () => {
   const found = await inChild(
     { namespace: FILES_ONLY },

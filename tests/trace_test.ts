@@ -257,6 +257,40 @@ test(
   { skip: onLinux },
 );
 
+test(
+  "a trace has a deadline for the name, also where the caller looks it up",
+  async () => {
+    using _ = watchLibc({
+      getaddrinfo: () => [real.abi.eais.EAI_FAIL!, 0],
+      getaddrinfoAsync: () => new Promise(() => {}),
+      socket: () => -real.abi.errnos.EACCES,
+    });
+    const target = { hostname: "x.test", port: 80 };
+    const controllers: AbortSignal[] = [];
+    function lookup(_: string, { signal }: { signal: AbortSignal }) {
+      controllers.push(signal);
+      return new Promise<never>(() => {});
+    }
+    for (const one of [target, { ...target, lookup }]) {
+      const error = await begin(() => trace(one, { timeout: 20 }));
+      assert(error instanceof Errno.ETIMEDOUT);
+      assertEquals(error.syscall, "getaddrinfo");
+      assertEquals(error.timeoutKind, "deadline");
+      assertStringIncludes(error.message, "20 ms");
+      assertStringIncludes(`${error.stack}`, "trace_test.ts");
+    }
+    assertEquals(controllers.map(({ aborted }) => aborted), [true]);
+    const { code, err } = await run("x.test:80", "-t", "20");
+    assertEquals(code, 2);
+    assertStringIncludes(err, "trace: Cannot resolve x.test:80");
+    // A name has more time than an attempt where nothing is given.
+    const signal = AbortSignal.timeout(1200);
+    const late = await begin(() => trace(target, { signal }));
+    assertEquals(late, signal.reason);
+  },
+  { skip: onLinux },
+);
+
 test("trace() refuses what makes no sense", async () => {
   const target = inet("127.0.0.1", 9);
   const rows: [...Parameters<typeof trace>, words: string][] = [

@@ -7,6 +7,12 @@ import { type Address, isAddress } from "../address/address.ts";
 import { MAX_PORT, show } from "../errors/arguments.ts";
 import type { ConnectTarget } from "../connect/target.ts";
 
+/**
+ * How long a name may take by default, in ms: the resolver waits five seconds
+ * for a name server before it asks the next one, for each suffix that it tries.
+ */
+export const NAME_TIMEOUT = 15_000;
+
 /** What the tools reach: a target as `connect` takes it, or an address. */
 export type Destination = ConnectTarget | Address;
 

@@ -34,6 +34,7 @@ import {
 import { Connecting, Past } from "../socket/connecting.ts";
 import type { SocketOptions } from "../socket/options.ts";
 import { type Socket, socketOf } from "../socket/socket.ts";
+import { NAME_TIMEOUT } from "./destination.ts";
 import { Fifo } from "./fifo.ts";
 import {
   checkLocalAddress,
@@ -717,12 +718,6 @@ function untried(cause: Error, isDenied: boolean): Finding {
     fd: -1,
   };
 }
-
-/**
- * How long a name may take by default, in ms: the resolver waits five seconds
- * for a name server before it asks the next one, for each suffix that it tries.
- */
-const NAME_TIMEOUT = 15_000;
 
 /** The options after the check, and what follows from them. */
 interface Checked<T extends Probeable> {

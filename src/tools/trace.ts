@@ -27,7 +27,7 @@ import {
 } from "../errors/errors.ts";
 import { ABORTED } from "../reactor/reactor.ts";
 import { readTcpInfo } from "../socket/tcp_info.ts";
-import type { Destination } from "./destination.ts";
+import { type Destination, NAME_TIMEOUT } from "./destination.ts";
 import { roomForSockets } from "./limits.ts";
 import { CLOSED_PORT, verdictOf } from "./verdict.ts";
 import { warmUp } from "./warm_up.ts";
@@ -49,9 +49,11 @@ export interface TraceOptions {
    */
   readonly queries?: number | undefined;
   /**
-   * Milliseconds that one attempt waits for a reply.
+   * Milliseconds that one attempt waits for a reply, and before all of them for
+   * a name to resolve.
    *
-   * @default {1000}
+   * @default {undefined} 1000 for an attempt, 15000 for a name: the system's
+   * resolver takes 5000 to turn to a second name server.
    */
   readonly timeout?: number | undefined;
   /**
@@ -95,6 +97,8 @@ interface TracePlan {
   readonly maxHops: number;
   readonly queries: number;
   readonly timeout: number;
+  /** How long a name may take to resolve, in ms. */
+  readonly nameTimeout: number;
   readonly inFlight: number;
   readonly signal: AbortSignal | undefined;
 }
@@ -134,6 +138,8 @@ const EXPIRED = { inet: { type: 11, code: 0 }, inet6: { type: 3, code: 0 } };
  * @throws {NotSupportedError} If the system does not report the sender of an ICMP
  * error: only Linux does.
  * @throws {ErrnoError} If nothing can be sent: no way, a local firewall.
+ * `ETIMEDOUT` of `getaddrinfo`, with `timeoutKind` `"deadline"`, if the name
+ * does not resolve in time.
  * @throws {LookupError} If the name does not resolve.
  * @throws {TypeError} If an argument is of the wrong kind.
  * @throws {RangeError} If an argument is out of range.
@@ -174,9 +180,10 @@ async function* hopsOf(
   way: Way,
   caller: Caller,
 ): AsyncGenerator<Hop, void, void> {
-  const { signal } = plan;
+  const { nameTimeout, signal } = plan;
   signal?.throwIfAborted();
-  const { found: finding, abandon } = findAddresses(c, way, Infinity);
+  const end = performance.now() + nameTimeout;
+  const { found: finding, abandon } = findAddresses(c, way, end);
   heedAbort(signal, abandon);
   const found = await finding.finally(() => ignoreAbort(signal, abandon));
   signal?.throwIfAborted();
@@ -471,6 +478,7 @@ function localPort(c: Libc, fd: number): number {
 
 function tracePlanOf(written: TraceOptions): TracePlan {
   const options = readOptions("options", written, TRACE_KEYS);
+  const timeout = checkMilliseconds("timeout", options.timeout, 1000);
   const count = (name: string, value: unknown, most: number) => {
     const number = checkInteger(name, value, most);
     if (number > 0) return number;
@@ -480,7 +488,8 @@ function tracePlanOf(written: TraceOptions): TracePlan {
     maxHops: count("maxHops", options.maxHops ?? 30, 255),
     queries: count("queries", options.queries ?? 3, 1000),
     inFlight: count("inFlight", options.inFlight ?? 16, 10_000),
-    timeout: checkMilliseconds("timeout", options.timeout, 1000),
+    timeout,
+    nameTimeout: options.timeout === undefined ? NAME_TIMEOUT : timeout,
     signal: checkSignal("signal", options.signal),
   };
 }

@@ -5,8 +5,18 @@
  * @module
  */
 import type { Libc } from "../../ffi/contract.ts";
+import {
+  clearTimeout,
+  LONGEST_TIMER,
+  performance,
+  setTimeout,
+} from "../../ffi/timers.ts";
 import { type Address, isAddress } from "../address/address.ts";
-import { type LookupQuery, startLookup } from "../address/lookup.ts";
+import {
+  deadlinePassed,
+  type LookupQuery,
+  startLookup,
+} from "../address/lookup.ts";
 import { PLAIN, type Recipe } from "../attempt/attempt.ts";
 import { prepare } from "../connect/call.ts";
 import {
@@ -116,17 +126,9 @@ export function findAddresses(
   if (addresses !== null) {
     return { found: Promise.resolve(addresses), abandon: () => {} };
   }
+  if (lookup !== null) return askOwn(c, lookup, host!, end);
   let abandon!: () => void;
   const found = new Promise<Found | null>((resolve, reject) => {
-    if (lookup !== null) {
-      const stop = new AbortController();
-      askOwn(c, lookup, host!, stop.signal).then(resolve, reject);
-      abandon = () => {
-        stop.abort();
-        resolve(null);
-      };
-      return;
-    }
     const all: Address[] = [];
     const stop = startLookup(c, host!, end, {
       found(addresses) {
@@ -149,15 +151,39 @@ export function findAddresses(
   return { found, abandon };
 }
 
-/** Asks the caller's own resolver. */
-async function askOwn(
+/** Asks the caller's own resolver, which may never reply. */
+function askOwn(
   c: Libc,
   lookup: HostLookup,
-  { hostname, port, family }: LookupQuery,
-  signal: AbortSignal,
-): Promise<readonly Address[]> {
-  const found = await lookup(hostname, { family, signal });
-  return permitted(c, readAddresses("lookup()", found, port, family), false);
+  query: LookupQuery,
+  end: number,
+): AddressSearch {
+  const { hostname, port, family } = query;
+  const start = performance.now();
+  const controller = new AbortController();
+  const { signal } = controller;
+  let abandon!: () => void;
+  const found = new Promise<Found | null>((resolve, reject) => {
+    function giveUp(found: ErrnoError | null): void {
+      if (timer !== null) clearTimeout(timer);
+      controller.abort();
+      resolve(found);
+    }
+    const timer = end - start > LONGEST_TIMER ? null : setTimeout(
+      () => giveUp(deadlinePassed(query, start, end)),
+      Math.max(Math.ceil(end - start), 0),
+    );
+    abandon = () => giveUp(null);
+    Promise.resolve()
+      .then(() => lookup(hostname, { family, signal }))
+      .then((found) => {
+        const addresses = readAddresses("lookup()", found, port, family);
+        return permitted(c, addresses, false);
+      })
+      .finally(() => timer !== null && clearTimeout(timer))
+      .then(resolve, reject);
+  });
+  return { found, abandon };
 }
 
 /**

@@ -52,7 +52,8 @@ OPTIONS
   -m, --max-hops N       go no further [30]
       --queries N        attempts for each hop [3]
   -N, --in-flight N      attempts under way at a time [16]
-  -t, --timeout TIME     how long one attempt waits for a reply [1s]
+  -t, --timeout TIME     how long one attempt waits for a reply, and before all
+                         of them a name may take to resolve [1s, for a name 15s]
   -4, -6                 IPv4 or IPv6 only
       --source ADDR      the IP address to connect from
       --interface IF     the network interface to connect through
