@@ -409,6 +409,21 @@ test("createConnection() is called off by destroy(), whenever that is", async ()
   });
 });
 
+test("resetAndDestroy() of a socket that connects is no failure", async () => {
+  const server = echo();
+  await serve(server, async (port) => {
+    for (const connect of [net.connect, createConnection]) {
+      const socket = connect({ host: HERE, port });
+      const told = storyOf(socket);
+      assertEquals(socket.resetAndDestroy(), socket);
+      const story = await told;
+      // Deno closes it before it connects.
+      assertEquals(story.at(-1), "close false");
+      assert(!story.some((event) => event.startsWith("error")), `${story}`);
+    }
+  });
+});
+
 test("createConnection() is called off by either signal", async () => {
   using hole = blackHole();
   const { port } = hole.address;

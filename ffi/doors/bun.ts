@@ -104,6 +104,7 @@ export const bunDoor: Door = bare<Door>({
     socket.connecting = true;
     // A socket that is given its descriptor reads into no buffer (Bun 1.4).
     if (onread !== undefined) readInto(socket, onread);
+    resetLater(socket);
     return {
       socket,
       adopt(fd): number {
@@ -132,6 +133,23 @@ interface ReadInto {
   readonly buffer: Uint8Array | (() => Uint8Array);
   /** Takes what has been read; `false` alone pauses. */
   callback(length: number, buffer: Uint8Array): boolean;
+}
+
+/**
+ * Has `resetAndDestroy()` wait for the connection, as sockets do that connect by
+ * themselves. Without a handle it fails (Bun 1.4).
+ */
+function resetLater(socket: net.Socket): void {
+  const { resetAndDestroy } = socket;
+  function value(): net.Socket {
+    if (!socket.connecting) return resetAndDestroy.call(socket);
+    return socket.once("connect", () => resetAndDestroy.call(socket));
+  }
+  Object.defineProperty(
+    socket,
+    "resetAndDestroy",
+    bare({ value, configurable: true, writable: true }),
+  );
 }
 
 function readInto(
