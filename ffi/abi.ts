@@ -85,6 +85,7 @@ export interface Abi {
   readonly IPPROTO_SCTP: number;
   readonly IPPROTO_MPTCP: number | null;
 
+  readonly F_DUPFD_CLOEXEC: number;
   readonly F_GETFD: number;
   readonly F_SETFD: number;
   readonly FD_CLOEXEC: number;

@@ -86,12 +86,6 @@ export function bindLibc(
       if (isCopied) memcpyErrno(bytes, location, width);
       return -errno[0]! || -LOST_ERRNO;
     },
-    dup(fd) {
-      const result = c.dup(fd);
-      if (result >= 0) return result;
-      if (isCopied) memcpyErrno(bytes, location, width);
-      return -errno[0]! || -LOST_ERRNO;
-    },
     epoll_create1(flags) {
       const result = c.epoll_create1(flags);
       if (result >= 0) return result;

@@ -65,7 +65,6 @@ export const SIGNATURES = {
   bind: { parameters: ["int", "buffer", "uint"], result: "int" },
   close: { parameters: ["int"], result: "int" },
   connect: { parameters: ["int", "buffer", "uint"], result: "int" },
-  dup: { parameters: ["int"], result: "int" },
   epoll_create1: { parameters: ["int"], result: "int", needs: "epoll" },
   epoll_ctl: {
     parameters: ["int", "int", "int", "buffer"],
@@ -445,7 +444,6 @@ export interface Libc {
   bind(fd: number, address: Uint8Array, length: number): number;
   close(fd: number): number;
   connect(fd: number, address: Uint8Array, length: number): number;
-  dup(fd: number): number;
   /** The three of epoll and `eventfd` exist where the table has `epoll`. */
   epoll_create1(flags: number): number;
   epoll_ctl(epfd: number, op: number, fd: number, event: Uint8Array): number;

@@ -17,9 +17,9 @@ import {
 } from "../ffi/libc.ts";
 import { newMemory } from "../ffi/memory.ts";
 import { Socket } from "../mod.ts";
-import { AGES } from "./_assertions.ts";
+import { AGES, pause, SHORT } from "./_assertions.ts";
 import { inChild, listen, socketPair } from "./_fixtures.ts";
-import { on, test } from "./_harness.ts";
+import { needs, on, onLinux, test } from "./_harness.ts";
 
 const abi = currentAbi();
 const c = libc();
@@ -306,6 +306,30 @@ test("Socket uses the door that this runtime has", () => {
   using socket = Socket.open();
   assert(socket.fd >= 0);
 });
+
+test(
+  "no program can inherit what a watch duplicates, at any moment",
+  async () => {
+    const real = libc();
+    const { epoll, F_DUPFD_CLOEXEC } = real.abi;
+    const epfd = real.epoll_create1(epoll!.EPOLL_CLOEXEC);
+    const commands: number[] = [];
+    const watch = doorFor().watch!({
+      ...real,
+      fcntl(fd, command, argument) {
+        commands.push(command);
+        return real.fcntl(fd, command, argument);
+      },
+    }, epfd);
+    const waited = watch!.wait();
+    assert(commands.length > 0);
+    assertEquals(new Set(commands), new Set([F_DUPFD_CLOEXEC]));
+    watch!.close();
+    real.close(epfd);
+    await Promise.race([waited, pause(SHORT)]);
+  },
+  { skip: needs(onLinux, on("bun", "node")) },
+);
 
 test("a door and the table take nothing from the prototype of all objects", async () => {
   using listener = listen();

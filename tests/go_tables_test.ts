@@ -181,6 +181,7 @@ const SYSTEMS: readonly System[] = [
     agree: 155,
     pinned: [
       { header: "sys/socket.h, 7.1", values: { MSG_DONTWAIT: 0x4000 } },
+      { header: "fcntl.h", values: { F_DUPFD_CLOEXEC: 16 } },
       {
         header: "netdb.h",
         values: {

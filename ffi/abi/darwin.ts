@@ -46,7 +46,8 @@ function common(): Omit<Abi, "arch" | "variadicOnStack"> {
     IPPROTO_SCTP: 132,
     IPPROTO_MPTCP: null,
 
-    F_GETFD: 1, // <sys/fcntl.h>
+    F_DUPFD_CLOEXEC: 67, // <sys/fcntl.h>
+    F_GETFD: 1,
     F_SETFD: 2,
     FD_CLOEXEC: 1,
     F_GETFL: 3,

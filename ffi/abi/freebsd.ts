@@ -40,7 +40,8 @@ function common(): Omit<Abi, "arch"> {
     IPPROTO_SCTP: 132,
     IPPROTO_MPTCP: null,
 
-    F_GETFD: 1, // <sys/fcntl.h>
+    F_DUPFD_CLOEXEC: 17, // <sys/fcntl.h>
+    F_GETFD: 1,
     F_SETFD: 2,
     FD_CLOEXEC: 1,
     F_GETFL: 3,

@@ -74,7 +74,8 @@ function generic(): Omit<Abi, "arch" | "libraries" | "epoll"> {
     IPPROTO_SCTP: 132,
     IPPROTO_MPTCP: 262,
 
-    F_GETFD: 1, // <bits/fcntl-linux.h>
+    F_DUPFD_CLOEXEC: 1030, // <bits/fcntl-linux.h>
+    F_GETFD: 1,
     F_SETFD: 2,
     FD_CLOEXEC: 1,
     F_GETFL: 3,

@@ -205,9 +205,8 @@ class SocketWatch implements Watch {
 
   wait(): Promise<number> {
     const { abi } = this.#libc;
-    const duplicate = this.#libc.dup(this.#fd);
+    const duplicate = this.#libc.fcntl(this.#fd, abi.F_DUPFD_CLOEXEC, 0);
     if (duplicate < 0) return Promise.resolve(-1);
-    this.#libc.fcntl(duplicate, abi.F_SETFD, abi.FD_CLOEXEC);
     return new Promise((resolve) => {
       this.#resolve = resolve;
       connectBun({ fd: duplicate, socket: this.#handlers })

@@ -310,9 +310,8 @@ class PipeWatch implements Watch {
     this.#libc = libc;
     const Pipe = pipeClass(libc);
     for (let i = 0; i < HANDLES; i++) {
-      const duplicate = libc.dup(fd);
+      const duplicate = libc.fcntl(fd, libc.abi.F_DUPFD_CLOEXEC, 0);
       if (duplicate < 0) break;
-      libc.fcntl(duplicate, libc.abi.F_SETFD, libc.abi.FD_CLOEXEC);
       const handle = new Pipe(0);
       if (handle.open(duplicate) !== 0) {
         libc.close(duplicate);
