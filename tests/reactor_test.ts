@@ -16,6 +16,7 @@ import { currentAbi, libc } from "../ffi/libc.ts";
 import { newMemory } from "../ffi/memory.ts";
 import { performance } from "../ffi/timers.ts";
 import { Errno, ErrnoError } from "../mod.ts";
+import { ByDescriptor } from "../src/reactor/by_descriptor.ts";
 import {
   ABORTED,
   cancelWaits,
@@ -1215,6 +1216,28 @@ function suite(mechanism: Mechanism): void {
     { skip },
   );
 }
+
+test("what is known of descriptors goes by any number, and inherits nothing", () => {
+  const known = new ByDescriptor<string>();
+  const inherited = Object.prototype as unknown as Record<number, unknown>;
+  try {
+    for (const fd of [3, 9, NO_DESCRIPTOR + 1]) inherited[fd] = "inherited";
+    assertEquals(known.get(3), null);
+    known.set(7, "seven");
+    known.set(NO_DESCRIPTOR, "far");
+    const found = [3, 7, 9, NO_DESCRIPTOR, NO_DESCRIPTOR + 1].map((fd) =>
+      known.get(fd)
+    );
+    assertEquals(found, [null, "seven", null, "far", null]);
+    assertEquals(known.all().toSorted((a, b) => a - b), [7, NO_DESCRIPTOR]);
+    known.set(7, null);
+    known.set(NO_DESCRIPTOR, null);
+    assertEquals(known.get(NO_DESCRIPTOR), null);
+    assertEquals(known.all(), []);
+  } finally {
+    for (const fd of [3, 9, NO_DESCRIPTOR + 1]) delete inherited[fd];
+  }
+});
 
 for (const mechanism of MECHANISMS) {
   if (mechanism.isOwn?.() ?? true) suite(mechanism);

@@ -22,6 +22,7 @@ import {
   whenIdle,
 } from "../../ffi/timers.ts";
 import { errnoErrorFor } from "../errors/errors.ts";
+import { ByDescriptor } from "./by_descriptor.ts";
 import { type Deadline, pushDeadline, removeDeadline } from "./deadlines.ts";
 import { EpollSelector } from "./epoll.ts";
 import { PollSelector } from "./poll.ts";
@@ -327,33 +328,17 @@ function openSelector(libc: Libc): Selector {
     : new EpollSelector(libc, epoll);
 }
 
-/** How far from the others a number may be to be a descriptor's. */
-const FARTHEST = 0x10_0000;
-
-/**
- * Leaves no gap in a list before the place of a descriptor: what is not in an
- * array itself is looked for in what all objects inherit.
- */
-function reach(places: unknown[], fd: number): void {
-  if (fd - places.length > FARTHEST) return;
-  while (places.length <= fd) places.push(null);
-}
-
 class Reactor {
   readonly #libc: Libc;
   /** Open as long as there are waits, and for a while after the last one. */
   #selector: Selector | null = null;
-  /**
-   * The chain of waiters of each descriptor, by its number. Those are small and
-   * lie close together, so that ten thousand take 2 us each less of the
-   * processor than in a map.
-   */
-  readonly #waiters: (Waiter | null)[] = [];
+  /** The first of the chain of waiters of each descriptor. */
+  readonly #waiters = new ByDescriptor<Waiter>();
   /** How many descriptors have any. */
   #watched = 0;
   readonly #deadlines: Waiter[] = [];
-  /** The crowd of each descriptor that one waits for, by its number. */
-  readonly #crowds: (Crowd | null)[] = [];
+  /** The crowd of each descriptor that one waits for. */
+  readonly #crowds = new ByDescriptor<Crowd>();
   /** How many descriptors each crowd waits for. */
   readonly #sizes = new Map<Crowd, number>();
   /** What is to be reported to crowds: descriptors and events, two by two. */
@@ -413,7 +398,7 @@ class Reactor {
     const selector = this.#selector ??= openSelector(this.#libc);
     if (tries > 0) waiter.since = now;
     if (signal !== undefined) this.#heed(signal, waiter);
-    const first = this.#firstOf(fd);
+    const first = this.#waiters.get(fd);
     const pause = pauseAfter(tries);
     if (pause > 0) {
       this.#paced.set(waiter, now + pause);
@@ -428,8 +413,7 @@ class Reactor {
     waiter.next = null;
     if (first === null) {
       this.#watched++;
-      reach(this.#waiters, fd);
-      this.#waiters[fd] = waiter;
+      this.#waiters.set(fd, waiter);
     } else {
       // The first to wait gets the first result.
       let last = first;
@@ -448,8 +432,7 @@ class Reactor {
       this.#schedule();
       throw this.#error(result, this.#selector.armCall);
     }
-    reach(this.#crowds, fd);
-    this.#crowds[fd] = crowd;
+    this.#crowds.set(fd, crowd);
     this.#sizes.set(crowd, (this.#sizes.get(crowd) ?? 0) + 1);
     this.#watched++;
     this.#misses = 0;
@@ -457,7 +440,7 @@ class Reactor {
   }
 
   unwatch(fd: number): void {
-    const crowd = this.#crowdOf(fd);
+    const crowd = this.#crowds.get(fd);
     if (crowd !== null) {
       this.#release(fd, crowd);
       if (!this.#selector!.forgetsClosed) this.#selector!.disarm(fd);
@@ -471,7 +454,7 @@ class Reactor {
 
   /** Ends the wait of a crowd for a descriptor. */
   #release(fd: number, crowd: Crowd): void {
-    this.#crowds[fd] = null;
+    this.#crowds.set(fd, null);
     this.#watched--;
     const size = this.#sizes.get(crowd)! - 1;
     if (size === 0) this.#sizes.delete(crowd);
@@ -480,7 +463,7 @@ class Reactor {
 
   cancel(fd: number): void {
     for (;;) {
-      const waiter = this.#firstOf(fd);
+      const waiter = this.#waiters.get(fd);
       if (waiter === null) break;
       this.#callOff(waiter, CLOSED);
     }
@@ -492,7 +475,7 @@ class Reactor {
   }
 
   recall(fd: number): void {
-    let waiter = this.#firstOf(fd);
+    let waiter = this.#waiters.get(fd);
     while (waiter !== null) {
       const { next } = waiter;
       if (waiter.isRecallable) this.#callOff(waiter, CLOSED);
@@ -538,7 +521,7 @@ class Reactor {
 
   /** Watches a descriptor for what those want who still wait for it. */
   #rearm(fd: number): void {
-    const first = this.#firstOf(fd);
+    const first = this.#waiters.get(fd);
     if (this.#hasUnpaced(first)) {
       this.#selector!.arm(fd, this.#eventsOf(first));
     } else {
@@ -549,15 +532,6 @@ class Reactor {
   #hasUnpaced(waiter: Waiter | null): boolean {
     while (waiter !== null && this.#paced.has(waiter)) waiter = waiter.next;
     return waiter !== null;
-  }
-
-  /** The first of the waiters of a descriptor. */
-  #firstOf(fd: number): Waiter | null {
-    return fd < this.#waiters.length ? this.#waiters[fd] ?? null : null;
-  }
-
-  #crowdOf(fd: number): Crowd | null {
-    return fd < this.#crowds.length ? this.#crowds[fd] ?? null : null;
   }
 
   /** Everything that a chain of waiters is watched for. */
@@ -572,13 +546,13 @@ class Reactor {
   /** Takes a waiter out of everything; its result is on its way then. */
   #settle(waiter: Waiter, result: number): void {
     const { fd, signal } = waiter;
-    const first = this.#waiters[fd]!;
+    const first = this.#waiters.get(fd)!;
     if (first !== waiter) {
       let before = first;
       while (before.next !== waiter) before = before.next!;
       before.next = waiter.next;
     } else {
-      this.#waiters[fd] = waiter.next;
+      this.#waiters.set(fd, waiter.next);
       if (waiter.next === null) this.#watched--;
     }
     if (waiter.place >= 0) removeDeadline(this.#deadlines, waiter);
@@ -754,7 +728,7 @@ class Reactor {
   #notify(fd: number, events: number, now: number): void {
     const { POLLIN, POLLOUT } = this.#libc.abi;
     const isFault = (events & ~(POLLIN | POLLOUT)) !== 0;
-    const crowd = this.#crowdOf(fd);
+    const crowd = this.#crowds.get(fd);
     if (crowd !== null) {
       this.#looksFirst = now - crowd.sinceOf(fd) <= QUICK;
       this.#release(fd, crowd);
@@ -763,7 +737,7 @@ class Reactor {
       return;
     }
     let left = events;
-    let waiter = this.#firstOf(fd);
+    let waiter = this.#waiters.get(fd);
     while (waiter !== null) {
       const { next } = waiter;
       const isMeant = isFault || (waiter.events & left) !== 0;
@@ -775,7 +749,7 @@ class Reactor {
       }
       waiter = next;
     }
-    if (this.#firstOf(fd) !== null) this.#rearm(fd);
+    if (this.#waiters.get(fd) !== null) this.#rearm(fd);
   }
 
   /** Ends what is over; returns whether that is more than one turn takes. */
@@ -802,11 +776,11 @@ class Reactor {
   #failAll(error: unknown): void {
     this.#failure = error;
     const crowds = [...this.#sizes.keys()];
-    this.#crowds.forEach((crowd, fd) => {
-      if (crowd !== null) this.#release(fd, crowd);
-    });
-    for (const first of this.#waiters) {
-      let waiter = first ?? null;
+    for (const fd of this.#crowds.all()) {
+      this.#release(fd, this.#crowds.get(fd)!);
+    }
+    for (const fd of this.#waiters.all()) {
+      let waiter = this.#waiters.get(fd);
       while (waiter !== null) {
         const { next } = waiter;
         this.#settle(waiter, BROKEN);
