@@ -411,8 +411,21 @@ test("scan saves to regular files alone", async () => {
   assertEquals([code, out], [2, ""]);
   assertStringIncludes(err, "it is no regular file");
   assertEquals(readlinkSync(at("device")), "/dev/null");
-  const twice = await save("both", "-o", at("both"));
-  assertEquals([twice.code, existsSync(at("both"))], [2, false]);
+  // Neither these two nor what is wrong beside them leaves an empty file.
+  for (
+    const more of [
+      ["-o", at("both")],
+      ["-o", `${folder.path}/./both`],
+      ["-o", at("none/both")],
+      ["--rate", "none"],
+    ]
+  ) {
+    const { code } = await save("both", ...more);
+    assertEquals([code, existsSync(at("both"))], [2, false], `${more}`);
+  }
+  writeFileSync(at("empty"), "");
+  assertEquals((await save("empty", "--rate", "none")).code, 2);
+  assert(existsSync(at("empty")));
   for (const name of ["./state", "link"]) {
     const other = await save("state", "-o", `${folder.path}/${name}`);
     assertEquals(other.code, 2);
@@ -441,11 +454,12 @@ test(
         // Now it is full.
       }
       codes.push(await scan("--resume", "/mnt/state"));
+      codes.push(await scan("127.0.0.1", "-p", "9", "--save", "/mnt/other"));
       const isKept = readFileSync("/mnt/state", "utf8") === saved;
       return { codes, isKept, files: readdirSync("/mnt").sort() };
     });
     assertEquals(found, {
-      codes: [1, 2],
+      codes: [1, 2, 2],
       isKept: true,
       files: ["filler", "state"],
     });

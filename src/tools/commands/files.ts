@@ -6,10 +6,12 @@
 import {
   closeSync,
   constants,
+  existsSync,
   fstatSync,
   openSync,
   realpathSync,
   renameSync,
+  statSync,
   unlinkSync,
   writeFileSync,
   writeSync,
@@ -92,16 +94,29 @@ export function createFile(path: string): FileSink {
   };
 }
 
+/** A file that is replaced as a whole. Disposing of it removes one that is new and empty. */
+export interface ReplaceableFile extends Disposable {
+  /**
+   * Replaces what is in it: who reads it finds the old text or the new one.
+   *
+   * @throws {FileError} If that fails: it is as it was, and no other is left.
+   */
+  replace(text: string): void;
+  /** Whether a path leads to it. */
+  isAt(path: string): boolean;
+}
+
 /**
- * The path under which a file can be replaced as a whole; the file is created.
+ * A file to replace as a whole, which is created if there is none.
  *
  * A symbolic link stays one. What is no regular file is refused: a device or a
  * FIFO of that name would be gone.
  *
  * @throws {FileError} If it cannot be replaced.
  */
-export function replaceableFile(path: string): string {
-  return withFile("write", path, () => {
+export function replaceableFile(path: string): ReplaceableFile {
+  const isNew = !existsSync(path);
+  const file = withFile("write", path, () => {
     const { O_APPEND, O_CREAT, O_NONBLOCK, O_WRONLY } = constants;
     // A FIFO would wait for its reader.
     const fd = openSync(path, O_WRONLY | O_CREAT | O_APPEND | O_NONBLOCK);
@@ -112,38 +127,39 @@ export function replaceableFile(path: string): string {
     }
     return realpathSync(path);
   });
-}
-
-/**
- * Replaces a {@linkcode replaceableFile}: who reads it finds the old text or the
- * new one.
- *
- * @throws {FileError} If that fails: the file is as it was, and no other is left.
- */
-export function replaceFile(file: string, text: string): void {
-  const fresh = `${file}.new`;
-  const fd = withFile("write", fresh, () => openSync(fresh, "w"));
-  withFile("write", file, () => {
-    try {
+  return {
+    replace(text) {
+      const fresh = `${file}.new`;
+      const fd = withFile("write", fresh, () => openSync(fresh, "w"));
+      withFile("write", file, () => {
+        try {
+          try {
+            writeFileSync(fd, text);
+          } finally {
+            closeSync(fd);
+          }
+          renameSync(fresh, file);
+        } catch (error) {
+          unlinkSync(fresh);
+          throw error;
+        }
+      });
+    },
+    isAt(path) {
       try {
-        writeFileSync(fd, text);
-      } finally {
-        closeSync(fd);
+        return realpathSync(path) === file;
+      } catch {
+        // It is still to be created.
+        return false;
       }
-      renameSync(fresh, file);
-    } catch (error) {
-      unlinkSync(fresh);
-      throw error;
-    }
-  });
-}
-
-/** Whether a path leads to the file of a {@linkcode replaceableFile}. */
-export function leadsTo(path: string, file: string): boolean {
-  try {
-    return realpathSync(path) === file;
-  } catch {
-    // It is still to be created.
-    return false;
-  }
+    },
+    [Symbol.dispose]() {
+      if (!isNew) return;
+      try {
+        if (statSync(file).size === 0) unlinkSync(file);
+      } catch {
+        // Somebody else has removed it.
+      }
+    },
+  };
 }

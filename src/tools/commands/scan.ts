@@ -24,9 +24,8 @@ import {
 } from "../targets.ts";
 import {
   FileError,
-  leadsTo,
+  type ReplaceableFile,
   replaceableFile,
-  replaceFile,
   withFile,
 } from "./files.ts";
 import {
@@ -179,14 +178,18 @@ export const scanCommand: Command = {
   async run(args, io) {
     const { values, positionals } = parseArguments(args, SCAN_OPTIONS);
     const plan = planOf(values, positionals, io);
-    const options = probeOptions(values, plan, io);
-    const max = parseCount("--max-open", values["max-open"], Infinity, 1);
-    const output = openOutput(values, io, PORT_COLUMNS);
     try {
-      const run = probe<ProbeTarget>(plan.targets, options);
-      return await new Scan(values, plan, run, output, io).run(max);
+      const options = probeOptions(values, plan, io);
+      const max = parseCount("--max-open", values["max-open"], Infinity, 1);
+      const output = openOutput(values, io, PORT_COLUMNS);
+      try {
+        const run = probe<ProbeTarget>(plan.targets, options);
+        return await new Scan(values, plan, run, output, io).run(max);
+      } finally {
+        output[Symbol.dispose]();
+      }
     } finally {
-      output[Symbol.dispose]();
+      plan.file?.[Symbol.dispose]();
     }
   },
 };
@@ -213,7 +216,7 @@ interface ScanPlan {
   /** The arguments to save, `null` where a run cannot be resumed. */
   readonly asked: Omit<Saved, "next" | "pending"> | null;
   /** The file to save to. */
-  readonly file: string | null;
+  readonly file: ReplaceableFile | null;
 }
 
 function planOf(
@@ -255,15 +258,16 @@ function nothingLeft(): UsageError {
 /** The file to save to, which the results must not go to as well. */
 function fileFor(
   { output }: ScanValues,
-  file: string | undefined,
-): string | null {
-  if (file === undefined) return null;
-  if (file !== output) {
-    const path = replaceableFile(file);
-    if (output === undefined || !leadsTo(output, path)) return path;
+  path: string | undefined,
+): ReplaceableFile | null {
+  if (path === undefined) return null;
+  if (path !== output) {
+    const file = replaceableFile(path);
+    if (output === undefined || !file.isAt(output)) return file;
+    file[Symbol.dispose]();
   }
   throw new UsageError(
-    `Cannot use ${show(file)} for the results and to save how far the run ` +
+    `Cannot use ${show(path)} for the results and to save how far the run ` +
       "has come",
   );
 }
@@ -582,7 +586,7 @@ class Scan {
     if (file === null || asked === null) return;
     this.#saved = performance.now();
     const saved: Saved = { ...asked, ...this.#run.position };
-    replaceFile(file, `${JSON.stringify(saved)}\n`);
+    file.replace(`${JSON.stringify(saved)}\n`);
   }
 
   #summarize(isEnd: boolean): void {
