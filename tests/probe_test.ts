@@ -1455,6 +1455,7 @@ test("progress", async () => {
     retries: 0,
     concurrency: 10,
     rate: 0,
+    threads: 1,
     perState: { open: 0, closed: 0, filtered: 0, unsent: 0 },
   });
   await run.next();
@@ -1469,6 +1470,7 @@ test("progress", async () => {
     inFlight: 2,
     retries: 2,
     concurrency: 10,
+    threads: 1,
     perState: { open: 0, closed: 1, filtered: 0, unsent: 0 },
   });
   await run.return();

@@ -28,7 +28,8 @@ import {
   listen,
   tempFolder,
 } from "./_fixtures.ts";
-import { hasCommand, needs, onLinux, test } from "./_harness.ts";
+import { runChild } from "./_cli.ts";
+import { hasCommand, needs, on, onLinux, test } from "./_harness.ts";
 import { type Line, linesOf } from "./_lines.ts";
 import { field, NAME_SERVER, OWN_FIREWALL, ROUTES } from "./_networks.ts";
 
@@ -330,6 +331,47 @@ test("scan ends when enough ports are open", async () => {
   assertEquals(out.match(/ open /g)?.length, 3, out);
   assertStringIncludes(out, "--- 3 ports of 256 in ");
 });
+
+test("scan does not miss the threads that have ended with it", async () => {
+  using ports = peers();
+  // In a child, because a runtime may close much later what a thread had open.
+  const found = await inChild({}, async ({ cli }, ports) => {
+    const ends: [number, string][] = [];
+    for (const more of [[], ["--max-open=1"]]) {
+      let err = "";
+      const args = ["127.0.0.0/24", "-p", ports, "--threads=3", ...more];
+      const io = { out: () => {}, err: (text: string) => err += text };
+      ends.push([await cli(["scan", ...args], io), err]);
+    }
+    return ends;
+  }, `${ports.open},${ports.closed}`);
+  assertEquals(found, [[0, ""], [0, ""]]);
+});
+
+test(
+  "scan says once that it has fewer threads than were asked for",
+  async () => {
+    using hole = blackHole();
+    const { port } = hole.address;
+    const args = ["127.0.0.1", "-p", `${port}`, "--retries=0", "--live"];
+    const permissions = ["--allow-ffi", "--allow-net"];
+    const words = /^scan: Runs on 1 of 3 threads: .*--allow-read$/gm;
+    for (
+      const { more, count } of [
+        { more: ["--threads=3", "-t", "5s"], count: 1 },
+        { more: ["--threads=3", "-t", "1s", "-q"], count: 0 },
+        { more: ["-t", "1s"], count: 0 },
+      ]
+    ) {
+      const { code, err } = await runChild(["scan", ...args, ...more], {
+        permissions,
+      });
+      assertEquals(code, 1);
+      assertEquals(err.match(words)?.length ?? 0, count, err);
+    }
+  },
+  { skip: needs(canBlackHole(), on("deno")) },
+);
 
 test("scan goes on where an interrupted one stopped", async () => {
   using ports = peers();

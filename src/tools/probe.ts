@@ -250,6 +250,12 @@ export interface ProbeProgress {
   readonly concurrency: number;
   /** How many attempts were made in a second, lately. */
   readonly rate: number;
+  /**
+   * How many threads share the run: fewer than {@linkcode ProbeOptions.threads}
+   * where there is not enough to do for them, and once it turns out that one
+   * cannot be started.
+   */
+  readonly threads: number;
   /** How many results each state has. */
   readonly perState: Readonly<Record<ProbeState, number>>;
 }
@@ -343,6 +349,8 @@ class Probes<T extends Probeable> implements Probing<T>, Sink, Office {
   readonly #options: Checked<T>;
   readonly #source: Source<T>;
   readonly #run: Prober;
+  /** The same if it has several threads. */
+  readonly #crew: Crew | null;
   readonly #results = new Fifo<Result<T>>();
   /** The first results of denied targets, as long as no target was allowed. */
   #denied: Result<T>[] = [];
@@ -378,9 +386,10 @@ class Probes<T extends Probeable> implements Probing<T>, Sink, Office {
     const { setup, recipe, pacing, reading, threads } = this.#options;
     const source = new Source(c, targets, reading, this);
     this.#source = source;
-    this.#run = threads === 1
-      ? new Run(c, recipe, pacing, source, this)
+    this.#crew = threads === 1
+      ? null
       : new Crew(c, setup, recipe, pacing, threads, source, this);
+    this.#run = this.#crew ?? new Run(c, recipe, pacing, source, this);
   }
 
   get progress(): ProbeProgress {
@@ -400,6 +409,7 @@ class Probes<T extends Probeable> implements Probing<T>, Sink, Office {
       retries,
       concurrency,
       rate: this.#rate,
+      threads: this.#crew?.threads ?? 1,
       perState: { ...this.#perState },
     };
   }

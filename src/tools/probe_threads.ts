@@ -99,6 +99,11 @@ export class Crew implements Feed, Sink {
     return state;
   }
 
+  /** How many threads share the run, but for those that could not be started. */
+  get threads(): number {
+    return 1 + this.#others.filter(({ isMissing }) => !isMissing).length;
+  }
+
   get held(): number {
     return this.#sink.held;
   }
@@ -157,6 +162,8 @@ export class Crew implements Feed, Sink {
 class Hand {
   /** How many of its jobs have no finding so far. */
   outstanding = 0;
+  /** Whether it has ended before the run did, or could not be started. */
+  isMissing = false;
   state: RunState = { inFlight: 0, retries: 0, attempts: 0, concurrency: 0 };
   readonly #crew: Crew;
   readonly #room: number;
@@ -184,7 +191,7 @@ class Hand {
       message: (report) => this.#take(report as ThreadReport),
       ended: (error) => this.#lose(error),
     });
-    if (this.#thread === null) this.#isLost = true;
+    if (this.#thread === null) this.#lose(null);
   }
 
   /** Sends as many jobs as there is room for. */
@@ -267,6 +274,7 @@ class Hand {
     this.#isLost = true;
     this.#onEnd?.();
     if (this.#isStopping) return;
+    this.isMissing = true;
     if (this.outstanding > 0) {
       this.#crew.failed(
         new Error("Cannot go on: a thread has ended", { cause: error }),

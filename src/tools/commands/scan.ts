@@ -461,6 +461,8 @@ class Scan {
   readonly #io: CliIo;
   readonly #tally = new ScanTally();
   readonly #start = performance.now();
+  /** How many threads were to share the work, `null` once nothing more is to be said of that. */
+  #threads: number | null = null;
   #saved = -Infinity;
   #drawn = -Infinity;
   #isDrawn = false;
@@ -477,6 +479,10 @@ class Scan {
     this.#run = run;
     this.#output = output;
     this.#io = io;
+    // Nobody misses a thread that was not asked for.
+    if (values.threads !== undefined && !values.quiet) {
+      this.#threads = run.progress.threads;
+    }
   }
 
   /** Runs until the end, or until so many ports are open. */
@@ -504,6 +510,7 @@ class Scan {
         this.#erase();
       }
       failure ??= this.#trySave();
+      this.#countThreads();
       this.#summarize(true);
       if (signal?.aborted) return interruptedCode(this.#io);
       const { states, total } = this.#tally;
@@ -551,6 +558,7 @@ class Scan {
     const now = performance.now();
     // What fails now may work the next time, or at the end.
     if (now - this.#saved >= SAVE_EVERY) this.#trySave();
+    this.#countThreads();
     const { showsProgress, err, width = 80 } = this.#io;
     if (this.#values.quiet) return;
     const words = progressWords(this.#run.progress, now - this.#start);
@@ -561,6 +569,18 @@ class Scan {
       this.#drawn = now;
       err(`${words.join(", ")}\n`);
     }
+  }
+
+  /** Says once that there are fewer threads than were asked for. */
+  #countThreads(): void {
+    const { threads } = this.#run.progress;
+    if (this.#threads === null || threads >= this.#threads) return;
+    this.#erase();
+    this.#io.err(
+      `scan: Runs on ${threads} of ${this.#threads} threads: the others could ` +
+        "not be started; on Deno, that takes --allow-read\n",
+    );
+    this.#threads = null;
   }
 
   #erase(): void {
