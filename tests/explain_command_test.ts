@@ -41,6 +41,16 @@ test("explain says what an errno means, by name and by number", async () => {
   assertEquals((await run("61", "--os", "openbsd")).out, other.out);
 });
 
+test("explain says what a failure of a lookup means, by its name", async () => {
+  const { code, out, err } = await run("EAI_NONAME");
+  assertEquals([code, err], [0, ""]);
+  assertMatch(out, /^EAI_NONAME .*knows the name\n/);
+  assertEquals((await run("eai_noname")).out, out);
+  const wrong = await run("EAI_NONAM");
+  assertEquals([wrong.code, wrong.out], [2, ""]);
+  assertStringIncludes(wrong.err, "did you mean EAI_NONAME?");
+});
+
 test("explain says why a target cannot be reached", async () => {
   using closed = bound();
   const target = `${closed.address}`;

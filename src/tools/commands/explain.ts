@@ -13,7 +13,8 @@ import {
   type Explanation,
   type Os,
 } from "../../explain/explain.ts";
-import type { ErrnoCode } from "../../errors/errors.ts";
+import type { EaiCode, ErrnoCode } from "../../errors/errors.ts";
+import { LOOKUP_PHRASES } from "../../errors/phrases.ts";
 import { destinationText } from "../destination.ts";
 import {
   type Command,
@@ -51,6 +52,7 @@ Usage: explain CODE | TARGET [EXPLAIN_OPTIONS]
 
 CODE, TARGET
   ECONNREFUSED           an errno by its name
+  EAI_NONAME             a failure of a lookup by its name
   111                    an errno by its number, as this system counts
   HOST:PORT, [IPV6]:PORT, unix:PATH, unix:@NAME, vsock:CID:PORT
 
@@ -73,7 +75,7 @@ EXAMPLES
   explain db.example:5432 --timeout 2s
 
 EXIT CODE
-  0   an errno was explained, or the target is open
+  0   a code was explained, or the target is open
   1   the target cannot be reached
   2   wrong usage, or nothing could be sent
   3   a file is incomplete: the disk is full
@@ -99,7 +101,7 @@ export const explainCommand: Command = {
       throw new UsageError(`Cannot explain "${more[0]}" as well: give one`);
     }
     const os = systemOf(values.os);
-    const code = parseErrno(what, os);
+    const code = parseCode(what, os);
     const connection = code === null
       ? restricted(destinationOf(what), connectFlags(values))
       : null;
@@ -174,8 +176,14 @@ function systemOf(text: string | undefined): Os | undefined {
   );
 }
 
-/** An errno by its name or its number, `null` for what is a target. */
-function parseErrno(text: string, os: Os | undefined): ErrnoCode | null {
+/**
+ * An errno by its name or its number, or a failure of a lookup by its name;
+ * `null` for what is a target.
+ */
+function parseCode(
+  text: string,
+  os: Os | undefined,
+): ErrnoCode | EaiCode | null {
   if (text.includes(":")) return null;
   const tables = os === undefined ? Object.values(ERRNOS) : [ERRNOS[os]];
   if (/^[0-9]+$/.test(text)) {
@@ -187,11 +195,11 @@ function parseErrno(text: string, os: Os | undefined): ErrnoCode | null {
     throw new UsageError(`Cannot explain ${text}: ${here} has no such errno`);
   }
   const code = text.toUpperCase();
-  if (tables.some((table) => Object.hasOwn(table, code))) {
-    return code as ErrnoCode;
-  }
-  const names = [...new Set(tables.flatMap((table) => Object.keys(table)))];
-  const guess = nearest(code, names);
+  const names = new Set(
+    [...tables, LOOKUP_PHRASES].flatMap((table) => Object.keys(table)),
+  );
+  if (names.has(code)) return code as ErrnoCode | EaiCode;
+  const guess = nearest(code, [...names]);
   throw new UsageError(
     `Cannot explain "${text}": it is no errno` +
       (guess === null ? "" : `; did you mean ${guess}?`) +
