@@ -33,7 +33,7 @@ import {
 } from "../src/tools.ts";
 import { familyOf } from "../src/attempt/outcome.ts";
 import { Fifo } from "../src/tools/fifo.ts";
-import { Attempts, NOTHING } from "../src/tools/probe_flights.ts";
+import { Attempts, Flights, NOTHING } from "../src/tools/probe_flights.ts";
 import {
   blackHole,
   bound,
@@ -1704,7 +1704,7 @@ test("the attempt whose time is over first comes first", () => {
     seed = Math.imul(seed, 0x5851_f42d) + 0x1405_7b7f | 0;
     return (seed >>> 8) % limit;
   }
-  const attempts = new Attempts();
+  const attempts = new Attempts(256);
   const ends = new Map<number, number>();
   for (let step = 0; step < 20_000; step++) {
     const fd = random(900);
@@ -1725,6 +1725,27 @@ test("the attempt whose time is over first comes first", () => {
     assertEquals(found === NOTHING ? Infinity : ends.get(found), first);
   }
   assertEquals([...attempts.all()], [...ends.keys()].sort((a, b) => a - b));
+});
+
+test("each flight has a number of its own, which the next one gets after its end", () => {
+  for (const wanted of [0, 1, 100_000]) {
+    const flights = new Flights(wanted);
+    const live = new Map<number, number>();
+    for (let job = 0; job < 5000; job++) {
+      const flight = flights.take(job, 7 * job);
+      assert(!live.has(flight), `${flight} is still under way`);
+      live.set(flight, job);
+      if (job % 3 !== 0) continue;
+      const [[first] = [0]] = live;
+      flights.free(first);
+      live.delete(first);
+    }
+    for (const [flight, job] of live) {
+      assertEquals(flights.job[flight], job);
+      assertEquals(flights.host[flight], 7 * job);
+    }
+    assert(Math.max(...live.keys()) <= live.size, "no number is left over");
+  }
 });
 
 test("a queue gives back what it was given, in that order", () => {

@@ -480,7 +480,8 @@ class Probes<T extends Probeable> implements Probing<T>, Sink, Office {
   }
 
   found(job: number, finding: Finding): void {
-    const { fd, verdict: [state] } = finding;
+    const { fd, verdict } = finding;
+    const state = verdict[0];
     // Most runs are after a few ports of many.
     if (fd < 0 && !this.#options.states.has(state)) {
       this.#count(job, state);
@@ -659,7 +660,8 @@ class Result<T extends Probeable> implements ProbeResult<T> {
     this.target = target;
     this.address = address;
     this.localAddress = finding.localAddress;
-    [this.state, this.reason] = verdict;
+    this.state = verdict[0];
+    this.reason = verdict[1];
     this.code = errno === 0
       ? codeOf(cause)
       : errno === DEADLINE

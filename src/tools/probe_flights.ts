@@ -7,8 +7,12 @@
  * @module
  */
 
-/** How many rows a table has to begin with. */
-const FIRST_ROWS = 256;
+/**
+ * How many rows a table has to begin with, at least and at most. Columns that
+ * are outgrown stay until a full collection.
+ */
+const LEAST_ROWS = 16;
+const MOST_ROWS = 0x8000;
 
 /** Stands for no number, in place of one. */
 export const NOTHING = -1;
@@ -22,48 +26,67 @@ export const Flag = {
 } as const;
 
 /** The probes of one address each. A flight is known by its number. */
-export class Flights<H> {
-  /** The job of each. */
-  job = new Int32Array(FIRST_ROWS);
+export class Flights {
+  /** The job of each; of those that are free, which is free next. */
+  job: Int32Array<ArrayBuffer>;
+  /** The number of its host. */
+  host: Uint32Array<ArrayBuffer>;
   /** When its first attempt began, {@linkcode NOTHING} before that. */
-  start = new Float64Array(FIRST_ROWS);
+  start: Float64Array<ArrayBuffer>;
   /** When its last attempt is given up. */
-  end = new Float64Array(FIRST_ROWS);
+  end: Float64Array<ArrayBuffer>;
   /** How many attempts were made. */
-  attempts = new Uint32Array(FIRST_ROWS);
+  attempts: Uint32Array<ArrayBuffer>;
   /** How often its sockets have connected to themselves. */
-  selfConnections = new Uint8Array(FIRST_ROWS);
+  selfConnections: Uint8Array<ArrayBuffer>;
   /** The descriptor of its newest attempt that may still be answered. */
-  newest = new Int32Array(FIRST_ROWS);
-  flags = new Uint8Array(FIRST_ROWS);
-  readonly hosts: (H | null)[] = [];
-  readonly #free: number[] = [];
+  newest: Int32Array<ArrayBuffer>;
+  flags: Uint8Array<ArrayBuffer>;
+  #free = NOTHING;
   #used = 0;
 
+  /** @param wanted How many there may be at a time, as far as that is known. */
+  constructor(wanted: number) {
+    const rows = rowsFor(wanted);
+    this.job = new Int32Array(rows);
+    this.host = new Uint32Array(rows);
+    this.start = new Float64Array(rows);
+    this.end = new Float64Array(rows);
+    this.attempts = new Uint32Array(rows);
+    this.selfConnections = new Uint8Array(rows);
+    this.newest = new Int32Array(rows);
+    this.flags = new Uint8Array(rows);
+  }
+
   /** Adds a flight; returns its number. */
-  take(job: number, host: H): number {
-    const flight = this.#free.pop() ?? this.#used++;
-    if (flight >= this.job.length) this.#grow();
+  take(job: number, host: number): number {
+    let flight = this.#free;
+    if (flight !== NOTHING) this.#free = this.job[flight]!;
+    else {
+      flight = this.#used++;
+      if (flight === this.job.length) this.#grow();
+    }
     this.job[flight] = job;
     this.start[flight] = NOTHING;
     this.attempts[flight] = 0;
     this.selfConnections[flight] = 0;
     this.newest[flight] = NOTHING;
     this.flags[flight] = Flag.LIVE;
-    this.hosts[flight] = host;
+    this.host[flight] = host;
     return flight;
   }
 
   /** Ends a flight; its number is used again. */
   free(flight: number): void {
     this.flags[flight] = 0;
-    this.hosts[flight] = null;
-    this.#free.push(flight);
+    this.job[flight] = this.#free;
+    this.#free = flight;
   }
 
   #grow(): void {
     const rows = 2 * this.job.length;
     this.job = copied(this.job, new Int32Array(rows));
+    this.host = copied(this.host, new Uint32Array(rows));
     this.start = copied(this.start, new Float64Array(rows));
     this.end = copied(this.end, new Float64Array(rows));
     this.attempts = copied(this.attempts, new Uint32Array(rows));
@@ -79,22 +102,34 @@ export class Flights<H> {
  */
 export class Attempts {
   /** The flight of each, {@linkcode NOTHING} where there is no attempt. */
-  flight = new Int32Array(FIRST_ROWS).fill(NOTHING);
+  flight: Int32Array<ArrayBuffer>;
   /** When it began. */
-  since = new Float64Array(FIRST_ROWS);
+  since: Float64Array<ArrayBuffer>;
   /** When it is over, or is to be repeated. */
-  end = new Float64Array(FIRST_ROWS);
+  end: Float64Array<ArrayBuffer>;
   /** The descriptor of the attempt before, at the same flight. */
-  older = new Int32Array(FIRST_ROWS);
+  older: Int32Array<ArrayBuffer>;
   /** How often its events have led to nothing. */
-  vain = new Uint8Array(FIRST_ROWS);
+  vain: Uint8Array<ArrayBuffer>;
   /** Its place in the heap, {@linkcode NOTHING} outside of it. */
-  #place = new Int32Array(FIRST_ROWS).fill(NOTHING);
+  #place: Int32Array<ArrayBuffer>;
   /** A binary heap with the earliest end on top. */
-  #heap = new Int32Array(FIRST_ROWS);
+  #heap: Int32Array<ArrayBuffer>;
   #size = 0;
   /** The highest descriptor so far. */
   #highest = NOTHING;
+
+  /** @param wanted The number of the highest descriptor, as far as that is known. */
+  constructor(wanted: number) {
+    const rows = rowsFor(wanted);
+    this.flight = new Int32Array(rows).fill(NOTHING);
+    this.since = new Float64Array(rows);
+    this.end = new Float64Array(rows);
+    this.older = new Int32Array(rows);
+    this.vain = new Uint8Array(rows);
+    this.#place = new Int32Array(rows).fill(NOTHING);
+    this.#heap = new Int32Array(rows);
+  }
 
   /** Adds an attempt. */
   add(fd: number, flight: number, since: number, older: number): void {
@@ -184,6 +219,10 @@ export class Attempts {
     this.#place = copied(this.#place, new Int32Array(rows).fill(NOTHING));
     this.#heap = copied(this.#heap, new Int32Array(rows));
   }
+}
+
+function rowsFor(wanted: number): number {
+  return Math.min(Math.max(wanted, LEAST_ROWS), MOST_ROWS);
 }
 
 /** Copies what a column has into a longer one. */

@@ -11,11 +11,7 @@ import {
   setImmediate,
   setTimeout,
 } from "../../ffi/timers.ts";
-import {
-  bytesOf,
-  type Inet6Address,
-  type InetAddress,
-} from "../address/address.ts";
+import type { Inet6Address, InetAddress } from "../address/address.ts";
 import { DEADLINE, newPace, PENDING } from "../attempt/attempt.ts";
 import { lacksPort } from "../attempt/failure.ts";
 import { ErrnoError, type Icmp } from "../errors/errors.ts";
@@ -35,6 +31,7 @@ import {
   FREE_DESCRIPTORS,
   OWN_DESCRIPTORS,
 } from "./limits.ts";
+import { type Host, HostTable, type Network } from "./probe_hosts.ts";
 import { Attempts, Flag, Flights, NOTHING } from "./probe_flights.ts";
 import { Look } from "./probe_look.ts";
 import type { ProbeRecipe } from "./probe_recipe.ts";
@@ -78,6 +75,8 @@ export interface Feed {
   addressOf(job: number): InetAddress | Inet6Address;
   /** Whether there will be no more. */
   readonly isOver: boolean;
+  /** How many targets there are, `null` if that is not known. */
+  readonly total: number | null;
 }
 
 /** Where findings go. */
@@ -118,15 +117,15 @@ export interface RunState {
 /** The concurrency where no option asks for another one. */
 export const USUAL_CONCURRENCY = 4096;
 
+/** For how many probes there is room to begin with where nobody knows how many there are. */
+const USUAL_ROWS = 256;
+
 /** How long to wait before the next attempt while the network has not replied, in ms. */
 const FIRST_RETRY = 500;
 /** Once it has, how much longer than its slowest reply took, within which limits. */
 const SOONEST_RETRY = 100;
 const LATEST_RETRY = 1000;
 const RETRY_FACTOR = 3;
-
-/** How many networks are remembered. */
-const MOST_NETWORKS = 0x1_0000;
 
 /** How many jobs are set aside because as many as may go to their hosts are under way. */
 const MOST_PARKED = 256;
@@ -151,9 +150,6 @@ const MOST_GIVEN_UP = 64;
 /** How far events that lead to nothing are counted. */
 const MOST_VAIN = 200;
 
-/** How many hosts are remembered while no probe of theirs is under way. */
-const MOST_IDLE_HOSTS = 4096;
-
 /** How long to begin nothing after something has run out, in ms. */
 const EXHAUSTED_PAUSE = 10;
 
@@ -162,20 +158,6 @@ const MOST_SELF_CONNECTIONS = 8;
 
 /** Up to that time, no SYN was repeated, in ms: RFC 6298 repeats it after a second. */
 const NO_REPEAT = 900;
-
-/** How long the replies of a network took. */
-interface Network {
-  /** The slowest of them in ms, -1 while there is none. */
-  slowest: number;
-}
-
-interface Host {
-  readonly key: string;
-  readonly network: Network;
-  inFlight: number;
-  /** Jobs that wait until fewer probes of it are under way. */
-  readonly parked: Fifo<number>;
-}
 
 /** Probes the jobs of a feed. */
 export class Run implements Crowd {
@@ -193,18 +175,14 @@ export class Run implements Crowd {
   #sockets = 0;
   #retries = 0;
   #begun = 0;
-  readonly #flights = new Flights<Host>();
-  readonly #attempts = new Attempts();
+  readonly #flights: Flights;
+  readonly #attempts: Attempts;
   readonly #look: Look;
   readonly #due = new Fifo<number>();
   /** Jobs that come before those of the feed. */
   readonly #ready = new Fifo<number>();
   #parked = 0;
-  readonly #hosts = new Map<string, Host>();
-  /** The host that was asked for last. */
-  #hostKey = "";
-  #host: Host | null = null;
-  readonly #networks = new Map<string, Network>();
+  readonly #hosts: HostTable;
   readonly #pace = newPace();
   /** Attempts that may begin now. */
   #tokens = 1;
@@ -248,6 +226,7 @@ export class Run implements Crowd {
     this.#pacing = pacing;
     this.#feed = feed;
     this.#sink = sink;
+    this.#hosts = new HostTable(libc);
     this.#look = new Look(libc, recipe);
     this.#slicesPerRest = share === 1 ? SLICES_PER_REST : 1;
     const limit = descriptorLimit(libc);
@@ -262,6 +241,9 @@ export class Run implements Crowd {
       this.#mostSockets,
     );
     this.#limit = this.#mostInFlight;
+    const rows = Math.min(this.#mostInFlight, feed.total ?? USUAL_ROWS);
+    this.#flights = new Flights(rows);
+    this.#attempts = new Attempts(open + rows);
   }
 
   get state(): RunState {
@@ -301,7 +283,6 @@ export class Run implements Crowd {
     this.#inFlight = 0;
     this.#due.clear();
     this.#ready.clear();
-    this.#hosts.clear();
   }
 
   get end(): number {
@@ -381,11 +362,11 @@ export class Run implements Crowd {
       this.#tokens++;
       return false;
     }
-    const host = this.#hostOf(job);
+    const host = this.#hosts.of(this.#feed.addressOf(job));
     if (host.inFlight < this.#pacing.hostConcurrency) {
       host.inFlight++;
       this.#inFlight++;
-      this.#attempt(this.#flights.take(job, host));
+      this.#attempt(this.#flights.take(job, host.number));
     } else {
       this.#tokens++;
       host.parked.push(job);
@@ -458,43 +439,10 @@ export class Run implements Crowd {
     return this.#parked < MOST_PARKED ? this.#feed.take() : NOTHING;
   }
 
-  #hostOf(job: number): Host {
-    const address = this.#feed.addressOf(job);
-    const key = hostKeyOf(address);
-    if (this.#host !== null && this.#hostKey === key) return this.#host;
-    let host = this.#hosts.get(key);
-    if (host === undefined) {
-      const network = this.#networkOf(address);
-      host = { key, network, inFlight: 0, parked: new Fifo() };
-      this.#hosts.set(key, host);
-    }
-    this.#hostKey = key;
-    return this.#host = host;
-  }
-
-  /** The network of an address: its /24, or its /64. */
-  #networkOf(address: InetAddress | Inet6Address): Network {
-    const { hostname } = address;
-    const { addr } = this.libc.abi.sockaddrIn6;
-    const key = address.family === "inet"
-      ? hostname.slice(0, hostname.lastIndexOf("."))
-      : `${bytesOf(address).subarray(addr, addr + 8)}%${address.scopeId}`;
-    let network = this.#networks.get(key);
-    if (network === undefined) {
-      network = { slowest: -1 };
-      this.#networks.set(key, network);
-      if (this.#networks.size > MOST_NETWORKS) {
-        const [oldest] = this.#networks.keys();
-        this.#networks.delete(oldest!);
-      }
-    }
-    return network;
-  }
-
   /** Ends a flight, and makes a parked job of its host ready. */
   #leave(flight: number): void {
     const flights = this.#flights;
-    const host = flights.hosts[flight]!;
+    const host = this.#hostOf(flight);
     flights.flags[flight]! &= ~Flag.LIVE;
     if (flights.flags[flight] === 0) flights.free(flight);
     this.#inFlight--;
@@ -503,10 +451,11 @@ export class Run implements Crowd {
     if (job !== undefined) {
       this.#parked--;
       this.#ready.push(job);
-    } else if (host.inFlight === 0 && this.#hosts.size > MOST_IDLE_HOSTS) {
-      this.#hosts.delete(host.key);
-      if (this.#host === host) this.#host = null;
-    }
+    } else if (host.inFlight === 0) this.#hosts.rest(host);
+  }
+
+  #hostOf(flight: number): Host {
+    return this.#hosts.at(this.#flights.host[flight]!);
   }
 
   /** Whether the rate allows an attempt now; if not, pump() is called when it does. */
@@ -583,9 +532,11 @@ export class Run implements Crowd {
 
   /** When the next attempt is due, or the flight over. */
   #nextAttemptAfter(flight: number, now: number): number {
-    const { attempts, end, hosts } = this.#flights;
+    const { attempts, end } = this.#flights;
     if (attempts[flight]! > this.#pacing.retries) return end[flight]!;
-    const due = Math.ceil(now + this.#retryAfter(hosts[flight]!.network));
+    const due = Math.ceil(
+      now + this.#retryAfter(this.#hostOf(flight).network),
+    );
     return Math.min(due, end[flight]!);
   }
 
@@ -797,7 +748,7 @@ export class Run implements Crowd {
       } else if (isSpent) look.spare();
       else look.close();
     }
-    const { network } = flights.hosts[flight]!;
+    const { network } = this.#hostOf(flight);
     if (verdict !== SILENT && look.isSent && wall > network.slowest) {
       network.slowest = wall;
     }
@@ -851,11 +802,4 @@ export class Run implements Crowd {
     unwatch(this.libc, fd);
     this.#sockets--;
   }
-}
-
-/** What hosts differ by: an IPv6 address is one host on each link. */
-function hostKeyOf(address: InetAddress | Inet6Address): string {
-  return address.family === "inet6" && address.scopeId !== 0
-    ? `${address.hostname}%${address.scopeId}`
-    : address.hostname;
 }

@@ -126,36 +126,85 @@ interface Group {
   left: number;
 }
 
+/** Something for a few rows of a table; the others have `null`, and take no memory. */
+class Sparse<V> {
+  readonly #values: (V | null)[] = [];
+
+  get(row: number): V | null {
+    return row < this.#values.length ? this.#values[row]! : null;
+  }
+
+  set(row: number, value: V | null): void {
+    const values = this.#values;
+    if (value === null && row >= values.length) return;
+    while (values.length <= row) values.push(null);
+    values[row] = value;
+  }
+}
+
+/** How many jobs there is room for to begin with. */
+const FIRST_JOBS = 256;
+
 /**
  * The jobs that are not over: one for each address of a target, until a reader
  * takes the result. A job is known by its number. Of a target of a grid only
  * the index is kept, from which the rest follows.
  */
 class Jobs<T> {
-  readonly index: number[] = [];
-  readonly targets: (T | null)[] = [];
-  readonly addresses: (IpAddress | null)[] = [];
-  /** `null` for a target's only address. */
-  readonly groups: (Group | null)[] = [];
-  readonly #free: number[] = [];
+  readonly targets = new Sparse<T>();
+  readonly addresses = new Sparse<IpAddress>();
+  /** None for a target's only address. */
+  readonly groups = new Sparse<Group>();
+  /** The index of each, and of those that are free, below zero, which is next. */
+  #index = new Float64Array(FIRST_JOBS);
+  #used = 0;
+  #free = NOTHING;
 
   add(index: number, target: T | null, address: IpAddress | null): number {
-    const job = this.#free.pop() ?? this.index.length;
-    this.index[job] = index;
-    this.targets[job] = target;
-    this.addresses[job] = address;
-    this.groups[job] = null;
+    let job = this.#free;
+    if (job !== NOTHING) this.#free = nextOf(this.#index[job]!);
+    else {
+      job = this.#used++;
+      if (job === this.#index.length) this.#grow();
+    }
+    this.#index[job] = index;
+    this.targets.set(job, target);
+    this.addresses.set(job, address);
+    this.groups.set(job, null);
     return job;
   }
 
   /** Ends a job; its number is used again. */
   free(job: number): void {
-    this.index[job] = NOTHING;
-    this.targets[job] = null;
-    this.addresses[job] = null;
-    this.groups[job] = null;
-    this.#free.push(job);
+    this.#index[job] = nextOf(this.#free);
+    this.#free = job;
+    this.targets.set(job, null);
+    this.addresses.set(job, null);
+    this.groups.set(job, null);
   }
+
+  /** The index of the target of a job. */
+  indexOf(job: number): number {
+    return this.#index[job]!;
+  }
+
+  /** The indexes of all. */
+  get indexes(): number[] {
+    return [...this.#index.subarray(0, this.#used)].filter((index) =>
+      index >= 0
+    );
+  }
+
+  #grow(): void {
+    const longer = new Float64Array(2 * this.#index.length);
+    longer.set(this.#index);
+    this.#index = longer;
+  }
+}
+
+/** The number of a job, {@linkcode NOTHING} or more, as one below zero, and back. */
+function nextOf(job: number): number {
+  return NOTHING - 1 - job;
 }
 
 /** Takes targets one by one and makes jobs of them. */
@@ -226,7 +275,7 @@ export class Source<T extends Probeable> implements Feed {
   /** Which index comes next, and which targets before it are not done. */
   get position(): Position {
     const old = this.#grid?.from.pending ?? [];
-    const taken = this.#jobs.index.filter((index) => index !== NOTHING);
+    const taken = this.#jobs.indexes;
     const pending = [...new Set([...old.slice(this.#taken), ...taken])];
     return { next: this.#next, pending: pending.sort((a, b) => a - b) };
   }
@@ -266,7 +315,7 @@ export class Source<T extends Probeable> implements Feed {
 
   addressOf(job: number): IpAddress {
     if (job === this.#lastJob) return this.#lastAddress!;
-    let address = this.#jobs.addresses[job]!;
+    let address = this.#jobs.addresses.get(job);
     if (address === null) {
       const { hostname, port } = this.#gridTargetOf(job);
       address = parseIp(hostname, port)!;
@@ -277,20 +326,22 @@ export class Source<T extends Probeable> implements Feed {
 
   /** The address of a job as text, `null` for a name that has none. */
   addressText(job: number): string | null {
-    const address = this.#jobs.addresses[job]!;
+    const address = this.#jobs.addresses.get(job);
     if (address !== null) return address.toString();
-    if (this.#grid === null || this.#jobs.targets[job] !== null) return null;
+    if (this.#grid === null || this.#jobs.targets.get(job) !== null) {
+      return null;
+    }
     const { hostname, port } = this.#gridTargetOf(job);
     return hostAndPort(hostname, port);
   }
 
   indexOf(job: number): number {
-    return this.#jobs.index[job]!;
+    return this.#jobs.indexOf(job);
   }
 
   /** The target of a job, as it was given. */
   targetOf(job: number): T {
-    const given = this.#jobs.targets[job]!;
+    const given = this.#jobs.targets.get(job);
     if (given !== null) return given;
     const target = this.#gridTargetOf(job);
     // The caller gets it, and may change it.
@@ -299,7 +350,7 @@ export class Source<T extends Probeable> implements Feed {
   }
 
   #gridTargetOf(job: number): GridTarget {
-    const index = this.#jobs.index[job]!;
+    const index = this.#jobs.indexOf(job);
     if (this.#gridTarget?.index !== index) {
       this.#gridTarget = targetAt(this.#grid!, index);
     }
@@ -308,7 +359,7 @@ export class Source<T extends Probeable> implements Feed {
 
   /** Counts a finding; returns whether its target has all of them now. */
   finish(job: number): boolean {
-    const group = this.#jobs.groups[job]!;
+    const group = this.#jobs.groups.get(job);
     return group === null || --group.left === 0;
   }
 
@@ -498,12 +549,12 @@ export class Source<T extends Probeable> implements Feed {
     const used = this.#reading.allAddresses ? result : result.slice(0, 1);
     const jobs = this.#jobs;
     const group = used.length === 1 ? null : { left: used.length };
-    const target = jobs.targets[job]!;
+    const target = jobs.targets.get(job);
     for (const [i, address] of used.entries()) {
       const own = withPort(address, port);
-      const one = i === 0 ? job : jobs.add(jobs.index[job]!, target, own);
-      jobs.addresses[one] = own;
-      jobs.groups[one] = group;
+      const one = i === 0 ? job : jobs.add(jobs.indexOf(job), target, own);
+      jobs.addresses.set(one, own);
+      jobs.groups.set(one, group);
       this.#ready.push(one);
     }
   }

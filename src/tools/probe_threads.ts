@@ -49,6 +49,7 @@ const MOST_AHEAD = 1024;
  * be started gets none.
  */
 export class Crew implements Feed, Sink {
+  readonly total: number | null;
   readonly #libc: Libc;
   readonly #feed: Feed;
   readonly #sink: Sink;
@@ -67,6 +68,7 @@ export class Crew implements Feed, Sink {
     sink: Sink,
   ) {
     this.#libc = libc;
+    this.total = feed.total;
     this.#feed = feed;
     this.#sink = sink;
     const { concurrency, hostConcurrency, rate } = pacing;

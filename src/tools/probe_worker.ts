@@ -163,6 +163,7 @@ export function probeForOthers(port: ThreadPort, share: Share): void {
       },
       addressOf: (job) => addresses[job]!,
       isOver: false,
+      total: null,
     },
     {
       held: 0,

@@ -165,16 +165,7 @@ export function parseHosts(text: string): Hosts {
  */
 export function parsePorts(text: string): number[] {
   checkText("ports", text);
-  const ports = new Set<number>();
-  for (const part of partsOf("ports", text)) {
-    if (part.text === "all") addRange(ports, 1, MAX_PORT);
-    else if (part.text === "common") COMMON.forEach((port) => ports.add(port));
-    else {
-      const [low, high] = parsePortRange(part);
-      addRange(ports, low, high);
-    }
-  }
-  return [...ports];
+  return [...readPorts(text)];
 }
 
 /**
@@ -256,7 +247,7 @@ class OrderedGrid implements Grid {
   readonly size: number;
   readonly from: Position;
   readonly #hosts: HostList;
-  readonly #ports: readonly number[];
+  readonly #ports: Uint16Array;
   readonly #total: number;
   readonly #seed: number | null;
   readonly #shares: number;
@@ -272,7 +263,7 @@ class OrderedGrid implements Grid {
 
   constructor(
     hosts: HostList,
-    ports: readonly number[],
+    ports: Uint16Array,
     seed: number | null,
     from: unknown,
     [share, shares]: readonly [number, number],
@@ -757,12 +748,12 @@ function hostsOf(what: string, hosts: unknown): HostList {
   return list.finish();
 }
 
-function portsOf(ports: unknown): readonly number[] {
-  if (typeof ports === "string") return parsePorts(ports);
+function portsOf(ports: unknown): Uint16Array {
+  if (typeof ports === "string") return readPorts(ports);
   if (!isIterable(ports)) throw notGrid("ports", ports);
-  const checked = new Set<number>();
-  for (const port of ports) checked.add(checkInteger("port", port, MAX_PORT));
-  return [...checked];
+  const list = new PortCollector();
+  for (const port of ports) list.add(checkInteger("port", port, MAX_PORT));
+  return list.finish();
 }
 
 function isIterable(value: unknown): value is Iterable<unknown> {
@@ -841,8 +832,49 @@ function readPort(part: Part, offset: number, text: string): number {
   );
 }
 
-function addRange(ports: Set<number>, low: number, high: number): void {
-  for (let port = low; port <= high; port++) ports.add(port);
+function readPorts(text: string): Uint16Array {
+  const list = new PortCollector();
+  for (const part of partsOf("ports", text)) {
+    if (part.text === "all") list.addRange(1, MAX_PORT);
+    else if (part.text === "common") COMMON.forEach((port) => list.add(port));
+    else list.addRange(...parsePortRange(part));
+  }
+  return list.finish();
+}
+
+/** For how many ports there is room to begin with. */
+const FIRST_PORTS = 128;
+
+/**
+ * Takes ports one after the other, each of them once. As a set, those of a whole
+ * host would take 4 MB.
+ */
+class PortCollector {
+  /** A bit for each port, whether it is there. */
+  readonly #known = new Uint8Array((MAX_PORT + 1) / 8);
+  #ports = new Uint16Array(FIRST_PORTS);
+  #count = 0;
+
+  add(port: number): void {
+    const bit = 1 << (port & 7);
+    if ((this.#known[port >> 3]! & bit) !== 0) return;
+    this.#known[port >> 3]! |= bit;
+    if (this.#count === this.#ports.length) {
+      const longer = new Uint16Array(2 * this.#count);
+      longer.set(this.#ports);
+      this.#ports = longer;
+    }
+    this.#ports[this.#count++] = port;
+  }
+
+  addRange(low: number, high: number): void {
+    for (let port = low; port <= high; port++) this.add(port);
+  }
+
+  /** The ports in the order in which they came. */
+  finish(): Uint16Array {
+    return this.#ports.slice(0, this.#count);
+  }
 }
 
 /** Where services listen that many machines have, by IANA's registry or by habit. */
