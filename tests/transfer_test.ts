@@ -627,6 +627,44 @@ test("Socket#unref() keeps a wait from keeping the process alive", async () => {
   }
 });
 
+for (const news of ["close", "abort", "ref"] as const) {
+  test(`what waits unreferenced hears of ${news}() before the process ends`, async () => {
+    using folder = tempFolder();
+    const file = join(folder.path, "end");
+    await inChild(
+      {},
+      async ({ listen, Socket }, news, file) => {
+        const { writeFileSync } = await import("node:fs");
+        const listener = listen();
+        const socket = Socket.open();
+        socket.connectSync(listener.address);
+        const peer = listener.accept();
+        socket.unref();
+        const controller = new AbortController();
+        const { signal } = controller;
+        socket.recv(new Uint8Array(1), { signal, timeout: 200 }).catch(
+          (error) => {
+            writeFileSync(file, error.code === 20 ? error.name : error.code);
+          },
+        );
+        // The next look comes much later, and keeps nothing alive.
+        setTimeout(() => {
+          if (news === "abort") controller.abort();
+          else socket[news]();
+          peer.detach();
+          listener[Symbol.dispose]();
+          Object.assign(globalThis, { keep: socket });
+        }, 1);
+        return null;
+      },
+      news,
+      file,
+    );
+    const codes = { close: "ECANCELED", abort: "AbortError", ref: "ETIMEDOUT" };
+    assertEquals(readFileSync(file, "utf8"), codes[news]);
+  });
+}
+
 test(
   "an attempt to connect keeps the process alive, also after unref()",
   async () => {

@@ -6,7 +6,7 @@
 import type { Abi } from "../../ffi/abi.ts";
 import type { Libc, Sender } from "../../ffi/contract.ts";
 import { LONGEST_ADDRESS, newMemory } from "../../ffi/memory.ts";
-import { performance, setTimeout } from "../../ffi/timers.ts";
+import { clearTimeout, performance, setTimeout } from "../../ffi/timers.ts";
 import {
   type Address,
   bytesOf,
@@ -15,7 +15,7 @@ import {
 } from "../address/address.ts";
 import { canceled } from "../attempt/failure.ts";
 import { pollFd } from "../attempt/outcome.ts";
-import { sizeOf } from "../errors/arguments.ts";
+import { heedAbort, ignoreAbort, sizeOf } from "../errors/arguments.ts";
 import {
   type Caller,
   keepCaller,
@@ -123,6 +123,8 @@ export class Transfers {
   readonly #owner: Owner;
   /** Whether waits keep the process alive. */
   #isRef = true;
+  /** End the pauses between looks. */
+  readonly #wakes: Set<() => void> = new Set();
   #isOver = false;
 
   constructor(libc: Libc, fd: number, owner: Owner) {
@@ -139,17 +141,28 @@ export class Transfers {
   /** Ends all use of the descriptor, which has another owner or none. */
   end(): void {
     this.#isOver = true;
+    this.#wake();
   }
 
   set isRef(isRef: boolean) {
     this.#isRef = isRef;
     // Those that wait are made to wait in the other way.
-    if (!isRef) this.recall();
+    if (isRef) this.#wake();
+    else this.recall();
   }
 
   /** Has all that wait look at their limits, and wait again. */
   recall(): void {
+    this.#wake();
     if (this.hasWaited && !this.#isOver) recallWaits(this.#libc, this.#fd);
+  }
+
+  /**
+   * Ends all pauses between looks. What has news for those that wait keeps the
+   * process alive until they have it, though they themselves do not.
+   */
+  #wake(): void {
+    for (const wake of this.#wakes) wake();
   }
 
   /**
@@ -353,23 +366,40 @@ export class Transfers {
     tries: number,
   ): Promise<number | null> {
     const { EINTR } = this.#libc.abi.errnos;
+    const { signal } = limits;
+    let wake = (): void => {};
+    function onNews(): void {
+      wake();
+    }
     let pause = pauseAfter(tries);
-    for (;;) {
-      if (this.#isOver) return CLOSED;
-      if (limits.signal?.aborted || limits.isOver) return ABORTED;
-      if (this.#isRef) return null;
-      const came = pause > 0 ? 0 : pollFd(this.#libc, this.#fd, events, 0);
-      if (came > 0) return came;
-      if (came < 0 && came !== -EINTR) {
-        throw errnoErrorFor(-came, { syscall: "poll" });
+    this.#wakes.add(onNews);
+    try {
+      heedAbort(signal, onNews);
+      for (;;) {
+        if (this.#isOver) return CLOSED;
+        if (signal?.aborted || limits.isOver) return ABORTED;
+        if (this.#isRef) return null;
+        const came = pause > 0 ? 0 : pollFd(this.#libc, this.#fd, events, 0);
+        if (came > 0) return came;
+        if (came < 0 && came !== -EINTR) {
+          throw errnoErrorFor(-came, { syscall: "poll" });
+        }
+        const left = end - performance.now();
+        if (left <= 0) return 0;
+        const rest = Math.min(pause || LOOK_PAUSE, Math.ceil(left));
+        pause = 0;
+        await new Promise<void>((resolve) => {
+          const timer = setTimeout(resolve, rest);
+          timer.unref();
+          wake = () => {
+            clearTimeout(timer);
+            resolve();
+          };
+        });
       }
-      const left = end - performance.now();
-      if (left <= 0) return 0;
-      const rest = Math.min(pause || LOOK_PAUSE, Math.ceil(left));
-      pause = 0;
-      await new Promise<void>((resolve) => {
-        setTimeout(resolve, rest).unref();
-      });
+    } finally {
+      this.#wakes.delete(onNews);
+      ignoreAbort(signal, onNews);
     }
   }
 
