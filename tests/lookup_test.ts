@@ -600,8 +600,10 @@ test("the name servers are asked about names that wait, and no more when none do
   const { signal } = controller;
   const begun: string[] = [];
   const servers = new FakeServers(
-    "# nameserver 1.1.1.1\nnameserver 192.0.2.1\nnameserver x\n" +
-      "nameserver 2001:db8::1\nsearch one.example two.example\noptions ndots:2 rotate\n",
+    "# nameserver 1.1.1.1\n nameserver 1.1.1.2\n" +
+      "nameserver 192.0.2.1# a comment\nnameserver x\nnameserver\n" +
+      "nameserver\t2001:db8::1;another\nsearch one.example two.example\n" +
+      "options ndots:99\noptions timeout:1 ndots:2, rotate edns0",
     (_fd, name, data) => {
       if (!name.startsWith("live.")) return [];
       const { length } = servers.questions

@@ -28,6 +28,9 @@ const MOST_REPLIES = 256;
 /** How many name servers the resolver uses, MAXNS of `<resolv.h>`. */
 const MOST_SERVERS = 3;
 
+/** The greatest number of dots that a short name has, RES_MAXNDOTS. */
+const MOST_DOTS = 15;
+
 /** Where a name server is if the system names none. */
 const LOCAL_SERVER = "127.0.0.1";
 const DOMAIN_PORT = 53;
@@ -312,7 +315,8 @@ function readConfig(libc: Libc): ResolverConfig {
   let suffix = "";
   let dots = 1;
   for (const line of readText(libc, "/etc/resolv.conf").split("\n")) {
-    const [key, value = "", ...more] = line.trim().split(/\s+/);
+    // A line that begins with a blank is none, and a comment ends an address.
+    const [key, value = "", ...more] = line.split(/[\s;#]+/);
     if (key === "nameserver" && servers.length < MOST_SERVERS) {
       const sockaddr = serverAt(value);
       if (sockaddr !== null) servers.push(sockaddr);
@@ -320,8 +324,8 @@ function readConfig(libc: Libc): ResolverConfig {
       suffix = value.replace(/\.$/, "");
     } else if (key === "options") {
       for (const option of [value, ...more]) {
-        const [, number] = /^ndots:(\d+)$/.exec(option) ?? [];
-        if (number !== undefined) dots = Number(number);
+        const [, number] = /^ndots:(\d+)/.exec(option) ?? [];
+        if (number !== undefined) dots = Math.min(Number(number), MOST_DOTS);
       }
     }
   }
