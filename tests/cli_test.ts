@@ -11,7 +11,7 @@ import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { libc } from "../ffi/libc.ts";
 import { abstractUnix, unix } from "../src/address/address.ts";
-import { main } from "../src/cli.ts";
+import { Interruption, main } from "../src/cli.ts";
 import { cliCommand, type Ran, runChild, runCli } from "./_cli.ts";
 import { runtime } from "./_emulation.ts";
 import {
@@ -752,3 +752,21 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
   assertEquals(stdout.split("\n--- ").length, 3, stdout);
   assertStringIncludes(stdout, " \u001b[32mconnected\u001b[0m wall=");
 }, { skip: hasCommand("python3") });
+
+test("a signal that comes before a command has begun ends it like a later one", async () => {
+  const target = "127.0.0.1:1";
+  const signal = AbortSignal.abort(new Interruption("SIGTERM", 15));
+  for (
+    const args of [
+      ["ping", target],
+      ["scan", "127.0.0.1", "-p", "1"],
+      ["wait", target],
+      ["wait", target, "--json", "--", "no such command"],
+      ["explain", target],
+      ...real.abi.errorQueue === null ? [] : [["trace", target]],
+    ]
+  ) {
+    const { code, err } = await run(args, signal);
+    assertEquals([code, err], [143, ""], `${args}`);
+  }
+});

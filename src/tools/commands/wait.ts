@@ -146,6 +146,8 @@ export const waitCommand: Command = {
     const start = performance.now();
     const output = openOutput(values, io, WAIT_COLUMNS);
     try {
+      // It may have come while the command was being loaded.
+      if (io.signal?.aborted) return interruptedCode(io);
       const onReady = (result: WaitResult) => {
         if (!quiet) writeReady(output, until, result);
       };
