@@ -36,6 +36,7 @@ import {
   type CliIo,
   type Command,
   EXIT,
+  interruptedCode,
   Interruption,
   UsageError,
 } from "./tools/commands/frame.ts";
@@ -121,6 +122,8 @@ export async function main(
   try {
     return await command.run(rest, io);
   } catch (error) {
+    const { signal } = io;
+    if (signal?.aborted && error === signal.reason) return interruptedCode(io);
     io.err(`${name}: ${error instanceof Error ? error.message : error}\n`);
     if (error instanceof UsageError) io.err(`Try ${name} --help.\n`);
     const isPartial = error instanceof FileError && error.isPartial;

@@ -1,4 +1,9 @@
-import { assert, assertEquals, assertMatch } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertStringIncludes,
+} from "@std/assert";
 import { spawn, spawnSync } from "node:child_process";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -12,7 +17,7 @@ import {
   listen,
   tempFolder,
 } from "./_fixtures.ts";
-import { hasFile, needs, onLinux, test } from "./_harness.ts";
+import { hasCommand, hasFile, needs, onLinux, test } from "./_harness.ts";
 import { linesOf } from "./_lines.ts";
 
 const hasFullDisk = hasFile("/dev/full", "a device that is always full");
@@ -60,6 +65,41 @@ test("a file that cannot be written is named before anything is sent", async () 
   assertEquals([list.code, list.out], [2, ""]);
   assertMatch(list.err, /^scan: Cannot read "\/no\/such\/file": no such file/);
 });
+
+test("what is written to a FIFO waits for its reader", () => {
+  using folder = tempFolder();
+  const fifo = join(folder.path, "fifo");
+  for (
+    const args of [["ping", "-c1", "-o", fifo], ["ping", "-c1", "--hdr", fifo]]
+  ) {
+    const { code, out } = inShell(
+      `rm -f ${fifo}; mkfifo ${fifo}; "$@" > ${fifo}.out & p=$!
+      sleep 0.2; cat ${fifo}; wait $p`,
+      args,
+    );
+    assertEquals(code, 0);
+    assertMatch(out, /connected|Percentile/i);
+  }
+  const { code, err } = inShell(`"$@" --save ${fifo}`, [
+    "scan",
+    "127.0.0.1",
+    "-p1",
+  ]);
+  assertEquals(code, 2);
+  assertStringIncludes(err, "it is no regular file");
+}, { skip: hasCommand("mkfifo") });
+
+test("a signal ends the wait for the reader of a FIFO", () => {
+  using folder = tempFolder();
+  const fifo = join(folder.path, "fifo");
+  const { code, err } = inShell(
+    `mkfifo ${fifo}; "$@" -o ${fifo} & p=$!
+    (sleep 2; kill -TERM $p; sleep 60; kill -KILL $p) > /dev/null 2>&1 & k=$!
+    wait $p; c=$?; kill $k; exit $c`,
+    ["ping", "-c1"],
+  );
+  assertEquals([code, err], [143, ""]);
+}, { skip: hasCommand("mkfifo") });
 
 test("a disk that is full makes a result incomplete", async () => {
   for (const args of WRITERS) {

@@ -24,6 +24,7 @@ import {
   EXIT,
   interruptedCode,
   openOutput,
+  type Output,
   parseArguments,
   restricted,
   UsageError,
@@ -105,7 +106,7 @@ export const explainCommand: Command = {
     const connection = code === null
       ? restricted(destinationOf(what), connectFlags(values))
       : null;
-    const output = openOutput(values, io, EXPLAIN_COLUMNS);
+    const output = await openOutput(values, io, EXPLAIN_COLUMNS);
     try {
       if (connection === null) {
         const explanation = explain(code!, os === undefined ? {} : { os });
@@ -148,7 +149,7 @@ export const explainCommand: Command = {
 };
 
 function write(
-  output: ReturnType<typeof openOutput>,
+  output: Output,
   failure: { target: string; message: string } | null,
   explanation: Explanation,
 ): void {

@@ -16,6 +16,7 @@ import {
   writeFileSync,
   writeSync,
 } from "node:fs";
+import { setTimeout } from "../../../ffi/timers.ts";
 import { show } from "../../errors/arguments.ts";
 import { phraseOf } from "../../errors/phrases.ts";
 
@@ -72,13 +73,59 @@ export interface FileSink extends Disposable {
   write(text: string): void;
 }
 
+/** How often to look whether a FIFO has a reader, in ms. */
+const READER_PAUSE = 20;
+
 /**
- * Creates a file, or empties it.
+ * Creates a file, or empties it; waits until a FIFO has a reader.
  *
+ * @param signal Ends the wait.
  * @throws {FileError} If it cannot be written.
+ * @throws The reason of `signal`, once it is aborted.
  */
-export function createFile(path: string): FileSink {
-  const fd = withFile("write", path, () => openSync(path, "w"));
+export async function createFile(
+  path: string,
+  signal: AbortSignal | undefined,
+): Promise<FileSink> {
+  let fd: number | null;
+  while ((fd = withFile("write", path, () => tryOpen(path))) === null) {
+    await new Promise<void>((resolve) => setTimeout(resolve, READER_PAUSE));
+    signal?.throwIfAborted();
+  }
+  return sinkOf(path, fd);
+}
+
+/**
+ * Opens a file to write from its beginning; returns `null` for a FIFO that has
+ * no reader: to wait for one in open(2) would hold the thread that signals need.
+ */
+function tryOpen(path: string): number | null {
+  const { O_CREAT, O_NONBLOCK, O_TRUNC, O_WRONLY } = constants;
+  let fd: number;
+  try {
+    fd = openSync(path, O_WRONLY | O_CREAT | O_TRUNC | O_NONBLOCK);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ENXIO") throw error;
+    let isFifo: boolean;
+    try {
+      isFifo = statSync(path).isFIFO();
+    } catch {
+      // On Deno, to write to a file is not the permission to look at it.
+      return openSync(path, "w");
+    }
+    if (isFifo) return null;
+    throw error;
+  }
+  if (fstatSync(fd).isFile()) return fd;
+  // What is written waits for a slow reader.
+  try {
+    return openSync(path, "w");
+  } finally {
+    closeSync(fd);
+  }
+}
+
+function sinkOf(path: string, fd: number): FileSink {
   return {
     write(text) {
       const bytes = new TextEncoder().encode(text);
@@ -93,6 +140,8 @@ export function createFile(path: string): FileSink {
     [Symbol.dispose]: () => closeSync(fd),
   };
 }
+
+const NOT_REGULAR = "it is no regular file";
 
 /** A file that is replaced as a whole. Disposing of it removes one that is new and empty. */
 export interface ReplaceableFile extends Disposable {
@@ -118,10 +167,11 @@ export function replaceableFile(path: string): ReplaceableFile {
   const isNew = !existsSync(path);
   const file = withFile("write", path, () => {
     const { O_APPEND, O_CREAT, O_NONBLOCK, O_WRONLY } = constants;
+    if (!isNew && !statSync(path).isFile()) throw new Error(NOT_REGULAR);
     // A FIFO would wait for its reader.
     const fd = openSync(path, O_WRONLY | O_CREAT | O_APPEND | O_NONBLOCK);
     try {
-      if (!fstatSync(fd).isFile()) throw new Error("it is no regular file");
+      if (!fstatSync(fd).isFile()) throw new Error(NOT_REGULAR);
     } finally {
       closeSync(fd);
     }

@@ -453,15 +453,18 @@ export type Color = keyof typeof COLORS;
  * @param columns The fields that stand in a line of CSV, in order.
  * @throws {UsageError} If --json and --csv are both given.
  * @throws {FileError} If the file cannot be written.
+ * @throws The reason of `io.signal`, once it is aborted.
  */
-export function openOutput(
+export async function openOutput(
   values: OptionValues<typeof COMMON_OPTIONS>,
   io: CliIo,
   columns: readonly string[],
-): Output {
+): Promise<Output> {
   const { json, csv, output } = values;
   if (json && csv) throw new UsageError("Cannot use --json and --csv together");
-  const file = output === undefined ? null : createFile(output);
+  const file = output === undefined
+    ? null
+    : await createFile(output, io.signal);
   const write = file === null ? io.out : file.write;
   const hasColor = file === null && io.hasColor === true && !json && !csv;
   try {

@@ -205,10 +205,12 @@ export const pingCommand: Command = {
     if (values.live && (values.json || values.csv)) {
       throw new UsageError("Cannot use --live with --json or --csv");
     }
-    const output = openOutput(values, io, PING_COLUMNS);
+    const output = await openOutput(values, io, PING_COLUMNS);
     let hdr: FileSink | null = null;
     try {
-      if (values.hdr !== undefined) hdr = createFile(values.hdr);
+      if (values.hdr !== undefined) {
+        hdr = await createFile(values.hdr, io.signal);
+      }
       if (places.length > 0) {
         const run = new PingReport(
           { ...call, hdr, targets: places, listener: null },

@@ -111,7 +111,7 @@ export const reportCommand: Command = {
     }
     if (data.cut.length > 0) io.err(`report: ${withoutLines(data.cut)}\n`);
     const name = path === "-" ? "Report" : path.replace(/^.*\//, "");
-    const output = openOutput(
+    const output = await openOutput(
       { json: false, csv: false, quiet: false, ...values },
       io,
       [],

@@ -181,7 +181,7 @@ export const scanCommand: Command = {
     try {
       const options = probeOptions(values, plan, io);
       const max = parseCount("--max-open", values["max-open"], Infinity, 1);
-      const output = openOutput(values, io, PORT_COLUMNS);
+      const output = await openOutput(values, io, PORT_COLUMNS);
       try {
         const run = probe<ProbeTarget>(plan.targets, options);
         return await new Scan(values, plan, run, output, io).run(max);

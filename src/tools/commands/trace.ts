@@ -117,7 +117,7 @@ export const traceCommand: Command = {
       timeout,
       signal: io.signal,
     };
-    const output = openOutput(values, io, TRACE_COLUMNS);
+    const output = await openOutput(values, io, TRACE_COLUMNS);
     try {
       const hops: Hop[] = [];
       let row: Hop[] = [];

@@ -144,7 +144,7 @@ export const waitCommand: Command = {
     };
     const { quiet } = values;
     const start = performance.now();
-    const output = openOutput(values, io, WAIT_COLUMNS);
+    const output = await openOutput(values, io, WAIT_COLUMNS);
     try {
       // It may have come while the command was being loaded.
       if (io.signal?.aborted) return interruptedCode(io);
