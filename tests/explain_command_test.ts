@@ -8,9 +8,17 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { libc } from "../ffi/libc.ts";
 import { main } from "../src/cli.ts";
-import { bound, listen, tempFolder, watchLibc } from "./_fixtures.ts";
-import { test } from "./_harness.ts";
+import {
+  bound,
+  canIsolate,
+  inChild,
+  listen,
+  tempFolder,
+  watchLibc,
+} from "./_fixtures.ts";
+import { hasCommand, needs, test } from "./_harness.ts";
 import { linesOf } from "./_lines.ts";
+import { FIREWALL, FIREWALL6, ofFamilies } from "./_networks.ts";
 
 const { abi } = libc();
 
@@ -65,6 +73,32 @@ test("explain says why a target cannot be reached", async () => {
     abi.errnos.ECONNREFUSED,
   ]);
 });
+
+test("explain names who rejects, over IPv6 as well", async () => {
+  const hosts = ofFamilies([["127.0.1.4"], ["fd00::4"]]).map(([host]) => host);
+  const found = await inChild(
+    { namespace: FIREWALL + FIREWALL6 },
+    async (_, cli, hosts) => {
+      const { main } = await import(cli);
+      const texts: string[] = [];
+      for (const host of hosts) {
+        const target = host.includes(":") ? `[${host}]:80` : `${host}:80`;
+        let out = "";
+        await main(["explain", target], {
+          out: (text: string) => out += text,
+          err: (text: string) => out += text,
+        });
+        texts.push(out);
+      }
+      return texts;
+    },
+    import.meta.resolve("../src/cli.ts"),
+    hosts,
+  );
+  for (const [i, host] of hosts.entries()) {
+    assertStringIncludes(found[i]!, `connection refused according to ${host} `);
+  }
+}, { skip: needs(canIsolate(), hasCommand("nft")) });
 
 test("explain says that a target is open", async () => {
   using listener = listen();

@@ -44,7 +44,9 @@ import { linesOf } from "./_lines.ts";
 import {
   FILES_ONLY,
   FIREWALL,
+  FIREWALL6,
   NAME_SERVER,
+  ofFamilies,
   SILENT_SERVER_FIRST,
 } from "./_networks.ts";
 import { hasCommand, needs } from "./_harness.ts";
@@ -408,6 +410,35 @@ test(
     assert(found.repeats > 0);
   },
   { skip: needs(onLinux, canIsolate()) },
+);
+
+test(
+  "waitFor() knows who rejects, and tells a firewall from the host",
+  async () => {
+    const rows = ofFamilies([
+      ["127.0.1.4", "127.0.1.4"],
+      ["127.0.1.8", null],
+      ["fd00::4", "fd00::4"],
+      ["fd00::7", null],
+    ]);
+    const found = await inChild(
+      { namespace: FIREWALL + FIREWALL6 },
+      async ({ waitFor, WaitError }, hosts) => {
+        const targets = hosts.map((hostname) => ({ hostname, port: 80 }));
+        const error = await waitFor(targets, { timeout: 1000 })
+          .catch((error) => error);
+        if (!(error instanceof WaitError)) throw error;
+        return error.pending.map(({ target, last }) => {
+          const { hostname } = target as { hostname: string };
+          if (last?.code !== "ECONNREFUSED") throw last;
+          return [hostname, (last as ErrnoError).icmp?.from ?? null] as const;
+        });
+      },
+      rows.map(([host]) => host),
+    );
+    assertEquals(found, [...rows]);
+  },
+  { skip: needs(canIsolate(), hasCommand("nft")) },
 );
 
 test(

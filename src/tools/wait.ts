@@ -20,6 +20,7 @@ import {
   DEADLINE,
   PENDING,
   Phase,
+  type Recipe,
   THROWN,
   thrownAt,
 } from "../attempt/attempt.ts";
@@ -44,6 +45,7 @@ import { type ErrnoError, errnoError, LookupError } from "../errors/errors.ts";
 import { CLOSED } from "../reactor/reactor.ts";
 import type { Destination } from "./destination.ts";
 import { FREE_DESCRIPTORS, Room } from "./limits.ts";
+import { keepingSenders } from "./probe_recipe.ts";
 import {
   type AddressSearch,
   checkWay,
@@ -383,6 +385,8 @@ class TargetWait implements PendingTarget {
   #addresses: readonly Address[];
   #resolved: number;
   /** The current try at each address. */
+  /** How attempts are made that keep the senders of ICMP errors. */
+  readonly #keeping: Recipe;
   readonly #knocks: Knock[] = [];
   /** For how many sockets it has room. */
   #places = 0;
@@ -422,6 +426,7 @@ class TargetWait implements PendingTarget {
     this.target = target;
     this.#index = index;
     this.#way = way;
+    this.#keeping = keepingSenders(c, way.recipe);
     this.text = way.text;
     this.#start = start;
     this.#end = end;
@@ -536,11 +541,16 @@ class TargetWait implements PendingTarget {
     this.#left = 1;
     for (let i = 0; i < addresses.length; i++) {
       const address = addresses[i]!;
+      // Over IPv4 they are kept anyway, and what is plain is quicker to repeat.
+      const recipe = address.family === "inet6"
+        ? this.#keeping
+        : this.#way.recipe;
       let knock = knocks.at(i);
       if (knock === undefined) {
-        knock = new Knock(this, this.#c, this.#way, address, now, end);
+        knock = new Knock(this, this.#c, recipe, address, now, end);
         knocks.push(knock);
       }
+      knock.recipe = recipe;
       this.#left++;
       knock.start(address, now, end);
       if (knock.isOpen) break;
@@ -685,7 +695,7 @@ class Knock extends Attempt {
   constructor(
     watch: TargetWait,
     c: Libc,
-    { recipe }: Way,
+    recipe: Recipe,
     address: Address,
     since: number,
     end: number,
