@@ -370,6 +370,26 @@ function suite(mechanism: Mechanism): void {
     unwatch(b.c, silent.fd);
   });
 
+  contract(
+    "has a crowd expire while looks find as much as they can",
+    async (b) => {
+      // Each is ready again at once, and there are more of them than one look finds.
+      using all = pairs(70);
+      const fds = all.flatMap(({ fd, peer }) => [fd, peer]);
+      const crowd = newCrowd();
+      crowd.onNews = (fd) => {
+        for (const end = performance.now() + 0.05; performance.now() < end;);
+        if (crowd.expired.length === 0) watchFor(b.c, crowd, fd, POLLOUT);
+      };
+      const end = performance.now();
+      crowd.end = end;
+      for (const fd of fds) watchFor(b.c, crowd, fd, POLLOUT);
+      await until(() => crowd.expired.length > 0, "expired");
+      assertGreaterOrEqual(crowd.expired[0]!, end);
+      for (const fd of fds) unwatch(b.c, fd);
+    },
+  );
+
   contract("notifies a crowd of nothing that is gone", async (b) => {
     const ones = [pair(), pair()];
     const crowd = newCrowd();

@@ -169,8 +169,8 @@ export interface Crowd {
    */
   notify(fd: number, events: number): void;
   /**
-   * Ends the waits whose time is over. Everything that has happened before is
-   * reported by then. Must not throw.
+   * Ends the waits whose time was over at a moment. Everything that had happened
+   * by then is reported. Must not throw.
    *
    * @returns Whether that is more than one turn takes.
    */
@@ -345,6 +345,9 @@ class Reactor {
   readonly #news: number[] = [];
   /** The crowd of each such pair. */
   readonly #newsFor: Crowd[] = [];
+  /** All that happened by then is reported once so many more were found. */
+  #heardUntil = -Infinity;
+  #unheard = 0;
   /** Waiters whose events are not watched for, and until when. */
   readonly #paced = new Map<Waiter, number>();
   /** The waiters of each signal, and what it calls when it aborts. */
@@ -693,7 +696,9 @@ class Reactor {
    * nothing is silent that the next look may report on.
    *
    * A crowd begins more in a turn than one look finds. What it heard too late of,
-   * it would take for silent networks; and what is over would wait.
+   * it would take for silent networks; and what is over would wait. Where looks
+   * go on to find all they can, no more can have happened by a moment than there
+   * were descriptors: once so many were found, what was over by then ends.
    *
    * @param found How many the first look of this turn has found.
    * @returns Whether some of it is left for the next turn.
@@ -702,12 +707,20 @@ class Reactor {
     const { fds } = selector;
     let now = start;
     while (this.#sizes.size > 0 && found >= fds.length - 1) {
+      this.#unheard -= found;
+      if (this.#unheard <= 0) {
+        this.#expireCrowds(this.#heardUntil);
+        this.#heardUntil = now;
+        this.#unheard = this.#watched;
+      }
       now = performance.now();
       if (now - start >= LONGEST_HEARING) return true;
       found = this.#look(selector);
       this.#take(selector, found, now);
       this.#deliver();
     }
+    this.#heardUntil = -Infinity;
+    this.#unheard = 0;
     return this.#expireCrowds(now);
   }
 
