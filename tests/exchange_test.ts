@@ -155,7 +155,9 @@ test("an exchange that is late names all its time, and not what was left", async
     full.near.sendAll(new Uint8Array(4), limits),
     "ETIMEDOUT",
   );
-  assertStringIncludes((await sending).message, `no room within ${SHORT} ms`);
+  const late = await sending;
+  assertStringIncludes(late.message, `not all was sent within ${SHORT} ms`);
+  assertEquals((late as { bytesSent?: number }).bytesSent, 0);
   using ends = pair();
   const { near, far } = ends;
   const rows = [
@@ -208,6 +210,223 @@ test("who waits first receives first, and alone, however little comes at a time"
   assert(watched.count("recvfrom") <= 16 + 12 + 4);
   near.close();
   await Promise.allSettled(waits);
+});
+
+test("who calls in the turn that brings the bytes comes after who waits", async () => {
+  const calls: readonly ((near: Socket) => Promise<string>)[] = [
+    (near) => near.recvExactly(2).then(textOf),
+    (near) => near.recvUntil("d").then(textOf),
+    (near) => received((buffer) => near.recv(buffer)),
+    (near) => received(async (buffer) => (await near.recvFrom(buffer))[0]),
+    (near) => received(async (buffer) => (await near.read(buffer))!),
+    (near) => near.recvUntil("h").then(textOf),
+    (near) => near.recvExactly(2).then(textOf),
+  ];
+  for (const waitsLong of [false, true]) {
+    using ends = pair();
+    const { near, far } = ends;
+    const first = calls[0]!(near);
+    if (waitsLong) await turns();
+    far.sendSync("abcdefghij");
+    // The kernel has it, and the one that waits has not been told.
+    near.poll("POLLIN", AGES);
+    const all = [first, ...calls.slice(1).map((call) => call(near))];
+    const found = await Promise.all(all);
+    assertEquals(found, ["ab", "cd", "e", "f", "g", "h", "ij"]);
+  }
+});
+
+/** What a call receives into one byte. */
+async function received(
+  call: (buffer: Uint8Array) => Promise<number>,
+): Promise<string> {
+  const buffer = new Uint8Array(1);
+  await call(buffer);
+  return textOf(buffer);
+}
+
+test("messages that are received at once keep together", async () => {
+  using ends = pair();
+  const { near, far } = ends;
+  const messages = Promise.all([
+    near.recvExactly(4),
+    near.recvUntil("\n"),
+    near.recvExactly(4),
+    near.recvUntil("\n"),
+  ]);
+  for (const part of ["ab", "cde", "fg\nh", "ijkl", "m", "n\n"]) {
+    far.sendSync(part);
+    await turns();
+  }
+  assertEquals((await messages).map(textOf), [
+    "abcd",
+    "efg\n",
+    "hijk",
+    "lmn\n",
+  ]);
+});
+
+test("messages that are sent at once keep together", async () => {
+  using ends = pair();
+  const { near, far } = ends;
+  const size = 4 << 20;
+  const writer = near.writable.getWriter();
+  // A stream writes nothing before it has started.
+  await turns();
+  const sent = Promise.all([
+    near.sendAll(new Uint8Array(size).fill(1)),
+    writer.write(new Uint8Array(size).fill(2)),
+    near.sendAll(new Uint8Array(size).fill(3)),
+    near.sendAll(new Uint8Array([4])),
+  ]);
+  const all = await far.recvExactly(3 * size + 1);
+  await sent;
+  // Each begins where the one before has ended.
+  for (const [i, value] of [1, 2, 3, 4].entries()) {
+    assertEquals(all.indexOf(value), i * size);
+    assertEquals(
+      all.lastIndexOf(value),
+      Math.min((i + 1) * size, all.length) - 1,
+    );
+  }
+});
+
+test("one that leaves the line holds nobody up, and changes no order", async () => {
+  using ends = pair();
+  const { near, far } = ends;
+  const stop = new AbortController();
+  const reason = new Error("enough");
+  const ended: string[] = [];
+  function note(name: string, call: Promise<unknown>): Promise<unknown> {
+    return call.then(() => ended.push(name), (error) => {
+      ended.push(name);
+      return error;
+    });
+  }
+  const byte = () => new Uint8Array(1);
+  const { signal } = stop;
+  const first = note("first", near.recv(byte()));
+  const aborted = note("aborted", near.recv(byte(), { signal }));
+  const second = note("second", near.recvExactly(1));
+  const late = note("late", near.recv(byte(), { timeout: SHORT }));
+  const lateUntil = note("late", near.recvUntil("x", { timeout: SHORT }));
+  const none = note("none", near.recv(byte(), { timeout: 0 }));
+  const third = note("third", near.recv(byte()));
+  stop.abort(reason);
+  assertEquals(await aborted, reason);
+  const error = await late;
+  assertErrno(error, "ETIMEDOUT");
+  assertStringIncludes(error.message, `nothing came within ${SHORT} ms`);
+  assert(error.elapsed! >= SHORT);
+  const words = `${await lateUntil}`;
+  assertStringIncludes(words, `not all came within ${SHORT} ms`);
+  assertErrno(await none, "ETIMEDOUT");
+  assertEquals(ended, ["aborted", "none", "late", "late"]);
+  far.sendSync("abc");
+  await Promise.all([first, second, third]);
+  assertEquals(ended.slice(4), ["first", "second", "third"]);
+});
+
+test("all that stand in line are called off when the socket is closed", async () => {
+  for (const end of ["close", "detach"] as const) {
+    using ends = pair();
+    const { near } = ends;
+    const ended: number[] = [];
+    const calls = [
+      () => near.recv(new Uint8Array(1)),
+      () => near.recvExactly(3),
+      () => near.recvUntil("x", { timeout: AGES }),
+      () => near.recv(new Uint8Array(1), { timeout: AGES }),
+      () => near.read(new Uint8Array(1)),
+    ].map(async (call, i) => {
+      assertErrno(await refusal(call()), "ECANCELED");
+      ended.push(i);
+    });
+    await turns();
+    const fd = near[end]();
+    if (fd !== undefined) system.close(fd);
+    await Promise.all(calls);
+    assertEquals(ended, [0, 1, 2, 3, 4]);
+  }
+});
+
+test("a stream that is canceled leaves the line", async () => {
+  using ends = pair();
+  const { near, far } = ends;
+  const buffer = new Uint8Array(1);
+  const waiting = near.recv(buffer);
+  const reader = near.readable.getReader();
+  const reading = reader.read();
+  const after = near.recvExactly(1);
+  await turns();
+  await reader.cancel();
+  assertEquals((await reading).done, true);
+  far.sendSync("ab");
+  assertEquals(await waiting, 1);
+  assertEquals(textOf(await after), "b");
+});
+
+test("who accepts first accepts first", async () => {
+  using listener = Socket.open();
+  listener.bind(inet("127.0.0.1", 0));
+  listener.listen();
+  const stop = new AbortController();
+  const accepted: number[] = [];
+  const accept = async (order: number) => {
+    using _ = await listener.accept();
+    accepted.push(order);
+  };
+  const waits = [accept(0)];
+  const aborted = listener.accept({ signal: stop.signal });
+  const late = listener.accept({ timeout: SHORT });
+  waits.push(accept(1));
+  stop.abort("enough");
+  assertEquals(await aborted.catch((error) => error), "enough");
+  const error = await assertFails(late, "ETIMEDOUT");
+  assertStringIncludes(error.message, "nobody connected");
+  using one = Socket.open();
+  using other = Socket.open();
+  one.connectSync(listener.localAddress);
+  listener.poll("POLLIN", AGES);
+  // The connection is there, and the one that waits has not been told.
+  waits.push(accept(2));
+  other.connectSync(listener.localAddress);
+  using last = Socket.open();
+  last.connectSync(listener.localAddress);
+  await Promise.all(waits);
+  assertEquals(accepted, [0, 1, 2]);
+});
+
+test("two that call again and again leave turns to all else", async () => {
+  using ends = pair();
+  const { near, far } = ends;
+  far.sendSync("x");
+  near.poll("POLLIN", AGES);
+  let isOver = false;
+  setTimeout(() => isOver = true, 20);
+  const flags = abi.MSG_PEEK;
+  async function loop(): Promise<void> {
+    // Without a turn for the timer, it would never end.
+    for (let i = 0; i < 5e6 && !isOver; i++) {
+      await near.recv(new Uint8Array(1), { flags });
+    }
+  }
+  await Promise.all([loop(), loop(), loop()]);
+  assert(isOver);
+});
+
+test("memory that is taken away from one that stands in line is its own fault", async () => {
+  using ends = pair();
+  const { near, far } = ends;
+  const first = near.recv(new Uint8Array(1));
+  const taken = new Uint8Array(8);
+  const second = near.recv(taken);
+  const third = near.recvExactly(1);
+  structuredClone(taken, { transfer: [taken.buffer] });
+  far.sendSync("ab");
+  assertEquals(await first, 1);
+  await assertRejects(() => second, TypeError, "taken away");
+  assertEquals(textOf(await third), "b");
 });
 
 test("an error names no peer where that has no address", async () => {

@@ -15,7 +15,9 @@ import {
 } from "../errors/errors.ts";
 import { ABORTED, timeoutTo } from "../reactor/reactor.ts";
 import { localText } from "./ends.ts";
-import type { Limits, Transfers } from "./transfer.ts";
+import type { Limits } from "./limits.ts";
+import { ITS_TURN } from "./line.ts";
+import type { Transfers } from "./transfer.ts";
 
 /**
  * Takes the next connection of a descriptor that listens and does not block,
@@ -55,14 +57,26 @@ export async function acceptLater(
   const { timeout } = limits;
   const start = performance.now();
   const end = start + timeout;
-  for (;;) {
-    if (isGone()) throw canceled("accept");
-    const taken = acceptOnce(libc, fd);
-    if (taken !== null) return taken;
-    const isLate = performance.now() >= end;
-    if (isLate) throw nobodyCame(libc, fd, start, timeout);
-    const came = await io.wait(libc.abi.POLLIN, end, limits);
+  const line = io.receiving;
+  if (line.isFree) line.take();
+  else {
+    const came = await line.wait(end, limits);
     if (came === ABORTED) throw limits.signal!.reason;
+    if (came !== ITS_TURN) throw nobodyCame(libc, fd, start, timeout);
+  }
+  try {
+    for (;;) {
+      limits.signal?.throwIfAborted();
+      if (isGone()) throw canceled("accept");
+      const taken = acceptOnce(libc, fd);
+      if (taken !== null) return taken;
+      const isLate = performance.now() >= end;
+      if (isLate) throw nobodyCame(libc, fd, start, timeout);
+      const came = await io.wait(libc.abi.POLLIN, end, limits);
+      if (came === ABORTED) throw limits.signal!.reason;
+    }
+  } finally {
+    line.pass();
   }
 }
 

@@ -24,7 +24,7 @@ import {
   type SocketProtocol,
   type SocketType,
 } from "./names.ts";
-import { type Limits, NO_LIMITS } from "./transfer.ts";
+import { type Limits, NO_LIMITS } from "./limits.ts";
 
 /** What {@linkcode Socket.open} opens. */
 export interface SocketOpenOptions {

@@ -7,8 +7,8 @@ import { performance } from "../../ffi/timers.ts";
 import { sizeOf, viewOf } from "../errors/arguments.ts";
 import { own, type PublicFunction } from "../errors/caller.ts";
 import { errnoError } from "../errors/errors.ts";
+import type { Limits } from "./limits.ts";
 import {
-  type Limits,
   pointingAt,
   takenAway,
   type Transfers,
@@ -32,9 +32,11 @@ function grown(
 }
 
 /** What is left of a time at the moment. */
-function leftOf({ timeout, signal }: Limits): () => Limits {
-  if (timeout === Infinity) return () => ({ timeout, signal, isOver: false });
+function leftOf(limits: Limits): () => Limits {
+  const { timeout } = limits;
+  if (timeout === Infinity) return () => limits;
   const end = performance.now() + timeout;
+  const { signal } = limits;
   return () => ({
     timeout: Math.max(end - performance.now(), 0),
     whole: timeout,
@@ -44,9 +46,10 @@ function leftOf({ timeout, signal }: Limits): () => Limits {
 }
 
 /**
- * Sends all of it. What can be done at once is done without a promise.
+ * Sends all of it, and nothing else in between. What can be done at once is done
+ * without a promise.
  *
- * @param ours The public function that is running.
+ * @param ours The public function that is running, `null` for a stream's.
  * @throws What failed, with how much went before as `bytesSent`.
  */
 export function sendAll(
@@ -54,38 +57,41 @@ export function sendAll(
   data: Uint8Array,
   flags: number,
   limits: Limits,
-  ours: PublicFunction,
+  ours: PublicFunction | null,
 ): void | Promise<void> {
+  if (ours !== null) limits.signal?.throwIfAborted();
   const left = leftOf(limits);
   const whole = viewOf(data);
-  let first: number | Promise<number>;
+  let first: number | null;
   try {
-    first = io.sendOut(whole, flags, null, limits, ours);
+    first = io.sendNow(whole, flags, ours);
   } catch (error) {
     throw withBytesSent(error, 0, limits);
   }
   if (first === whole.length) return;
-  return pointingAt(ours, () => sendRest(io, whole, first, flags, left));
+  const work = () => sendRest(io, whole, first, flags, left);
+  return ours === null ? work() : pointingAt(ours, work);
 }
 
-/** Sends what is left once the first part has gone. */
+/** Sends what is left once the first part, or nothing yet, has gone. */
 async function sendRest(
   io: Transfers,
   whole: Uint8Array,
-  first: number | Promise<number>,
+  first: number | null,
   flags: number,
   left: () => Limits,
 ): Promise<void> {
   const size = whole.length;
-  let sent = 0;
+  let sent = first ?? 0;
   try {
-    for (let went = await first;;) {
-      sent += went;
-      if (sent >= size) return;
-      const there = sizeOf(whole);
-      if (there < size) throw takenAway("data", size, there);
-      went = await io.sendOut(whole.subarray(sent), flags, null, left(), null);
-    }
+    await io.inTurn("sendto", left(), async () => {
+      do {
+        const there = sizeOf(whole);
+        if (there < size) throw takenAway("data", size, there);
+        const rest = whole.subarray(sent);
+        sent += await io.sendOut(rest, flags, null, left(), null, null);
+      } while (sent < size);
+    });
   } catch (error) {
     throw withBytesSent(error, sent, left());
   }
@@ -133,7 +139,12 @@ export function receiveExactly(
   if (first === size) return whole;
   return pointingAt(
     ours,
-    () => receiveRest(io, whole, first, size, flags, left),
+    () =>
+      io.inTurn(
+        "recvfrom",
+        left(),
+        () => receiveRest(io, whole, first, size, flags, left),
+      ),
   );
 }
 
@@ -155,6 +166,7 @@ async function receiveRest(
       null,
       left(),
       null,
+      null,
     );
     if (got === 0) {
       throw own(
@@ -174,6 +186,7 @@ async function receiveRest(
  *
  * @param limit The most bytes to take, the delimiter among them.
  */
+// deno-lint-ignore require-await -- what it throws is to be a rejection
 export async function receiveUntil(
   io: Transfers,
   delimiter: Uint8Array,
@@ -182,7 +195,22 @@ export async function receiveUntil(
   limits: Limits,
 ): Promise<Uint8Array<ArrayBuffer>> {
   checkTakes(io, flags);
+  limits.signal?.throwIfAborted();
   const left = leftOf(limits);
+  return io.inTurn(
+    "recvfrom",
+    left(),
+    () => takeUntil(io, delimiter, limit, flags, left),
+  );
+}
+
+async function takeUntil(
+  io: Transfers,
+  delimiter: Uint8Array,
+  limit: number,
+  flags: number,
+  left: () => Limits,
+): Promise<Uint8Array<ArrayBuffer>> {
   const looking = flags | io.abi.MSG_PEEK;
   let whole = new Uint8Array(Math.min(GLANCE, limit));
   let filled = 0;
@@ -195,7 +223,7 @@ export async function receiveUntil(
     }
     if (filled === whole.length) whole = grown(whole, limit);
     const room = whole.subarray(filled);
-    const seen = await io.receive(room, looking, null, left(), null);
+    const seen = await io.receive(room, looking, null, left(), null, null);
     if (seen === 0) {
       throw own(new UnexpectedEndError("a delimiter", whole.slice(0, filled)));
     }
@@ -203,12 +231,13 @@ export async function receiveUntil(
     const from = Math.max(filled - delimiter.length + 1, 0);
     const end = delimiterEnd(whole, delimiter, from, filled + seen);
     const size = end === -1 ? seen : end - filled;
-    // It is there, so this does not wait, unless another call has taken it.
+    // It is there, so this does not wait, unless recvSync() has taken it.
     const got = await io.receive(
       room.subarray(0, size),
       flags,
       null,
       left(),
+      null,
       null,
     );
     filled += got;

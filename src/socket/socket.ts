@@ -79,6 +79,7 @@ import {
   nodeSocketOf,
 } from "./hand_off.ts";
 import { LeakReporter } from "./leaks.ts";
+import { NO_LIMITS } from "./limits.ts";
 import {
   DIRECTIONS,
   eventsOf,
@@ -105,7 +106,7 @@ import {
 } from "./raw_options.ts";
 import { type Ends, readableOf, writableOf } from "./streams.ts";
 import { readTcpInfo, type TcpInfo } from "./tcp_info.ts";
-import { NO_LIMITS, pointingAt, pollUntil, Transfers } from "./transfer.ts";
+import { pointingAt, pollUntil, Transfers } from "./transfer.ts";
 
 /** Proves that it is this module that calls the constructor. */
 const SOCKET_SEAL = Symbol();
@@ -935,7 +936,8 @@ export class Socket implements Disposable, AsyncDisposable {
   }
 
   /**
-   * Sends all of it, in as many calls as that takes.
+   * Sends all of it, in as many calls as that takes; what other calls send that
+   * wait comes before or after it.
    *
    * `timeout` is for the whole. After a failure, `bytesSent` of the error is
    * how many bytes the system had taken; the peer may have received fewer.
@@ -1027,7 +1029,9 @@ export class Socket implements Disposable, AsyncDisposable {
    * `MSG_TRUNC` among the flags, Linux returns how long it was.
    *
    * If the socket is closed meanwhile, the promise rejects with ECANCELED.
-   * Where two calls wait at once, either may get the next bytes.
+   * Calls that receive take turns in the order in which they were made, and one
+   * that takes several parts has its turn until it has all of them.
+   * {@linkcode Socket.recvSync} does not wait for its turn.
    *
    * C: `recv(2)` with `MSG_DONTWAIT`; then `epoll(7)` or `poll(2)`.
    *
@@ -1611,7 +1615,7 @@ export class Socket implements Disposable, AsyncDisposable {
       send: (data, limits) => {
         if (this.#fd < 0) throw canceled("sendto");
         this.#demandSend(null);
-        return this.#io.sendOut(data, 0, null, limits, null);
+        return sendAll(this.#io, data, 0, limits, null);
       },
       closeWrite: () => {
         if (this.#fd >= 0) this.#closeWrite();

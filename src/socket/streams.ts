@@ -5,7 +5,7 @@
  */
 import { bare } from "../../ffi/records.ts";
 import { checkBytes, viewOf } from "../errors/arguments.ts";
-import type { Limits } from "./transfer.ts";
+import type { Limits } from "./limits.ts";
 
 /**
  * How many bytes are received at once at first, where the reader brings no
@@ -35,8 +35,8 @@ export interface Ends {
   receive(buffer: Uint8Array, limits: Limits): number | Promise<number>;
   /** Has all waits look at their limits. */
   recall(): void;
-  /** Returns how many bytes went. */
-  send(data: Uint8Array, limits: Limits): number | Promise<number>;
+  /** Sends all of it. */
+  send(data: Uint8Array, limits: Limits): void | Promise<void>;
   /** Lets the peer know that no more will come. */
   closeWrite(): void;
   /** Each stream calls it once, at its end. */
@@ -189,9 +189,9 @@ class SendSink implements UnderlyingSink<Uint8Array> {
       // Of our own, which a subclass has no say in.
       const whole = viewOf(chunk);
       const limits = this.#limits ??= limitsBy(controller);
-      const size = whole.length === 0 ? 0 : this.#ends.send(whole, limits);
-      if (size === whole.length) return;
-      return this.#writeLater(whole, limits, size);
+      if (whole.length === 0) return;
+      const sending = this.#ends.send(whole, limits);
+      if (sending !== undefined) return this.#sent(sending);
     } catch (error) {
       this.#end();
       throw error;
@@ -210,16 +210,9 @@ class SendSink implements UnderlyingSink<Uint8Array> {
     this.#end();
   }
 
-  async #writeLater(
-    data: Uint8Array,
-    limits: Limits,
-    size: number | Promise<number>,
-  ): Promise<void> {
+  async #sent(sending: Promise<void>): Promise<void> {
     try {
-      let rest = data.subarray(await size);
-      while (rest.length > 0) {
-        rest = rest.subarray(await this.#ends.send(rest, limits));
-      }
+      await sending;
     } catch (error) {
       this.#end();
       throw error;

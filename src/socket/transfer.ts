@@ -27,6 +27,7 @@ import {
 } from "../errors/caller.ts";
 import {
   type ErrnoContext,
+  type ErrnoError,
   errnoError,
   errnoErrorFor,
   pointed,
@@ -41,6 +42,8 @@ import {
   waitForEvents,
 } from "../reactor/reactor.ts";
 import { yieldIfDue } from "../reactor/turns.ts";
+import type { Limits } from "./limits.ts";
+import { ITS_TURN, Line } from "./line.ts";
 
 /**
  * How long to sleep between two looks where the process is not to be kept
@@ -58,23 +61,6 @@ const NO_MEMORY = newMemory(1);
 
 // No call's use of it outlives the call.
 const sender: Sender = { address: newMemory(LONGEST_ADDRESS), length: 0 };
-
-/** When and by what a wait ends. */
-export interface Limits {
-  readonly timeout: number;
-  /** Of how long that is what is left, where one wait follows another. */
-  readonly whole?: number;
-  readonly signal: AbortSignal | undefined;
-  /** Whether it has ended without a signal; {@linkcode Transfers.recall} then. */
-  readonly isOver: boolean;
-}
-
-/** No end, and nothing that calls it off. */
-export const NO_LIMITS: Limits = {
-  timeout: Infinity,
-  signal: undefined,
-  isOver: false,
-};
 
 /** What only the owner knows. */
 export interface Owner {
@@ -102,8 +88,11 @@ interface TransferJob {
   readonly limits: Limits;
 }
 
+/** What an error says of a job. */
+type JobFacts = Pick<TransferJob, "syscall" | "address" | "limits">;
+
 /** What a job has come too late for. */
-function whatIsLate({ syscall, limits }: TransferJob): string {
+function whatIsLate({ syscall, limits }: JobFacts): string {
   const { timeout, whole } = limits;
   const isSending = syscall === "sendto";
   const what = whole === undefined
@@ -116,6 +105,9 @@ function whatIsLate({ syscall, limits }: TransferJob): string {
 
 /** All that goes through one descriptor, until that is given up. */
 export class Transfers {
+  /** Those that send, and those that receive or take connections. */
+  readonly sending = new Line();
+  readonly receiving = new Line();
   /** Whether the reactor may know the descriptor. */
   hasWaited = false;
   readonly #libc: Libc;
@@ -153,6 +145,8 @@ export class Transfers {
 
   /** Has all that wait look at their limits, and wait again. */
   recall(): void {
+    this.sending.recall();
+    this.receiving.recall();
     this.#wake();
     if (this.hasWaited && !this.#isOver) recallWaits(this.#libc, this.#fd);
   }
@@ -219,11 +213,12 @@ export class Transfers {
   }
 
   /**
-   * Sends, and returns at once what could be done at once.
+   * Sends when it is its turn, and returns at once what could be done at once.
    *
    * @param to Where to: what a permission was given for.
    * @param ours The public function that runs, for errors to point at its caller;
-   * `null` for a stream's.
+   * `null` for one that points them there itself, and for a stream's.
+   * @param line `null` for one that has its turn.
    */
   sendOut(
     data: Uint8Array,
@@ -231,20 +226,25 @@ export class Transfers {
     to: Address | null,
     limits: Limits,
     ours: PublicFunction | null,
+    line: Line | null = this.sending,
   ): number | Promise<number> {
     if (ours !== null) limits.signal?.throwIfAborted();
     const { MSG_DONTWAIT, POLLOUT } = this.#libc.abi;
-    return this.#begin({
-      syscall: "sendto",
-      events: POLLOUT,
-      memory: data,
-      size: sizeOf(data),
-      flags: flags | MSG_DONTWAIT,
-      to: to === null ? null : bytesOf(to),
-      address: to,
-      from: null,
-      limits,
-    }, ours);
+    return this.#begin(
+      {
+        syscall: "sendto",
+        events: POLLOUT,
+        memory: data,
+        size: sizeOf(data),
+        flags: flags | MSG_DONTWAIT,
+        to: to === null ? null : bytesOf(to),
+        address: to,
+        from: null,
+        limits,
+      },
+      ours,
+      line,
+    );
   }
 
   /** Receives in the same way. */
@@ -254,41 +254,114 @@ export class Transfers {
     from: Address[] | null,
     limits: Limits,
     ours: PublicFunction | null,
+    line: Line | null = this.receiving,
   ): number | Promise<number> {
     if (ours !== null) limits.signal?.throwIfAborted();
     const { MSG_DONTWAIT, POLLIN } = this.#libc.abi;
-    return this.#begin({
-      syscall: "recvfrom",
-      events: POLLIN,
-      memory: buffer,
-      size: sizeOf(buffer),
-      flags: flags | MSG_DONTWAIT,
-      to: null,
-      address: null,
-      from,
-      limits,
-    }, ours);
+    return this.#begin(
+      {
+        syscall: "recvfrom",
+        events: POLLIN,
+        memory: buffer,
+        size: sizeOf(buffer),
+        flags: flags | MSG_DONTWAIT,
+        to: null,
+        address: null,
+        from,
+        limits,
+      },
+      ours,
+      line,
+    );
   }
 
   /**
-   * Receives without waiting, and without remembering the caller.
+   * Sends without waiting, and without remembering the caller.
    *
-   * @returns How many bytes came, `null` if that takes a wait or other
-   * work has a turn due.
+   * @returns How many bytes went, `null` if that takes a wait, others come first
+   * or other work has a turn due.
    */
+  sendNow(
+    data: Uint8Array,
+    flags: number,
+    ours: PublicFunction | null,
+  ): number | null {
+    if (!this.#mayBegin(this.sending)) return null;
+    const { MSG_DONTWAIT } = this.#libc.abi;
+    const size = sizeOf(data);
+    const result = this.sendOnce(data, size, flags | MSG_DONTWAIT, null);
+    return this.#now("sendto", result, ours);
+  }
+
+  /** Receives in the same way. */
   receiveNow(
     buffer: Uint8Array,
     flags: number,
     ours: PublicFunction,
   ): number | null {
-    if (this.#isOver || yieldIfDue(this.#libc) !== null) return null;
-    const { MSG_DONTWAIT, errnos } = this.#libc.abi;
+    if (!this.#mayBegin(this.receiving)) return null;
+    const { MSG_DONTWAIT } = this.#libc.abi;
     const size = sizeOf(buffer);
     const result = this.receiveOnce(buffer, size, flags | MSG_DONTWAIT, null);
+    return this.#now("recvfrom", result, ours);
+  }
+
+  #mayBegin(line: Line): boolean {
+    return !this.#isOver && line.isFree && yieldIfDue(this.#libc) === null;
+  }
+
+  /** What a call has led to that does not wait, `null` if it would have to. */
+  #now(
+    syscall: string,
+    result: number,
+    ours: PublicFunction | null,
+  ): number | null {
     if (result >= 0) return result;
-    if (result === -errnos.EAGAIN) return null;
-    const context = { syscall: "recvfrom", address: this.#owner.peer() };
-    throw errnoErrorFor(-result, context, ours);
+    if (result === -this.#libc.abi.errnos.EAGAIN) return null;
+    const context = { syscall, address: this.#owner.peer() };
+    throw errnoErrorFor(-result, context, ours ?? undefined);
+  }
+
+  /**
+   * Does some work when it is its turn; until it is done, nobody else sends, or
+   * receives. Where nobody is before it, it begins at once.
+   */
+  async inTurn<T>(
+    syscall: "recvfrom" | "sendto",
+    limits: Limits,
+    work: () => Promise<T>,
+  ): Promise<T> {
+    const line = syscall === "sendto" ? this.sending : this.receiving;
+    const isFirst = line.isFree;
+    if (isFirst) line.take();
+    else await this.#stand(line, syscall, null, limits);
+    try {
+      // What ran meanwhile may have called it off.
+      if (!isFirst) limits.signal?.throwIfAborted();
+      return await work();
+    } finally {
+      line.pass();
+    }
+  }
+
+  /**
+   * Waits for the turn of a call.
+   *
+   * @throws What ends the wait.
+   */
+  async #stand(
+    line: Line,
+    syscall: "recvfrom" | "sendto",
+    address: Address | null,
+    limits: Limits,
+    at?: Caller,
+  ): Promise<void> {
+    const start = performance.now();
+    const came = await line.wait(start + limits.timeout, limits);
+    if (came === ABORTED) throw limits.signal?.reason;
+    if (came !== ITS_TURN) {
+      throw this.#tooLate({ syscall, address, limits }, start, at);
+    }
   }
 
   /**
@@ -407,27 +480,32 @@ export class Transfers {
   #begin(
     job: TransferJob,
     ours: PublicFunction | null,
+    line: Line | null,
   ): number | Promise<number> {
     // One transfer of several may come after the socket was closed, and find the
     // number in other hands.
     if (this.#isOver) {
       throw canceled(job.syscall, this.#contextOf(job), ours ?? undefined);
     }
-    const turn = yieldIfDue(this.#libc);
-    if (turn === null) {
-      const result = this.#call(job);
-      if (result >= 0) return result;
-      if (result !== -this.#libc.abi.errnos.EAGAIN) {
-        throw errnoErrorFor(-result, this.#contextOf(job), ours ?? undefined);
+    let turn: Promise<unknown> | null = null;
+    if (line === null || line.isFree) {
+      turn = yieldIfDue(this.#libc);
+      if (turn === null) {
+        const result = this.#call(job);
+        if (result >= 0) return result;
+        if (result !== -this.#libc.abi.errnos.EAGAIN) {
+          throw errnoErrorFor(-result, this.#contextOf(job), ours ?? undefined);
+        }
       }
     }
     const caller = ours === null ? null : keepCaller(ours);
-    return this.#goOn(job, turn, caller);
+    return this.#goOn(job, line, turn, caller);
   }
 
   /** Makes a call again and again until it need not wait. */
   async #goOn(
     job: TransferJob,
+    line: Line | null,
     turn: Promise<unknown> | null,
     caller: Caller | null,
   ): Promise<number> {
@@ -437,10 +515,18 @@ export class Transfers {
     const start = performance.now();
     const end = start + timeout;
     const at = caller ?? undefined;
-    let mustWait = turn === null;
+    const isFirst = line === null || line.isFree;
+    let mustWait = isFirst && turn === null;
+    let hasTurn = false;
     let tries = 0;
     try {
-      await turn;
+      if (line !== null) {
+        if (isFirst) line.take();
+        else await this.#stand(line, syscall, job.address, limits, at);
+        hasTurn = true;
+      }
+      // Two that call again and again would take turns, and nothing else have one.
+      await (isFirst ? turn : yieldIfDue(this.#libc));
       for (;; mustWait = false) {
         // What had a turn meanwhile may have done either.
         if (this.#isOver) throw canceled(syscall, this.#contextOf(job), at);
@@ -457,13 +543,7 @@ export class Transfers {
           throw canceled(syscall, this.#contextOf(job), at);
         }
         if (came === 0 && performance.now() >= end) {
-          throw errnoError("ETIMEDOUT", {
-            ...this.#contextOf(job),
-            elapsed: performance.now() - start + (limits.whole ?? timeout) -
-              timeout,
-            timeoutKind: "deadline",
-            detail: whatIsLate(job),
-          }, at);
+          throw this.#tooLate(job, start, at);
         }
         // The kernel's queue of ICMP errors makes POLLERR come back for ever.
         if ((came & this.#libc.abi.POLLERR) !== 0) this.#owner.drain();
@@ -472,6 +552,7 @@ export class Transfers {
     } catch (error) {
       throw caller === null ? error : pointed(error, caller);
     } finally {
+      if (hasTurn) line!.pass();
       releaseCaller(caller);
     }
   }
@@ -500,7 +581,18 @@ export class Transfers {
     throw errnoErrorFor(-result, { syscall, address });
   }
 
-  #contextOf({ syscall, address }: TransferJob): ErrnoContext {
+  /** The error for what has not come to its end in time. */
+  #tooLate(job: JobFacts, start: number, at?: Caller): ErrnoError {
+    const { timeout, whole } = job.limits;
+    return errnoError("ETIMEDOUT", {
+      ...this.#contextOf(job),
+      elapsed: performance.now() - start + (whole ?? timeout) - timeout,
+      timeoutKind: "deadline",
+      detail: whatIsLate(job),
+    }, at);
+  }
+
+  #contextOf({ syscall, address }: JobFacts): ErrnoContext {
     return { syscall, address: address?.toString() ?? this.#owner.peer() };
   }
 }
