@@ -1,6 +1,6 @@
 import type { Abi } from "../../ffi/abi.ts";
 import type { Libc, Watch } from "../../ffi/contract.ts";
-import { newMemory } from "../../ffi/memory.ts";
+import { newMemory, newScratch } from "../../ffi/memory.ts";
 import { errnoErrorFor } from "../errors/errors.ts";
 import type { Selector } from "./selector.ts";
 
@@ -46,9 +46,9 @@ export class EpollSelector implements Selector {
     const { abi } = libc;
     this.#libc = libc;
     this.#epoll = epoll;
-    this.#event = newMemory(epoll.event.size);
+    this.#event = newScratch(epoll.event.size);
     this.#eventView = new DataView(this.#event.buffer);
-    this.#batch = newMemory(epoll.event.size * BATCH);
+    this.#batch = newScratch(epoll.event.size * BATCH);
     this.#batchView = new DataView(this.#batch.buffer);
     this.#pollfd = newMemory(abi.pollfd.size);
     libc.prepare("close", "epoll_ctl", "epoll_wait", "pollOffThread");
