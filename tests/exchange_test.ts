@@ -327,6 +327,31 @@ test("one that leaves the line holds nobody up, and changes no order", async () 
   assertEquals(ended.slice(4), ["first", "second", "third"]);
 });
 
+test("a long line stays in order, whoever leaves it", async () => {
+  using ends = pair();
+  const { near, far } = ends;
+  const stops = [new AbortController(), new AbortController()];
+  const ended: number[] = [];
+  const stayed: number[] = [];
+  const calls = Array.from({ length: 1000 }, async (_, i) => {
+    // The first and the last ones, those in between, and some next to each other.
+    const leaves = i % 7 === 0 || i % 7 === 3 || i > 990;
+    const signal = stops[i % 2]!.signal;
+    if (!leaves) stayed.push(i);
+    const call = near.recv(new Uint8Array(1), leaves ? { signal } : {});
+    await call.then(() => ended.push(i), () => assert(leaves));
+  });
+  await turns();
+  stops[1]!.abort();
+  stops[0]!.abort();
+  await turns();
+  const late = near.recvExactly(1);
+  far.sendSync(new Uint8Array(stayed.length + 1));
+  await Promise.all(calls);
+  await late;
+  assertEquals(ended, stayed);
+});
+
 test("all that stand in line are called off when the socket is closed", async () => {
   for (const end of ["close", "detach"] as const) {
     using ends = pair();

@@ -510,6 +510,25 @@ function throwing(trapped: string): AbortSignal {
 for (
   const name of ["aborted", "addEventListener", "removeEventListener", "reason"]
 ) {
+  test(`a signal whose ${name} throws holds up nobody in line`, async () => {
+    using ends = pair();
+    const { near, far } = ends;
+    const first = near.recv(new Uint8Array(1));
+    const limits = { timeout: 5 };
+    for (
+      const call of [
+        () =>
+          near.recv(new Uint8Array(1), { signal: throwing(name), ...limits }),
+        () => near.recvExactly(1, { signal: throwing(name), ...limits }),
+        () => near.recvUntil("x", { signal: throwing(name), ...limits }),
+      ]
+    ) await assertRejects(call);
+    const last = near.recvExactly(2);
+    far.sendSync("abc");
+    assertEquals(await first, 1);
+    assertEquals(await last, new TextEncoder().encode("bc"));
+  });
+
   test(`a signal whose ${name} throws leaves nothing behind`, async () => {
     using ends = pair();
     const { near, far } = ends;

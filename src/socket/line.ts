@@ -20,8 +20,9 @@ export const ITS_TURN = 1;
 /** A line of calls, of which one has its turn and the others stand behind it. */
 export class Line {
   #isTaken = false;
-  /** In the order in which they came, `null` before there was any. */
-  #standing: Set<Standing> | null = null;
+  /** Those that stand in it. They lead to each other, for any may leave. */
+  #first: Standing | null = null;
+  #last: Standing | null = null;
 
   /** Whether nobody has a turn, or waits for one. */
   get isFree(): boolean {
@@ -35,17 +36,16 @@ export class Line {
 
   /** Ends a turn, which is the next one's then. */
   pass(): void {
-    if (this.#standing !== null) {
-      for (const next of this.#standing) return next.leave(ITS_TURN);
-    }
-    this.#isTaken = false;
+    if (this.#first === null) this.#isTaken = false;
+    else this.#first.leave(ITS_TURN);
   }
 
   /** Has those leave whose limits say that they are over. */
   recall(): void {
-    if (this.#standing === null) return;
-    for (const one of this.#standing) {
+    for (let one = this.#first; one !== null;) {
+      const { after } = one;
       if (one.limits.isOver) one.leave(ABORTED);
+      one = after;
     }
   }
 
@@ -57,25 +57,42 @@ export class Line {
    */
   wait(end: number, limits: Limits): Promise<number> {
     return new Promise((resolve) => {
-      this.#standing ??= new Set();
-      const standing = new Standing(this.#standing, limits, end, resolve);
-      standing.join();
+      new Standing(this, limits, end, resolve).join();
     });
+  }
+
+  /** Adds one at the end. */
+  add(one: Standing): void {
+    one.before = this.#last;
+    if (this.#last === null) this.#first = one;
+    else this.#last.after = one;
+    this.#last = one;
+  }
+
+  /** Takes one out, wherever it stands. */
+  remove({ before, after }: Standing): void {
+    if (before === null) this.#first = after;
+    else before.after = after;
+    if (after === null) this.#last = before;
+    else after.before = before;
   }
 }
 
 /** One that waits for its turn. */
 class Standing {
+  before: Standing | null = null;
+  after: Standing | null = null;
   readonly limits: Limits;
-  readonly #line: Set<Standing>;
+  readonly #line: Line;
   readonly #end: number;
   readonly #resolve: (result: number) => void;
   /** What may be another one each time that it is asked for. */
   readonly #signal: AbortSignal | undefined;
   #timer: Timer | null = null;
+  #hasLeft = false;
 
   constructor(
-    line: Set<Standing>,
+    line: Line,
     limits: Limits,
     end: number,
     resolve: (result: number) => void,
@@ -98,7 +115,10 @@ class Standing {
 
   /** Leaves the line. */
   leave(result: number): void {
-    this.#line.delete(this);
+    // A proxy of a signal may keep the listener that is taken away.
+    if (this.#hasLeft) return;
+    this.#hasLeft = true;
+    this.#line.remove(this);
     ignoreAbort(this.#signal, this.#onAbort);
     if (this.#timer !== null) clearTimeout(this.#timer);
     this.#resolve(result);

@@ -891,7 +891,8 @@ export class Socket implements Disposable, AsyncDisposable {
    *
    * A peer that is gone is an EPIPE error, never a signal. If the socket is
    * closed meanwhile, the promise rejects with ECANCELED. Do not change the
-   * data before the promise settles.
+   * data before the promise settles. Calls that send take turns in the order in
+   * which they were made; {@linkcode Socket.sendSync} does not wait for its turn.
    *
    * C: `send(2)`, `sendto(2)`, with `MSG_NOSIGNAL` and `MSG_DONTWAIT`; then
    * `epoll(7)` or `poll(2)`.
@@ -1356,6 +1357,7 @@ export class Socket implements Disposable, AsyncDisposable {
    * without holding the thread. The socket becomes non-blocking, and stays so.
    *
    * If the socket is closed meanwhile, the promise rejects with ECANCELED.
+   * Calls that accept take turns in the order in which they were made.
    *
    * C: `accept4(2)`, or `accept(2)` and `fcntl(2)`; `epoll(7)` or `poll(2)`.
    *
