@@ -16,6 +16,7 @@ import {
   writeFileSync,
   writeSync,
 } from "node:fs";
+import { readFile } from "node:fs/promises";
 import { setTimeout } from "../../../ffi/timers.ts";
 import { show } from "../../errors/arguments.ts";
 import { phraseOf } from "../../errors/phrases.ts";
@@ -47,20 +48,40 @@ export function reasonText(error: unknown): string {
 }
 
 /**
- * Reads a file, or writes one, as a whole.
+ * Writes a file, or prepares that.
+ *
+ * @throws {FileError} If it fails.
+ */
+function toWrite<T>(path: string, work: () => T): T {
+  try {
+    return work();
+  } catch (error) {
+    throw new FileError("write", show(path), error);
+  }
+}
+
+/**
+ * Reads a file. Not by this thread, which signals need: a FIFO may have no
+ * writer.
  *
  * @throws {FileError} If that fails.
+ * @throws The reason of `signal`, once it is aborted.
  */
-export function withFile<T>(
-  action: "read" | "write",
+export function readWholeFile(
   path: string,
-  work: (path: string) => T,
-): T {
-  try {
-    return work(path);
-  } catch (error) {
-    throw new FileError(action, show(path), error);
-  }
+  signal: AbortSignal | undefined,
+): Promise<string> {
+  return new Promise((resolve, reject) => {
+    signal?.throwIfAborted();
+    const stop = () => reject(signal!.reason);
+    signal?.addEventListener("abort", stop);
+    readFile(path, "utf8")
+      .finally(() => signal?.removeEventListener("abort", stop))
+      .then(
+        resolve,
+        (error) => reject(new FileError("read", show(path), error)),
+      );
+  });
 }
 
 /** A file that is written from its beginning to its end. */
@@ -88,7 +109,7 @@ export async function createFile(
   signal: AbortSignal | undefined,
 ): Promise<FileSink> {
   let fd: number | null;
-  while ((fd = withFile("write", path, () => tryOpen(path))) === null) {
+  while ((fd = toWrite(path, () => tryOpen(path))) === null) {
     await new Promise<void>((resolve) => setTimeout(resolve, READER_PAUSE));
     signal?.throwIfAborted();
   }
@@ -165,7 +186,7 @@ export interface ReplaceableFile extends Disposable {
  */
 export function replaceableFile(path: string): ReplaceableFile {
   const isNew = !existsSync(path);
-  const file = withFile("write", path, () => {
+  const file = toWrite(path, () => {
     const { O_APPEND, O_CREAT, O_NONBLOCK, O_WRONLY } = constants;
     if (!isNew && !statSync(path).isFile()) throw new Error(NOT_REGULAR);
     // A FIFO would wait for its reader.
@@ -180,8 +201,8 @@ export function replaceableFile(path: string): ReplaceableFile {
   return {
     replace(text) {
       const fresh = `${file}.new`;
-      const fd = withFile("write", fresh, () => openSync(fresh, "w"));
-      withFile("write", file, () => {
+      const fd = toWrite(fresh, () => openSync(fresh, "w"));
+      toWrite(file, () => {
         try {
           try {
             writeFileSync(fd, text);

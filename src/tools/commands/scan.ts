@@ -3,7 +3,6 @@
  *
  * @module
  */
-import { readFileSync } from "node:fs";
 import { isObject, show } from "../../errors/arguments.ts";
 import { destinationText } from "../destination.ts";
 import {
@@ -24,9 +23,9 @@ import {
 } from "../targets.ts";
 import {
   FileError,
+  readWholeFile,
   type ReplaceableFile,
   replaceableFile,
-  withFile,
 } from "./files.ts";
 import {
   type CliIo,
@@ -177,7 +176,7 @@ export const scanCommand: Command = {
   help: SCAN_HELP,
   async run(args, io) {
     const { values, positionals } = parseArguments(args, SCAN_OPTIONS);
-    const plan = planOf(values, positionals, io);
+    const plan = await planOf(values, positionals, io);
     try {
       const options = probeOptions(values, plan, io);
       const max = parseCount("--max-open", values["max-open"], Infinity, 1);
@@ -219,13 +218,16 @@ interface ScanPlan {
   readonly file: ReplaceableFile | null;
 }
 
-function planOf(
+async function planOf(
   values: ScanValues,
   positionals: readonly string[],
   io: CliIo,
-): ScanPlan {
+): Promise<ScanPlan> {
   const { save, resume } = values;
-  if (resume !== undefined) return resumed(values, positionals, resume);
+  const { signal } = io;
+  if (resume !== undefined) {
+    return resumed(values, positionals, resume, signal);
+  }
   if (positionals.length === 0) {
     throw new UsageError("Cannot scan nothing: give HOSTS");
   }
@@ -236,9 +238,9 @@ function planOf(
   const asked: ScanPlan["asked"] = {
     v: 1,
     type: "scan-position",
-    hosts: positionals.flatMap(readHostTexts),
+    hosts: await readHostTexts(positionals, signal),
     ports: values.ports ?? "common",
-    exclude: values.exclude.flatMap(readHostTexts),
+    exclude: await readHostTexts(values.exclude, signal),
     excludePorts: values["exclude-ports"] ?? null,
     seed: values["in-order"] ? null : parseCount("--seed", values.seed, 0),
     shard: parseShard(values.shard),
@@ -284,11 +286,12 @@ function gridOf(
 }
 
 /** The rest of a run that was saved to a file. */
-function resumed(
+async function resumed(
   values: ScanValues,
   positionals: readonly string[],
   file: string,
-): ScanPlan {
+  signal: AbortSignal | undefined,
+): Promise<ScanPlan> {
   const [other] = [
     positionals.length > 0 ? ["HOSTS"] : [],
     (["ports", "exclude-ports", "seed", "shard", "save"] as const)
@@ -302,7 +305,7 @@ function resumed(
       `Cannot use ${other} with --resume: the file says what is scanned`,
     );
   }
-  const saved = parseSaved(file, readWhole(file));
+  const saved = parseSaved(file, await readWholeFile(file, signal));
   const { next, pending, ...asked } = saved;
   let targets: Grid;
   try {
@@ -332,11 +335,11 @@ function notSaved(file: string, why: string): UsageError {
 }
 
 /** Hosts from the standard input, in the order in which they come. */
-function streamed(
+async function streamed(
   values: ScanValues,
   positionals: readonly string[],
   io: CliIo,
-): ScanPlan {
+): Promise<ScanPlan> {
   const [other] = (["seed", "shard", "save"] as const)
     .filter((name) => values[name] !== undefined);
   if (other !== undefined) {
@@ -344,18 +347,18 @@ function streamed(
       `Cannot use --${other} with hosts from the standard input`,
     );
   }
-  const { lines } = io;
+  const { lines, signal } = io;
   if (lines === undefined) {
     throw new UsageError("Cannot read hosts: there is no standard input");
   }
   const ports = understood(() =>
     portsBut(values.ports ?? "common", values["exclude-ports"] ?? null)
   );
-  const exclude = understood(() =>
-    values.exclude.flatMap(readHostTexts).map(parseHosts)
-  );
-  const texts = positionals.filter((text) => text !== "-");
-  const first = understood(() => texts.flatMap(readHostTexts).map(parseHosts));
+  const out = await readHostTexts(values.exclude, signal);
+  const exclude = understood(() => out.map(parseHosts));
+  const others = positionals.filter((text) => text !== "-");
+  const texts = await readHostTexts(others, signal);
+  const first = understood(() => texts.map(parseHosts));
   async function* targets(): AsyncGenerator<ProbeTarget, void, void> {
     for (const hosts of first) yield* targetsOf(hosts, ports, exclude);
     for await (const line of lines!()) {
@@ -378,14 +381,20 @@ function* targetsOf(
   }
 }
 
-/** The lists of hosts that an argument stands for. */
-function readHostTexts(text: string): string[] {
-  if (!text.startsWith("@")) return [text];
-  return readWhole(text.slice(1)).split("\n").flatMap(hostTexts);
-}
-
-function readWhole(path: string): string {
-  return withFile("read", path, () => readFileSync(path, "utf8"));
+/** The lists of hosts that arguments stand for. */
+async function readHostTexts(
+  args: readonly string[],
+  signal: AbortSignal | undefined,
+): Promise<string[]> {
+  const lists: string[][] = [];
+  for (const arg of args) {
+    if (!arg.startsWith("@")) lists.push([arg]);
+    else {
+      const text = await readWholeFile(arg.slice(1), signal);
+      lists.push(text.split("\n").flatMap(hostTexts));
+    }
+  }
+  return lists.flat();
 }
 
 /** The lists of hosts in a line. */
