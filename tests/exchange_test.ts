@@ -422,6 +422,34 @@ test("who accepts first accepts first", async () => {
   assertEquals(accepted, [0, 1, 2]);
 });
 
+test("who is next to accept does not fail before anybody connects", async () => {
+  let isFull = false;
+  const shortage = (take: () => number) => {
+    if (isFull) return -abi.errnos.EMFILE!;
+    const taken = take();
+    isFull = taken >= 0;
+    return taken;
+  };
+  using _watched = watchLibc({
+    accept: (fd) => shortage(() => system.accept(fd)),
+    accept4: (fd, flags) => shortage(() => system.accept4(fd, flags)),
+  });
+  using listener = Socket.open();
+  listener.bind(inet("127.0.0.1", 0));
+  listener.listen();
+  const first = listener.accept();
+  const second = listener.accept();
+  second.catch(() => {});
+  using one = Socket.open();
+  one.connectSync(listener.localAddress);
+  (await first).close();
+  await turns();
+  isFull = false;
+  using other = Socket.open();
+  other.connectSync(listener.localAddress);
+  (await second).close();
+});
+
 test("two that call again and again leave turns to all else", async () => {
   using ends = pair();
   const { near, far } = ends;

@@ -58,17 +58,20 @@ export async function acceptLater(
   const start = performance.now();
   const end = start + timeout;
   const line = io.receiving;
-  if (line.isFree) line.take();
+  const isFirst = line.isFree;
+  if (isFirst) line.take();
   else {
     const came = await line.wait(end, limits);
     if (came === ABORTED) throw limits.signal!.reason;
     if (came !== ITS_TURN) throw nobodyCame(libc, fd, start, timeout);
   }
   try {
-    for (;;) {
+    for (let isAsked = isFirst;; isAsked = true) {
       limits.signal?.throwIfAborted();
       if (isGone()) throw canceled("accept");
-      const taken = acceptOnce(libc, fd);
+      // Without descriptors, accept(2) fails also where there is no connection.
+      const mayTake = isAsked || pollFd(libc, fd, libc.abi.POLLIN, 0) !== 0;
+      const taken = mayTake ? acceptOnce(libc, fd) : null;
       if (taken !== null) return taken;
       const isLate = performance.now() >= end;
       if (isLate) throw nobodyCame(libc, fd, start, timeout);
