@@ -1312,6 +1312,27 @@ test("a port is open that ends the connection by a reset at once", async () => {
   }
 });
 
+test(
+  "onOpen() takes a socket that outlasts what an ICMP error says",
+  async () => {
+    using listener = listen({ at: inet6("::1", 0), backlog: 100 });
+    const { port } = listener.address;
+    const kept: boolean[] = [];
+    for (const socketOptions of [{}, { readErrorQueue: true }]) {
+      await all(probe([{ hostname: "::1", port }], {
+        socketOptions,
+        onOpen(socket) {
+          kept.push(socket.getOption("readErrorQueue"));
+          socket.close();
+        },
+      }));
+    }
+    // The probe's own queue is gone, and what was asked for is there.
+    assertEquals(kept, [false, true]);
+  },
+  { skip: needs(onLinux, canIpv6()) },
+);
+
 test("what onOpen() throws ends the run and closes the socket", async () => {
   using listener = listen();
   const reason = new Error("enough");

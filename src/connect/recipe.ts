@@ -28,6 +28,12 @@ export interface WrittenSetup {
 /** A named option and its value. */
 type Setting = readonly [SocketOptionName, SocketOptions[SocketOptionName]];
 
+/** A recipe by options of a caller. */
+export interface AskedRecipe extends Recipe {
+  /** Whether they ask for the queue of errors of each socket. */
+  readonly asksForErrors?: boolean;
+}
+
 /**
  * Checks what is to be set before connect(2), as far as that is possible
  * without a socket.
@@ -39,7 +45,7 @@ export function recipeOf(
   c: Libc,
   options: WrittenSetup,
   local: LocalEnd | null,
-): Recipe {
+): AskedRecipe {
   const { interface: device, protocol, softErrors, socketOptions } = options;
   const waitsSoft = softErrors !== undefined && checkSoftErrors(softErrors);
   if (
@@ -57,6 +63,9 @@ export function recipeOf(
     },
     local,
     waitsSoft,
+    asksForErrors: settings.some(([name, value]) =>
+      name === "readErrorQueue" && value === true
+    ),
   };
 }
 

@@ -4,7 +4,9 @@
  * @module
  */
 import type { Libc } from "../../ffi/contract.ts";
+import { int, intView } from "../../ffi/memory.ts";
 import {
+  type Address,
   type Inet6Address,
   type InetAddress,
   parseIp,
@@ -23,6 +25,11 @@ export interface ProbeSetup extends WrittenSetup {
 export interface ProbeRecipe extends Recipe {
   /** Whether they have no options but those that all probes have. */
   readonly isPlain: boolean;
+  /**
+   * Takes back from a connected socket what probes alone need; absent if that is
+   * nothing.
+   */
+  readonly release?: (fd: number, address: Address) => void;
 }
 
 /** The recipe for the sockets of a run. */
@@ -33,7 +40,23 @@ export function probeRecipe(c: Libc, setup: ProbeSetup): ProbeRecipe {
     : { address: checkLocalAddress(localAddress), port: 0, range: null };
   const recipe = recipeOf(c, setup, local);
   const isPlain = recipe === PLAIN || recipe === PATIENT;
-  return { ...keepingSenders(c, recipe), isPlain };
+  const keeping = { ...keepingSenders(c, recipe), isPlain };
+  if (c.abi.errorQueue === null || recipe.asksForErrors === true) {
+    return keeping;
+  }
+  return { ...keeping, release: (fd, address) => dropQueue(c, fd, address) };
+}
+
+/**
+ * With a queue of errors, any ICMP error would end a connection that outlasts
+ * them otherwise.
+ */
+function dropQueue(c: Libc, fd: number, { family }: Address): void {
+  const { IPPROTO_IPV6, IPV6_RECVERR, littleEndian } = c.abi;
+  if (family !== "inet6" || IPV6_RECVERR === null) return;
+  intView.setInt32(0, 0, littleEndian);
+  // If it fails, the connection is what it was.
+  c.setsockopt(fd, IPPROTO_IPV6, IPV6_RECVERR, int, 4);
 }
 
 /**

@@ -177,6 +177,7 @@ export class Run implements Crowd {
   #begun = 0;
   readonly #flights: Flights;
   readonly #attempts: Attempts;
+  readonly #recipe: ProbeRecipe;
   readonly #look: Look;
   readonly #due = new Fifo<number>();
   /** Jobs that come before those of the feed. */
@@ -227,6 +228,7 @@ export class Run implements Crowd {
     this.#feed = feed;
     this.#sink = sink;
     this.#hosts = new HostTable(libc);
+    this.#recipe = recipe;
     this.#look = new Look(libc, recipe);
     this.#slicesPerRest = share === 1 ? SLICES_PER_REST : 1;
     const limit = descriptorLimit(libc);
@@ -743,6 +745,7 @@ export class Run implements Crowd {
         if (this.#pacing.keepsSockets) {
           // Its new owner may watch it in another way.
           forget(libc, fd);
+          this.#recipe.release?.(fd, look.address);
           kept = look.take();
         } else look.reset();
       } else if (isSpent) look.spare();
