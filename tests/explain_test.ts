@@ -55,6 +55,15 @@ function failure(code: ErrnoCode, address?: string): ErrnoError {
 
 // What it means ------------------------------------------------------------------
 
+test("explain() says that a firewall's rejection looks the same over IPv6", () => {
+  const error = rejected("ECONNREFUSED", "[2001:db8::1]:80", undefined);
+  const { meaning, note } = explain(error, { os: "linux" });
+  assertEquals(meaning, "The peer is there and nobody listens");
+  assertStringIncludes(note ?? "", "readErrorQueue");
+  const known = rejected("ECONNREFUSED", PEER, undefined);
+  assert(!explain(known, { os: "linux" }).note?.includes("readErrorQueue"));
+});
+
 test("explain() says what the catalog has, on every system that names it", () => {
   for (const [code, entry] of Object.entries(CATALOG)) {
     for (const os of Object.keys(entry.systems) as Os[]) {

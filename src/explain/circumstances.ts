@@ -143,7 +143,7 @@ export function circumstancesOf(failure: ErrnoFacts): Advice | null {
   const one = errors.find((each) => each.code === code) ?? failure;
   const found = timeoutKind === "deadline"
     ? atDeadline(one, syscall)
-    : byIcmp(one) ?? onUnix(one);
+    : byIcmp(one) ?? onUnix(one) ?? onIpv6(one);
   const others = errors.filter((each) => each.code !== code);
   if (others.length === 0) return found;
   const advice = found ?? CATALOG[code as ErrnoCode];
@@ -257,6 +257,24 @@ function onUnix({ code, address }: ErrnoFacts): Advice | null {
     remedy:
       "The server has ended and left its file, or has not called listen(2) yet: `ss -xl`, `lsof PATH`.",
     ...(note === undefined ? {} : { note }),
+  };
+}
+
+/** Over IPv6 the kernel keeps no ICMP error for a socket that does not ask for it. */
+function onIpv6({ code, address, syscall }: ErrnoFacts): Advice | null {
+  if (
+    code !== "ECONNREFUSED" || syscall !== "connect" ||
+    address?.startsWith("[") !== true
+  ) return null;
+  const { meaning, continues, reusable, retry, remedy } = CATALOG.ECONNREFUSED!;
+  return {
+    meaning,
+    continues,
+    reusable,
+    retry,
+    remedy,
+    note:
+      "Over IPv6 the ICMP error of a firewall looks the same, unless the socket keeps it: with `socketOptions: { readErrorQueue: true }`, Linux says who rejects, in `icmp` of the error.",
   };
 }
 
