@@ -107,6 +107,7 @@ export interface Abi {
   readonly SHUT_WR: number;
   readonly SHUT_RDWR: number;
   readonly MSG_DONTWAIT: number;
+  readonly MSG_OOB: number;
   readonly MSG_PEEK: number;
   /** Keeps send(2) from raising SIGPIPE; `null` where only the option SO_NOSIGPIPE does that. */
   readonly MSG_NOSIGNAL: number | null;

@@ -1,6 +1,7 @@
 import {
   assert,
   assertEquals,
+  assertGreater,
   assertGreaterOrEqual,
   assertInstanceOf,
   assertLess,
@@ -308,6 +309,92 @@ test(
     await turns(3);
     near.close();
     await closed;
+  },
+  { skip: onLinux },
+);
+
+test(
+  "what is in a queue of its own is received past those that wait",
+  async () => {
+    using watched = watchLibc();
+    using ends = pair();
+    const { near, far } = ends;
+    const { MSG_OOB, errorQueue } = abi;
+    const waiting = near.recv(new Uint8Array(1), { timeout: AGES });
+    const next = near.recvExactly(2, { timeout: AGES });
+    for (const call of [waiting, next]) call.catch(() => {});
+    await turns();
+    far.sendSync(bytes(7), { flags: MSG_OOB });
+    // TCP refuses where nothing is urgent, and does not wait.
+    let urgent: Uint8Array | null = null;
+    while (urgent === null) {
+      const call = near.recvExactly(1, { flags: MSG_OOB, timeout: AGES });
+      urgent = await call.catch((error) => {
+        assertInstanceOf(error, Errno.EINVAL);
+        return null;
+      });
+      await turns();
+    }
+    assertEquals(urgent, bytes(7));
+    await assertFails(
+      near.recv(new Uint8Array(1), { flags: MSG_OOB, timeout: AGES }),
+      "EINVAL",
+    );
+    const before = watched.count("recvfrom");
+    await assertFails(
+      near.recv(new Uint8Array(1), {
+        flags: errorQueue!.MSG_ERRQUEUE,
+        timeout: 60,
+      }),
+      "ETIMEDOUT",
+    );
+    assertGreater(watched.count("recvfrom"), before);
+    far.sendSync(bytes(1, 2, 3));
+    assertEquals(await waiting, 1);
+    assertEquals(await next, bytes(2, 3));
+  },
+  { skip: onLinux },
+);
+
+test(
+  "one Unix socket that takes no more holds up no other, and its own order stays",
+  async () => {
+    using folder = tempFolder();
+    const full = unix(join(folder.path, "full"));
+    const empty = unix(join(folder.path, "empty"));
+    using receiver = Socket.open({ family: "unix", type: "dgram" });
+    receiver.bind(full);
+    using other = Socket.open({ family: "unix", type: "dgram" });
+    other.bind(empty);
+    using sender = Socket.open({ family: "unix", type: "dgram" });
+    let sent = 0;
+    try {
+      for (; sent < 250; sent++) {
+        sender.sendSync(bytes(sent), { to: full, flags: abi.MSG_DONTWAIT });
+      }
+    } catch (error) {
+      assertInstanceOf(error, Errno.EAGAIN);
+    }
+    const timeout = AGES;
+    const waiting = [0, 1, 2, 3, 4].map((i) =>
+      sender.send(bytes(sent + i), { to: full, timeout })
+    );
+    await turns();
+    for (const value of [1, 2]) {
+      const to = empty;
+      assertEquals(await sender.send(bytes(value), { to, timeout }), 1);
+    }
+    const buffer = new Uint8Array(1);
+    for (let i = 0; i < sent + waiting.length; i++) {
+      await receiver.recv(buffer, { timeout });
+      assertEquals(buffer[0], i);
+      // Whoever comes now comes last.
+      if (i === 0) {
+        waiting.push(sender.send(bytes(sent + 5), { to: full, timeout }));
+      }
+    }
+    await Promise.all(waiting);
+    assertEquals(await sender.send(bytes(9), { to: full }), 1);
   },
   { skip: onLinux },
 );

@@ -65,6 +65,7 @@ function common(): Omit<Abi, "arch"> {
     SHUT_WR: 1,
     SHUT_RDWR: 2,
     MSG_DONTWAIT: 0x4000, // MSG_NONBLOCK
+    MSG_OOB: 1,
     MSG_PEEK: 2,
     MSG_NOSIGNAL: 0x100,
     SO_NOSIGPIPE: null,

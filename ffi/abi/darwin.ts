@@ -67,6 +67,7 @@ function common(): Omit<Abi, "arch" | "variadicOnStack"> {
     SHUT_WR: 1,
     SHUT_RDWR: 2,
     MSG_DONTWAIT: 0x80,
+    MSG_OOB: 1,
     MSG_PEEK: 2,
     MSG_NOSIGNAL: 0x80000, // younger than the option: old systems have only that
     SO_NOSIGPIPE: 0x1022,

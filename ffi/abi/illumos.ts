@@ -69,6 +69,7 @@ function common(): Omit<Abi, "arch"> {
     SHUT_WR: 1,
     SHUT_RDWR: 2,
     MSG_DONTWAIT: 0x80,
+    MSG_OOB: 1,
     MSG_PEEK: 2,
     MSG_NOSIGNAL: 0x200,
     SO_NOSIGPIPE: null,

@@ -95,6 +95,7 @@ function generic(): Omit<Abi, "arch" | "libraries" | "epoll"> {
     SHUT_WR: 1,
     SHUT_RDWR: 2,
     MSG_DONTWAIT: 0x40, // <bits/socket.h>
+    MSG_OOB: 1,
     MSG_PEEK: 2,
     MSG_NOSIGNAL: 0x4000,
     SO_NOSIGPIPE: null,

@@ -64,6 +64,7 @@ function common(): Omit<Abi, "arch"> {
     SHUT_WR: 1,
     SHUT_RDWR: 2,
     MSG_DONTWAIT: 0x0080,
+    MSG_OOB: 1,
     MSG_PEEK: 2,
     MSG_NOSIGNAL: 0x0400,
     SO_NOSIGPIPE: 0x0800,

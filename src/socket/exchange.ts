@@ -84,7 +84,7 @@ async function sendRest(
   const size = whole.length;
   let sent = first ?? 0;
   try {
-    await io.inTurn("sendto", left(), async () => {
+    await io.inTurn("sendto", flags, left(), async () => {
       do {
         const there = sizeOf(whole);
         if (there < size) throw takenAway("data", size, there);
@@ -142,6 +142,7 @@ export function receiveExactly(
     () =>
       io.inTurn(
         "recvfrom",
+        flags,
         left(),
         () => receiveRest(io, whole, first, size, flags, left),
       ),
@@ -199,6 +200,7 @@ export async function receiveUntil(
   const left = leftOf(limits);
   return io.inTurn(
     "recvfrom",
+    flags,
     left(),
     () => takeUntil(io, delimiter, limit, flags, left),
   );

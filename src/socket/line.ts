@@ -78,6 +78,31 @@ export class Line {
   }
 }
 
+/** A line that is in a table as long as anyone is in it. */
+export class NamedLine extends Line {
+  readonly #lines: Map<string, Line>;
+  readonly #named: { toString(): string };
+  #name = "";
+
+  /** @param named What to name it by, once it is taken. */
+  constructor(lines: Map<string, Line>, named: { toString(): string }) {
+    super();
+    this.#lines = lines;
+    this.#named = named;
+  }
+
+  override take(): void {
+    this.#name = this.#named.toString();
+    this.#lines.set(this.#name, this);
+    super.take();
+  }
+
+  override pass(): void {
+    super.pass();
+    if (this.isFree) this.#lines.delete(this.#name);
+  }
+}
+
 /** One that waits for its turn. */
 class Standing {
   before: Standing | null = null;

@@ -892,7 +892,8 @@ export class Socket implements Disposable, AsyncDisposable {
    * A peer that is gone is an EPIPE error, never a signal. If the socket is
    * closed meanwhile, the promise rejects with ECANCELED. Do not change the
    * data before the promise settles. Calls that send take turns in the order in
-   * which they were made; {@linkcode Socket.sendSync} does not wait for its turn.
+   * which they were made, for each `to` alone where that is a Unix socket, which
+   * has room of its own; {@linkcode Socket.sendSync} does not wait for its turn.
    *
    * C: `send(2)`, `sendto(2)`, with `MSG_NOSIGNAL` and `MSG_DONTWAIT`; then
    * `epoll(7)` or `poll(2)`.
@@ -1031,7 +1032,8 @@ export class Socket implements Disposable, AsyncDisposable {
    *
    * If the socket is closed meanwhile, the promise rejects with ECANCELED.
    * Calls that receive take turns in the order in which they were made, and one
-   * that takes several parts has its turn until it has all of them.
+   * that takes several parts has its turn until it has all of them. Those with
+   * `MSG_OOB` or `MSG_ERRQUEUE` take what no other call is after, and
    * {@linkcode Socket.recvSync} does not wait for its turn.
    *
    * C: `recv(2)` with `MSG_DONTWAIT`; then `epoll(7)` or `poll(2)`.

@@ -43,7 +43,7 @@ import {
 } from "../reactor/reactor.ts";
 import { yieldIfDue } from "../reactor/turns.ts";
 import type { Limits } from "./limits.ts";
-import { ITS_TURN, Line } from "./line.ts";
+import { ITS_TURN, Line, NamedLine } from "./line.ts";
 
 /**
  * How long to sleep between two looks where the process is not to be kept
@@ -108,6 +108,8 @@ export class Transfers {
   /** Those that send, and those that receive or take connections. */
   readonly sending = new Line();
   readonly receiving = new Line();
+  /** Those that send to Unix sockets, by the address. */
+  #sendingTo: Map<string, Line> | null = null;
   /** Whether the reactor may know the descriptor. */
   hasWaited = false;
   readonly #libc: Libc;
@@ -226,7 +228,7 @@ export class Transfers {
     to: Address | null,
     limits: Limits,
     ours: PublicFunction | null,
-    line: Line | null = this.sending,
+    line: Line | null = this.#sendingLine(to),
   ): number | Promise<number> {
     if (ours !== null) limits.signal?.throwIfAborted();
     const { MSG_DONTWAIT, POLLOUT } = this.#libc.abi;
@@ -254,7 +256,7 @@ export class Transfers {
     from: Address[] | null,
     limits: Limits,
     ours: PublicFunction | null,
-    line: Line | null = this.receiving,
+    line: Line | null = this.#receivingLine(flags),
   ): number | Promise<number> {
     if (ours !== null) limits.signal?.throwIfAborted();
     const { MSG_DONTWAIT, POLLIN } = this.#libc.abi;
@@ -299,15 +301,35 @@ export class Transfers {
     flags: number,
     ours: PublicFunction,
   ): number | null {
-    if (!this.#mayBegin(this.receiving)) return null;
+    if (!this.#mayBegin(this.#receivingLine(flags))) return null;
     const { MSG_DONTWAIT } = this.#libc.abi;
     const size = sizeOf(buffer);
     const result = this.receiveOnce(buffer, size, flags | MSG_DONTWAIT, null);
     return this.#now("recvfrom", result, ours);
   }
 
-  #mayBegin(line: Line): boolean {
-    return !this.#isOver && line.isFree && yieldIfDue(this.#libc) === null;
+  #mayBegin(line: Line | null): boolean {
+    return !this.#isOver && (line === null || line.isFree) &&
+      yieldIfDue(this.#libc) === null;
+  }
+
+  /**
+   * Each Unix socket has room of its own for datagrams: one that is full holds
+   * up nothing that goes to the others.
+   */
+  #sendingLine(to: Address | null): Line {
+    if (to === null || to.family !== "unix") return this.sending;
+    const lines = this.#sendingTo ??= new Map();
+    const line = lines.size === 0 ? undefined : lines.get(to.toString());
+    return line ?? new NamedLine(lines, to);
+  }
+
+  /** What is out of band, or an error, is in no queue with what others wait for. */
+  #receivingLine(flags: number): Line | null {
+    if (flags === 0) return this.receiving;
+    const { MSG_OOB, errorQueue } = this.#libc.abi;
+    const aside = MSG_OOB | (errorQueue?.MSG_ERRQUEUE ?? 0);
+    return (flags & aside) === 0 ? this.receiving : null;
   }
 
   /** What a call has led to that does not wait, `null` if it would have to. */
@@ -328,10 +350,14 @@ export class Transfers {
    */
   async inTurn<T>(
     syscall: "recvfrom" | "sendto",
+    flags: number,
     limits: Limits,
     work: () => Promise<T>,
   ): Promise<T> {
-    const line = syscall === "sendto" ? this.sending : this.receiving;
+    const line = syscall === "sendto"
+      ? this.sending
+      : this.#receivingLine(flags);
+    if (line === null) return await work();
     const isFirst = line.isFree;
     if (isFirst) line.take();
     else await this.#stand(line, syscall, null, limits);
