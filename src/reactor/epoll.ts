@@ -20,6 +20,8 @@ const distrusted = new WeakSet<Libc>();
 export class EpollSelector implements Selector {
   readonly isLive = true;
   readonly forgetsClosed = true;
+  /** First come, first found. */
+  readonly rounds = 1;
   readonly armCall = "epoll_ctl";
   readonly lookCall = "epoll_wait";
   readonly fds = new Int32Array(BATCH);

@@ -16,6 +16,8 @@ const FIRST_LENGTH = 64;
 export class PollSelector implements Selector {
   readonly isLive = false;
   readonly forgetsClosed = false;
+  /** The rest of one way through the array, and another one. */
+  readonly rounds = 2;
   readonly armCall = "poll";
   readonly lookCall = "poll";
   readonly fds = new Int32Array(POLL_BATCH);
@@ -31,6 +33,8 @@ export class PollSelector implements Selector {
   /** Where each descriptor stands in the array; the first place is the pipe's. */
   readonly #places = new Map<number, number>();
   #count = 1;
+  /** Where the last look has stopped, which goes down through the array. */
+  #place = 1;
   #array: Uint8Array<ArrayBuffer>;
   #view: DataView;
 
@@ -85,17 +89,24 @@ export class PollSelector implements Selector {
     const { size, fd, revents } = abi.pollfd;
     const ready = this.#libc.poll(this.#array, this.#count, 0);
     if (ready <= 0) return ready;
+    const view = this.#view;
     let found = 0;
-    for (let i = 0, seen = 0; i < this.#count && seen < ready; i++) {
-      const events = this.#view.getUint16(i * size + revents, abi.littleEndian);
+    let left = ready;
+    if (view.getUint16(revents, abi.littleEndian) !== 0) left--;
+    let place = this.#place;
+    // Each has its turn, however many there are: what comes into a gap and what
+    // is new comes from the end, where it has been or comes after all the others.
+    for (let i = 1; i < this.#count && left > 0 && found < POLL_BATCH; i++) {
+      place = place > 1 && place <= this.#count ? place - 1 : this.#count - 1;
+      const at = place * size;
+      const events = view.getUint16(at + revents, abi.littleEndian);
       if (events === 0) continue;
-      seen++;
-      if (i > 0 && found < POLL_BATCH) {
-        this.fds[found] = this.#view.getInt32(i * size + fd, abi.littleEndian);
-        this.events[found] = events;
-        found++;
-      }
+      left--;
+      this.fds[found] = view.getInt32(at + fd, abi.littleEndian);
+      this.events[found] = events;
+      found++;
     }
+    this.#place = place;
     for (let i = 0; i < found; i++) this.disarm(this.fds[i]!);
     return found;
   }

@@ -348,6 +348,8 @@ class Reactor {
   /** All that happened by then is reported once so many more were found. */
   #heardUntil = -Infinity;
   #unheard = 0;
+  /** How many rounds of the selector are left until then, after this one. */
+  #rounds = 0;
   /** Waiters whose events are not watched for, and until when. */
   readonly #paced = new Map<Waiter, number>();
   /** The waiters of each signal, and what it calls when it aborts. */
@@ -698,7 +700,8 @@ class Reactor {
    * A crowd begins more in a turn than one look finds. What it heard too late of,
    * it would take for silent networks; and what is over would wait. Where looks
    * go on to find all they can, no more can have happened by a moment than there
-   * were descriptors: once so many were found, what was over by then ends.
+   * were descriptors: once so many were found, in each round of the selector,
+   * what was over by then ends.
    *
    * @param found How many the first look of this turn has found.
    * @returns Whether some of it is left for the next turn.
@@ -709,8 +712,12 @@ class Reactor {
     while (this.#sizes.size > 0 && found >= fds.length - 1) {
       this.#unheard -= found;
       if (this.#unheard <= 0) {
-        this.#expireCrowds(this.#heardUntil);
-        this.#heardUntil = now;
+        if (this.#rounds === 0) {
+          this.#expireCrowds(this.#heardUntil);
+          this.#heardUntil = now;
+          this.#rounds = selector.rounds;
+        }
+        this.#rounds--;
         this.#unheard = this.#watched;
       }
       now = performance.now();
@@ -721,6 +728,7 @@ class Reactor {
     }
     this.#heardUntil = -Infinity;
     this.#unheard = 0;
+    this.#rounds = 0;
     return this.#expireCrowds(now);
   }
 

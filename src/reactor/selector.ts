@@ -14,6 +14,11 @@ export interface Selector {
   readonly isLive: boolean;
   /** Whether the system itself forgets a descriptor that is closed. */
   readonly forgetsClosed: boolean;
+  /**
+   * How many times in a row looks have to find as many as are watched, until they
+   * have found all that there was before.
+   */
+  readonly rounds: number;
   /** The system call that {@linkcode Selector.arm} makes. */
   readonly armCall: string;
   /** The system call that {@linkcode Selector.look} makes. */
