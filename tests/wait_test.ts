@@ -654,6 +654,33 @@ test("waitFor() waits for a name, or fails by it", async () => {
   assertEquals([found.isSame, found.attempts], [true, true]);
 }, { skip: needs(canIsolate(), hasCommand("python3")) });
 
+test(
+  "waitFor() ends by its own error while a name does not resolve, also where names are to fail",
+  async () => {
+    const names = await inChild(
+      { namespace: NAME_SERVER },
+      async (_, tools) => {
+        const { waitFor } = await import(tools);
+        const names: string[] = [];
+        for (let i = 0; i < 5; i++) {
+          // The time of the lookup and that of the wait end in the same turn.
+          setTimeout(() => {
+            const start = performance.now();
+            while (performance.now() - start < 60);
+          }, 80);
+          const target = { hostname: "dead.test", port: 80 };
+          await waitFor(target, { timeout: 100, names: "fail" })
+            .catch(({ name }: Error) => names.push(name));
+        }
+        return names;
+      },
+      TOOLS,
+    );
+    assertEquals(names, Array(5).fill("WaitError"));
+  },
+  { skip: needs(canIsolate(), hasCommand("python3")) },
+);
+
 test("waitFor() is over in time while a name does not resolve", async () => {
   const last = await inChild(
     { namespace: NAME_SERVER },

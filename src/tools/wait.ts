@@ -384,9 +384,9 @@ class TargetWait implements PendingTarget {
   /** The current addresses, and when they were found. */
   #addresses: readonly Address[];
   #resolved: number;
-  /** The current try at each address. */
   /** How attempts are made that keep the senders of ICMP errors. */
   readonly #keeping: Recipe;
+  /** The current try at each address. */
   readonly #knocks: Knock[] = [];
   /** For how many sockets it has room. */
   #places = 0;
@@ -511,7 +511,9 @@ class TargetWait implements PendingTarget {
       this.#resolved = performance.now();
       return this.#try(this.#resolved);
     }
-    if (this.#plan.names === "fail") throw addresses;
+    // By the end of the wait, it is the wait that has no time left.
+    const isLate = addresses.code === "ETIMEDOUT";
+    if (this.#plan.names === "fail" && !isLate) throw addresses;
     this.#addresses = [];
     // What ends with the wait says less than what there was before.
     this.#last = isOver(this.#end) ? this.#last ?? addresses : addresses;
