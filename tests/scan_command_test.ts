@@ -6,10 +6,12 @@ import {
   assertStringIncludes,
 } from "@std/assert";
 import {
+  chmodSync,
   existsSync,
   lstatSync,
   readFileSync,
   readlinkSync,
+  statSync,
   symlinkSync,
   writeFileSync,
 } from "node:fs";
@@ -472,6 +474,24 @@ test("scan saves to regular files alone", async () => {
     const other = await save("state", "-o", `${folder.path}/${name}`);
     assertEquals(other.code, 2);
     assertEquals(JSON.parse(readFileSync(at("state"), "utf8")).next, 1);
+  }
+});
+
+test("scan leaves the permissions of what it saves to as they are", async () => {
+  using folder = tempFolder();
+  const file = join(folder.path, "state");
+  const save = async (...where: string[]) => {
+    assertEquals((await scan([...where, "-q"])).err, "");
+    return statSync(file).mode & 0o777;
+  };
+  writeFileSync(file, "");
+  // The umask takes something away from the second one.
+  for (const mode of [0o600, 0o666]) {
+    chmodSync(file, mode);
+    assertEquals(await save("127.0.0.1", "-p", "9", "--save", file), mode);
+    // One that was left there has other permissions.
+    writeFileSync(`${file}.new`, "", { mode: 0o644 });
+    assertEquals(await save("--resume", file), mode);
   }
 });
 

@@ -7,6 +7,7 @@ import {
   closeSync,
   constants,
   existsSync,
+  fchmodSync,
   fstatSync,
   openSync,
   realpathSync,
@@ -164,10 +165,14 @@ function sinkOf(path: string, fd: number): FileSink {
 
 const NOT_REGULAR = "it is no regular file";
 
+/** The bits of a mode that say who may do what with a file. */
+const PERMISSIONS = 0o777;
+
 /** A file that is replaced as a whole. Disposing of it removes one that is new and empty. */
 export interface ReplaceableFile extends Disposable {
   /**
-   * Replaces what is in it: who reads it finds the old text or the new one.
+   * Replaces what is in it: who reads it finds the old text or the new one. Its
+   * permissions stay.
    *
    * @throws {FileError} If that fails: it is as it was, and no other is left.
    */
@@ -186,25 +191,29 @@ export interface ReplaceableFile extends Disposable {
  */
 export function replaceableFile(path: string): ReplaceableFile {
   const isNew = !existsSync(path);
-  const file = toWrite(path, () => {
+  const [file, mode] = toWrite(path, () => {
     const { O_APPEND, O_CREAT, O_NONBLOCK, O_WRONLY } = constants;
     if (!isNew && !statSync(path).isFile()) throw new Error(NOT_REGULAR);
     // A FIFO would wait for its reader.
     const fd = openSync(path, O_WRONLY | O_CREAT | O_APPEND | O_NONBLOCK);
     try {
-      if (!fstatSync(fd).isFile()) throw new Error(NOT_REGULAR);
+      const stat = fstatSync(fd);
+      if (!stat.isFile()) throw new Error(NOT_REGULAR);
+      return [realpathSync(path), stat.mode & PERMISSIONS] as const;
     } finally {
       closeSync(fd);
     }
-    return realpathSync(path);
   });
   return {
     replace(text) {
       const fresh = `${file}.new`;
-      const fd = toWrite(fresh, () => openSync(fresh, "w"));
+      const fd = toWrite(fresh, () => openSync(fresh, "w", mode));
       toWrite(file, () => {
         try {
           try {
+            // The umask takes some away, and an old file has its own.
+            const isOther = (fstatSync(fd).mode & PERMISSIONS) !== mode;
+            if (isOther) fchmodSync(fd, mode);
             writeFileSync(fd, text);
           } finally {
             closeSync(fd);
