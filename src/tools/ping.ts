@@ -570,8 +570,9 @@ class PingLoop {
   /** Finds the addresses; returns why there are none. */
   async #resolve(): Promise<LookupError | ErrnoError | null> {
     if (this.#way.addresses !== null) return null;
-    const end = performance.now() + this.#plan.timeout;
-    const search = findAddresses(this.#c, this.#way, end);
+    const start = performance.now();
+    const end = start + this.#plan.timeout;
+    const search = findAddresses(this.#c, this.#way, end, start);
     this.#searches.add(search);
     if (this.#isStopped) search.abandon();
     const found = await search.found

@@ -182,8 +182,9 @@ async function* hopsOf(
 ): AsyncGenerator<Hop, void, void> {
   const { nameTimeout, signal } = plan;
   signal?.throwIfAborted();
-  const end = performance.now() + nameTimeout;
-  const { found: finding, abandon } = findAddresses(c, way, end);
+  const start = performance.now();
+  const end = start + nameTimeout;
+  const { found: finding, abandon } = findAddresses(c, way, end, start);
   heedAbort(signal, abandon);
   const found = await finding.finally(() => ignoreAbort(signal, abandon));
   signal?.throwIfAborted();

@@ -117,16 +117,18 @@ export interface AddressSearch {
  * Finds the addresses of a destination.
  *
  * @param end When to give up, on the clock of `performance.now()`.
+ * @param start When the caller began: what an error counts from.
  */
 export function findAddresses(
   c: Libc,
   { addresses, host, lookup }: Way,
   end: number,
+  start: number = performance.now(),
 ): AddressSearch {
   if (addresses !== null) {
     return { found: Promise.resolve(addresses), abandon: () => {} };
   }
-  if (lookup !== null) return askOwn(c, lookup, host!, end);
+  if (lookup !== null) return askOwn(c, lookup, host!, end, start);
   let abandon!: () => void;
   const found = new Promise<Found | null>((resolve, reject) => {
     const all: Address[] = [];
@@ -142,7 +144,7 @@ export function findAddresses(
       ended(error) {
         if (error !== null) resolve(error);
       },
-    });
+    }, start);
     abandon = () => {
       stop();
       resolve(null);
@@ -157,9 +159,10 @@ function askOwn(
   lookup: HostLookup,
   query: LookupQuery,
   end: number,
+  start: number,
 ): AddressSearch {
   const { hostname, port, family } = query;
-  const start = performance.now();
+  const left = end - performance.now();
   const controller = new AbortController();
   const { signal } = controller;
   let abandon!: () => void;
@@ -169,9 +172,9 @@ function askOwn(
       controller.abort();
       resolve(found);
     }
-    const timer = end - start > LONGEST_TIMER ? null : setTimeout(
+    const timer = left > LONGEST_TIMER ? null : setTimeout(
       () => giveUp(deadlinePassed(query, start, end)),
-      Math.max(Math.ceil(end - start), 0),
+      Math.max(Math.ceil(left), 0),
     );
     abandon = () => giveUp(null);
     Promise.resolve()
