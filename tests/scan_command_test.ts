@@ -375,6 +375,18 @@ test(
   { skip: needs(canBlackHole(), on("deno")) },
 );
 
+test("scan says which file it may not save to", async () => {
+  using folder = tempFolder();
+  const file = join(folder.path, "state");
+  const { code, err } = await runChild(
+    ["scan", "127.0.0.1", "-p", "9", "--save", file],
+    { permissions: ["--allow-ffi", "--allow-net", "--allow-write"] },
+  );
+  assertEquals(code, 2);
+  assertStringIncludes(err, `scan: Cannot write ${JSON.stringify(file)}: `);
+  assertStringIncludes(err, "--allow-read");
+}, { skip: on("deno") });
+
 test("scan goes on where an interrupted one stopped", async () => {
   using ports = peers();
   using folder = tempFolder();

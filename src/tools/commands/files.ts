@@ -190,8 +190,8 @@ export interface ReplaceableFile extends Disposable {
  * @throws {FileError} If it cannot be replaced.
  */
 export function replaceableFile(path: string): ReplaceableFile {
-  const isNew = !existsSync(path);
-  const [file, mode] = toWrite(path, () => {
+  const { file, isNew, mode } = toWrite(path, () => {
+    const isNew = !existsSync(path);
     const { O_APPEND, O_CREAT, O_NONBLOCK, O_WRONLY } = constants;
     if (!isNew && !statSync(path).isFile()) throw new Error(NOT_REGULAR);
     // A FIFO would wait for its reader.
@@ -199,7 +199,8 @@ export function replaceableFile(path: string): ReplaceableFile {
     try {
       const stat = fstatSync(fd);
       if (!stat.isFile()) throw new Error(NOT_REGULAR);
-      return [realpathSync(path), stat.mode & PERMISSIONS] as const;
+      const mode = stat.mode & PERMISSIONS;
+      return { file: realpathSync(path), isNew, mode };
     } finally {
       closeSync(fd);
     }
