@@ -1182,21 +1182,24 @@ nft -f - <<END
 table ip t {
   chain i {
     type filter hook input priority 0
-    ip daddr 127.0.6.0/24 drop
+    ip daddr 127.0.4.0/22 drop
   }
 }
 END
 `,
     }, async ({ connect, connectSync, ErrnoError }) => {
-      const hosts = Array.from({ length: 60 }, (_, i) => `127.0.6.${i + 1}`);
+      const hosts = Array.from(
+        { length: 600 },
+        (_, i) => `127.0.${4 + (i >> 8)}.${i & 255}`,
+      );
       const options = {
         hostname: "many.test",
         port: 80,
-        timeout: 200,
+        timeout: 2000,
         lookup: () => hosts,
       };
       const codes: string[][] = [];
-      for (let round = 0; round < 5; round++) {
+      for (let round = 0; round < 2; round++) {
         for (const way of [connect, connectSync]) {
           try {
             (await way(options)).close();
@@ -1208,9 +1211,9 @@ END
       }
       return codes;
     });
-    assertEquals(codes.length, 10);
+    assertEquals(codes.length, 4);
     for (const tried of codes) {
-      assert(tried.length > 1 && tried.length < 60, `${tried.length} tried`);
+      assert(tried.length > 1 && tried.length < 600, `${tried.length} tried`);
       assertEquals([...new Set(tried)], ["ETIMEDOUT"]);
     }
   },
