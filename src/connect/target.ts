@@ -62,9 +62,8 @@ export interface TcpTarget {
    * Resolves the host name in place of the system's resolver. The program needs
    * the permission to connect to the host and to each address that it returns.
    *
-   * On Node, as with `net.connect`, the process does not stay alive for a
-   * function that waits for nothing which keeps it alive, not even with an
-   * `AbortSignal.timeout()`. A `timeout` keeps it alive.
+   * On Node, as with `net.connect`, a promise of this function does not keep the
+   * process alive, and neither does an `AbortSignal.timeout()`. A `timeout` does.
    *
    * @default {undefined} The system's resolver.
    */

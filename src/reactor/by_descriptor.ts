@@ -1,4 +1,10 @@
 /**
+ * A table with a row for each descriptor.
+ *
+ * @module
+ */
+
+/**
  * The numbers of descriptors are small and lie close together: beyond these
  * there is one only if somebody asked for that very number.
  */
@@ -12,13 +18,13 @@ export class ByDescriptor<T> {
   readonly #near: (T | null)[] = [];
   readonly #far = new Map<number, T>();
 
-  /** What is known of one, `null` for nothing. */
+  /** Returns what is known of a descriptor, or `null`. */
   get(fd: number): T | null {
     if (fd < this.#near.length) return this.#near[fd]!;
     return this.#far.size === 0 ? null : this.#far.get(fd) ?? null;
   }
 
-  /** Notes what is known of one, `null` to forget it. */
+  /** Notes what is known of a descriptor; `null` forgets it. */
   set(fd: number, known: T | null): void {
     if (fd < MOST_NEAR) {
       const near = this.#near;
@@ -30,7 +36,7 @@ export class ByDescriptor<T> {
     else this.#far.set(fd, known);
   }
 
-  /** The descriptors of which something is known. */
+  /** Returns the descriptors of which something is known. */
   all(): number[] {
     const all = [...this.#far.keys()];
     this.#near.forEach((known, fd) => {

@@ -1,3 +1,9 @@
+/**
+ * What ends a wait on a socket.
+ *
+ * @module
+ */
+
 /** When and by what a wait ends. */
 export interface Limits {
   readonly timeout: number;
