@@ -5,7 +5,7 @@ import {
   assertStringIncludes,
 } from "@std/assert";
 import { spawn, spawnSync } from "node:child_process";
-import { readFileSync, writeFileSync } from "node:fs";
+import { linkSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
 import { main } from "../src/cli.ts";
@@ -109,6 +109,66 @@ test("a signal ends the wait for the other end of a FIFO", () => {
     assertEquals(code, 143, err);
   }
 }, { skip: hasCommand("mkfifo") });
+
+test("a FIFO whose reader rests holds up no signal, and loses nothing", () => {
+  using folder = tempFolder();
+  const fifo = join(folder.path, "fifo");
+  for (
+    const args of [
+      ["ping", "-c0", "-i0", "--json", "-o", fifo],
+      ["scan", "127.0.0.1", "-p1-5000", "--json", "-o", fifo],
+    ]
+  ) {
+    const { code, err } = inShell(
+      `rm -f ${fifo}; mkfifo ${fifo}
+      sleep 90 < ${fifo} > /dev/null 2>&1 & r=$!
+      "$@" > /dev/null & p=$!
+      (sleep 3; kill -TERM $p; sleep 60; kill -KILL $p) > /dev/null 2>&1 & k=$!
+      wait $p; c=$?; kill $k $r; exit $c`,
+      args,
+    );
+    assertEquals(code, 143, err);
+  }
+  const { code, out } = inShell(
+    `rm -f ${fifo}; mkfifo ${fifo}; "$@" & p=$!
+    (sleep 1; cat) < ${fifo}; wait $p`,
+    ["scan", "127.0.0.1", "-p1-3000", "--json", "-o", fifo],
+  );
+  assert(code === 0 || code === 1, `${code}`);
+  assertEquals(linesOf(out).length, 3001);
+}, { skip: hasCommand("mkfifo") });
+
+test("what a command reads or writes is not lost to another of its files", async () => {
+  using folder = tempFolder();
+  const [list, same, other, lines] = ["list", "same", "other", "lines"]
+    .map((name) => join(folder.path, name)) as [string, string, string, string];
+  writeFileSync(list, "127.0.0.1\n");
+  linkSync(list, same);
+  const made = await runCli(["ping", "-c1", "--json", "-o", lines]);
+  assertEquals(made.code, 0);
+  const rows: [args: string[], reason: string][] = [
+    [["scan", `@${list}`, "-p1", "-o", same], "this command reads it"],
+    [
+      ["scan", "127.0.0.2", "--exclude", `@${list}`, "-p1", "-o", list],
+      "this command reads it",
+    ],
+    [["scan", `@${list}`, "-p1", "--save", list], "for hosts and to save"],
+    [["report", lines, "-o", lines], "this command reads it"],
+    [
+      ["ping", "-c1", "-o", other, "--hdr", `${folder.path}/./other`],
+      "something else is written to it",
+    ],
+  ];
+  for (const [args, reason] of rows) {
+    const { code, out, err } = await runCli(args);
+    assertEquals([code, out], [2, ""], err);
+    assertStringIncludes(err, reason);
+  }
+  assertEquals(readFileSync(list, "utf8"), "127.0.0.1\n");
+  assertEquals(linesOf(readFileSync(lines, "utf8")).length, 2);
+  const both = ["ping", "-c1", "-o", "/dev/null", "--hdr", "/dev/null"];
+  assertEquals((await runCli(both)).code, 0);
+});
 
 test("a disk that is full makes a result incomplete", async () => {
   for (const args of WRITERS) {

@@ -67,7 +67,7 @@ EXPLAIN_OPTIONS
       --interface IF     the network interface to connect through
   -t, --timeout TIME     how long the connect may take [5s]
       --json, --csv      the same for machines
-  -o, --output FILE      write there
+  -o, --output FILE      write there; it may be a FIFO
   -q, --quiet            write nothing: the exit code says it
   -h, --help             this text
   TIME is 200us, 100ms, 1.5s, 5m or 1h; without a unit, milliseconds.
@@ -149,7 +149,7 @@ export const explainCommand: Command = {
         return isName ? EXIT.usage : EXIT.no;
       }
     } finally {
-      output[Symbol.dispose]();
+      await output.close();
     }
   },
 };

@@ -9,9 +9,11 @@ import {
   existsSync,
   fchmodSync,
   fstatSync,
+  ftruncateSync,
   openSync,
   realpathSync,
   renameSync,
+  type Stats,
   statSync,
   unlinkSync,
   writeFileSync,
@@ -86,46 +88,81 @@ export function readWholeFile(
 }
 
 /** A file that is written from its beginning to its end. */
-export interface FileSink extends Disposable {
+export interface FileSink {
   /**
-   * Writes more text.
+   * Writes more text, at once or as soon as the reader of a FIFO has room.
    *
    * @throws {FileError} If that fails: what is written is incomplete.
    */
   write(text: string): void;
+  /**
+   * Waits until all is written; `null` if it is.
+   *
+   * @param signal Ends the wait.
+   * @throws {FileError} If that fails.
+   */
+  drained(signal: AbortSignal | undefined): Promise<void> | null;
+  /** What the system says of it. */
+  stat(): Stats;
+  /**
+   * Closes it once all is written, or the signal that came with it is aborted.
+   *
+   * @throws {FileError} If something could not be written.
+   * @throws The reason of that signal if it has left something unwritten.
+   */
+  close(): Promise<void>;
 }
 
-/** How often to look whether a FIFO has a reader, in ms. */
+/** How often to look whether a FIFO has a reader, or its reader has made room, in ms. */
 const READER_PAUSE = 20;
+
+/**
+ * How much a FIFO takes as a whole or not at all, on every system: of more, a
+ * part may be written of which not every runtime says how much.
+ */
+const ATOMIC = 512;
 
 /**
  * Creates a file, or empties it; waits until a FIFO has a reader.
  *
- * @param signal Ends the wait.
- * @throws {FileError} If it cannot be written.
+ * @param signal Ends the wait for a reader.
+ * @param apart What else the command reads, by path, or writes: it would be
+ * lost if it were the same regular file.
+ * @throws {FileError} If it cannot be written, or is one of those.
  * @throws The reason of `signal`, once it is aborted.
  */
 export async function createFile(
   path: string,
   signal: AbortSignal | undefined,
+  apart: readonly (string | FileSink)[],
 ): Promise<FileSink> {
-  let fd: number | null;
-  while ((fd = toWrite(path, () => tryOpen(path))) === null) {
-    await new Promise<void>((resolve) => setTimeout(resolve, READER_PAUSE));
+  let opened: Opened | null;
+  while ((opened = toWrite(path, () => tryOpen(path, apart))) === null) {
+    await pause(READER_PAUSE);
     signal?.throwIfAborted();
   }
-  return sinkOf(path, fd);
+  return new DescriptorSink(path, opened, signal);
+}
+
+/** A file that is open, and whether a write may fail for lack of room. */
+interface Opened {
+  readonly fd: number;
+  readonly isFifo: boolean;
 }
 
 /**
  * Opens a file to write from its beginning; returns `null` for a FIFO that has
- * no reader: to wait for one in open(2) would hold the thread that signals need.
+ * no reader: to wait for one in open(2) would hold the thread that signals need,
+ * and so would a write(2) that waits until its reader has made room.
  */
-function tryOpen(path: string): number | null {
-  const { O_CREAT, O_NONBLOCK, O_TRUNC, O_WRONLY } = constants;
+function tryOpen(
+  path: string,
+  apart: readonly (string | FileSink)[],
+): Opened | null {
+  const { O_CREAT, O_NONBLOCK, O_WRONLY } = constants;
   let fd: number;
   try {
-    fd = openSync(path, O_WRONLY | O_CREAT | O_TRUNC | O_NONBLOCK);
+    fd = openSync(path, O_WRONLY | O_CREAT | O_NONBLOCK);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== "ENXIO") throw error;
     let isFifo: boolean;
@@ -133,34 +170,119 @@ function tryOpen(path: string): number | null {
       isFifo = statSync(path).isFIFO();
     } catch {
       // On Deno, to write to a file is not the permission to look at it.
-      return openSync(path, "w");
+      return { fd: openSync(path, "w"), isFifo: false };
     }
     if (isFifo) return null;
     throw error;
   }
-  if (fstatSync(fd).isFile()) return fd;
-  // What is written waits for a slow reader.
   try {
-    return openSync(path, "w");
-  } finally {
+    const stat = fstatSync(fd);
+    if (stat.isFIFO()) return { fd, isFifo: true };
+    if (stat.isFile()) {
+      for (const other of apart) checkApart(stat, other);
+      ftruncateSync(fd);
+      return { fd, isFifo: false };
+    }
+    // What is written waits for a slow device.
+    const waiting = openSync(path, "w");
     closeSync(fd);
+    return { fd: waiting, isFifo: false };
+  } catch (error) {
+    closeSync(fd);
+    throw error;
   }
 }
 
-function sinkOf(path: string, fd: number): FileSink {
-  return {
-    write(text) {
-      const bytes = new TextEncoder().encode(text);
-      try {
-        for (let done = 0; done < bytes.length;) {
-          done += writeSync(fd, bytes, done);
-        }
-      } catch (error) {
-        throw new FileError("write", show(path), error, true);
+/** @throws If a file is the same as another one. */
+function checkApart(
+  { dev, ino }: Stats,
+  other: string | FileSink,
+): void {
+  let stat: Stats;
+  try {
+    stat = typeof other === "string" ? statSync(other) : other.stat();
+  } catch {
+    // It is gone by now.
+    return;
+  }
+  if (stat.dev !== dev || stat.ino !== ino) return;
+  const use = typeof other === "string"
+    ? "this command reads it"
+    : "something else is written to it";
+  throw new Error(use);
+}
+
+function pause(milliseconds: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, milliseconds));
+}
+
+class DescriptorSink implements FileSink {
+  readonly #path: string;
+  readonly #fd: number;
+  readonly #most: number;
+  readonly #signal: AbortSignal | undefined;
+  /** What is not written so far. */
+  #rest: Uint8Array[] = [];
+
+  constructor(
+    path: string,
+    { fd, isFifo }: Opened,
+    signal: AbortSignal | undefined,
+  ) {
+    this.#path = path;
+    this.#fd = fd;
+    this.#most = isFifo ? ATOMIC : Infinity;
+    this.#signal = signal;
+  }
+
+  write(text: string): void {
+    this.#rest.push(new TextEncoder().encode(text));
+    this.#push();
+  }
+
+  drained(signal: AbortSignal | undefined): Promise<void> | null {
+    return this.#rest.length === 0 ? null : this.#drain(signal);
+  }
+
+  stat(): Stats {
+    return fstatSync(this.#fd);
+  }
+
+  async close(): Promise<void> {
+    try {
+      await this.drained(this.#signal);
+      if (this.#rest.length > 0) this.#signal?.throwIfAborted();
+    } finally {
+      closeSync(this.#fd);
+    }
+  }
+
+  async #drain(signal: AbortSignal | undefined): Promise<void> {
+    for (let time = 1; this.#rest.length > 0 && !signal?.aborted;) {
+      await pause(time);
+      time = this.#push() ? 1 : Math.min(2 * time, READER_PAUSE);
+    }
+  }
+
+  /** Writes as much as there is room for; returns whether that is any. */
+  #push(): boolean {
+    let isAny = false;
+    try {
+      for (let bytes; (bytes = this.#rest[0]) !== undefined;) {
+        const part = bytes.subarray(0, this.#most);
+        const done = part.length === 0 ? 0 : writeSync(this.#fd, part);
+        isAny = true;
+        if (done < bytes.length) this.#rest[0] = bytes.subarray(done);
+        else this.#rest.shift();
       }
-    },
-    [Symbol.dispose]: () => closeSync(fd),
-  };
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === "EAGAIN") return isAny;
+      // What follows would be behind a gap.
+      this.#rest = [];
+      throw new FileError("write", show(this.#path), error, true);
+    }
+    return isAny;
+  }
 }
 
 const NOT_REGULAR = "it is no regular file";

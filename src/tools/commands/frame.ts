@@ -10,7 +10,7 @@ import { nearest } from "../../errors/arguments.ts";
 import type { ConnectTarget } from "../../connect/target.ts";
 import type { LookupFamily } from "../../address/lookup.ts";
 import { parseDestination } from "../destination.ts";
-import { createFile, FileError } from "./files.ts";
+import { createFile, FileError, type FileSink } from "./files.ts";
 
 /** What a command writes to, and what ends it. */
 export interface CliIo {
@@ -412,7 +412,9 @@ export function restricted(
 }
 
 /** Where a command's results go. */
-export interface Output extends Disposable {
+export interface Output {
+  /** The file that it is, `null` for the standard output. */
+  readonly file: FileSink | null;
   readonly format: "text" | "json" | "csv";
   /** Writes text as it is, in whole lines. */
   write(text: string): void;
@@ -429,6 +431,19 @@ export interface Output extends Disposable {
   readonly isTerminal: boolean;
   /** Text in a colour, where there are colours. */
   paint(color: Color, text: string): string;
+  /**
+   * Waits until its reader has taken all; `null` if it has.
+   *
+   * @param signal Ends the wait.
+   * @throws {FileError} If it cannot be written.
+   */
+  drained(signal: AbortSignal | undefined): Promise<void> | null;
+  /**
+   * Closes it once its reader has taken all, or the command is interrupted.
+   *
+   * @throws {FileError} If something could not be written.
+   */
+  close(): Promise<void>;
 }
 
 /** The version of the JSON lines. */
@@ -451,29 +466,33 @@ export type Color = keyof typeof COLORS;
  * Opens what a command writes its results to.
  *
  * @param columns The fields that stand in a line of CSV, in order.
+ * @param read The files that the command reads.
  * @throws {UsageError} If --json and --csv are both given.
- * @throws {FileError} If the file cannot be written.
+ * @throws {FileError} If the file cannot be written, or is one of those.
  * @throws The reason of `io.signal`, once it is aborted.
  */
 export async function openOutput(
   values: OptionValues<typeof COMMON_OPTIONS>,
   io: CliIo,
   columns: readonly string[],
+  read: readonly string[] = [],
 ): Promise<Output> {
   const { json, csv, output } = values;
   if (json && csv) throw new UsageError("Cannot use --json and --csv together");
   const file = output === undefined
     ? null
-    : await createFile(output, io.signal);
-  const write = file === null ? io.out : file.write;
+    : await createFile(output, io.signal, read);
+  const write = (text: string) =>
+    file === null ? io.out(text) : file.write(text);
   const hasColor = file === null && io.hasColor === true && !json && !csv;
   try {
     if (csv) write(`${columns.join(",")}\n`);
   } catch (error) {
-    file?.[Symbol.dispose]();
+    await file?.close();
     throw error;
   }
   return {
+    file,
     format: json ? "json" : csv ? "csv" : "text",
     write,
     result(type, fields, text) {
@@ -491,7 +510,8 @@ export async function openOutput(
     isTerminal: file === null && io.isTerminal === true,
     paint: (color, text) =>
       hasColor ? `\x1b[${COLORS[color]}m${text}\x1b[0m` : text,
-    [Symbol.dispose]: () => file?.[Symbol.dispose](),
+    drained: (signal) => file === null ? null : file.drained(signal),
+    close: async () => await file?.close(),
   };
 }
 

@@ -101,7 +101,7 @@ OPTIONS
                          exit 1 or 2 if the mean latency is above, as monitors
                          expect; --crit also if nothing was answered
       --json, --csv      a line for each probe, for machines
-  -o, --output FILE      write there
+  -o, --output FILE      write there; it may be a FIFO
   -h, --help             this text
   TIME is 200us, 100ms, 1.5s, 5m or 1h; without a unit, milliseconds.
 
@@ -209,7 +209,12 @@ export const pingCommand: Command = {
     let hdr: FileSink | null = null;
     try {
       if (values.hdr !== undefined) {
-        hdr = await createFile(values.hdr, io.signal);
+        const { file } = output;
+        hdr = await createFile(
+          values.hdr,
+          io.signal,
+          file === null ? [] : [file],
+        );
       }
       if (places.length > 0) {
         const run = new PingReport(
@@ -236,8 +241,11 @@ export const pingCommand: Command = {
         await listener.close();
       }
     } finally {
-      hdr?.[Symbol.dispose]();
-      output[Symbol.dispose]();
+      try {
+        await hdr?.close();
+      } finally {
+        await output.close();
+      }
     }
   },
 };
@@ -374,6 +382,7 @@ class PingReport {
         if (isFirst) begun(probe.start);
         isFirst = false;
         this.#add(probe);
+        await this.#output.drained(signal);
         await listener?.settled(this.#pinged[0]!.stats.connected);
         const isIdle = probes.inFlight.every((count) => count === 0);
         const failure = isIdle ? this.#hopeless(probe) : null;

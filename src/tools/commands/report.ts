@@ -52,7 +52,7 @@ FILE
 OPTIONS
       --format WHAT      html, svg or hgrm [by the ending of -o, else html]
       --title TEXT       the title of the page [the name of the file]
-  -o, --output FILE      write there
+  -o, --output FILE      write there; it may be a FIFO
   -h, --help             this text
 
 WHAT IS SHOWN
@@ -115,12 +115,13 @@ export const reportCommand: Command = {
       { json: false, csv: false, quiet: false, ...values },
       io,
       [],
+      path === "-" ? [] : [path],
     );
     try {
       output.write(textFor(format, data, values.title ?? name));
       return EXIT.yes;
     } finally {
-      output[Symbol.dispose]();
+      await output.close();
     }
   },
 };

@@ -83,7 +83,7 @@ SCAN_OPTIONS
       --source ADDR    the IP address to connect from
       --interface IF   the network interface to connect through
   -4, -6               IPv4 or IPv6 only
-  -o, --output FILE    writes to a file
+  -o, --output FILE    writes there; it may be a FIFO
   -q, --quiet          only the summary
       --json           a JSON object on each line, the summary last
       --csv            a line of CSV for each port
@@ -180,12 +180,17 @@ export const scanCommand: Command = {
     try {
       const options = probeOptions(values, plan, io);
       const max = parseCount("--max-open", values["max-open"], Infinity, 1);
-      const output = await openOutput(values, io, PORT_COLUMNS);
+      const output = await openOutput(
+        values,
+        io,
+        PORT_COLUMNS,
+        listFiles(values, positionals),
+      );
       try {
         const run = probe<ProbeTarget>(plan.targets, options);
         return await new Scan(values, plan, run, output, io).run(max);
       } finally {
-        output[Symbol.dispose]();
+        await output.close();
       }
     } finally {
       plan.file?.[Symbol.dispose]();
@@ -248,7 +253,8 @@ async function planOf(
   const targets = gridOf(asked, 0);
   // A share of what is little may be empty.
   if (targets.size === 0 && values.shard === undefined) throw nothingLeft();
-  return { targets, size: targets.size, asked, file: fileFor(values, save) };
+  const file = fileFor(values, save, listFiles(values, positionals));
+  return { targets, size: targets.size, asked, file };
 }
 
 function nothingLeft(): UsageError {
@@ -257,19 +263,26 @@ function nothingLeft(): UsageError {
   );
 }
 
-/** The file to save to, which the results must not go to as well. */
+/** The file to save to, which has to be another one than those for hosts and results. */
 function fileFor(
   { output }: ScanValues,
   path: string | undefined,
+  lists: readonly string[],
 ): ReplaceableFile | null {
   if (path === undefined) return null;
-  if (path !== output) {
+  const others = [
+    ...output === undefined ? [] : [[output, "the results"]],
+    ...lists.map((list) => [list, "hosts"]),
+  ] as [path: string, what: string][];
+  let other = others.find(([other]) => other === path);
+  if (other === undefined) {
     const file = replaceableFile(path);
-    if (output === undefined || !file.isAt(output)) return file;
+    other = others.find(([other]) => file.isAt(other));
+    if (other === undefined) return file;
     file[Symbol.dispose]();
   }
   throw new UsageError(
-    `Cannot use ${show(path)} for the results and to save how far the run ` +
+    `Cannot use ${show(path)} for ${other[1]} and to save how far the run ` +
       "has come",
   );
 }
@@ -313,7 +326,12 @@ async function resumed(
   } catch (error) {
     throw notSaved(file, (error as Error).message);
   }
-  return { targets, size: targets.size, asked, file: fileFor(values, file) };
+  return {
+    targets,
+    size: targets.size,
+    asked,
+    file: fileFor(values, file, []),
+  };
 }
 
 function parseSaved(file: string, text: string): Saved {
@@ -379,6 +397,15 @@ function* targetsOf(
     if (exclude.some((others) => others.has(hostname))) continue;
     for (const port of ports) yield { hostname, port };
   }
+}
+
+/** The files of lists of hosts that a command line names. */
+function listFiles(
+  { exclude }: ScanValues,
+  positionals: readonly string[],
+): string[] {
+  return [...positionals, ...exclude]
+    .filter((arg) => arg.startsWith("@")).map((arg) => arg.slice(1));
 }
 
 /** The lists of hosts that arguments stand for. */
@@ -507,6 +534,8 @@ class Scan {
         for await (const result of this.#run) {
           this.#tally.add(result);
           this.#write(result);
+          const draining = this.#output.drained(signal);
+          if (draining !== null) await draining;
           if (this.#tally.states.open >= mostOpen) break;
         }
       } catch (error) {

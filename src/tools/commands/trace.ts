@@ -58,7 +58,7 @@ OPTIONS
       --source ADDR      the IP address to connect from
       --interface IF     the network interface to connect through
       --json, --csv      a line for each attempt, for machines
-  -o, --output FILE      write there
+  -o, --output FILE      write there; it may be a FIFO
   -q, --quiet            only the last line
   -h, --help             this text
   TIME is 200us, 100ms, 1.5s, 5m or 1h; without a unit, milliseconds.
@@ -130,6 +130,7 @@ export const traceCommand: Command = {
           if (output.format !== "text") {
             output.result("hop", { ...hop }, noText);
           }
+          await output.drained(io.signal);
           row.push(hop);
           if (hop.query < options.queries) continue;
           if (output.format === "text" && !values.quiet) {
@@ -160,7 +161,7 @@ export const traceCommand: Command = {
       const isReached = end.state === "open" || end.state === "closed";
       return isReached ? EXIT.yes : EXIT.no;
     } finally {
-      output[Symbol.dispose]();
+      await output.close();
     }
   },
 };

@@ -82,7 +82,7 @@ WAIT_OPTIONS
       --source ADDR      the IP address to connect from
       --interface IF     the network interface to connect through
       --json, --csv      a line for each target, for machines
-  -o, --output FILE      write there
+  -o, --output FILE      write there; it may be a FIFO
   -q, --quiet            write nothing, not even why it took too long
   -h, --help             this text
   TIME is 200us, 100ms, 1.5s, 5m or 1h; without a unit, milliseconds.
@@ -169,7 +169,7 @@ export const waitCommand: Command = {
         requests?.[Symbol.dispose]();
       }
     } finally {
-      output[Symbol.dispose]();
+      await output.close();
     }
     const [command, ...rest_] = rest ?? [];
     return command === undefined ? EXIT.yes : await follow(command, rest_, io);
