@@ -91,6 +91,12 @@ export function assertErrno(
   assertStringIncludes(error.message, `(${code})`);
 }
 
+/** Whether something is the failure of a socket that has met itself. */
+export function isSelfConnection(result: unknown): boolean {
+  return result instanceof Errno.ECONNREFUSED &&
+    result.message.includes("connected to itself");
+}
+
 /** Shows that a socket carries bytes both ways to the one that was accepted. */
 export function assertTalks(socket: Socket, accepted: Socket): void {
   assertCarries(socket, accepted, [1, 2, 3]);

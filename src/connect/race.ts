@@ -128,7 +128,8 @@ export function raceSync(
   const end = start + timeout;
   const schedule = new Schedule(delay, end);
   schedule.add(addresses);
-  const running: Contender[] = [];
+  // Each stays in here until it is settled: these are closed in the end.
+  const running = new Set<Contender>();
   const losses: Loss[] = [];
 
   function settle(dial: Contender): Socket | null {
@@ -136,7 +137,7 @@ export function raceSync(
       const result = dial.finish(start, timeout, true, false);
       if (result === AGAIN) {
         dial.reuse(dial.address, start, end);
-        if (dial.start(null) === PENDING) running.push(dial);
+        if (dial.start(null) === PENDING) running.add(dial);
         else continue;
       } else if (result instanceof Failure) {
         losses.push({ dial, failure: result });
@@ -152,24 +153,24 @@ export function raceSync(
         const address = schedule.take();
         if (address === null) break;
         const dial = new Contender(null, call, address, schedule.begun);
-        if (dial.start(null) === PENDING) running.push(dial);
+        if (dial.start(null) === PENDING) running.add(dial);
         else {
           const socket = settle(dial);
           if (socket !== null) return socket;
         }
       }
-      if (running.length === 0) {
+      if (running.size === 0) {
         return combine(call, schedule.size, losses);
       }
-      blockAny(c, running, Math.min(schedule.next, end));
+      const waiting = [...running];
+      blockAny(c, waiting, Math.min(schedule.next, end));
       const isLate = performance.now() >= end;
-      for (const dial of running.splice(0)) {
+      for (const dial of waiting) {
         if (dial.errno === PENDING && isLate) dial.look(0);
-        if (dial.errno === PENDING) running.push(dial);
-        else {
-          const socket = settle(dial);
-          if (socket !== null) return socket;
-        }
+        if (dial.errno === PENDING) continue;
+        running.delete(dial);
+        const socket = settle(dial);
+        if (socket !== null) return socket;
       }
     }
   } finally {
