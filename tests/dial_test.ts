@@ -18,7 +18,6 @@ import {
   type ConnectOptions,
   connectSync,
   type EaiCode,
-  Errno,
   type ErrnoCode,
   inet,
   inet6,
@@ -333,6 +332,60 @@ test(
     }
   },
   { skip: needs(canBlackHole(), onLinux) },
+);
+
+test(
+  "connect() and connectSync() close every socket, whichever call throws",
+  async () => {
+    using first = blackHole({ at: inet("127.0.0.2", 0) });
+    const { port } = first.address;
+    using second = blackHole({ at: inet("127.0.0.3", port) });
+    const both = [first.address, second.address];
+    const real = libc();
+    const calls = [
+      "connect",
+      "getsockname",
+      "getsockopt",
+      "poll",
+    ] as const;
+    const objections: string[] = [];
+    const cases = calls.flatMap((call) =>
+      [connect, connectSync].flatMap((way) =>
+        [both, [first.address]].flatMap((addresses) =>
+          [1, 2, 3].map((nth) => ({ call, way, addresses, nth }))
+        )
+      )
+    );
+    for (const { call, way, addresses, nth } of cases) {
+      const open = new Set<number>();
+      let count = 0;
+      using _watched = watchLibc({
+        socket(domain, type, protocol) {
+          const fd = real.socket(domain, type, protocol);
+          if (domain === abi.AF_INET) open.add(fd);
+          return fd;
+        },
+        close(fd) {
+          open.delete(fd);
+          return real.close(fd);
+        },
+        [call](...args: unknown[]) {
+          if (++count === nth) throw new Error("as a runtime may");
+          return (real[call] as (...args: unknown[]) => number)(...args);
+        },
+      });
+      const options = { hostname: "two.test", addresses, port };
+      await outcome(
+        (async () =>
+          (await way({ ...options, timeout: 20, attemptDelay: 10 })).close())(),
+      );
+      if (open.size > 0) {
+        objections.push(`${way.name}, ${addresses.length}, ${call} ${nth}`);
+      }
+    }
+    assertEquals(objections, []);
+  },
+  { skip: canBlackHole() },
 );
 
 test("connect() lets the families take turns", async () => {

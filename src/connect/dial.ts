@@ -83,14 +83,19 @@ export abstract class Dial extends Attempt {
    * closed by then.
    */
   start(pace: Pace | null): number {
-    const errno = this.open();
-    if (errno !== 0) return errno;
-    const shown = this.shown;
-    if (shown === null) return this.begin(Phase.FRESH, pace);
-    const connecting = this.show(shown);
-    if (connecting === null) return this.errno;
-    // The caller that was shown the socket may have begun to connect it.
-    return this.begin(connecting.phaseFor(this.address), pace);
+    try {
+      const errno = this.open();
+      if (errno !== 0) return errno;
+      const shown = this.shown;
+      if (shown === null) return this.begin(Phase.FRESH, pace);
+      const connecting = this.show(shown);
+      if (connecting === null) return this.errno;
+      // The caller that was shown the socket may have begun to connect it.
+      return this.begin(connecting.phaseFor(this.address), pace);
+    } catch (error) {
+      this.drop();
+      throw error;
+    }
   }
 
   /**
@@ -108,28 +113,25 @@ export abstract class Dial extends Attempt {
     hasWaited: boolean,
   ): Socket | Failure | typeof AGAIN {
     const connecting = this.shown?.held?.connecting;
-    if (this.errno !== 0) {
-      if (this.hasNoOtherPort(this.errno, this.syscall)) {
-        this.drop();
-        return selfConnected(this, start);
+    try {
+      if (this.errno !== 0) {
+        if (this.hasNoOtherPort(this.errno, this.syscall)) {
+          return selfConnected(this, start);
+        }
+        const isBound = connecting?.isBound || this.recipe.local !== null;
+        return failureOf(this, start, timeout, isBound);
       }
-      const isBound = connecting?.isBound || this.recipe.local !== null;
-      const failure = failureOf(this, start, timeout, isBound);
-      this.drop();
-      return failure;
-    }
-    if (this.isSelfConnected(connecting?.port || undefined)) {
+      if (!this.isSelfConnected(connecting?.port || undefined)) {
+        return this.handOver(blocks, hasWaited);
+      }
       const failure = selfConnected(this, start);
       this.drop(true);
       const tried = retries.get(this) ?? 0;
       retries.set(this, tried + 1);
       return tried < SELF_CONNECT_RETRIES ? AGAIN : failure;
-    }
-    try {
-      return this.handOver(blocks, hasWaited);
-    } catch (error) {
+    } finally {
+      // There is nothing left of what was handed over.
       this.drop();
-      throw error;
     }
   }
 
