@@ -170,7 +170,7 @@ function client(name: ClientName): RivalFacts {
 
 /** What is used of koffi, another way for Node to call C: https://koffi.dev */
 interface Koffi {
-  load(library: string): {
+  load(library: null): {
     func(prototype: string): (...parameters: unknown[]) => number;
   };
   errno(): number;
@@ -195,7 +195,8 @@ function koffiRun(world: World, kind: Kind): Run | null {
   const isUnix = kind === "unix";
   if (!isUnix && kind !== "blocking" && kind !== "refused") return null;
   const koffi = KOFFI!;
-  const library = koffi.load(abi.libraries.at(-1)!);
+  // What Node itself is linked to.
+  const library = koffi.load(null);
   const socket = library.func("int socket(int, int, int)");
   const connect = library.func("int connect(int, const uint8_t *, uint32_t)");
   const close = library.func("int close(int)");
