@@ -55,7 +55,7 @@ function failure(code: ErrnoCode, address?: string): ErrnoError {
 
 // What it means ------------------------------------------------------------------
 
-test("explain() says that a firewall's rejection looks the same over IPv6", () => {
+test("explain() says where a firewall's rejection looks the same over IPv6", () => {
   const error = rejected("ECONNREFUSED", "[2001:db8::1]:80", undefined);
   const { meaning, note } = explain(error, { os: "linux" });
   assertEquals(meaning, "The peer is there and nobody listens");

@@ -1,9 +1,9 @@
 import { assertEquals, assertThrows } from "@std/assert";
-import type { ErrnoError, Icmp } from "../mod.ts";
+import type { ErrnoError, Icmp, Socket } from "../mod.ts";
 import { libc } from "../ffi/libc.ts";
-import { needs, test } from "./_harness.ts";
+import { canIpv6, needs, test } from "./_harness.ts";
 import { bound, canFilter, inChild, listen, watchLibc } from "./_fixtures.ts";
-import { connectSync, Errno } from "../mod.ts";
+import { connect, connectSync, Errno, inet6 } from "../mod.ts";
 import { FIREWALL, FIREWALL6, ofFamilies } from "./_networks.ts";
 
 const onLinux = libc().abi.errorQueue === null
@@ -40,14 +40,12 @@ for (const name of ["connect", "connectSync"] as const) {
         const found: Verdict[] = [];
         await Promise.all(hosts.map(async (hostname, index) => {
           try {
-            const socketOptions = { readErrorQueue: hostname.includes(":") };
             // The first message comes while connect(2) still holds the socket,
             // and TCP tries once more, after a second.
             const socket = await api[name]({
               hostname,
               port: 80,
               timeout: 30_000,
-              ...(hostname.includes(":") ? { socketOptions } : {}),
             });
             socket.close();
           } catch (error) {
@@ -121,7 +119,6 @@ test(
               hostname,
               port: 80,
               timeout: 30_000,
-              socketOptions: isInet6 ? { readErrorQueue: true } : {},
               onSocket(socket) {
                 for (const [level, name] of more as [number, number][]) {
                   if (level === 41 && !isInet6) continue;
@@ -170,6 +167,40 @@ test(
     ]);
   },
   { skip: needs(onLinux, canFilter()) },
+);
+
+test(
+  "over IPv6 what asks for the sender of an ICMP error goes when the connection is established",
+  async () => {
+    using listener = listen({ at: inet6("::1", 0), backlog: 100 });
+    const { hostname, port } = listener.address;
+    const asked = { readErrorQueue: true };
+    const shown: boolean[] = [];
+    const ways: [options: object, keeps: boolean][] = [
+      [{}, false],
+      [{ socketOptions: asked }, true],
+      [{ socketOptions: { readErrorQueue: false } }, false],
+      [{ onSocket: show }, false],
+      [{ onSocket: ask }, true],
+      [{ onSocket: show, socketOptions: asked }, true],
+    ];
+    function show(socket: Socket): void {
+      shown.push(socket.getOption("readErrorQueue"));
+    }
+    function ask(socket: Socket): void {
+      show(socket);
+      socket.setOption("readErrorQueue", true);
+    }
+    for (const [options, keeps] of ways) {
+      for (const dial of [connect, connectSync]) {
+        using socket = await dial({ hostname, port, ...options });
+        assertEquals(socket.getOption("readErrorQueue"), keeps);
+      }
+    }
+    const bare = [false, false];
+    assertEquals(shown, [...bare, ...bare, true, true]);
+  },
+  { skip: needs(onLinux, canIpv6()) },
 );
 
 test("a refusal by reset has no ICMP error", () => {

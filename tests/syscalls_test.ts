@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { canTrace, type ChildApi, traced } from "./_fixtures.ts";
-import { test } from "./_harness.ts";
+import { canIpv6, test } from "./_harness.ts";
 
 // A clock reads differently on every machine. How often the kernel is called is the same on all of them, and most of
 // what a connect costs.
@@ -29,8 +29,10 @@ type Operation =
   | "connectSync() that waits"
   | "connectSync(), refused"
   | "connectSync() with a timeout"
+  | "connectSync() over IPv6"
   | "connectSync() to a Unix socket"
   | "connect()"
+  | "connect() over IPv6"
   | "connect(), refused"
   | "connect() to a Unix socket";
 
@@ -38,7 +40,8 @@ type Operation =
  * The system calls of each operation, from socket(2) to close(2).
  *
  * getsockname(2) shows whether a connection is one to itself; getpeername(2) asks whether a handshake is done already,
- * which is left out where the attempt before it has failed; recvmsg(2) asks who refused. A call that is to hear of soft errors, or that has a timeout, connects on a socket that does not
+ * which is left out where the attempt before it has failed; recvmsg(2) asks who refused, which is kept over IPv6 where
+ * setsockopt(2) asks for it. A call that is to hear of soft errors, or that has a timeout, connects on a socket that does not
  * block, and fcntl(2) makes it a blocking one in the end.
  */
 const CALLS: Readonly<Record<Operation, string>> = {
@@ -52,22 +55,29 @@ const CALLS: Readonly<Record<Operation, string>> = {
   "connectSync() with a timeout":
     "socket connect getpeername fcntl getsockname close",
   "connectSync() that waits": "socket connect getsockname close",
+  "connectSync() over IPv6":
+    "socket setsockopt connect getpeername setsockopt fcntl getsockname close",
   "connectSync() to a Unix socket": "socket connect close",
   "connect()": "socket connect getpeername getsockname close",
+  "connect() over IPv6":
+    "socket setsockopt connect getpeername getsockname setsockopt close",
   "connect(), refused": "socket connect getsockopt recvmsg close",
   "connect() to a Unix socket": "socket connect close",
 };
 
+/** Those that can be done here. */
+const NAMES = (Object.keys(CALLS) as Operation[])
+  .filter((name) => !name.endsWith("IPv6") || canIpv6() === null);
+
 test("operations make these system calls and no others", async () => {
-  const { result, calls } = await traced([TRACED], operate, MANY);
+  const { result, calls } = await traced([TRACED], operate, MANY, NAMES);
   // Each operation comes after a bind(2) of its own.
   const parts: string[][] = [[]];
   for (const line of calls) {
     if (line.startsWith("bind(")) parts.push([]);
     if (!IS_LOCK.test(line)) parts.at(-1)!.push(line);
   }
-  const wanted = Object.entries(CALLS)
-    .map(([name, calls]) => [name, calls.split(" ").sort()]);
+  const wanted = NAMES.map((name) => [name, CALLS[name].split(" ").sort()]);
   const found = result
     .map((name, i) => [name, callsForEach(parts.at(i - result.length)!)]);
   assertEquals(Object.fromEntries(found), Object.fromEntries(wanted));
@@ -89,17 +99,22 @@ function callsForEach(lines: readonly string[]): string[] {
 async function operate(
   api: ChildApi,
   count: number,
-): Promise<string[]> {
+  names: readonly Operation[],
+): Promise<readonly Operation[]> {
   // How often everybody else is given a turn depends on the time that passes:
   // none does.
   Object.defineProperty(performance, "now", { value: () => 0 });
-  const { bound, connect, connectSync, Errno } = api;
+  const { bound, connect, connectSync, Errno, inet6 } = api;
   const { listen, Socket, tempFolder, unix } = api;
   using listener = listen({ backlog: 10 * count });
   using refuser = bound();
   using folder = tempFolder();
   const path = `${folder.path}/socket`;
   using _ = listen({ at: unix(path), backlog: 10 * count });
+  using six = names.some((name) => name.endsWith("IPv6"))
+    ? listen({ at: inet6("::1", 0), backlog: 10 * count })
+    : null;
+  const open6 = { hostname: "::1", port: six?.address.port ?? 0 };
   const open = { hostname: "127.0.0.1", port: listener.address.port };
   const closed = { hostname: "127.0.0.1", port: refuser.address.port };
 
@@ -136,17 +151,19 @@ async function operate(
       connectSync({ ...open, timeout: 1000 }).close(),
     "connectSync() that waits": () =>
       connectSync({ ...open, softErrors: "wait" }).close(),
+    "connectSync() over IPv6": () => connectSync(open6).close(),
     "connectSync() to a Unix socket": () =>
       connectSync({ transport: "unix", path }).close(),
     "connect()": async () => (await connect(open)).close(),
+    "connect() over IPv6": async () => (await connect(open6)).close(),
     "connect(), refused": () =>
       connect(closed).then(() => Promise.reject(new Error()), refuse),
     "connect() to a Unix socket": async () =>
       (await connect({ transport: "unix", path })).close(),
   };
-  for (const once of Object.values(operations)) {
+  for (const name of names) {
     bound()[Symbol.dispose]();
-    for (let i = 0; i < count; i++) await once();
+    for (let i = 0; i < count; i++) await operations[name]();
   }
-  return Object.keys(operations);
+  return names;
 }

@@ -32,7 +32,7 @@ import {
   watch,
 } from "../reactor/reactor.ts";
 import { closeByReset, openDescriptor } from "./descriptor.ts";
-import { readErrorQueue } from "./icmp.ts";
+import { keepSenders, readErrorQueue } from "./icmp.ts";
 import {
   bindLocal,
   isSelfConnected,
@@ -121,6 +121,12 @@ export interface Recipe {
   readonly local: LocalEnd | null;
   /** Whether an attempt outlasts soft errors, or fails by the first. */
   readonly waitsSoft: boolean;
+  /**
+   * Whether a socket over IPv6 keeps who sends an ICMP error for as long as the
+   * attempt takes. Over IPv4 Linux keeps that anyway; where `prepare` asks for
+   * it, it is for good.
+   */
+  readonly keepsSenders: boolean;
 }
 
 /** Attempts without anything special, that do not block. */
@@ -130,6 +136,7 @@ export const PLAIN: Recipe = {
   prepare: null,
   local: null,
   waitsSoft: false,
+  keepsSenders: true,
 };
 
 /** The same, but they outlast soft errors. */
@@ -179,7 +186,7 @@ const NEVER = -1;
  */
 export abstract class Attempt implements Waiter, Outcome {
   readonly libc: Libc;
-  recipe: Recipe;
+  readonly recipe: Recipe;
   /** Where to. */
   address: Address;
   /** The descriptor, -1 while there is none. */
@@ -361,6 +368,7 @@ export abstract class Attempt implements Waiter, Outcome {
       return this.errno = -fd;
     }
     this.fd = fd;
+    this.keepSenders(true);
     if (prepare !== null) {
       try {
         prepare(fd, domain);
@@ -378,6 +386,17 @@ export abstract class Attempt implements Waiter, Outcome {
     }
     this.syscall = "connect";
     return 0;
+  }
+
+  /**
+   * Has the socket keep who sends an ICMP error, if the recipe wants that, or keep
+   * it no longer: it would end a connection that outlasts such errors otherwise.
+   */
+  keepSenders(keeps: boolean): void {
+    const { recipe, address } = this;
+    if (recipe.keepsSenders && address.family === "inet6") {
+      keepSenders(this.libc, this.fd, keeps);
+    }
   }
 
   /**

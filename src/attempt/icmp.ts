@@ -4,7 +4,7 @@
  * @module
  */
 import type { Libc } from "../../ffi/contract.ts";
-import { newMemory, newScratch } from "../../ffi/memory.ts";
+import { int, intView, newMemory, newScratch } from "../../ffi/memory.ts";
 import { decodeAddress } from "../address/address.ts";
 import type { Icmp } from "../errors/errors.ts";
 
@@ -55,6 +55,27 @@ export function readErrorQueue(
     const { sockExtendedErr } = errorQueue;
     errno = controlView.getInt32(at + sockExtendedErr.errno, littleEndian);
   }
+}
+
+/**
+ * Has a socket over IPv6 keep who sends an ICMP error, or keep it no longer and
+ * forget what it has kept. Over IPv4 Linux keeps it for all sockets. If the call
+ * fails, the sender of an error is unknown, and no more is lost.
+ */
+export function keepSenders(libc: Libc, fd: number, keeps: boolean): void {
+  const { errorQueue, IPPROTO_IPV6, IPV6_RECVERR, littleEndian } = libc.abi;
+  if (errorQueue === null || IPV6_RECVERR === null) return;
+  intView.setInt32(0, keeps ? 1 : 0, littleEndian);
+  libc.setsockopt(fd, IPPROTO_IPV6, IPV6_RECVERR, int, 4);
+}
+
+/** Whether a socket over IPv6 keeps who sends an ICMP error. */
+export function keepsSenders(libc: Libc, fd: number): boolean {
+  const { IPPROTO_IPV6, IPV6_RECVERR, littleEndian } = libc.abi;
+  if (IPV6_RECVERR === null) return false;
+  intView.setInt32(0, 0, littleEndian);
+  const result = libc.getsockopt(fd, IPPROTO_IPV6, IPV6_RECVERR, int);
+  return result === 4 && intView.getInt32(0, littleEndian) !== 0;
 }
 
 /**

@@ -23,18 +23,28 @@ import {
   selfConnected,
 } from "../attempt/failure.ts";
 import { familyOf } from "../attempt/outcome.ts";
+import { keepsSenders } from "../attempt/icmp.ts";
 import { ErrnoError } from "../errors/errors.ts";
 import { ABORTED } from "../reactor/reactor.ts";
 import { Connecting, Past } from "../socket/connecting.ts";
 import { type Socket, socketOf } from "../socket/socket.ts";
+
 /** Takes each socket before connect(2). */
 export type OnSocket = (socket: Socket) => void;
+
+/** A socket that a caller has been shown. */
+interface Held {
+  readonly socket: Socket;
+  readonly connecting: Connecting;
+  /** Whether the caller has it keep the senders of ICMP errors for good. */
+  keepsSenders: boolean;
+}
 
 /** A socket that a caller is shown before it is connected. */
 interface Shown {
   readonly onSocket: OnSocket;
   /** `null` while there is none. */
-  held: { readonly socket: Socket; readonly connecting: Connecting } | null;
+  held: Held | null;
 }
 
 /** How often each of the few has been tried again that met itself. */
@@ -165,9 +175,12 @@ export abstract class Dial extends Attempt {
     const { isNonblocking } = this.recipe;
     const past = isNonblocking ? Past.WAITED : Past.BLOCKING;
     const socket = this.socket(connecting, past);
-    shown.held = { socket, connecting };
+    const held = { socket, connecting, keepsSenders: false };
+    shown.held = held;
     connecting.isBound = this.recipe.local !== null;
     connecting.port = this.recipe.local?.port ?? 0;
+    // The caller sees a socket that nothing has been done to.
+    this.keepSenders(false);
     try {
       const { onSocket } = shown;
       onSocket(socket);
@@ -185,6 +198,7 @@ export abstract class Dial extends Attempt {
         this.errno = LATE;
         return null;
       }
+      held.keepsSenders = this.asksForSenders();
       connecting.attempt = this;
       if (this.recipe.isNonblocking) socket.nonblocking = true;
       return connecting;
@@ -200,7 +214,19 @@ export abstract class Dial extends Attempt {
     }
   }
 
-  private takeHeld(): Shown["held"] {
+  /**
+   * Has the socket keep the senders of ICMP errors again.
+   *
+   * @returns Whether the caller has asked for that itself.
+   */
+  private asksForSenders(): boolean {
+    if (this.address.family !== "inet6") return false;
+    if (keepsSenders(this.libc, this.fd)) return true;
+    this.keepSenders(true);
+    return false;
+  }
+
+  private takeHeld(): Held | null {
     const shown = this.shown;
     if (shown === null) return null;
     const { held } = shown;
@@ -211,6 +237,7 @@ export abstract class Dial extends Attempt {
   private handOver(blocks: boolean, hasWaited: boolean): Socket {
     const { libc, address, recipe } = this;
     const held = this.shown?.held ?? null;
+    if (held?.keepsSenders !== true) this.keepSenders(false);
     if (held !== null) {
       held.connecting.attempt = null;
       held.connecting.note(libc, address, 0);

@@ -28,12 +28,6 @@ export interface WrittenSetup {
 /** A named option and its value. */
 type Setting = readonly [SocketOptionName, SocketOptions[SocketOptionName]];
 
-/** A recipe by options of a caller. */
-export interface AskedRecipe extends Recipe {
-  /** Whether they ask for the queue of errors of each socket. */
-  readonly asksForErrors?: boolean;
-}
-
 /**
  * Checks what is to be set before connect(2), as far as that is possible
  * without a socket.
@@ -45,7 +39,7 @@ export function recipeOf(
   c: Libc,
   options: WrittenSetup,
   local: LocalEnd | null,
-): AskedRecipe {
+): Recipe {
   const { interface: device, protocol, softErrors, socketOptions } = options;
   const waitsSoft = softErrors !== undefined && checkSoftErrors(softErrors);
   if (
@@ -63,9 +57,7 @@ export function recipeOf(
     },
     local,
     waitsSoft,
-    asksForErrors: settings.some(([name, value]) =>
-      name === "readErrorQueue" && value === true
-    ),
+    keepsSenders: settings.every(([name]) => name !== "readErrorQueue"),
   };
 }
 

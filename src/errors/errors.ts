@@ -178,7 +178,8 @@ export class ErrnoError extends Error {
   /**
    * The ICMP error of a router, a firewall or the peer's kernel that ended the
    * attempt: Linux 5.8 and later. A refusal without it came as a reset from the
-   * peer itself, most likely, since not every ICMP error arrives.
+   * peer itself, most likely, since not every ICMP error arrives. A
+   * {@linkcode Socket} that the caller connects over IPv6 needs `readErrorQueue`.
    */
   declare readonly icmp: Icmp | undefined;
   /**

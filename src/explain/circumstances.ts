@@ -274,7 +274,7 @@ function onIpv6({ code, address, syscall }: ErrnoFacts): Advice | null {
     retry,
     remedy,
     note:
-      "Over IPv6 the ICMP error of a firewall looks the same, unless the socket keeps it: with `socketOptions: { readErrorQueue: true }`, Linux says who rejects, in `icmp` of the error.",
+      "If a `Socket` was connected over IPv6 without `readErrorQueue`, the ICMP error of a firewall looks the same: `connect()` asks Linux who rejects, and has it in `icmp` of the error.",
   };
 }
 

@@ -48,7 +48,6 @@ import {
 import { localOf } from "../socket/ends.ts";
 import type { Destination } from "./destination.ts";
 import { roomForSockets } from "./limits.ts";
-import { keepingSenders } from "./probe_recipe.ts";
 import {
   CLOSED_PORT,
   type ProbeReason,
@@ -426,7 +425,6 @@ class PingLoop {
   /** How far this target's probes are behind those of the first one, as a part of a gap. */
   readonly #phase: number;
   readonly #way: Way;
-  readonly #recipe: Recipe;
   #addresses: readonly Address[] | null;
   /** The address that works, `null` while none is known to. */
   #kept: Address | null = null;
@@ -456,7 +454,6 @@ class PingLoop {
     this.#index = index;
     this.#phase = index / targets;
     this.#way = way;
-    this.#recipe = keepingSenders(c, way.recipe);
     this.#addresses = way.addresses;
     if (way.addresses?.length === 1) this.#kept = way.addresses[0]!;
   }
@@ -465,7 +462,7 @@ class PingLoop {
     const { gap } = this.#plan;
     this.#early = await this.#resolve();
     if (this.#addresses !== null) {
-      await warmUp(this.#c, this.#recipe, this.#addresses[0]!);
+      await warmUp(this.#c, this.#way.recipe, this.#addresses[0]!);
     }
     if (gap === null) await this.#follow();
     else await this.#keepPace(gap);
@@ -597,7 +594,7 @@ class PingLoop {
 
   #begin(address: Address): Echo {
     const { timeout } = this.#plan;
-    const echo = new Echo(this.#c, this.#recipe, address, timeout);
+    const echo = new Echo(this.#c, this.#way.recipe, address, timeout);
     this.#echoes.add(echo);
     echo.start();
     return echo;

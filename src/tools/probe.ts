@@ -7,6 +7,7 @@ import type { Libc } from "../../ffi/contract.ts";
 import { libc } from "../../ffi/libc.ts";
 import { performance } from "../../ffi/timers.ts";
 import type { LookupFamily } from "../address/lookup.ts";
+import type { Recipe } from "../attempt/attempt.ts";
 import { DEADLINE } from "../attempt/outcome.ts";
 import { agreedFamily } from "../connect/target.ts";
 import {
@@ -38,7 +39,6 @@ import { NAME_TIMEOUT } from "./destination.ts";
 import { Fifo } from "./fifo.ts";
 import {
   checkLocalAddress,
-  type ProbeRecipe,
   probeRecipe,
   type ProbeSetup,
 } from "./probe_recipe.ts";
@@ -734,7 +734,7 @@ function untried(cause: Error, isDenied: boolean): Finding {
 /** The options after the check, and what follows from them. */
 interface Checked<T extends Probeable> {
   readonly setup: ProbeSetup;
-  readonly recipe: ProbeRecipe;
+  readonly recipe: Recipe;
   readonly threads: number;
   readonly pacing: Pacing;
   readonly reading: Reading;

@@ -10,10 +10,16 @@ import {
   inet,
   unspecified,
 } from "../address/address.ts";
-import { Attempt, type Pace, Phase } from "../attempt/attempt.ts";
+import {
+  Attempt,
+  type Pace,
+  PATIENT,
+  Phase,
+  PLAIN,
+  type Recipe,
+} from "../attempt/attempt.ts";
 import { localAddress } from "../attempt/local_port.ts";
 import { localOf } from "../socket/ends.ts";
-import type { ProbeRecipe } from "./probe_recipe.ts";
 
 /** The attempt that is being handled: one record serves all of them in turn. */
 export class Look extends Attempt {
@@ -35,9 +41,10 @@ export class Look extends Attempt {
   /** Whether the socket was refused before, and is disconnected by a refusal. */
   #isUsed = false;
 
-  constructor(libc: Libc, recipe: ProbeRecipe) {
+  constructor(libc: Libc, recipe: Recipe) {
     super(libc, recipe, inet("0.0.0.0", 0), 0, 0, undefined);
-    this.#spares = recipe.isPlain && libc.abi.outlivesRefusal;
+    this.#spares = (recipe === PLAIN || recipe === PATIENT) &&
+      libc.abi.outlivesRefusal;
     this.#spareHost = this.address;
   }
 

@@ -12,7 +12,7 @@ import {
   setTimeout,
 } from "../../ffi/timers.ts";
 import type { Inet6Address, InetAddress } from "../address/address.ts";
-import { DEADLINE, newPace, PENDING } from "../attempt/attempt.ts";
+import { DEADLINE, newPace, PENDING, type Recipe } from "../attempt/attempt.ts";
 import { lacksPort } from "../attempt/failure.ts";
 import { ErrnoError, type Icmp } from "../errors/errors.ts";
 import {
@@ -34,7 +34,6 @@ import {
 import { type Host, HostTable, type Network } from "./probe_hosts.ts";
 import { Attempts, Flag, Flights, NOTHING } from "./probe_flights.ts";
 import { Look } from "./probe_look.ts";
-import type { ProbeRecipe } from "./probe_recipe.ts";
 import {
   CLOSED_PORT,
   type Handshake,
@@ -177,7 +176,6 @@ export class Run implements Crowd {
   #begun = 0;
   readonly #flights: Flights;
   readonly #attempts: Attempts;
-  readonly #recipe: ProbeRecipe;
   readonly #look: Look;
   readonly #due = new Fifo<number>();
   /** Jobs that come before those of the feed. */
@@ -217,7 +215,7 @@ export class Run implements Crowd {
   /** @param share How many runs share the descriptors of the process. */
   constructor(
     libc: Libc,
-    recipe: ProbeRecipe,
+    recipe: Recipe,
     pacing: Pacing,
     feed: Feed,
     sink: Sink,
@@ -228,7 +226,6 @@ export class Run implements Crowd {
     this.#feed = feed;
     this.#sink = sink;
     this.#hosts = new HostTable(libc);
-    this.#recipe = recipe;
     this.#look = new Look(libc, recipe);
     this.#slicesPerRest = share === 1 ? SLICES_PER_REST : 1;
     const limit = descriptorLimit(libc);
@@ -745,7 +742,7 @@ export class Run implements Crowd {
         if (this.#pacing.keepsSockets) {
           // Its new owner may watch it in another way.
           forget(libc, fd);
-          this.#recipe.release?.(fd, look.address);
+          look.keepSenders(false);
           kept = look.take();
         } else look.reset();
       } else if (isSpent) look.spare();

@@ -5,8 +5,9 @@
  */
 import { type Libc, type StartedThread, UNABLE } from "../../ffi/contract.ts";
 import { startThread } from "../../ffi/threads.ts";
+import type { Recipe } from "../attempt/attempt.ts";
 import { closeByReset } from "../attempt/descriptor.ts";
-import type { ProbeRecipe, ProbeSetup } from "./probe_recipe.ts";
+import type { ProbeSetup } from "./probe_recipe.ts";
 import type { Inet6Address, InetAddress } from "../address/address.ts";
 import { NOTHING } from "./probe_flights.ts";
 import {
@@ -61,7 +62,7 @@ export class Crew implements Feed, Sink {
   constructor(
     libc: Libc,
     setup: ProbeSetup,
-    recipe: ProbeRecipe,
+    recipe: Recipe,
     pacing: Pacing,
     threads: number,
     feed: Feed,

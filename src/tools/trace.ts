@@ -451,23 +451,12 @@ const ownEnd = newMemory(128);
 function expireAfter(c: Libc, fd: number, family: number, hops: number): void {
   const { abi } = c;
   const isInet6 = family === abi.AF_INET6;
-  const options = isInet6
-    ? [
-      [abi.IPPROTO_IPV6, abi.IPV6_UNICAST_HOPS, hops] as const,
-      [
-        abi.IPPROTO_IPV6,
-        abi.IPV6_RECVERR,
-        1,
-      ] as const,
-    ]
-    : [[abi.IPPROTO_IP, abi.IP_TTL, hops] as const];
-  for (const [level, option, value] of options) {
-    if (option === null) continue;
-    hopLimitView.setInt32(0, value, abi.littleEndian);
-    const result = c.setsockopt(fd, level, option, hopLimit, 4);
-    if (result >= 0) continue;
-    throw errnoErrorFor(-result, { syscall: "setsockopt", subject: "ttl" });
-  }
+  const level = isInet6 ? abi.IPPROTO_IPV6 : abi.IPPROTO_IP;
+  const option = isInet6 ? abi.IPV6_UNICAST_HOPS : abi.IP_TTL;
+  hopLimitView.setInt32(0, hops, abi.littleEndian);
+  const result = c.setsockopt(fd, level, option, hopLimit, 4);
+  if (result >= 0) return;
+  throw errnoErrorFor(-result, { syscall: "setsockopt", subject: "ttl" });
 }
 
 function localPort(c: Libc, fd: number): number {

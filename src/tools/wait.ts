@@ -45,7 +45,6 @@ import { type ErrnoError, errnoError, LookupError } from "../errors/errors.ts";
 import { CLOSED } from "../reactor/reactor.ts";
 import type { Destination } from "./destination.ts";
 import { FREE_DESCRIPTORS, Room } from "./limits.ts";
-import { keepingSenders } from "./probe_recipe.ts";
 import {
   type AddressSearch,
   checkWay,
@@ -384,8 +383,6 @@ class TargetWait implements PendingTarget {
   /** The current addresses, and when they were found. */
   #addresses: readonly Address[];
   #resolved: number;
-  /** How attempts are made that keep the senders of ICMP errors. */
-  readonly #keeping: Recipe;
   /** The current try at each address. */
   readonly #knocks: Knock[] = [];
   /** For how many sockets it has room. */
@@ -426,7 +423,6 @@ class TargetWait implements PendingTarget {
     this.target = target;
     this.#index = index;
     this.#way = way;
-    this.#keeping = keepingSenders(c, way.recipe);
     this.text = way.text;
     this.#start = start;
     this.#end = end;
@@ -537,22 +533,18 @@ class TargetWait implements PendingTarget {
     }
     const end = Math.min(now + this.#plan.attemptTimeout, this.#end);
     this.#isCut = end === this.#end;
+    const { recipe } = this.#way;
     const knocks = this.#knocks;
     while (knocks.length > addresses.length) knocks.pop()!.stop();
     // One for this loop, so that the try is not over before the loop is.
     this.#left = 1;
     for (let i = 0; i < addresses.length; i++) {
       const address = addresses[i]!;
-      // Over IPv4 they are kept anyway, and what is plain is quicker to repeat.
-      const recipe = address.family === "inet6"
-        ? this.#keeping
-        : this.#way.recipe;
       let knock = knocks.at(i);
       if (knock === undefined) {
         knock = new Knock(this, this.#c, recipe, address, now, end);
         knocks.push(knock);
       }
-      knock.recipe = recipe;
       this.#left++;
       knock.start(address, now, end);
       if (knock.isOpen) break;

@@ -4,10 +4,8 @@
  *
  * @module
  */
-import { currentAbi } from "../../../ffi/libc.ts";
 import { nearest } from "../../errors/arguments.ts";
 import { connect } from "../../connect/connect.ts";
-import type { ConnectTarget } from "../../connect/target.ts";
 import { ErrnoError, LookupError } from "../../errors/errors.ts";
 import {
   ERRNOS,
@@ -119,11 +117,7 @@ export const explainCommand: Command = {
       const start = performance.now();
       try {
         const socket = await connect(
-          {
-            timeout: EXPLAIN_PATIENCE,
-            ...connection,
-            ...askingForSenders(connection),
-          },
+          { timeout: EXPLAIN_PATIENCE, ...connection },
           { signal: io.signal },
         );
         const wall = performance.now() - start;
@@ -153,14 +147,6 @@ export const explainCommand: Command = {
     }
   },
 };
-
-/** Over IPv6, the sender of an ICMP error is kept where an option asks for it. */
-function askingForSenders({ transport }: ConnectTarget): object {
-  const isInternet = transport !== "unix" && transport !== "vsock";
-  return isInternet && currentAbi().errorQueue !== null
-    ? { socketOptions: { readErrorQueue: true } }
-    : {};
-}
 
 function write(
   output: Output,
