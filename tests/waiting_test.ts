@@ -59,6 +59,15 @@ async function amidBlockedThreads(
   execFileSync("mkfifo", paths);
   // Each holds a thread until somebody opens the other end.
   const files = paths.map(async (path) => (await open(path, "r")).close());
+  // A process waits for its threads before it ends, also by an error.
+  await using _ends = {
+    async [Symbol.asyncDispose]() {
+      // To open it for both does not wait for another end.
+      const ends = paths.map((path) => openSync(path, "r+"));
+      await Promise.all(files);
+      for (const end of ends) closeSync(end);
+    },
+  };
   using hole = blackHole();
   let start = performance.now();
   let end = "";
@@ -95,10 +104,6 @@ async function amidBlockedThreads(
     }
   }
   const connects = performance.now() - start;
-  // To open it for both does not wait for another end.
-  const ends = paths.map((path) => openSync(path, "r+"));
-  await Promise.all(files);
-  for (const end of ends) closeSync(end);
   return { end, deadline, seen, connects };
 }
 
@@ -318,8 +323,8 @@ test("no other work is late because of loops over connects", async () => {
   }
 });
 
-/** How many turns pass before everybody has had one. */
-async function turnsForAll(c: Libc): Promise<number> {
+/** How many turns pass while some work goes on. */
+async function turnsDuring(work: () => Promise<unknown>): Promise<number> {
   let count = 0;
   let isOver = false;
   function turn(): void {
@@ -328,9 +333,32 @@ async function turnsForAll(c: Libc): Promise<number> {
     setImmediate(turn);
   }
   setImmediate(turn);
-  await new Promise<void>((resolve) => afterAll(c, resolve));
+  await work();
   isOver = true;
   return count;
+}
+
+test("a loop over connections that have come in leaves turns to all other work", async () => {
+  using listener = Socket.open();
+  listener.bind(inet("127.0.0.1", 0));
+  listener.listen(2000);
+  const { localAddress } = listener;
+  for (let i = 0; i < 1000; i++) {
+    using socket = Socket.open();
+    socket.connectSync(localAddress);
+  }
+  const count = await turnsDuring(async () => {
+    for (let i = 0; i < 1000; i++) (await listener.accept()).close();
+  });
+  // They take ten milliseconds and more; without a turn, none has come by then.
+  assertGreater(count, 1);
+});
+
+/** How many turns pass before everybody has had one. */
+function turnsForAll(c: Libc): Promise<number> {
+  return turnsDuring(() =>
+    new Promise<void>((resolve) => afterAll(c, resolve))
+  );
 }
 
 test("afterAll() takes one turn where nothing has come, and all of them now and then", async () => {

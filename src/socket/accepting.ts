@@ -14,6 +14,7 @@ import {
   errnoErrorFor,
 } from "../errors/errors.ts";
 import { ABORTED, timeoutTo } from "../reactor/reactor.ts";
+import { yieldIfDue } from "../reactor/turns.ts";
 import { localText } from "./ends.ts";
 import type { Limits } from "./limits.ts";
 import { ITS_TURN } from "./line.ts";
@@ -66,6 +67,10 @@ export async function acceptLater(
     if (came !== ITS_TURN) throw nobodyCame(libc, fd, start, timeout);
   }
   try {
+    // Where connections come in without end, a loop that takes them would leave
+    // nothing else a turn.
+    const turn = yieldIfDue(libc);
+    if (turn !== null) await turn;
     for (let isAsked = isFirst;; isAsked = true) {
       limits.signal?.throwIfAborted();
       if (isGone()) throw canceled("accept");
