@@ -2,6 +2,7 @@ import {
   assert,
   assertEquals,
   assertInstanceOf,
+  assertLess,
   assertRejects,
   assertThrows,
 } from "@std/assert";
@@ -16,6 +17,7 @@ import {
   rawAddress,
   Socket,
 } from "../mod.ts";
+import { heedAbort, ignoreAbort } from "../src/errors/arguments.ts";
 import { ping, probe, waitFor } from "../src/tools.ts";
 import { AGES, outcome, refusal, turns } from "./_assertions.ts";
 import {
@@ -25,6 +27,7 @@ import {
   inChild,
   listen,
   pair,
+  threadTime,
   watchLibc,
 } from "./_fixtures.ts";
 import { test } from "./_harness.ts";
@@ -862,4 +865,27 @@ test("Socket keeps its descriptor through failed operations", async () => {
     assertEquals(socket.fd, fd);
   }
   assertEquals(socket.getOption("type"), "stream");
+});
+
+test("to listen to one signal takes no longer for the last of many", () => {
+  const { signal } = new AbortController();
+  const listeners = Array.from({ length: 30_000 }, () => () => {});
+  const start = threadTime();
+  for (const listener of listeners) heedAbort(signal, listener);
+  for (const listener of listeners.reverse()) ignoreAbort(signal, listener);
+  // It takes some 20 ms; to look for each in a list, many seconds.
+  assertLess(threadTime() - start, 2_000);
+});
+
+test("a listener that an abort has called may take another one away", async () => {
+  const controller = new AbortController();
+  const { signal } = controller;
+  const called: string[] = [];
+  const gone = () => void called.push("gone");
+  heedAbort(signal, () => ignoreAbort(signal, gone));
+  heedAbort(signal, gone);
+  heedAbort(signal, () => void called.push("last"));
+  controller.abort();
+  await turns(1);
+  assertEquals(called, ["last"]);
 });

@@ -198,12 +198,20 @@ export function checkSignal(
 const { addEventListener, removeEventListener } = AbortSignal.prototype;
 const anyOf = AbortSignal.any.bind(AbortSignal);
 
-/**
- * A signal of our own for each of a caller's, which aborts with it by the
- * platform's doing: an event is what anybody can dispatch, and what a listener
- * that came before can keep from those that came after.
- */
-const followers = new WeakMap<AbortSignal, AbortSignal>();
+/** Who is to hear of the abort of a caller's signal. */
+interface Audience {
+  /**
+   * A signal of our own, which aborts with the caller's by the platform's doing:
+   * an event is what anybody can dispatch, and what a listener that came before
+   * can keep from those that came after.
+   */
+  readonly follower: AbortSignal;
+  /** One listener stands for all: to find one in a list of thousands is slow. */
+  readonly listeners: Set<() => void>;
+  onAbort(): void;
+}
+
+const audiences = new WeakMap<AbortSignal, Audience>();
 
 /**
  * Has a listener called when a signal aborts.
@@ -216,12 +224,14 @@ export function heedAbort(
   listener: () => void,
 ): void {
   if (signal === undefined) return;
-  let follower = followers.get(signal);
-  if (follower === undefined) {
-    follower = followerOf(signal);
-    followers.set(signal, follower);
+  let audience = audiences.get(signal);
+  if (audience === undefined) {
+    audience = audienceOf(signal);
+    audiences.set(signal, audience);
   }
-  addEventListener.call(follower, "abort", listener);
+  const { follower, listeners, onAbort } = audience;
+  if (listeners.size === 0) addEventListener.call(follower, "abort", onAbort);
+  listeners.add(listener);
 }
 
 /** Has it called no more. What a proxy of a signal may throw is of no account. */
@@ -229,13 +239,37 @@ export function ignoreAbort(
   signal: AbortSignal | undefined,
   listener: () => void,
 ): void {
-  const follower = signal && followers.get(signal);
-  if (follower === undefined) return;
+  const audience = signal && audiences.get(signal);
+  if (audience === undefined) return;
+  const { follower, listeners, onAbort } = audience;
+  if (!listeners.delete(listener) || listeners.size > 0) return;
   try {
-    removeEventListener.call(follower, "abort", listener);
+    removeEventListener.call(follower, "abort", onAbort);
   } catch {
     // It was a caller's object that failed, and no code waits for it any more.
   }
+}
+
+function audienceOf(signal: AbortSignal): Audience {
+  const listeners = new Set<() => void>();
+  return {
+    follower: followerOf(signal),
+    listeners,
+    onAbort() {
+      for (const listener of [...listeners]) {
+        // One that was called before may have taken this one away.
+        if (!listeners.has(listener)) continue;
+        try {
+          listener();
+        } catch (error) {
+          // As the platform has it: the others are called all the same.
+          queueMicrotask(() => {
+            throw error;
+          });
+        }
+      }
+    },
+  };
 }
 
 function followerOf(signal: AbortSignal): AbortSignal {
