@@ -754,6 +754,37 @@ test(
   NAMED,
 );
 
+for (const way of ["are late", "find the same name"]) {
+  test(
+    `thousands of lookups that ${way} at once leave turns to all other work`,
+    async () => {
+      using _ = watchLibc(livingAlone([]));
+      let turns = 0;
+      let isOver = false;
+      function turn(): void {
+        if (isOver) return;
+        turns++;
+        setImmediate(turn);
+      }
+      const isLate = way === "are late";
+      const [hostname, timeout] = isLate ? ["dead.test", 1] : ["live.test"];
+      const outcomes: Promise<unknown>[] = [];
+      for (let i = 0; i < 10_000; i++) {
+        const looking = lookup(hostname!, { family: "inet", timeout });
+        outcomes.push(looking.catch(({ code }) => code));
+      }
+      await Promise.race(outcomes);
+      setImmediate(turn);
+      const all = await Promise.all(outcomes);
+      isOver = true;
+      assertEquals(new Set(all.map(String)).size, 1);
+      // They take a hundred milliseconds, which is one turn if it is not cut.
+      assertGreaterOrEqual(turns, 5);
+    },
+    THREADED,
+  );
+}
+
 test("lookup() can be given up, and shared lookups go on", async () => {
   const [codes, took] = await inChild(
     { namespace },

@@ -93,6 +93,18 @@ const SPIN = 0.3;
 /** The longest pause between two looks, in ms. */
 const LONGEST_PAUSE = 20;
 
+/**
+ * How long one turn goes on to report, in ms: what callers do with it comes on
+ * top, and thousands of them may wait for one name or one moment.
+ */
+const LONGEST_REPORTING = 2;
+
+/** How long one turn goes on to ask the name servers, in ms: none may be reachable, and thousands of names wait. */
+const LONGEST_ASKING = 2;
+
+/** How many callers one turn finds to be late, which takes as long. */
+const MOST_LATE = 1000;
+
 /** The age, in ms, up to which a caller joins a question that no other caller waits for. */
 const JOINABLE_AGE = 1000;
 
@@ -218,8 +230,14 @@ class Resolver {
   readonly #servers: NameServers;
   /** Names that the servers are to be asked about. */
   readonly #unsounded = new Set<NameLookup>();
+  /** Whether the next turn is to go on with them. */
+  #soundsOn = false;
   readonly #asked = new Set<OpenQuestion>();
+  /** How many parties wait for names. */
+  #waiting = 0;
   #reports: Notice[] = [];
+  /** How many of them were handed out. */
+  #reported = 0;
   /** No caller's time ends before, on the clock of `performance.now()`. */
   #nextEnd = Infinity;
   #timer: Timer | null = null;
@@ -290,7 +308,7 @@ class Resolver {
       for (let now = first;; now = performance.now()) {
         this.#look(now);
         this.#ask(now);
-        this.#report(party);
+        this.#reportTo(party);
         if (addresses !== null) return addresses;
         if (failure !== null) throw failure;
         const age = this.#age(now);
@@ -361,6 +379,7 @@ class Resolver {
     }
     const party = { query, name, start, end, listener, isOver: false };
     name.parties.add(party);
+    this.#waiting++;
     this.#nextEnd = Math.min(this.#nextEnd, end);
     if (name.early !== null) {
       const found = name.answers.get(name.early)!;
@@ -372,10 +391,11 @@ class Resolver {
   #leave(party: Party): void {
     party.isOver = true;
     const { name } = party;
-    if (name?.parties.delete(party) && name.parties.size === 0) {
-      this.#desert(name);
+    if (name?.parties.delete(party)) {
+      this.#waiting--;
+      if (name.parties.size === 0) this.#desert(name);
     }
-    if (!this.#isWanted()) this.#stop();
+    if (!this.#isWanted) this.#stop();
   }
 
   /** No caller waits for a name any more. */
@@ -390,15 +410,17 @@ class Resolver {
     if (this.#names.get(name.key) === name) this.#names.delete(name.key);
   }
 
-  #isWanted(): boolean {
-    for (const { parties } of this.#names.values()) {
-      if (parties.size > 0) return true;
-    }
-    return this.#reports.length > 0;
+  get #isWanted(): boolean {
+    return this.#waiting > 0 || this.#reports.length > 0;
   }
 
-  /** Asks what may be asked by now about names. */
+  /** Asks what may be asked by now about names, and the servers about those that wait. */
   #ask(now: number, names: Iterable<NameLookup> = this.#names.values()): void {
+    this.#askAbout(now, names);
+    this.#askAbout(now, this.#sound(now));
+  }
+
+  #askAbout(now: number, names: Iterable<NameLookup>): void {
     for (const name of names) {
       if (name.parties.size === 0) continue;
       let isAsked = this.#begin(name, "whole", now);
@@ -409,7 +431,6 @@ class Resolver {
       }
       if (!isAsked && now >= soundAt(name)) this.#unsounded.add(name);
     }
-    if (this.#sound(now)) this.#ask(now);
   }
 
   /**
@@ -431,20 +452,24 @@ class Resolver {
   }
 
   /**
-   * Asks the name servers about as many names as may be at once; returns
-   * whether one of them is known to have a reply.
+   * Asks the name servers about as many names as may be at once, and as there is
+   * time for; returns those that the resolver need not wait for.
    */
-  #sound(now: number): boolean {
-    if (!this.#servers.hasRoom) return false;
-    let isNews = false;
+  #sound(now: number): NameLookup[] {
+    const known: NameLookup[] = [];
+    this.#soundsOn = false;
+    if (!this.#servers.hasRoom) return known;
     for (const name of inTurn(this.#unsounded)) {
       if (!this.#servers.hasRoom) break;
+      this.#soundsOn = performance.now() - now >= LONGEST_ASKING;
+      if (this.#soundsOn) break;
       this.#unsounded.delete(name);
       const { hostname, family, sounding } = name;
       name.sounding = this.#servers.sound(hostname, family, sounding, now);
-      if (!name.sounding.isOpen) isNews = true;
+      if (!name.sounding.isOpen) known.push(name);
     }
-    return isNews;
+    this.#servers.rest();
+    return known;
   }
 
   /** Takes the replies that have come, and ends what is late. */
@@ -465,6 +490,7 @@ class Resolver {
 
   #expire(now: number): void {
     this.#nextEnd = Infinity;
+    let left = MOST_LATE;
     for (const name of this.#names.values()) {
       const { parties } = name;
       for (const party of parties) {
@@ -472,7 +498,12 @@ class Resolver {
           this.#nextEnd = Math.min(this.#nextEnd, party.end);
           continue;
         }
+        if (left-- === 0) {
+          this.#nextEnd = -Infinity;
+          return;
+        }
         parties.delete(party);
+        this.#waiting--;
         if (parties.size === 0) this.#desert(name);
         this.#reports.push({ party, failure: null, isLate: true });
       }
@@ -508,6 +539,7 @@ class Resolver {
 
   #finish(name: NameLookup, end: Answer | null): void {
     for (const party of name.parties) this.#end(party, end);
+    this.#waiting -= name.parties.size;
     name.parties.clear();
     this.#desert(name);
     this.#forget(name);
@@ -519,28 +551,35 @@ class Resolver {
   }
 
   /**
-   * Hands out the reports. A party that gets one may begin and abandon lookups.
-   *
-   * @param only Whose reports, `null` for all.
+   * Hands out the reports, as many as one turn has time for. A party that gets
+   * one may begin and abandon lookups.
    */
-  #report(only: Party | null): void {
+  #report(): void {
     const reports = this.#reports;
-    this.#reports = [];
-    for (const [i, report] of reports.entries()) {
-      const { party } = report;
-      if (party.isOver) continue;
-      if (only !== null && party !== only) {
-        this.#reports.push(report);
-        continue;
-      }
-      try {
-        this.#deliver(report);
-      } catch (error) {
-        // One listener that throws must not keep the others from their report.
-        this.#reports.push(...reports.slice(i + 1));
-        throw error;
-      }
+    // What a party begins is reported in a later turn.
+    const count = reports.length;
+    const end = performance.now() + LONGEST_REPORTING;
+    while (this.#reported < count) {
+      const report = reports[this.#reported++]!;
+      if (report.party.isOver) continue;
+      this.#deliver(report);
+      if (performance.now() >= end) break;
     }
+  }
+
+  /** Hands out those for one party, which blocks the thread for them. */
+  #reportTo(party: Party): void {
+    for (let i = this.#reported; i < this.#reports.length; i++) {
+      const report = this.#reports[i]!;
+      if (report.party === party && !party.isOver) this.#deliver(report);
+    }
+  }
+
+  /** Keeps no report that was handed out. */
+  #clear(): void {
+    if (this.#reported < this.#reports.length) return;
+    this.#reports = [];
+    this.#reported = 0;
   }
 
   #deliver(report: Notice): void {
@@ -569,10 +608,13 @@ class Resolver {
   readonly #turn = (): void => {
     const now = performance.now();
     this.#look(now);
-    this.#ask(now);
+    // A walk along all names waits until those have theirs that are on their way.
+    if (this.#soundsOn) this.#askAbout(now, this.#sound(now));
+    else if (this.#reported === 0) this.#ask(now);
     try {
-      this.#report(null);
+      this.#report();
     } finally {
+      this.#clear();
       this.#schedule(now);
     }
   };
@@ -607,12 +649,13 @@ class Resolver {
    * @param names Those about which that may have changed.
    */
   #schedule(now: number, names?: Iterable<NameLookup>): void {
-    if (!this.#isWanted()) return this.#stop();
+    if (!this.#isWanted) return this.#stop();
     const age = this.#age(now);
     // No call reports what a name server replies, either.
     const isSilent = (this.#opened?.isSilent ?? false) ||
       this.#servers.newest > -Infinity;
-    if (this.#reports.length > 0 || isSilent && age < SPIN) {
+    const isBehind = this.#reports.length > 0 || this.#soundsOn;
+    if (isBehind || isSilent && age < SPIN) {
       if (this.#isImmediate) return;
       this.#isImmediate = true;
       return setImmediate(this.#onImmediate);

@@ -143,7 +143,7 @@ export class NameServers {
   }
 
   /**
-   * Asks about a name.
+   * Asks about a name. {@linkcode NameServers.rest} comes after one or more.
    *
    * @param last When that was done before, `null` for never: it may have been
    * the server that does not reply, or the family.
@@ -179,7 +179,9 @@ export class NameServers {
   /** Waits for no reply any more. */
   drop(sounding: Sounding | null): void {
     const open = sounding as OpenSounding | null;
-    if (open?.isOpen) this.#end(open);
+    if (!open?.isOpen) return;
+    this.#end(open);
+    this.rest();
   }
 
   /** Takes the replies that have come, and ends what is late. */
@@ -189,6 +191,7 @@ export class NameServers {
     for (const sounding of this.#open.values()) {
       if (now - sounding.since >= LONGEST_SOUNDING) this.#end(sounding);
     }
+    this.rest();
   }
 
   #newId(): number {
@@ -260,8 +263,6 @@ export class NameServers {
       if (size === -abi.errnos.EAGAIN) return;
       if (size >= HEAD) this.#take(server, reply.subarray(0, size), now);
       else if (size < 0) this.#lose(server);
-      // The last one has closed the sockets.
-      if (this.#open.size === 0) return;
     }
   }
 
@@ -301,6 +302,10 @@ export class NameServers {
   #end(sounding: OpenSounding): void {
     sounding.isOpen = false;
     this.#open.delete(sounding.id);
+  }
+
+  /** Keeps nothing open if no reply is waited for. */
+  rest(): void {
     if (this.#open.size > 0) return;
     for (const fd of this.#sockets.values()) {
       if (fd >= 0) this.#libc.close(fd);
