@@ -1191,6 +1191,22 @@ test("connect() passes on what onSocket throws after a socket has met itself", a
   assertEquals(`${result}`, "Error: mine");
 });
 
+test("connect() says that a port is held which onSocket asked for, though a socket has met itself", async () => {
+  for (const other of [inet("127.0.0.1", 50_001), inet("127.0.0.2", 10)]) {
+    using watched = watchLibc(holdsOnlyPort());
+    let calls = 0;
+    const result = await outcome(connect({
+      port: 50_000,
+      onSocket(socket) {
+        if (++calls === 2) socket.bind(other);
+      },
+    }));
+    assertErrno(result, "EADDRINUSE");
+    assertEquals(result.address, `${other}`);
+    assertEquals(opened(watched), watched.count("close"));
+  }
+});
+
 test("connect() finds no listener among two ephemeral ports", async () => {
   const results = await inChild(
     { namespace: "sysctl -qw net.ipv4.ip_local_port_range='40000 40001'" },

@@ -153,6 +153,13 @@ export abstract class Dial extends Attempt {
     return lacksPort(this.libc, errno, syscall) && retries.has(this);
   }
 
+  /** Whether the caller's own call that has failed left the port to the system. */
+  private leavesPort({ syscall, address }: ErrnoError): boolean {
+    return syscall === "bind"
+      ? address?.endsWith(":0") === true
+      : address === this.address.toString();
+  }
+
   /** Closes the descriptor, if there is one. */
   drop(byReset: boolean = false): void {
     const held = this.takeHeld();
@@ -206,7 +213,8 @@ export abstract class Dial extends Attempt {
       this.drop();
       if (
         !(error instanceof ErrnoError) ||
-        !this.hasNoOtherPort(error.errno, error.syscall)
+        !this.hasNoOtherPort(error.errno, error.syscall) ||
+        !this.leavesPort(error)
       ) throw error;
       this.errno = error.errno;
       this.syscall = error.syscall;
