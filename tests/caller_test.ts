@@ -554,3 +554,19 @@ for (
     assertStringIncludes(lines, explain("ECONNREFUSED").remedy!.slice(0, 60));
   });
 }
+
+test("an error of explain() points at its caller, through a connect as well", () => {
+  const own = caught(function userCode() {
+    explain("ENOSUCHTHING" as "EPERM");
+  });
+  assertPointsAt(own, "userCode");
+  const inside = caught(() =>
+    connectSync({
+      port: freePort(),
+      onSocket: function userCode() {
+        explain("EPERM", { so: "linux" } as object);
+      },
+    })
+  );
+  assertPointsAt(inside, "userCode");
+});

@@ -681,9 +681,39 @@ test("explain() knows why a name does not resolve", () => {
   assertEquals(explain("EAI_NONAME", { os: "darwin" }).errno, 8);
   assertEquals(explain({ error: unknown }).meaning, explanation.meaning);
   assertEquals(explain("EAI_AGAIN").retry, "later");
+  // No other try is worth it where the server has failed for good.
+  assertEquals(explain("EAI_FAIL").retry, "never");
   assertMatch(`${explain("EAI_OVERFLOW")}`, /^EAI_OVERFLOW \(.+\): /);
   const odd = explain(new LookupError("x", "UNKNOWN", 4321));
   assertEquals([odd.code, odd.errno, odd.retry], ["UNKNOWN", 4321, null]);
+});
+
+test("explain() takes the failures of node:dns by their own names", () => {
+  for (
+    const [code, expected] of [
+      ["ENOTFOUND", "EAI_NONAME"],
+      ["ENODATA", "EAI_NODATA"],
+      ["EAI_AGAIN", "EAI_AGAIN"],
+      // A host that is named beside an errno does not make it one of a lookup.
+      ["ECONNREFUSED", "ECONNREFUSED"],
+    ] as const
+  ) {
+    const error = Object.assign(new Error(), { code, hostname: "no.test" });
+    const explanation = explain({ error }, { os: "linux" });
+    assertEquals(explanation.code, expected);
+    assertEquals(
+      explanation.meaning,
+      explain(expected, { os: "linux" }).meaning,
+    );
+  }
+});
+
+test("explain() refuses a foreign error without showing its escapes", () => {
+  const error = assertThrows(
+    () => explain({ error: new Error("a\x1b[31m\nb") }),
+    TypeError,
+  );
+  assertStringIncludes(error.message, "a\\x1b[31m\\x0ab");
 });
 
 for (

@@ -62,6 +62,11 @@ for (
       Object.assign(new Error("x"), { code: "ECONNREFUSED" }),
       true,
     ],
+    [
+      "a lookup of the runtime's own without a reply",
+      Object.assign(new Error("x"), { code: "EAI_AGAIN", hostname: "x" }),
+      true,
+    ],
     ["what the system lacks", new NotSupportedError("x", "aix"), false],
     ["an abort", new DOMException("aborted", "AbortError"), false],
     ["text", "ECONNREFUSED", false],

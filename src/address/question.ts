@@ -12,6 +12,7 @@ import type { EaiCode } from "../../ffi/abi.ts";
 import { builtin } from "../../ffi/builtin.ts";
 import type { Libc } from "../../ffi/contract.ts";
 import { ENCODER, newMemory } from "../../ffi/memory.ts";
+import { NODE_CODES } from "../errors/phrases.ts";
 import { bytesOf, parseIp } from "./address.ts";
 
 /** The result of one lookup. */
@@ -239,12 +240,6 @@ class NodeInquiry implements Inquiry {
     return new LaterQuestion(answer, onAnswer);
   }
 }
-
-/** What `node:dns` calls the two failures that it does not call by their names. */
-const NODE_CODES: Readonly<Record<string, EaiCode>> = {
-  ENOTFOUND: "EAI_NONAME",
-  ENODATA: "EAI_NODATA",
-};
 
 /** A question whose reply is reported by itself. */
 class LaterQuestion implements Question {

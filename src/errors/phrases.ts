@@ -254,6 +254,12 @@ export const LOOKUP_PHRASES: Readonly<Record<EaiCode, string>> = {
   EAI_SYSTEM: "system error",
 };
 
+/** What `node:dns` calls the two failures that it does not call by their names. */
+export const NODE_CODES: Readonly<Record<string, EaiCode>> = {
+  ENOTFOUND: "EAI_NONAME",
+  ENODATA: "EAI_NODATA",
+};
+
 /**
  * What to look at first after a failed connect or lookup, in one line. What
  * `explain` says begins with it.

@@ -51,7 +51,7 @@ export const LOOKUPS_EXPLAINED: Readonly<
   },
   EAI_FAIL: {
     meaning: "The name server failed for good",
-    retry: "later",
+    retry: "never",
     remedy: "Ask another name server: `dig NAME @SERVER`.",
   },
   EAI_MEMORY: {

@@ -8,6 +8,8 @@ import { abiFor } from "../../ffi/systems.ts";
 import { bare, lazily } from "../../ffi/records.ts";
 import { currentAbi } from "../../ffi/libc.ts";
 import { isObject, readOptions, show } from "../errors/arguments.ts";
+import { own } from "../errors/caller.ts";
+import { pointed } from "../errors/errors.ts";
 import {
   CATALOG,
   type CatalogEntry,
@@ -20,7 +22,12 @@ import type {
   ErrnoFacts,
   LookupError,
 } from "../errors/errors.ts";
-import { LOOKUP_PHRASES, phraseOf } from "../errors/phrases.ts";
+import {
+  LOOKUP_PHRASES,
+  NODE_CODES,
+  phraseOf,
+  printable,
+} from "../errors/phrases.ts";
 import {
   circumstancesOf,
   LOOKUPS_EXPLAINED,
@@ -94,7 +101,10 @@ export interface ExplainOptions {
  * people, of several lines.
  */
 export interface Explanation {
-  /** The name of the errno, or of the failure of getaddrinfo(3), as it was given, or `"UNKNOWN"`. */
+  /**
+   * The name of the errno, or of the failure of getaddrinfo(3), as it was given,
+   * or `"UNKNOWN"`. `node:dns` says `ENOTFOUND` for `EAI_NONAME`.
+   */
   readonly code: ErrnoCode | EaiCode | "UNKNOWN";
   /**
    * Its number on that system; `null` if it has none there. That of an errno is
@@ -176,19 +186,34 @@ export function explain(
   failure: ErrnoCode | EaiCode | ErrnoFacts | LookupFacts | Failed,
   options?: ExplainOptions,
 ): Explanation {
+  try {
+    return explanationOf(failure, options);
+  } catch (error) {
+    throw pointed(error, explain);
+  }
+}
+
+function explanationOf(
+  failure: Parameters<typeof explain>[0],
+  options: ExplainOptions | undefined,
+): Explanation {
   const facts = failureIn(failure);
-  const code = facts === null ? failure as string : facts.code;
+  const code = facts === null ? failure as string : codeOf(facts);
   const host = currentAbi();
   const { os = host.os } = readOptions("options", options, EXPLAIN_KEYS);
   if (!isOs(os)) {
-    throw new RangeError(
-      `Cannot explain for os ${show(os)}: the systems are ${
-        Object.keys(ERRNOS).join(", ")
-      }`,
+    throw own(
+      new RangeError(
+        `Cannot explain for os ${show(os)}: the systems are ${
+          Object.keys(ERRNOS).join(", ")
+        }`,
+      ),
     );
   }
   const here = os === host.os;
-  if (Object.hasOwn(LOOKUP_PHRASES, code) || isLookup(facts)) {
+  if (
+    Object.hasOwn(LOOKUP_PHRASES, code) || code === "UNKNOWN" && isLookup(facts)
+  ) {
     return explainLookup(
       code as EaiCode,
       facts as LookupFacts | null,
@@ -203,8 +228,10 @@ export function explain(
   }
   const phrase = phraseOf(code);
   if (phrase === undefined) {
-    throw new TypeError(
-      `Cannot explain ${show(code)}: no system has an errno of this name`,
+    throw own(
+      new TypeError(
+        `Cannot explain ${show(code)}: no system has an errno of this name`,
+      ),
     );
   }
   const known = code as ErrnoCode;
@@ -249,21 +276,27 @@ function failureIn(
 ): ErrnoFacts | LookupFacts | null {
   if (typeof failure === "string") return null;
   if (!isObject(failure)) {
-    throw new TypeError(
-      `Cannot explain ${show(failure)}: it is no error and no name of one`,
+    throw own(
+      new TypeError(
+        `Cannot explain ${show(failure)}: it is no error and no name of one`,
+      ),
     );
   }
   const facts = "error" in failure ? failure.error : failure;
   if (!isObject(facts)) {
-    throw new TypeError(
-      "Cannot explain a result without an error: nothing failed",
+    throw own(
+      new TypeError(
+        "Cannot explain a result without an error: nothing failed",
+      ),
     );
   }
   if (!("code" in facts) || typeof facts.code !== "string") {
-    throw new TypeError(
-      `Cannot explain ${
-        facts instanceof Error ? facts : show(facts)
-      }: it has no code of an errno or of getaddrinfo`,
+    throw own(
+      new TypeError(
+        `Cannot explain ${
+          facts instanceof Error ? printable(`${facts}`) : show(facts)
+        }: it has no code of an errno or of getaddrinfo`,
+      ),
     );
   }
   return facts as ErrnoFacts | LookupFacts;
@@ -271,6 +304,14 @@ function failureIn(
 
 function isLookup(facts: ErrnoFacts | LookupFacts | null): boolean {
   return facts !== null && "hostname" in facts;
+}
+
+/** The name of a failure; of one of `node:dns`, that of `<netdb.h>`. */
+function codeOf(facts: ErrnoFacts | LookupFacts): string {
+  const { code } = facts;
+  return isLookup(facts) && Object.hasOwn(NODE_CODES, code)
+    ? NODE_CODES[code]!
+    : code;
 }
 
 /** Explains why a name did not resolve. */

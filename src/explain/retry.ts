@@ -14,8 +14,11 @@ const BROKEN_CONNECTIONS: Readonly<Partial<Record<ErrnoCode, RetryAdvice>>> = {
   EPIPE: "later",
 };
 
-/** The lookups that a later one may mend. */
-const LOOKUPS: readonly (EaiCode | "UNKNOWN")[] = ["EAI_AGAIN", "EAI_MEMORY"];
+/** The failed lookups that a later one may mend. */
+const LOOKUPS: ReadonlySet<unknown> = new Set<EaiCode>([
+  "EAI_AGAIN",
+  "EAI_MEMORY",
+]);
 
 /**
  * Returns whether the same call may succeed later, without a change of the
@@ -66,10 +69,9 @@ export function isRetryable(error: unknown): boolean {
 function canPass(error: unknown, seen: Set<unknown>): boolean {
   if (!(error instanceof Error) || seen.has(error)) return false;
   seen.add(error);
-  if (error instanceof LookupError) {
-    return LOOKUPS.includes(error.code) || canPass(error.cause, seen);
-  }
   const { code, errors } = error as { code?: unknown; errors?: unknown };
+  if (LOOKUPS.has(code)) return true;
+  if (error instanceof LookupError) return canPass(error.cause, seen);
   if (Array.isArray(errors) && errors.length > 0) {
     return errors.some((each) => canPass(each, seen));
   }
