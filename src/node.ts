@@ -46,7 +46,7 @@ import {
   setTimeout,
 } from "../ffi/timers.ts";
 import { parseIp } from "./address/address.ts";
-import { checkHostname } from "./address/hostname.ts";
+import { checkHostname, joinHostPort } from "./address/hostname.ts";
 import { type OnLookup, prepare } from "./connect/call.ts";
 import {
   beginCall,
@@ -61,13 +61,16 @@ import {
   checkSignal,
   checkText,
   isObject,
+  MAX_PORT,
   notA,
   show,
 } from "./errors/arguments.ts";
 import {
   type Caller,
   keepCaller,
+  own as ours,
   pointAt,
+  type PublicFunction,
   releaseCaller,
   setHidden,
 } from "./errors/caller.ts";
@@ -325,9 +328,9 @@ const KEEP_ALIVE_DELAY = 60_000;
  * ignored.
  * @param special What makes the connection special.
  * @returns The socket. The caller owns it and ends it.
- * @throws {TypeError} If `options` or `special` is no object, `host` is no
- * text, `port` is neither number nor text, `family` is none of Node's, or there
- * is a `blockList`: filter what `lookup` finds instead.
+ * @throws {TypeError} If `options` or `special` is no object, `host` or `path` is
+ * no text, `port` is neither number nor text, `family` is none of Node's, or
+ * there is a `blockList`: filter what `lookup` finds instead.
  * @throws {RangeError} If `port` or `timeout` is out of range; for a port,
  * `code` is Node's, `"ERR_SOCKET_BAD_PORT"`. Everything else is an `'error'`
  * event.
@@ -369,34 +372,14 @@ export function createConnection(
   options: NodeConnectOptions,
   special: SpecialOptions = {},
 ): net.Socket {
-  const given = pick("options", options, TARGET_OPTIONS);
-  const target = targetOf(given);
-  const { signal, ...place } = pick("special", special, [
-    "signal",
-    ...PLACES,
-  ]);
-  for (const name of PLACES) {
-    if (Object.hasOwn(place, name)) {
-      throw new TypeError(
-        `Cannot use special with ${name}: options say where to connect`,
-      );
-    }
+  let asked: Asked;
+  try {
+    asked = readAsked(options, special);
+  } catch (error) {
+    throw pointed(error, createConnection);
   }
-  const theirs = checkSignal("signal", signal);
+  const { target, own, silence, over, either } = asked;
   const isTcp = target.transport !== "unix";
-  const silence = checkMilliseconds("timeout", given.timeout, 0);
-  const own = pick("options", options, SOCKET_OPTIONS);
-  const over = new AbortController();
-  const either = theirs === undefined
-    ? over.signal
-    : AbortSignal.any([over.signal, theirs]);
-  const mine = checkSignal("signal", own.signal);
-  if (mine?.aborted) {
-    // A socket that is made with it ends before it connects, and once more when
-    // its attempt does; Bun's hears nothing of it (1.4).
-    delete own.signal;
-    over.abort(abortError(mine.reason));
-  }
   // From here on nothing is refused: nobody would end the socket.
   const connecting = connectingSocket(own, isTcp);
   const socket = connecting.socket as net.Socket;
@@ -414,8 +397,9 @@ export function createConnection(
   const connected = begin(
     { ...target, signal: either },
     special,
-    (error, addresses) => {
-      isLookup = error !== null;
+    createConnection,
+    (_, addresses) => {
+      isLookup = addresses.length === 0;
       for (const { hostname, family } of addresses) {
         emitLookup(socket, target, null, hostname, family === "inet" ? 4 : 6);
       }
@@ -437,18 +421,69 @@ export function createConnection(
   return socket;
 }
 
-/** Connects, and reports what comes of the lookup. */
+/** What a caller asks for, read once and checked. */
+interface Asked {
+  readonly target: ConnectOptions;
+  /** What the socket is made with. */
+  readonly own: Partial<Record<typeof SOCKET_OPTIONS[number], unknown>>;
+  /** Milliseconds without traffic until it says so. */
+  readonly silence: number;
+  /** Calls the attempt off. */
+  readonly over: AbortController;
+  /** The signal of that, and of a caller who does. */
+  readonly either: AbortSignal;
+}
+
+function readAsked(options: object, special: object): Asked {
+  const given = pick("options", options, TARGET_OPTIONS);
+  const target = targetOf(given);
+  const { signal, ...place } = pick("special", special, [
+    "signal",
+    ...PLACES,
+  ]);
+  for (const name of PLACES) {
+    if (Object.hasOwn(place, name)) {
+      throw ours(
+        new TypeError(
+          `Cannot use special with ${name}: options say where to connect`,
+        ),
+      );
+    }
+  }
+  const theirs = checkSignal("signal", signal);
+  const silence = checkMilliseconds("timeout", given.timeout, 0);
+  const own = pick("options", options, SOCKET_OPTIONS);
+  const over = new AbortController();
+  const either = theirs === undefined
+    ? over.signal
+    : AbortSignal.any([over.signal, theirs]);
+  const mine = checkSignal("signal", own.signal);
+  if (mine?.aborted) {
+    // A socket that is made with it ends before it connects, and once more when
+    // its attempt does; Bun's hears nothing of it (1.4).
+    delete own.signal;
+    over.abort(abortError(mine.reason));
+  }
+  return { target, own, silence, over, either };
+}
+
+/**
+ * Connects, and reports what comes of the lookup.
+ *
+ * @param at The function that is called from outside.
+ */
 function begin(
   target: ConnectOptions,
   special: SpecialOptions,
+  at: PublicFunction,
   onLookup: OnLookup,
 ): Promise<Socket> {
   try {
-    const call = { ...prepare(target, special), onLookup };
-    const connecting = beginCall(call, null, begin);
+    const call = { ...prepare(target, special, "special"), onLookup };
+    const connecting = beginCall(call, null, at);
     return connecting;
   } catch (error) {
-    return Promise.reject(pointed(error, begin));
+    return Promise.reject(pointed(error, at));
   }
 }
 
@@ -533,7 +568,7 @@ function pick<K extends string>(
   options: object,
   keys: readonly K[],
 ): Partial<Record<K, unknown>> {
-  if (!isObject(options)) throw notA("object", name, options);
+  checkObject(name, options);
   const picked: Partial<Record<K, unknown>> = Object.create(null);
   for (const key of keys) {
     if (!Object.hasOwn(options, key)) continue;
@@ -546,15 +581,16 @@ function pick<K extends string>(
 function targetOf(
   options: ReturnType<typeof pick<typeof TARGET_OPTIONS[number]>>,
 ): ConnectOptions {
-  const { blockList, path, localAddress, localPort } = options;
+  const { blockList, path = "", localAddress, localPort } = options;
   if (blockList !== undefined) {
-    throw new TypeError(
-      "Cannot use blockList: filter what a lookup of your own finds",
+    throw ours(
+      new TypeError(
+        "Cannot use blockList: filter what a lookup of your own finds",
+      ),
     );
   }
-  if (typeof path === "string" && path !== "") {
-    return { transport: "unix", path };
-  }
+  checkText("path", path);
+  if (path !== "") return { transport: "unix", path };
   const { host, hostname = "localhost" } = options;
   const name = host ?? hostname;
   checkText("host", name);
@@ -574,11 +610,18 @@ function targetOf(
 
 /** The port; what is none is reported with the code that Node has for it. */
 function portOf(port: unknown): number {
-  const number = typeof port === "string" && port.trim() !== ""
-    ? Number(port)
-    : port;
   try {
-    return checkInteger("port", number, 0xffff);
+    if (typeof port !== "string") return checkInteger("port", port, MAX_PORT);
+    const number = port.trim() === "" ? NaN : Number(port);
+    if (Number.isInteger(number) && number >= 0 && number <= MAX_PORT) {
+      return number;
+    }
+    throw ours(
+      new RangeError(
+        `Cannot use port ${show(port)}: ` +
+          `it must be an integer from 0 to ${MAX_PORT}`,
+      ),
+    );
   } catch (error) {
     const code = error instanceof RangeError
       ? "ERR_SOCKET_BAD_PORT"
@@ -594,7 +637,9 @@ function ipFamilyOf(family: unknown): "inet" | "inet6" | undefined {
   if (family === 6 || family === "IPv6") return "inet6";
   if (family === undefined || family === 0) return undefined;
   throw Object.assign(
-    new TypeError(`Cannot use family ${show(family)}: it is not 0, 4 or 6`),
+    ours(
+      new TypeError(`Cannot use family ${show(family)}: it is not 0, 4 or 6`),
+    ),
     { code: "ERR_INVALID_ARG_VALUE" },
   );
 }
@@ -651,14 +696,23 @@ function nodeErrorOf(
     return dress(shown, NOT_FOUND, error, caller);
   }
   if (error instanceof ErrnoError) {
-    const { code, errno, syscall, address } = error;
+    const { code, errno, syscall, errors } = error;
     const shown = code === "UNKNOWN"
       ? new ErrnoError(code, errno, { syscall })
       : new Errno[code]({ syscall });
-    const fields = { ...error, errno: -errno, ...splitAddress(address) };
+    const fields = { ...error, errno: -errno, ...nodePlaceOf(error, target) };
+    if (errors.length > 0) {
+      fields.errors = errors
+        .map((each) => nodeErrorOf(each, null, target) as ErrnoError);
+    }
     return dress(shown, fields, error, caller);
   }
-  return error as Error;
+  if (isObject(error)) return error as Error;
+  // Code of the caller may throw what is no error, and abort a signal with it. Of
+  // what is false to JavaScript a socket emits nothing.
+  const shown = new Error(`Cannot connect: the reason is ${show(error)}`);
+  setHidden(shown, "cause", error);
+  return caller === null ? shown : pointAt(shown, caller);
 }
 
 /** Whether the text of a host is that of a name or of an address. */
@@ -686,15 +740,18 @@ function dress(
   return shown;
 }
 
-/** An address and a port, which Node has in two fields. */
-function splitAddress(text: string | undefined): object {
-  const parts = /^\[?([^\]]*)\]?:(\d+)$/.exec(text ?? "");
-  if (parts !== null) {
-    const [, address, port] = parts;
-    // A port that is 0 is none to Node.
-    return { address, port: Number(port) || undefined };
-  }
-  return text === undefined ? {} : { address: text.replace(/^unix:/, "") };
+/** An address and a port, which Node has in two fields, or a path. */
+function nodePlaceOf(
+  { address }: ErrnoError,
+  target: ConnectOptions | null,
+): object {
+  if (address === undefined) return {};
+  // As the caller wrote it: the text has escapes, and may end like a port.
+  if (target?.transport === "unix") return { address: target.path };
+  const parts = /^\[?([^\]]*)\]?:(\d+)$/.exec(address);
+  if (parts === null) return {};
+  // A port that is 0 is none to Node.
+  return { address: parts[1], port: Number(parts[2]) || undefined };
 }
 
 /**
@@ -709,8 +766,8 @@ function splitAddress(text: string | undefined): object {
  * @param special What makes each connection special.
  * @param options Those of `https.Agent`. TLS options hold for every connection.
  * @returns The agent. `destroy()` closes what it keeps.
- * @throws {TypeError} If `special` is no object, or there is a `proxyEnv`,
- * since these connections use no proxy.
+ * @throws {TypeError} If `special` or `options` is no object, or there is a
+ * `proxyEnv`, since these connections use no proxy.
  *
  * @example Requests from a chosen address
  * ```ts
@@ -738,14 +795,7 @@ export function agent(
   special: SpecialOptions = {},
   options: AgentOptions = {},
 ): https.Agent {
-  if (!isObject(special)) throw notA("object", "special", special);
-  const { proxyEnv, protocol, defaultPort } = options as AgentOptions & {
-    protocol?: string;
-    defaultPort?: number;
-  };
-  if (proxyEnv !== undefined) {
-    throw new TypeError("Cannot use proxyEnv: these connections use no proxy");
-  }
+  const { protocol, defaultPort } = readAgentOptions(special, options);
   const made = new https.Agent(options);
   const secured = https.Agent.prototype as unknown as ConnectingAgent;
   return Object.defineProperties(made, {
@@ -777,6 +827,32 @@ export function agent(
       get: () => defaultPort ?? (isHttps() ? 443 : 80),
     }),
   });
+}
+
+/** What of the options of an agent is not left to `https.Agent`. */
+interface UsualAgentOptions {
+  readonly protocol?: string;
+  readonly defaultPort?: number;
+}
+
+function readAgentOptions(
+  special: SpecialOptions,
+  options: AgentOptions,
+): UsualAgentOptions {
+  try {
+    checkObject("special", special);
+    checkObject("options", options);
+    if (options.proxyEnv === undefined) return options as UsualAgentOptions;
+    throw ours(
+      new TypeError("Cannot use proxyEnv: these connections use no proxy"),
+    );
+  } catch (error) {
+    throw pointed(error, agent);
+  }
+}
+
+function checkObject(name: string, value: unknown): void {
+  if (!isObject(value)) throw notA("object", name, value);
 }
 
 /** What an agent is asked for: options of the request and of the agent. */
@@ -833,7 +909,7 @@ type ErrorSettings = typeof Error & {
  * @param special What makes each connection special.
  * @param tlsOptions Options of TLS, for `https:` alone.
  * @returns The connector.
- * @throws {TypeError} If `special` is no object.
+ * @throws {TypeError} If `special` or `tlsOptions` is no object.
  * @throws {RangeError} If its `timeout` is out of range.
  *
  * @example A pool whose connections come from one address
@@ -851,9 +927,8 @@ export function undiciConnector(
   special: SpecialOptions = {},
   tlsOptions: UndiciTlsOptions = {},
 ): UndiciConnector {
+  const timeout = readTimeout(special, tlsOptions);
   const { allowH2 = false, ...secure } = tlsOptions;
-  const given = pick("special", special, ["timeout"]);
-  const timeout = checkMilliseconds("timeout", given.timeout, Infinity);
   const sessions = new Map<string, Uint8Array>();
   return (target, callback) => {
     const { hostname, protocol, port, localAddress, socketPath } = target;
@@ -909,11 +984,24 @@ export function undiciConnector(
   }
 }
 
+function readTimeout(
+  special: SpecialOptions,
+  tlsOptions: UndiciTlsOptions,
+): number {
+  try {
+    checkObject("tlsOptions", tlsOptions);
+    const { timeout } = pick("special", special, ["timeout"]);
+    return checkMilliseconds("timeout", timeout, Infinity);
+  } catch (error) {
+    throw pointed(error, undiciConnector);
+  }
+}
+
 /** What ends a handshake that takes too long. */
 function handshakeTimeout({ hostname, port }: UndiciTarget): Error {
   const error = errnoError("ETIMEDOUT", {
     syscall: "connect",
-    address: `${hostname}:${port || 443}`,
+    address: joinHostPort(hostname, Number(port) || 443),
     timeoutKind: "deadline",
     detail: "no TLS connection within the timeout",
   });

@@ -545,7 +545,98 @@ test("errors of several addresses are one, with each of them in it", async () =>
   );
   assertInstanceOf(error, Errno.ECONNREFUSED);
   assertEquals([error.address, error.port], ["two.test", port]);
-  assertEquals(error.errors.length, 2);
+  // Each is as it would be if it were the only one.
+  const each = await Promise.all(
+    [HERE, "127.0.0.2"].map((host) =>
+      failureOf(net.connect({ host, port })).then(fieldsOf)
+    ),
+  );
+  assertEquals(error.errors.map(fieldsOf), each);
+  for (const { cause, stack } of error.errors) {
+    assertInstanceOf(cause, Errno.ECONNREFUSED);
+    assertEquals(stack, cause.stack);
+  }
+});
+
+test("the path of a failure is as it was asked for", async () => {
+  using folder = tempFolder();
+  const paths = ["a:80", "[b]:80", "back\\slash", "bell\x07"]
+    .map((name) => join(folder.path, name));
+  for (const path of paths) {
+    const error = await failureOf(createConnection({ path }));
+    const own = await failureOf(net.connect({ path }));
+    assertEquals(fieldsOf(error), [...fieldsOf(own)]);
+  }
+});
+
+test("whatever ends an attempt is an error event", async () => {
+  for (const reason of [null, undefined, 0, "", false, "text", Symbol("s")]) {
+    const fail = (): never => {
+      throw reason;
+    };
+    const controller = new AbortController();
+    const { signal } = controller;
+    const options = { host: "one.test", port: 1 };
+    const sockets = [
+      createConnection(options, { lookup: fail }),
+      createConnection(options, { addresses: [HERE], onSocket: fail }),
+      createConnection(options, {
+        lookup: () => new Promise(() => {}),
+        signal,
+      }),
+    ];
+    controller.abort(reason);
+    for (const error of await Promise.all(sockets.map(failureOf))) {
+      assertInstanceOf(error, Error);
+      // A signal has an error of its own where it is given nothing.
+      if (error.name === "AbortError") continue;
+      assert(error.message.startsWith("Cannot connect: "), error.message);
+      assertEquals(error.cause, reason);
+    }
+    const [error] = await new Promise<unknown[]>((resolve) =>
+      undiciConnector({ lookup: fail })(
+        { hostname: "one.test", port: "1", protocol: "http:" },
+        (...result) => resolve(result),
+      )
+    );
+    assertInstanceOf(error, Error);
+  }
+});
+
+test("errors of the options point at the caller, at once and later", async () => {
+  function firstLine({ stack = "" }: Error): string {
+    return stack.split("\n").find((line) => /:\d+:\d+/.test(line)) ?? stack;
+  }
+  // Not by a tail call, which leaves no frame to JavaScriptCore.
+  const refused: [string, () => void][] = [
+    ["options", () => void createConnection(null!)],
+    ["special", () => void createConnection({ port: 1 }, null!)],
+    [
+      "hostname",
+      () => void createConnection({ port: 1 }, { hostname: "x" } as never),
+    ],
+    [
+      "blockList",
+      () => void createConnection({ port: 1, blockList: {} } as never),
+    ],
+    ["port", () => void createConnection({ port: "x" })],
+    ["family", () => void createConnection({ host: "x", port: 1, family: 7 })],
+    ["special", () => void agent(null!)],
+    ["options", () => void agent({}, null!)],
+    ["proxyEnv", () => void agent({}, { proxyEnv: {} } as never)],
+    ["special", () => void undiciConnector(null!)],
+    ["tlsOptions", () => void undiciConnector({}, null!)],
+    ["timeout", () => void undiciConnector({ timeout: -1 })],
+  ];
+  for (const [word, call] of refused) {
+    const error = assertThrows(call, Error, word);
+    assert(firstLine(error).includes("node_test.ts"), error.stack);
+  }
+  for (const special of [{ tiemout: 5 }, { localAddress: "nowhere" }]) {
+    const socket = createConnection({ host: HERE, port: 1 }, special as object);
+    const error = await failureOf(socket);
+    assert(firstLine(error).includes("node_test.ts"), error.stack);
+  }
 });
 
 test("a name that does not resolve is an error of the lookup, never loopback", async () => {
@@ -742,8 +833,9 @@ test("createConnection() throws for what cannot be meant", () => {
     [{ host: 5, port: 1 }, {}, TypeError, "host"],
     [{ host: false, port: 1 }, {}, TypeError, "host"],
     [{ host: HERE }, {}, TypeError, "port"],
-    [{ host: HERE, port: "" }, {}, TypeError, "port"],
-    [{ host: HERE, port: "http" }, {}, RangeError, "port"],
+    [{ host: HERE, port: "" }, {}, RangeError, 'port ""'],
+    [{ host: HERE, port: "http" }, {}, RangeError, 'port "http"'],
+    [{ path: 5 }, {}, TypeError, "path"],
     [{ host: HERE, port: 65536 }, {}, RangeError, "port"],
     [{ host: HERE, port: 1, timeout: -1 }, {}, RangeError, "timeout"],
     [{ host: "x", port: 1, lookup: 5 }, {}, TypeError, "lookup"],
@@ -768,7 +860,7 @@ test("createConnection() throws for what cannot be meant", () => {
 });
 
 test("the port of a failure is Node's", async () => {
-  for (const port of [65536, "http", undefined, {}]) {
+  for (const port of [65536, "http", "", " ", undefined, {}]) {
     const options = { host: HERE, port } as NodeConnectOptions;
     const ours: Fields = assertThrows(() => createConnection(options), Error);
     const theirs: Fields = assertThrows(
@@ -811,7 +903,7 @@ test("createConnection() reads what its caller owns, and nothing else", async ()
 
 test("what connect() refuses is an error event", async () => {
   const rows: [object, string][] = [
-    [{ tiemout: 5 }, "tiemout"],
+    [{ tiemout: 5 }, "special with tiemout"],
     [{ localAddress: "nowhere" }, "localAddress"],
     [{ socketOptions: { mark: -1 } }, "mark"],
   ];
@@ -1137,6 +1229,7 @@ test("the deadline of a connector covers the handshake of TLS", async () => {
     assertEquals(socket, null);
     assertInstanceOf(error, Errno.ETIMEDOUT);
     assertEquals(error.port, port);
+    assert(error.message.includes(` ${HERE}:${port}: `), error.message);
   });
   const connector = undiciConnector();
   for (const protocol of ["http:", "https:"]) {

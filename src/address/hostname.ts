@@ -7,7 +7,7 @@ import type * as NodeUrl from "node:url";
 import { builtin } from "../../ffi/builtin.ts";
 import { checkText, show } from "../errors/arguments.ts";
 import { own } from "../errors/caller.ts";
-import type { LookupFamily } from "./lookup.ts";
+import type { LookupFamily } from "./question.ts";
 
 /** Returns the family, `undefined` if none is given. */
 export function checkFamily(family: unknown): LookupFamily | undefined {
@@ -66,6 +66,13 @@ function asciiOf(hostname: string): string {
   const ascii = OTHERS.test(others) ? domainToASCII(hostname) : "";
   if (ascii !== "" && OTHERS.test(ascii)) return ascii;
   throw cannotUse(hostname, "it has no form in ASCII (UTS 46)");
+}
+
+/** Writes a host and a port as one. */
+export function joinHostPort(hostname: string, port: number): string {
+  return hostname.includes(":")
+    ? `[${hostname}]:${port}`
+    : `${hostname}:${port}`;
 }
 
 function cannotUse(hostname: string, why: string): SyntaxError {

@@ -28,6 +28,7 @@ import {
   type Inet6Address,
   type InetAddress,
 } from "./address.ts";
+import { joinHostPort } from "./hostname.ts";
 import { isInHostsFile } from "./hosts.ts";
 import { NameServers, type Sounding } from "./name_servers.ts";
 import {
@@ -831,5 +832,5 @@ export function deadlinePassed(
 }
 
 function addressOf({ hostname, port }: LookupQuery): string {
-  return `${hostname}:${port}`;
+  return joinHostPort(hostname, port);
 }

@@ -122,14 +122,19 @@ export type OnLookup = (
 /**
  * Reads and checks the options of a call, and asks for permission.
  *
+ * @param nameOfDefaults What the caller knows that argument by.
  * @throws {TypeError} If an argument is of the wrong kind, or not known.
  * @throws {RangeError} If it is out of range.
  * @throws {SyntaxError} If its text does not parse.
  * @throws The reason of an aborted signal.
  */
-export function prepare(options: unknown, defaults: unknown): Call {
+export function prepare(
+  options: unknown,
+  defaults: unknown,
+  nameOfDefaults: string = "defaults",
+): Call {
   const written = new WrittenCall();
-  if (defaults !== undefined) readBag(written, "defaults", defaults);
+  if (defaults !== undefined) readBag(written, nameOfDefaults, defaults);
   if (options !== undefined) readBag(written, "options", options);
   const timeout = checkMilliseconds("timeout", written.timeout, Infinity);
   const delay = checkMilliseconds(

@@ -13,6 +13,7 @@ import {
   type Timer,
 } from "../../ffi/timers.ts";
 import type { Address } from "../address/address.ts";
+import { joinHostPort } from "../address/hostname.ts";
 import {
   deadlinePassed,
   type IpAddress,
@@ -445,7 +446,7 @@ function combine(
     : `${errors.length} of ${known} addresses failed in time`;
   return new Failure(telling.errno, {
     syscall: telling.syscall,
-    address: `${hostname}:${port}`,
+    address: joinHostPort(hostname, port),
     elapsed: performance.now() - start,
     timeoutKind: telling.timeoutKind,
     soft: telling.soft,

@@ -198,7 +198,7 @@ function explanationOf(
   options: ExplainOptions | undefined,
 ): Explanation {
   const facts = failureIn(failure);
-  const code = facts === null ? failure as string : codeOf(facts);
+  const code = facts === null ? failure as string : failureCode(facts);
   const host = currentAbi();
   const { os = host.os } = readOptions("options", options, EXPLAIN_KEYS);
   if (!isOs(os)) {
@@ -307,7 +307,7 @@ function isLookup(facts: ErrnoFacts | LookupFacts | null): boolean {
 }
 
 /** The name of a failure; of one of `node:dns`, that of `<netdb.h>`. */
-function codeOf(facts: ErrnoFacts | LookupFacts): string {
+function failureCode(facts: ErrnoFacts | LookupFacts): string {
   const { code } = facts;
   return isLookup(facts) && Object.hasOwn(NODE_CODES, code)
     ? NODE_CODES[code]!
