@@ -15,7 +15,7 @@ const MOST_NEAR = 0x10_0000;
  * thousand take 2 us each less of the processor than in a map.
  */
 export class ByDescriptor<T> {
-  readonly #near: (T | null)[] = [];
+  #near: (T | null)[] = [];
   readonly #far = new Map<number, T>();
 
   /** Returns what is known of a descriptor, or `null`. */
@@ -27,13 +27,22 @@ export class ByDescriptor<T> {
   /** Notes what is known of a descriptor; `null` forgets it. */
   set(fd: number, known: T | null): void {
     if (fd < MOST_NEAR) {
-      const near = this.#near;
-      // What is not in an array itself is looked for in what all objects
-      // inherit: it gets no gaps.
-      while (near.length <= fd) near.push(null);
-      near[fd] = known;
+      if (fd >= this.#near.length) this.#grow(fd);
+      this.#near[fd] = known;
     } else if (known === null) this.#far.delete(fd);
     else this.#far.set(fd, known);
+  }
+
+  /**
+   * Makes room for a descriptor and an eighth more. A list that grows by itself
+   * has room for half as many again, which takes 3 bytes for each of ten thousand
+   * connects. What is not in a list itself is looked for in what all objects
+   * inherit: it gets no gaps.
+   */
+  #grow(fd: number): void {
+    const near = this.#near;
+    const room = fd + 16 + (fd >> 3);
+    this.#near = near.concat(Array(room - near.length).fill(null));
   }
 
   /** Returns the descriptors of which something is known. */
