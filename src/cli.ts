@@ -36,6 +36,7 @@ import {
   type CliIo,
   type Command,
   EXIT,
+  HelpRequest,
   interruptedCode,
   Interruption,
   UsageError,
@@ -122,6 +123,10 @@ export async function main(
   try {
     return await command.run(rest, io);
   } catch (error) {
+    if (error instanceof HelpRequest) {
+      io.out(command.help);
+      return EXIT.yes;
+    }
     const { signal } = io;
     if (signal?.aborted && error === signal.reason) return interruptedCode(io);
     io.err(`${name}: ${error instanceof Error ? error.message : error}\n`);

@@ -534,7 +534,10 @@ test("--help of each command says its options within 80 columns", async () => {
     assert(names.includes(name), overview);
   }
   for (const name of names) {
-    for (const args of [[name, "--help"], [name, "x", "-h"]]) {
+    const combined = name === "report" ? "-h" : "-qh";
+    for (
+      const args of [[name, "--help"], [name, "x", "-h"], [name, combined]]
+    ) {
       const { code, out, err } = await run(args);
       assertEquals([code, err], [0, ""]);
       for (const words of ["Usage:", "--json", "--help", "EXAMPLES", "EXIT"]) {
@@ -573,6 +576,7 @@ test("arguments that are not understood exit by 2, with a reason", async () => {
     [["--count", "--json"], "--count: its value is missing"],
     [["--json=yes"], "--json"],
     [["--json", "--csv"], "--json and --csv"],
+    [["--live", "-q"], "--live with"],
     [["-c", "x"], '--count "x"'],
     [["-c", "1.5"], '--count "1.5"'],
     [["--count=-1"], '--count "-1"'],

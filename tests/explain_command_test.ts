@@ -54,6 +54,9 @@ test("explain says what a failure of a lookup means, by its name", async () => {
   assertEquals([code, err], [0, ""]);
   assertMatch(out, /^EAI_NONAME .*knows the name\n/);
   assertEquals((await run("eai_noname")).out, out);
+  const node = await run("enotfound");
+  assertEquals(node, { code, out, err });
+  assertMatch((await run("ENOMEM")).out, /^ENOMEM /);
   const wrong = await run("EAI_NONAM");
   assertEquals([wrong.code, wrong.out], [2, ""]);
   assertStringIncludes(wrong.err, "did you mean EAI_NONAME?");
@@ -117,7 +120,7 @@ test("explain writes a file, and CSV", async () => {
   const { out } = await run("EPERM", "--csv", "-o", path);
   assertEquals(out, "");
   const [head, row, end] = readFileSync(path, "utf8").split("\n");
-  assertEquals(head, "target,code,errno,os,meaning,retry,remedy");
+  assertEquals(head, "target,code,errno,os,meaning,retry,remedy,state");
   assertMatch(row!, /^,EPERM,1,\w+,/);
   assertEquals(end, "");
   const lost = await run("EPERM", "-o", join(folder.path, "no", "such"));

@@ -55,6 +55,33 @@ function failure(code: ErrnoCode, address?: string): ErrnoError {
 
 // What it means ------------------------------------------------------------------
 
+test("explain() never speaks of a note that there is none of", () => {
+  const icmp = { type: 3, code: 1, from: "192.0.2.1" };
+  const others = [
+    failure("ENETUNREACH", "[2001:db8::1]:80"),
+    failure("EHOSTUNREACH", "192.0.2.9:80"),
+  ];
+  const failures = (["EHOSTUNREACH", "ECONNREFUSED"] as const).flatMap((code) =>
+    [
+      {},
+      { icmp },
+      { icmp, soft: true },
+      { soft: true },
+      { address: "[2001:db8::1]:80" },
+      { address: "unix:/x" },
+      { errors: [failure(code), ...others] },
+    ].map((facts) => ({ ...failure(code), code, syscall: "connect", ...facts }))
+  );
+  for (const facts of failures) {
+    for (const os of SYSTEMS) {
+      const { reusable, note } = explain(facts as ErrnoFacts, { os });
+      if (reusable !== "depends") continue;
+      const own = CATALOG[facts.code]!.note!;
+      assertStringIncludes(note ?? "none", own, JSON.stringify(facts));
+    }
+  }
+});
+
 test("explain() says where a firewall's rejection looks the same over IPv6", () => {
   const error = rejected("ECONNREFUSED", "[2001:db8::1]:80", undefined);
   const { meaning, note } = explain(error, { os: "linux" });
@@ -637,7 +664,7 @@ test("explain() goes by the address that failed most tellingly, and names the ot
     ],
   }).toJSON();
   assertEquals(explain(both).meaning, CATALOG.ECONNREFUSED!.meaning);
-  assertMatch(explain(both).note!, /203\.0\.113\.7:80 by ETIMEDOUT\.$/);
+  assertMatch(explain(both).note!, /203\.0\.113\.7:80 by ETIMEDOUT\. /);
 });
 
 test("explain() takes a result that has the error of its failure", () => {

@@ -237,6 +237,12 @@ test("report says what it cannot report", async () => {
       [["-", "-o", "/dev/full"], PINGS, 3, "no space left on device (ENOSPC)"],
       [["-", "--format", "svg"], [SUMMARY], 2, "Cannot draw"],
       [["-"], ['{"v":1,"type":"scan","open":0}'], 2, "no count of closed"],
+      [
+        ["-"],
+        [SUMMARY.replace(/"routers":\[.*?\]/, '"routers":[null]')],
+        2,
+        "line 1: one of its routers",
+      ],
       [["-"], ["", "{"], 2, "no whole line"],
       [["-"], [...PINGS, "x"], 2, `line ${PINGS.length + 1}: it is no JSON`],
       [["-"], ["[]"], 2, "line 1: it is no object"],

@@ -93,6 +93,9 @@ test("scan says by its exit code whether a port is open", async () => {
   const rows: [args: string[], message: string][] = [
     [[], "give HOSTS"],
     [["10.0.0.0/33"], 'at character 10, "33"'],
+    [["10.0.0.*"], "a range is written as"],
+    [["10.0.0-1.1-5"], "a range is written as"],
+    [["10.*.0.1"], "a range is written as"],
     [["10.0.0.1", "-p", "x"], 'at character 1, "x"'],
     [["10.0.0.1", "--exclude", "a b"], "cannot hold that"],
     [["10.0.0.1", "--seed", "1", "--in-order"], "together"],
@@ -113,6 +116,12 @@ test("scan says by its exit code whether a port is open", async () => {
     assertEquals([code, out], [2, ""], args.join(" "));
     assertStringIncludes(err, message);
   }
+});
+
+test("scan takes a rate of less than one in a second", async () => {
+  using ports = peers();
+  const args = ["127.0.0.1", "-p", `${ports.open}`, "--rate", "0.5", "-q"];
+  assertEquals((await scan(args)).code, 0);
 });
 
 test("scan exits by 2 if nothing could be sent, by 3 if not all", async () => {

@@ -145,12 +145,21 @@ export function circumstancesOf(failure: ErrnoFacts): Advice | null {
     ? atDeadline(one, syscall)
     : byIcmp(one) ?? onUnix(one) ?? onIpv6(one);
   const others = errors.filter((each) => each.code !== code);
-  if (others.length === 0) return found;
+  if (others.length === 0) return found && withReuse(found, code);
   const advice = found ?? CATALOG[code as ErrnoCode];
   if (advice === undefined) return null;
   const { meaning, continues, reusable, retry, remedy } = advice;
   const note = noteOn(others);
-  return { meaning, continues, reusable, retry, remedy, note };
+  return withReuse({ meaning, continues, reusable, retry, remedy, note }, code);
+}
+
+/** Advice whose note says on what it depends whether a socket can be used again. */
+function withReuse(advice: Advice, code: string): Advice {
+  const own = CATALOG[code as ErrnoCode]?.note;
+  if (advice.reusable !== "depends" || own === undefined) return advice;
+  const { note } = advice;
+  if (note === own) return advice;
+  return { ...advice, note: note === undefined ? own : `${note} ${own}` };
 }
 
 function atDeadline(failure: ErrnoFacts, syscall: string): Advice {

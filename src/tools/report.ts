@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { isObject } from "../errors/arguments.ts";
 import { increase } from "./counts.ts";
 import { Histogram } from "./histogram.ts";
 import { PROBE_STATES, type ProbeState } from "./verdict.ts";
@@ -191,6 +192,7 @@ export class ReportData {
     }
     if (!Array.isArray(fields.routers)) throw this.#bad("it has no routers");
     for (const router of fields.routers) {
+      if (!isObject(router)) throw this.#bad("one of its routers is none");
       const { from, rejected } = router as Record<string, unknown>;
       this.#addUnshown(routers, String(from), rejected);
     }

@@ -588,6 +588,10 @@ const NO_HOSTS: readonly (readonly [shape: RegExp, reason: string])[] = [
     /^(?:[^:]*[^:0-9a-f][^:]*|\[.*\]):[0-9]+$/i,
     "a host has no port, a list of ports has it",
   ],
+  [
+    /^(?=.*\*|.*-.*\.)(?:(?:\d+(?:-\d+)?|\*)\.){3}(?:\d+(?:-\d+)?|\*)$/,
+    "a range is written as 10.0.0.1-50, 10.0.0.250-10.0.1.5 or 10.0.0.0/24",
+  ],
   [/^\[.*\]$/, "an address has no brackets where no port follows"],
 ];
 

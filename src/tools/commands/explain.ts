@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { currentAbi } from "../../../ffi/libc.ts";
 import { nearest } from "../../errors/arguments.ts";
 import { connect } from "../../connect/connect.ts";
 import { ErrnoError, LookupError } from "../../errors/errors.ts";
@@ -14,7 +15,7 @@ import {
   type Os,
 } from "../../explain/explain.ts";
 import type { EaiCode, ErrnoCode } from "../../errors/errors.ts";
-import { LOOKUP_PHRASES } from "../../errors/phrases.ts";
+import { LOOKUP_PHRASES, NODE_CODES } from "../../errors/phrases.ts";
 import { destinationText } from "../destination.ts";
 import {
   type Command,
@@ -40,6 +41,7 @@ const EXPLAIN_COLUMNS = [
   "meaning",
   "retry",
   "remedy",
+  "state",
 ];
 
 /** How long a connect may take that is to be explained, in ms. */
@@ -53,7 +55,8 @@ Usage: explain CODE | TARGET [EXPLAIN_OPTIONS]
 
 CODE, TARGET
   ECONNREFUSED           an errno by its name
-  EAI_NONAME             a failure of a lookup by its name
+  EAI_NONAME             a failure of a lookup by its name; ENOTFOUND, as Node
+                         calls it
   111                    an errno by its number, as this system counts
   HOST:PORT, [IPV6]:PORT, unix:PATH, unix:@NAME, vsock:CID:PORT
 
@@ -127,7 +130,14 @@ export const explainCommand: Command = {
           const name = address === target ? target : `${target} (${address})`;
           output.result(
             "explanation",
-            { target, state: "open", address, wall, code: null, evidence: [] },
+            {
+              ...NO_FAILURE,
+              target,
+              state: "open",
+              address,
+              wall,
+              os: os ?? currentAbi().os,
+            },
             () => `${name} is open: connected within ${wall.toFixed(3)} ms\n`,
           );
         }
@@ -140,13 +150,40 @@ export const explainCommand: Command = {
           const explanation = explain(error, os === undefined ? {} : { os });
           write(output, { target, message: error.message }, explanation);
         }
-        return isName ? EXIT.usage : EXIT.no;
+        // Of the other calls, nothing has reached the network.
+        const isSent = !isName && error.syscall === "connect";
+        return isSent ? EXIT.no : EXIT.usage;
       }
     } finally {
       await output.close();
     }
   },
 };
+
+/** The fields of a line: each has all of them. */
+const NO_TARGET = {
+  target: null,
+  state: null,
+  address: null,
+  wall: null,
+  message: null,
+} as const;
+const NO_FAILURE = {
+  ...NO_TARGET,
+  code: null,
+  errno: null,
+  aliases: [],
+  meaning: null,
+  says: null,
+  unlisted: null,
+  everywhere: {},
+  continues: null,
+  reusable: null,
+  retry: null,
+  remedy: null,
+  note: null,
+  evidence: [],
+} as const satisfies Record<keyof Omit<Explanation, "os">, unknown> & object;
 
 function write(
   output: Output,
@@ -155,7 +192,7 @@ function write(
 ): void {
   output.result(
     "explanation",
-    { ...failure, ...explanation },
+    { ...NO_TARGET, ...failure, ...explanation },
     () => {
       const head = failure === null ? "" : `${failure.message}\n`;
       return `${head}${output.paint("bold", explanation.code)}${
@@ -197,8 +234,13 @@ function parseCode(
   }
   const code = text.toUpperCase();
   const names = new Set(
-    [...tables, LOOKUP_PHRASES].flatMap((table) => Object.keys(table)),
+    [...tables, LOOKUP_PHRASES, NODE_CODES].flatMap((table) =>
+      Object.keys(table)
+    ),
   );
+  // What is an errno, too, stands for that.
+  const isErrno = tables.some((table) => Object.hasOwn(table, code));
+  if (!isErrno && Object.hasOwn(NODE_CODES, code)) return NODE_CODES[code]!;
   if (names.has(code)) return code as ErrnoCode | EaiCode;
   const guess = nearest(code, [...names]);
   throw new UsageError(

@@ -116,6 +116,12 @@ export class UsageError extends Error {
   override readonly name = "UsageError";
 }
 
+/** The arguments ask for the help of the command. */
+export class HelpRequest extends Error {
+  /** The name of the class. */
+  override readonly name = "HelpRequest";
+}
+
 /** Why a command ends before it is done: a signal of the system. */
 export class Interruption extends Error {
   /** The name of the class. */
@@ -188,6 +194,7 @@ export const CONNECT_OPTIONS = {
  * Splits arguments into options and the rest.
  *
  * @throws {UsageError} If one is not understood; it names the nearest that is.
+ * @throws {HelpRequest} If one asks for help, alone or with others (`-qh`).
  */
 export function parseArguments<
   const S extends Readonly<Record<string, OptionSpec>>,
@@ -218,6 +225,7 @@ export function parseArguments<
         if (inlineValue) {
           throw new UsageError(`Cannot use ${rawName}=${value}: no value fits`);
         }
+        if (name === "help") throw new HelpRequest();
         values[name] = true;
       } else {
         // What looks like an option is one: its own value was forgotten.
@@ -315,13 +323,17 @@ export function parseRate<F>(
 ): number | F {
   if (text === undefined) return fallback;
   const value = Number(text);
-  if (/^[0-9]+(?:\.[0-9]+)?$/.test(text) && value > 0 && value <= 1e6) {
+  if (
+    /^[0-9]+(?:\.[0-9]+)?$/.test(text) && value > 0 && value <= HIGHEST_RATE
+  ) {
     return value;
   }
   throw new UsageError(
-    `Cannot use ${option} "${text}": it must be a number a second, up to 1000000`,
+    `Cannot use ${option} "${text}": it must be a number a second, up to ${HIGHEST_RATE}`,
   );
 }
+
+const HIGHEST_RATE = 1_000_000;
 
 /**
  * One of a few words, the first where nothing is given.

@@ -202,8 +202,8 @@ export const pingCommand: Command = {
       warn: parseTime("--warn", values.warn, Infinity),
       crit: parseTime("--crit", values.crit, Infinity),
     };
-    if (values.live && (values.json || values.csv)) {
-      throw new UsageError("Cannot use --live with --json or --csv");
+    if (values.live && (values.json || values.csv || values.quiet)) {
+      throw new UsageError("Cannot use --live with --json, --csv or --quiet");
     }
     const output = await openOutput(values, io, PING_COLUMNS);
     let hdr: FileSink | null = null;

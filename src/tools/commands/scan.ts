@@ -39,6 +39,7 @@ import {
   type Output,
   parseArguments,
   parseCount,
+  parseRate,
   UsageError,
 } from "./frame.ts";
 import { counted, ScanTally, shareOf } from "./tally.ts";
@@ -66,7 +67,7 @@ SCAN_OPTIONS
                        there are descriptors to spare]
       --host-concurrency N
                        how many of one address [256]
-      --rate N         how many attempts in a second, at most
+      --rate N         how many attempts in a second, at most; 0.5 is one in two
       --threads N      how many share the work [as many as there are
                        processors, up to 4; 1 for less than 2,000 ports]
       --seed N         the order: another permutation for each number [0]
@@ -482,7 +483,7 @@ function probeOptions(
       undefined,
       1,
     ),
-    rate: parseCount("--rate", values.rate, undefined, 1),
+    rate: parseRate("--rate", values.rate, undefined),
     threads: parseCount("--threads", values.threads, threadsFor(plan), 1, 64),
     signal: io.signal,
   };

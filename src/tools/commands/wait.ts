@@ -159,11 +159,21 @@ export const waitCommand: Command = {
         await waiting.ready;
       } catch (error) {
         if (io.signal?.aborted) {
-          if (!quiet) io.err(report());
+          const pending = waiting.pending();
+          // The results may have lost their reader once all were there.
+          if (!quiet && pending.length > 0) {
+            io.err(report());
+            writePending(output, pending, performance.now() - start);
+          }
           return interruptedCode(io);
         }
         if (!(error instanceof WaitError)) throw error;
-        if (!quiet) writeLate(output, io, until, options.timeout, error);
+        if (!quiet) {
+          const { pending } = error;
+          if (output.format !== "text") {
+            writePending(output, pending, performance.now() - start);
+          } else io.err(pendingText(pending, until, options.timeout));
+        }
         return EXIT.late;
       } finally {
         requests?.[Symbol.dispose]();
@@ -184,7 +194,17 @@ function writeReady(
   const text = destinationText(target);
   output.result(
     "wait",
-    { target: text, ready: true, state: until, address, attempts, elapsed },
+    {
+      target: text,
+      ready: true,
+      state: until,
+      address,
+      attempts,
+      elapsed,
+      code: null,
+      message: null,
+      finding: null,
+    },
     () => {
       const name = text === address ? text : `${text} (${address})`;
       const state = output.paint("green", until);
@@ -195,22 +215,21 @@ function writeReady(
   );
 }
 
-function writeLate(
+/** Writes a line for each target that is not ready, where lines are for machines. */
+function writePending(
   output: Output,
-  io: CliIo,
-  until: string,
-  timeout: number,
-  { pending }: WaitError,
+  pending: readonly PendingTarget[],
+  elapsed: number,
 ): void {
-  if (output.format === "text") {
-    return io.err(pendingText(pending, until, timeout));
-  }
   for (const one of pending) {
     const { target, attempts, last } = one;
     output.result("wait", {
       target: destinationText(target),
       ready: false,
+      state: null,
+      address: null,
       attempts,
+      elapsed,
       code: last?.code ?? null,
       message: last?.message ?? null,
       finding: findingOf(one),
