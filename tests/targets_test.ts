@@ -339,3 +339,20 @@ test("a grid refuses what it cannot use", () => {
   );
   assertThrows(() => grid("a", "80").at(1), RangeError, "index 1");
 });
+
+test("grid() leaves out what leads to a host that is left out", () => {
+  const rows: [hosts: string, exclude: string | string[], left: string[]][] = [
+    ["fe80::1%eth0,fe80::2", "fe80::/112", []],
+    ["fe80::1%eth0,fe80::2%eth0", "fe80::1", ["fe80::2%eth0"]],
+    ["fe80::1%eth0,fe80::1%eth1", "fe80::1%eth0", ["fe80::1%eth1"]],
+    ["::ffff:10.0.0.1,::ffff:11.0.0.1", "10.0.0.0/8", ["::ffff:11.0.0.1"]],
+    ["10.0.0.1,::1", "::/128", ["10.0.0.1", "::1"]],
+    ["10.0.0.1,::1", ["::1", "a.test"], ["10.0.0.1"]],
+    // The other way round, an IPv6 prefix may be meant for IPv6 alone.
+    ["10.0.0.1", "::ffff:10.0.0.1", ["10.0.0.1"]],
+  ];
+  for (const [hosts, exclude, left] of rows) {
+    const targets = [...grid(hosts, [80], { exclude, seed: null })];
+    assertEquals(targets.map(({ hostname }) => hostname), left, hosts);
+  }
+});

@@ -15,6 +15,8 @@ import {
   show,
 } from "../errors/arguments.ts";
 const MAX_IPV4 = 0xffff_ffffn;
+/** What comes before an IPv4 address that is mapped to an IPv6 one. */
+const MAPPED = 0xffffn << 32n;
 const MAX_IPV6 = (1n << 128n) - 1n;
 
 /** A list of hosts that takes no more memory than its text does. */
@@ -66,7 +68,9 @@ export interface GridOptions {
    */
   readonly from?: number | Position | undefined;
   /**
-   * Hosts to leave out.
+   * Hosts to leave out. An address is left out with any zone, too, and one of
+   * IPv4 as a mapped one (`::ffff:10.0.0.1`). Names are compared as text: none
+   * is resolved, so that a name may lead to an address that is left out.
    *
    * @default {undefined} None.
    */
@@ -427,6 +431,7 @@ class HostList implements Hosts {
   /** The last address that was written, and its text: a run often needs it again. */
   #written = -1;
   #text = "";
+  #all: readonly Span[] | null = null;
 
   constructor(spans: readonly Span[], names: ReadonlyMap<string, string>) {
     this.#spans = spans;
@@ -467,10 +472,7 @@ class HostList implements Hosts {
     checkText("host", host);
     const address = host.includes("%") ? null : numberOf(host);
     if (address === null) return this.#keys.has(host.toLowerCase());
-    const { family, value } = address;
-    return this.#spans.some((span) =>
-      span.family === family && span.first <= value && value <= span.last
-    );
+    return isWithin(this.#spans, address);
   }
 
   *[Symbol.iterator](): Generator<string, void, void> {
@@ -483,21 +485,36 @@ class HostList implements Hosts {
     for (const name of this.#names) list.addName(name);
   }
 
-  /** Those that are not in another list. */
+  /** Its addresses, and those that lead to the same hosts. */
+  get #reached(): readonly Span[] {
+    return this.#all ??= merged([
+      ...this.#spans,
+      ...this.#spans.filter(({ family }) => family === 4)
+        .map(({ first, last }): Span => ({
+          family: 6,
+          first: MAPPED | first,
+          last: MAPPED | last,
+        })),
+    ]);
+  }
+
+  /** Those that are not in another list, and do not lead to a host in it. */
   without(other: HostList): HostList {
     const names = new Map(this.#keys);
     for (const key of other.#keys.keys()) names.delete(key);
+    const holes = other.#reached;
+    for (const key of names.keys()) {
+      const zone = key.indexOf("%");
+      const address = zone < 0 ? null : tryNumber(key.slice(0, zone));
+      if (address !== null && isWithin(holes, address)) names.delete(key);
+    }
     const spans: Span[] = [];
     let i = 0;
     for (const { family, first, last } of this.#spans) {
       let start = first;
-      while (
-        i < other.#spans.length && isBefore(other.#spans[i]!, family, first)
-      ) {
-        i++;
-      }
-      for (let j = i; j < other.#spans.length; j++) {
-        const hole = other.#spans[j]!;
+      while (i < holes.length && isBefore(holes[i]!, family, first)) i++;
+      for (let j = i; j < holes.length; j++) {
+        const hole = holes[j]!;
         if (hole.family !== family || hole.first > last) break;
         if (hole.first > start) {
           spans.push({ family, first: start, last: hole.first - 1n });
@@ -508,6 +525,16 @@ class HostList implements Hosts {
     }
     return new HostList(spans, names);
   }
+}
+
+/** Whether one of some spans holds an address. */
+function isWithin(
+  spans: readonly Span[],
+  { family, value }: IpNumber,
+): boolean {
+  return spans.some((span) =>
+    span.family === family && span.first <= value && value <= span.last
+  );
 }
 
 /** Whether a span ends before an address of a family. */

@@ -57,7 +57,7 @@ HOSTS
 
 SCAN_OPTIONS
   -p, --ports PORTS    22,80,8000-8100; all; common: about a hundred [common]
-      --exclude HOSTS  hosts to leave out
+      --exclude HOSTS  hosts to leave out; no name is resolved for that
       --exclude-ports PORTS
                        ports to leave out
   -t, --timeout TIME   for all attempts at one port together, and before them
@@ -374,7 +374,10 @@ async function streamed(
     portsBut(values.ports ?? "common", values["exclude-ports"] ?? null)
   );
   const out = await readHostTexts(values.exclude, signal);
-  const exclude = understood(() => out.map(parseHosts));
+  // One list, which is put in order once and not for each line.
+  const exclude = out.length === 0
+    ? undefined
+    : understood(() => parseHosts(out.join(",")));
   const others = positionals.filter((text) => text !== "-");
   const texts = await readHostTexts(others, signal);
   const first = understood(() => texts.map(parseHosts));
@@ -392,11 +395,11 @@ async function streamed(
 function* targetsOf(
   hosts: Hosts,
   ports: readonly number[],
-  exclude: readonly Hosts[],
+  exclude: Hosts | undefined,
 ): Generator<ProbeTarget, void, void> {
-  for (const hostname of hosts) {
-    if (exclude.some((others) => others.has(hostname))) continue;
-    for (const port of ports) yield { hostname, port };
+  for (const target of grid(hosts, ports, { exclude, seed: null })) {
+    const { hostname, port } = target;
+    yield { hostname, port };
   }
 }
 
