@@ -344,6 +344,12 @@ export interface Door {
    */
   connectingSocket?(options: object): ConnectingSocket;
   /**
+   * Has a socket of `node:net` send what it was given before it is destroyed, as
+   * one does that the runtime connects by itself. Absent where those whose
+   * descriptor comes from elsewhere do so, too.
+   */
+  sendsFirst?(socket: unknown): void;
+  /**
    * Makes a connected descriptor a socket of Bun's, which owns it from then on.
    * Absent in other runtimes.
    */

@@ -15,7 +15,7 @@ import { join } from "node:path";
 import process from "node:process";
 import { setTimeout as pauseFor } from "node:timers/promises";
 import tls from "node:tls";
-import { Errno, explain, LookupError, Socket } from "../mod.ts";
+import { connect, Errno, explain, LookupError, Socket } from "../mod.ts";
 import {
   agent,
   createConnection,
@@ -784,6 +784,38 @@ test("a socket emits nothing before whoever awaits it can listen", async () => {
     }
   });
 });
+
+/** Ways to a socket that is connected to a port of this machine. */
+const CONNECTED: Readonly<
+  Record<string, (port: number) => Promise<net.Socket>>
+> = {
+  async "createConnection()"(port) {
+    const socket = createConnection({ host: HERE, port });
+    await once(socket, "connect");
+    return socket;
+  },
+  "toNodeSocket()": async (port) =>
+    (await connect({ hostname: HERE, port })).toNodeSocket(),
+};
+
+for (const [way, make] of Object.entries(CONNECTED)) {
+  test(`what is written to a socket of ${way} just before destroy() arrives`, async () => {
+    const { promise, resolve } = Promise.withResolvers<string>();
+    const server = net.createServer((peer) => {
+      let text = "";
+      peer.on("data", (part) => text += part);
+      peer.on("close", () => resolve(text));
+    });
+    await serve(server, async (port) => {
+      const socket = await make(port);
+      const closed = once(socket, "close");
+      socket.write("the last word");
+      socket.destroy();
+      assertEquals(await promise, "the last word");
+      await closed;
+    });
+  });
+}
 
 test("destroy() ends an attempt that has no listeners left", async () => {
   using hole = blackHole();

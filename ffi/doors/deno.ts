@@ -11,6 +11,7 @@ import {
 } from "../contract.ts";
 import { newMemory } from "../memory.ts";
 import { bare } from "../records.ts";
+import { setImmediate } from "../timers.ts";
 
 type DenoFunction = (...parameters: unknown[]) => unknown;
 
@@ -25,6 +26,34 @@ const NATIVE_TYPES: Readonly<
   address: "u64",
   void: "void",
 };
+
+/**
+ * How many turns of the event loop it takes until everything has had one.
+ * Timers and immediates have one in each. But as long as there is work, tokio
+ * looks at sockets, signals and children in one turn of 61.
+ */
+const TURNS = 64;
+
+/** Calls back after so many of them. */
+function afterTurns(turns: number, callback: () => void): void {
+  if (turns === 0) callback();
+  else setImmediate(() => afterTurns(turns - 1, callback));
+}
+
+/**
+ * Lets a socket wait with its end until tokio has looked at it once, if it was
+ * given something to write. Before that look, tokio does not know of the room
+ * to send on a descriptor that it has not connected itself.
+ */
+function sendFirst(socket: net.Socket): void {
+  const { _destroy } = socket;
+  function value(...args: Parameters<typeof _destroy>): void {
+    const turns = socket.writableLength === 0 ? 0 : TURNS;
+    afterTurns(turns, () => _destroy.apply(socket, args));
+  }
+  const property = bare({ value, configurable: true, writable: true });
+  Object.defineProperty(socket, "_destroy", property);
+}
 
 /** `Deno.dlopen`, and Deno's own permissions. */
 export const denoDoor: Door = bare<Door>({
@@ -67,9 +96,7 @@ export const denoDoor: Door = bare<Door>({
 
   runtime: "Deno",
 
-  // Timers and immediates have a turn in each. But as long as there is work,
-  // tokio looks at sockets, signals and children in one turn of 61.
-  turns: 64,
+  turns: TURNS,
 
   hasNews(libc): boolean {
     loops ??= new Loops(libc);
@@ -81,8 +108,12 @@ export const denoDoor: Door = bare<Door>({
       process: { getBuiltinModule(name: string): typeof net };
     };
     const { Socket } = process.getBuiltinModule("node:net");
-    return new Socket({ fd, readable: true, writable: true });
+    const socket = new Socket({ fd, readable: true, writable: true });
+    sendFirst(socket);
+    return socket;
   },
+
+  sendsFirst: (socket) => sendFirst(socket as net.Socket),
 
   get permissions(): Permissions {
     return denoPermissions();
