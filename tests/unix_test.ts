@@ -1,4 +1,9 @@
-import { assert, assertEquals, assertInstanceOf } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertInstanceOf,
+  assertLess,
+} from "@std/assert";
 import { existsSync, symlinkSync, unlinkSync, writeFileSync } from "node:fs";
 import { join, relative } from "node:path";
 import process from "node:process";
@@ -29,6 +34,13 @@ const abi = currentAbi();
 const hasAbstract = abi.abstractUnix
   ? null
   : `${abi.os} has no names outside the file system`;
+
+/** A `struct timeval` of so many seconds. */
+function seconds(count: number): Uint8Array {
+  const time = new Uint8Array(16);
+  time[abi.littleEndian ? 0 : 7] = count;
+  return time;
+}
 
 type Kind = "stream" | "dgram" | "seqpacket";
 
@@ -120,6 +132,16 @@ for (const { title, make, skip } of PLACES) {
           "ETIMEDOUT",
         );
         assertEquals(late.timeoutKind, "deadline");
+        using blocking = open(type);
+        // So that the kernel ends what would wait for ever.
+        const SO_SNDTIMEO = 21;
+        blocking.setOption(abi.SOL_SOCKET, SO_SNDTIMEO, seconds(5));
+        const end = assertFails(
+          () => blocking.connectSync(at, { timeout: 20 }),
+          "ETIMEDOUT",
+        );
+        assertLess(end.elapsed!, 4_000);
+        assertEquals(blocking.nonblocking, false);
         using _first = hole.accept();
         socket.connectSync(at, { timeout: AGES });
         assert(socket.remoteAddress!.equals(at));

@@ -183,9 +183,7 @@ export class Connecting {
     // A call that blocks hears of no soft error, which a Unix socket never has.
     const isTimed = timeout !== Infinity ||
       !waitsSoft && familyOf(libc.abi, bytesOf(target)) !== AF_UNIX;
-    const flags = blocks && isStream && isTimed
-      ? flagsOf(libc, fd)
-      : O_NONBLOCK;
+    const flags = blocks && isTimed ? flagsOf(libc, fd) : O_NONBLOCK;
     const switches = (flags & O_NONBLOCK) === 0;
     if (switches) setFlags(libc, fd, flags | O_NONBLOCK);
     try {
