@@ -388,3 +388,67 @@ test("a datagram socket can be its own peer", () => {
   socket.sendSync(bytes(7));
   assertEquals(received(socket), [7]);
 });
+
+for (const isBeside of [false, true]) {
+  const beside = isBeside ? " beside one that waits for data" : "";
+  test(
+    `recv() waits for what comes into the queue of errors${beside}`,
+    async () => {
+      using socket = datagrams("inet");
+      socket.setOption("readErrorQueue", true);
+      const controller = new AbortController();
+      const other = isBeside
+        ? socket.recv(new Uint8Array(8), { signal: controller.signal })
+          .catch((error) => error)
+        : null;
+      const flags = abi.errorQueue!.MSG_ERRQUEUE;
+      const buffer = new Uint8Array(8);
+      const waiting = socket.recv(buffer, { flags, timeout: AGES });
+      socket.sendSync(bytes(1, 2, 3), { to: vacant() });
+      // It is what was sent in vain.
+      assertEquals(await waiting, 3);
+      assertEquals([...buffer.subarray(0, 3)], [1, 2, 3]);
+      controller.abort();
+      await other;
+    },
+    { skip: needs(onLinux, unemulated("has no queue of errors")) },
+  );
+}
+
+test(
+  "recv() reports an error that is in the queue of errors, too",
+  async () => {
+    using socket = datagrams("inet");
+    socket.setOption("readErrorQueue", true);
+    const waiting = socket.recv(new Uint8Array(8), { timeout: AGES });
+    socket.sendSync(bytes(1), { to: vacant() });
+    const error = await waiting.catch((error) => error);
+    assertInstanceOf(error, Errno.ECONNREFUSED);
+  },
+  { skip: needs(onLinux, unemulated("has no queue of errors")) },
+);
+
+for (const mode of [undefined, "byob"] as const) {
+  const with_ = mode === undefined ? "" : " into a reader's own memory";
+  test(`readable has each datagram whole${with_}, and no end at an empty one`, async () => {
+    const [near, far] = Socket.pair({ type: "dgram" });
+    using _ = near, __ = far;
+    const reader = mode === undefined
+      ? far.readable.getReader()
+      : far.readable.getReader({ mode });
+    async function read(): Promise<number | undefined> {
+      const { value } = mode !== undefined
+        ? await (reader as ReadableStreamBYOBReader)
+          .read(new Uint8Array(0x1_0000))
+        : await (reader as ReadableStreamDefaultReader<Uint8Array>).read();
+      return value?.length;
+    }
+    near.sendSync(new Uint8Array(0));
+    near.sendSync(new Uint8Array(60_000));
+    near.sendSync(new Uint8Array(0));
+    assertEquals(await read(), 60_000);
+    const last = read();
+    near.sendSync(bytes(7));
+    assertEquals(await last, 1);
+  });
+}

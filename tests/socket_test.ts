@@ -131,6 +131,15 @@ test("Socket.open() sets close-on-exec, and non-blocking where asked", () => {
   }
 });
 
+test("Socket#nonblocking takes a boolean, and nothing that only counts as one", () => {
+  using socket = Socket.open();
+  for (const value of ["no", 1, null, undefined]) {
+    const set = () => socket.nonblocking = value as unknown as boolean;
+    assertThrows(set, TypeError, "nonblocking");
+    assertEquals(socket.nonblocking, false);
+  }
+});
+
 test("Socket.open() sets the flags by fcntl(2) where socket(2) takes none", () => {
   for (const nonblocking of [false, true]) {
     using watched = watchLibc({

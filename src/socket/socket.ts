@@ -23,6 +23,7 @@ import {
 import { canceled, errorFor } from "../attempt/failure.ts";
 import { takeErrno } from "../attempt/outcome.ts";
 import {
+  checkBoolean,
   checkBytes,
   checkInteger,
   copyOf,
@@ -69,7 +70,12 @@ import {
   printAs,
   socketFacts,
 } from "./ends.ts";
-import { receiveExactly, receiveUntil, sendAll } from "./exchange.ts";
+import {
+  receiveExactly,
+  receiveSome,
+  receiveUntil,
+  sendAll,
+} from "./exchange.ts";
 import {
   type BunSocket,
   type BunSocketHandlers,
@@ -327,6 +333,7 @@ export class Socket implements Disposable, AsyncDisposable {
   }
 
   set nonblocking(on: boolean) {
+    checkBoolean("nonblocking", on);
     this.#use("fcntl");
     setNonblocking(this.#libc, this.#fd, on);
     this.#isNonblocking = on;
@@ -416,7 +423,8 @@ export class Socket implements Disposable, AsyncDisposable {
       this.#libc,
       this.#fd,
       this.#isStream,
-      !this.#isNonblocking,
+      // Datagrams have nothing to wait for.
+      !this.#isNonblocking && !this.#isDatagram,
       errand,
     );
     if (failure !== null) {
@@ -459,13 +467,11 @@ export class Socket implements Disposable, AsyncDisposable {
   disconnect(): void {
     this.#use("connect");
     const nobody = unspecified();
-    // A wait for the attempt would take its end for an outcome.
-    const isDatagram = this.#type === this.#libc.abi.SOCK_DGRAM;
     const result = this.#connecting.disconnect(
       this.#libc,
       this.#fd,
       bytesOf(nobody),
-      isDatagram,
+      this.#isDatagram,
     );
     this.#check("connect", result, nobody);
   }
@@ -1183,7 +1189,7 @@ export class Socket implements Disposable, AsyncDisposable {
       Socket.prototype.read,
     );
     // A datagram may be empty, and is no end.
-    return size === 0 && this.#type !== this.#libc.abi.SOCK_DGRAM ? null : size;
+    return size === 0 && !this.#isDatagram ? null : size;
   }
 
   /**
@@ -1211,7 +1217,9 @@ export class Socket implements Disposable, AsyncDisposable {
    * What comes in, as a stream of bytes; the same one each time.
    *
    * It ends when the peer sends no more, and waits for data only while it is
-   * being read. When this stream and {@linkcode Socket.writable} have both
+   * being read. Of datagrams each is a chunk, as long as there is room for it in
+   * the memory that the reader brings, 256 KiB without; an empty one is left out,
+   * and there is no end. When this stream and {@linkcode Socket.writable} have both
    * ended, been canceled, aborted or failed, the socket closes, as `Deno.Conn`
    * does; the end of one alone leaves it open.
    *
@@ -1233,7 +1241,7 @@ export class Socket implements Disposable, AsyncDisposable {
    */
   get readable(): ReadableStream<Uint8Array<ArrayBuffer>> {
     this.#use("recvfrom");
-    return this.#readable ??= readableOf(this.#ends());
+    return this.#readable ??= readableOf(this.#ends(), !this.#isStream);
   }
 
   /**
@@ -1547,6 +1555,10 @@ export class Socket implements Disposable, AsyncDisposable {
     return this.#type === this.#libc.abi.SOCK_STREAM;
   }
 
+  get #isDatagram(): boolean {
+    return this.#type === this.#libc.abi.SOCK_DGRAM;
+  }
+
   /** Takes the descriptor out of this object. */
   #giveUp(): number {
     const fd = this.#fd;
@@ -1613,7 +1625,9 @@ export class Socket implements Disposable, AsyncDisposable {
     return {
       receive: (buffer, limits) => {
         if (this.#fd < 0) throw canceled("recvfrom");
-        return this.#io.receive(buffer, 0, null, limits, null);
+        return this.#isDatagram
+          ? receiveSome(this.#io, buffer, limits)
+          : this.#io.receive(buffer, 0, null, limits, null);
       },
       recall: () => this.#transfers?.recall(),
       send: (data, limits) => {

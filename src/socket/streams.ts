@@ -49,12 +49,18 @@ type ReadingEnds = Pick<Ends, "receive" | "recall" | "ended">;
 /** What is used of them to write. */
 type WritingEnds = Pick<Ends, "send" | "closeWrite" | "ended">;
 
-/** What comes in. A call waits only while the stream is being read. */
+/**
+ * What comes in. A call waits only while the stream is being read.
+ *
+ * @param isWhole Whether what does not fit into the memory of one call is lost.
+ */
 export function readableOf(
   ends: ReadingEnds,
+  isWhole: boolean,
 ): ReadableStream<Uint8Array<ArrayBuffer>> {
   const strategy = bare({ highWaterMark: 0 });
-  return new ReadableStream(new ReceiveSource(ends), strategy);
+  const room = isWhole ? LARGEST_CHUNK : SMALLEST_CHUNK;
+  return new ReadableStream(new ReceiveSource(ends, room), strategy);
 }
 
 class ReceiveSource implements UnderlyingByteSource, Limits {
@@ -66,14 +72,15 @@ class ReceiveSource implements UnderlyingByteSource, Limits {
   readonly #ends: ReadingEnds;
   /** Memory that no reader has. */
   #memory: Uint8Array<ArrayBuffer> | null = null;
-  #room = SMALLEST_CHUNK;
+  #room: number;
 
   static {
     bare(this.prototype);
   }
 
-  constructor(ends: ReadingEnds) {
+  constructor(ends: ReadingEnds, room: number) {
     this.#ends = ends;
+    this.#room = room;
   }
 
   pull(controller: ReadableByteStreamController): void | Promise<void> {

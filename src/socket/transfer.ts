@@ -117,6 +117,8 @@ export class Transfers {
   readonly #owner: Owner;
   /** Whether waits keep the process alive. */
   #isRef = true;
+  /** How many wait for what is in the queue of errors. */
+  #errorReaders = 0;
   /** End the pauses between looks. */
   readonly #wakes: Set<() => void> = new Set();
   #isOver = false;
@@ -263,7 +265,8 @@ export class Transfers {
     return this.#begin(
       {
         syscall: "recvfrom",
-        events: POLLIN,
+        // Of an error there is news in any case, and data is none.
+        events: this.#isForErrors(flags) ? 0 : POLLIN,
         memory: buffer,
         size: sizeOf(buffer),
         flags: flags | MSG_DONTWAIT,
@@ -330,6 +333,11 @@ export class Transfers {
     const { MSG_OOB, errorQueue } = this.#libc.abi;
     const aside = MSG_OOB | (errorQueue?.MSG_ERRQUEUE ?? 0);
     return (flags & aside) === 0 ? this.receiving : null;
+  }
+
+  #isForErrors(flags: number): boolean {
+    const { errorQueue } = this.#libc.abi;
+    return errorQueue !== null && (flags & errorQueue.MSG_ERRQUEUE) !== 0;
   }
 
   /** What a call has led to that does not wait, `null` if it would have to. */
@@ -535,9 +543,10 @@ export class Transfers {
     turn: Promise<unknown> | null,
     caller: Caller | null,
   ): Promise<number> {
-    const { syscall, events, limits } = job;
+    const { syscall, events, flags, limits } = job;
     const { timeout, signal } = limits;
-    const { EAGAIN } = this.#libc.abi.errnos;
+    const { errnos: { EAGAIN }, POLLERR } = this.#libc.abi;
+    const isForErrors = syscall === "recvfrom" && this.#isForErrors(flags);
     const start = performance.now();
     const end = start + timeout;
     const at = caller ?? undefined;
@@ -545,7 +554,9 @@ export class Transfers {
     let mustWait = isFirst && turn === null;
     let hasTurn = false;
     let tries = 0;
+    let came = 0;
     try {
+      if (isForErrors) this.#errorReaders++;
       if (line !== null) {
         if (isFirst) line.take();
         else await this.#stand(line, syscall, job.address, limits, at);
@@ -562,8 +573,13 @@ export class Transfers {
         if (result !== -EAGAIN) {
           throw errnoErrorFor(-result, this.#contextOf(job), at);
         }
+        // The kernel's queue of ICMP errors makes POLLERR come back for ever,
+        // until somebody reads it.
+        if ((came & POLLERR) !== 0 && this.#errorReaders === 0) {
+          this.#owner.drain();
+        }
         const since = performance.now();
-        const came = await this.wait(events, end, limits, tries);
+        came = await this.wait(events, end, limits, tries);
         if (came === ABORTED) throw signal?.reason;
         if (came === CLOSED) {
           throw canceled(syscall, this.#contextOf(job), at);
@@ -571,13 +587,12 @@ export class Transfers {
         if (came === 0 && performance.now() >= end) {
           throw this.#tooLate(job, start, at);
         }
-        // The kernel's queue of ICMP errors makes POLLERR come back for ever.
-        if ((came & this.#libc.abi.POLLERR) !== 0) this.#owner.drain();
         tries = countTry(tries, since);
       }
     } catch (error) {
       throw caller === null ? error : pointed(error, caller);
     } finally {
+      if (isForErrors) this.#errorReaders--;
       if (hasTurn) line!.pass();
       releaseCaller(caller);
     }
