@@ -31,7 +31,13 @@ import {
 } from "../src/socket/raw_options.ts";
 import { readTcpInfo, type TcpInfo } from "../src/socket/tcp_info.ts";
 import { pause } from "./_assertions.ts";
-import { canFilter, inChild, listen, socketPair } from "./_fixtures.ts";
+import {
+  canFilter,
+  inChild,
+  listen,
+  socketPair,
+  useLibcWith,
+} from "./_fixtures.ts";
 import { unemulated } from "./_emulation.ts";
 import { canIpv6, isRoot, needs, test } from "./_harness.ts";
 
@@ -430,6 +436,20 @@ test("tcpInfo() throws the kernel's errno for a socket that is not TCP", () => {
   assert(isErrno(error, "EOPNOTSUPP") || isErrno(error, "ENOPROTOOPT"));
   assertStringIncludes(error.message, "tcpInfo()");
 }, { skip: withoutTcpInfo });
+
+test("getOption() reads a user whose number is no int, and none as -1", () => {
+  const { size, uid, gid } = abi.peerCredentials!;
+  using _ = useLibcWith({
+    getsockopt(_fd, _level, _name, value) {
+      const view = new DataView(value.buffer);
+      view.setUint32(uid, 3_000_000_000, abi.littleEndian);
+      view.setUint32(gid, 0xffff_ffff, abi.littleEndian);
+      return size;
+    },
+  });
+  const peer = getOption(libc(), 0, abi.AF_UNIX, "peerCredentials");
+  assertEquals([peer.uid, peer.gid], [3_000_000_000, -1]);
+}, { skip: unlessSupported("peerCredentials") });
 
 test("getOption() reads the path MTU of a connected socket", () => {
   using listener = listen<Address>({ at: inet("127.0.0.1", 0) });

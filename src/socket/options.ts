@@ -860,11 +860,17 @@ const PEER_CREDENTIALS: Option<PeerCredentials> = fact({
     if (length < size) throw unsupported(name, libc.abi);
     return {
       pid: view.getInt32(pid, littleEndian),
-      uid: view.getInt32(uid, littleEndian),
-      gid: view.getInt32(gid, littleEndian),
+      uid: idAt(uid, littleEndian),
+      gid: idAt(gid, littleEndian),
     };
   },
 });
+
+/** Reads a user or a group; the largest number is none, C's -1. */
+function idAt(at: number, littleEndian: boolean): number {
+  const id = view.getUint32(at, littleEndian);
+  return id === UINT_MAX ? -1 : id;
+}
 
 /** In the order of their numbers on Linux, the one system that has them all. */
 const PATH_MTU_DISCOVERY: readonly PathMtuDiscovery[] = [
