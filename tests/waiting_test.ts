@@ -225,6 +225,30 @@ test(
   { skip: needs(canBlackHole(), abi.epoll === null ? "epoll" : null) },
 );
 
+test(
+  "an abort finds no wait that the runtime kept from beginning",
+  async () => {
+    const real = libc();
+    using _use = useLibc({
+      ...real,
+      epoll_ctl(epfd, op, fd, event) {
+        if (fd === socket.fd) throw new TypeError("revoked");
+        return real.epoll_ctl(epfd, op, fd, event);
+      },
+    });
+    using socket = Socket.open({ type: "dgram" });
+    const controller = new AbortController();
+    const { signal } = controller;
+    for (let i = 0; i < 2; i++) {
+      const waiting = refused(socket.ready("POLLIN", { signal }));
+      assertEquals(await waiting, "TypeError: revoked");
+    }
+    controller.abort();
+    await pause(5);
+  },
+  { skip: abi.epoll === null ? "epoll" : null },
+);
+
 async function refused(work: Promise<unknown>): Promise<string> {
   try {
     return `${await work}`;

@@ -408,10 +408,16 @@ class Reactor {
     if (pause > 0) {
       this.#paced.set(waiter, now + pause);
     } else {
-      const result = selector.arm(fd, waiter.events | this.#eventsOf(first));
+      let result = BROKEN;
+      try {
+        result = selector.arm(fd, waiter.events | this.#eventsOf(first));
+      } finally {
+        if (result < 0) {
+          if (signal !== undefined) this.#ignore(signal, waiter);
+          this.#schedule();
+        }
+      }
       if (result < 0) {
-        if (signal !== undefined) this.#ignore(signal, waiter);
-        this.#schedule();
         return waiter.fail(this.#error(result, selector.armCall));
       }
     }
