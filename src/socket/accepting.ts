@@ -5,7 +5,12 @@
  */
 import type { Libc } from "../../ffi/contract.ts";
 import { performance } from "../../ffi/timers.ts";
-import { closeOnExec, setNonblocking } from "../attempt/descriptor.ts";
+import {
+  closeOnExec,
+  flagsOf,
+  setFlags,
+  setNonblocking,
+} from "../attempt/descriptor.ts";
 import { pollFd } from "../attempt/outcome.ts";
 import { canceled } from "../attempt/failure.ts";
 import {
@@ -21,8 +26,7 @@ import { ITS_TURN } from "./line.ts";
 import type { Transfers } from "./transfer.ts";
 
 /**
- * Takes the next connection of a descriptor that listens and does not block,
- * and waits for one.
+ * Takes the next connection of a descriptor that listens, and waits for one.
  *
  * @returns Its descriptor, with close-on-exec set, which blocks.
  * @throws {ErrnoError} If the system refuses, or no connection comes in time.
@@ -34,12 +38,20 @@ export function acceptBlocking(
 ): number {
   const start = performance.now();
   const end = start + timeout;
-  for (;;) {
-    const taken = acceptOnce(libc, fd);
-    if (taken !== null) return taken;
-    const isOver = performance.now() >= end;
-    if (isOver) throw nobodyCame(libc, fd, start, timeout);
-    pollFd(libc, fd, libc.abi.POLLIN, timeoutTo(end));
+  const flags = flagsOf(libc, fd);
+  // A connection that was there may be gone again when it is asked for.
+  const unblocked = flags | libc.abi.O_NONBLOCK;
+  if (unblocked !== flags) setFlags(libc, fd, unblocked);
+  try {
+    for (;;) {
+      const taken = acceptOnce(libc, fd);
+      if (taken !== null) return taken;
+      const isOver = performance.now() >= end;
+      if (isOver) throw nobodyCame(libc, fd, start, timeout);
+      pollFd(libc, fd, libc.abi.POLLIN, timeoutTo(end));
+    }
+  } finally {
+    if (unblocked !== flags) setFlags(libc, fd, flags);
   }
 }
 

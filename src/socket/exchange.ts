@@ -181,18 +181,6 @@ async function receiveRest(
   }
 }
 
-/** Receives the next datagram that is not empty, for a stream: to a stream, nothing is the end. */
-export async function receiveSome(
-  io: Transfers,
-  buffer: Uint8Array,
-  limits: Limits,
-): Promise<number> {
-  for (;;) {
-    const size = await io.receive(buffer, 0, null, limits, null);
-    if (size > 0) return size;
-  }
-}
-
 /**
  * Receives up to a delimiter, and leaves what comes behind it where it is: it
  * looks before it takes.

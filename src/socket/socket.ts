@@ -70,12 +70,7 @@ import {
   printAs,
   socketFacts,
 } from "./ends.ts";
-import {
-  receiveExactly,
-  receiveSome,
-  receiveUntil,
-  sendAll,
-} from "./exchange.ts";
+import { receiveExactly, receiveUntil, sendAll } from "./exchange.ts";
 import {
   type BunSocket,
   type BunSocketHandlers,
@@ -112,7 +107,7 @@ import {
 } from "./raw_options.ts";
 import { type Ends, readableOf, writableOf } from "./streams.ts";
 import { readTcpInfo, type TcpInfo } from "./tcp_info.ts";
-import { pointingAt, pollUntil, Transfers } from "./transfer.ts";
+import { nextChunk, pointingAt, pollUntil, Transfers } from "./transfer.ts";
 
 /** Proves that it is this module that calls the constructor. */
 const SOCKET_SEAL = Symbol();
@@ -1352,14 +1347,7 @@ export class Socket implements Disposable, AsyncDisposable {
   acceptSync(options?: Pick<WaitOptions, "timeout">): Socket {
     const timeout = checkTimeout(readFor("acceptSync", options).timeout);
     this.#use("accept");
-    const switches = !this.#isNonblocking && !this.nonblocking;
-    // A connection that was there may be gone again when it is asked for.
-    if (switches) this.nonblocking = true;
-    try {
-      return this.#accepted(acceptBlocking(this.#libc, this.#fd, timeout));
-    } finally {
-      if (switches) this.nonblocking = false;
-    }
+    return this.#accepted(acceptBlocking(this.#libc, this.#fd, timeout));
   }
 
   /**
@@ -1625,9 +1613,7 @@ export class Socket implements Disposable, AsyncDisposable {
     return {
       receive: (buffer, limits) => {
         if (this.#fd < 0) throw canceled("recvfrom");
-        return this.#isDatagram
-          ? receiveSome(this.#io, buffer, limits)
-          : this.#io.receive(buffer, 0, null, limits, null);
+        return nextChunk(this.#io, buffer, limits, this.#isDatagram);
       },
       recall: () => this.#transfers?.recall(),
       send: (data, limits) => {

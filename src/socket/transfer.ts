@@ -638,6 +638,28 @@ export class Transfers {
   }
 }
 
+/** Receives for a stream, to which nothing is the end: an empty datagram is left out. */
+export function nextChunk(
+  io: Transfers,
+  buffer: Uint8Array,
+  limits: Limits,
+  isDatagram: boolean,
+): number | Promise<number> {
+  const size = io.receive(buffer, 0, null, limits, null);
+  return isDatagram ? nextDatagram(io, buffer, limits, size) : size;
+}
+
+async function nextDatagram(
+  io: Transfers,
+  buffer: Uint8Array,
+  limits: Limits,
+  first: number | Promise<number>,
+): Promise<number> {
+  let size = await first;
+  while (size === 0) size = await io.receive(buffer, 0, null, limits, null);
+  return size;
+}
+
 /** What fails when the memory of a call has gone while it waited. */
 export function takenAway(name: string, size: number, left: number): TypeError {
   return own(
