@@ -47,8 +47,13 @@ export { type CliIo, Interruption } from "./tools/commands/frame.ts";
 
 const PACKAGE_VERSION = "0.1.0";
 
-/** How long a process that was interrupted may still take to end, in ms. */
-const LAST_GRACE = 200;
+/**
+ * How many turns of the event loop a process that was interrupted may still take
+ * to end, and how long each is, in ms. As one stretch of time it would be over
+ * for a process that had no processor meanwhile, and is about to end by itself.
+ */
+const LAST_TURNS = 10;
+const LAST_TURN = 20;
 
 /**
  * All commands by their names, in the order of the help. Each is loaded when it
@@ -161,6 +166,14 @@ COMMAND --help says what a command does, its options and its exit codes.
 `;
 }
 
+/** Ends the process if something still keeps it alive after some turns. */
+function endWithin(turns: number, end: () => void): void {
+  setTimeout(
+    () => turns > 1 ? endWithin(turns - 1, end) : end(),
+    LAST_TURN,
+  ).unref();
+}
+
 /**
  * Whether this is the program. Node says so from 24.2 on; an older one, on which
  * no more than a message comes, must not end as if all were well.
@@ -186,7 +199,7 @@ if (isProgram()) {
       const end = reason instanceof Interruption
         ? () => endBySignal(reason.signal)
         : () => process.exit();
-      setTimeout(end, LAST_GRACE).unref();
+      endWithin(LAST_TURNS, end);
     }
   } finally {
     io[Symbol.dispose]();

@@ -42,7 +42,7 @@ function run(args: string[], signal?: AbortSignal): Promise<Ran> {
 /** Runs a command line as the task does. */
 function runTask(
   args: string[],
-  onOutput?: (pid: number) => void,
+  onOutput?: (pid: number, out: string) => void,
 ): Promise<Ran> {
   const permissions = ["--allow-ffi", "--allow-net"];
   return runChild(args, {
@@ -704,6 +704,29 @@ test("SIGINT and SIGTERM bring the summary", async () => {
       out,
       /\n--- .* ---\n\d+ probes?, \d+ connected, 0 failed(, 1 without an answer so far)?\n/,
     );
+  }
+});
+
+test("an interrupted process that had no processor ends by its exit code", async () => {
+  // Whether it is stopped in the moment that matters is a matter of luck.
+  for (let round = 0; round < 12; round++) {
+    let isSent = false;
+    let isStopped = false;
+    const { code } = await runTask(["ping", "-c0", "-i1"], (pid, out) => {
+      if (!isSent) process.kill(pid, "SIGINT");
+      isSent = true;
+      if (isStopped || !out.includes("\n--- ")) return;
+      isStopped = true;
+      try {
+        process.kill(pid, "SIGSTOP");
+      } catch {
+        return;
+      }
+      const WAIT = new Int32Array(new SharedArrayBuffer(4));
+      Atomics.wait(WAIT, 0, 0, 400);
+      process.kill(pid, "SIGCONT");
+    });
+    assertEquals(code, 130);
   }
 });
 
