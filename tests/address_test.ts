@@ -335,7 +335,7 @@ test("addresses refuse ports and other numbers out of range", () => {
         ["80", '"80"'],
         ["", '""'],
         [null, "null"],
-        [80n, "80"],
+        [80n, "80n"],
         [true, "true"],
         [Symbol("x"), "Symbol(x)"],
         [[80], "[80]"],

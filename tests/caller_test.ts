@@ -14,6 +14,7 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import {
   connect,
+  type ConnectOptions,
   connectSync,
   Errno,
   ErrnoError,
@@ -569,4 +570,30 @@ test("an error of explain() points at its caller, through a connect as well", ()
     })
   );
   assertPointsAt(inside, "userCode");
+});
+
+test("a host or an option that does not parse points at the caller", async () => {
+  const rows: readonly object[] = [
+    { hostname: "127.1", port: 1 },
+    { hostname: "::gg", port: 1 },
+    { hostname: "fe80::1%nowhere0", port: 1 },
+    { port: 1, softErrors: "never" },
+    { transport: "unix", path: "/x", port: 1 },
+  ];
+  for (const options of rows) {
+    const error = caught(function userCode() {
+      connectSync(options as ConnectOptions).close();
+    });
+    assertPointsAt(error, "userCode");
+    await (async function userCode() {
+      await connect(options as ConnectOptions);
+    })().catch((error) => assertPointsAt(error, "userCode"));
+  }
+  for (const host of ["127.1", "::gg", "fe80::1%nowhere0"]) {
+    const error = caught(function userCode() {
+      lookupSync(host).slice();
+    });
+    assertPointsAt(error, "userCode");
+    assertStringIncludes((error as Error).message, host);
+  }
 });

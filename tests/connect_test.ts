@@ -14,6 +14,7 @@ import { currentAbi, libc } from "../ffi/libc.ts";
 import {
   abstractUnix,
   type Address,
+  connect,
   type ConnectOptions,
   connectSync,
   Errno,
@@ -1730,4 +1731,55 @@ test("connectSync() leaves no descriptor after many failures and successes", () 
     fds.add(socket.fd);
   }
   assertLess(fds.size, 10);
+});
+
+test("connectSync() finds a name of the hosts file without any time, as connect() does", async () => {
+  using listener = listen();
+  const { port } = listener.address;
+  const target = { hostname: "localhost", family: "inet", port } as const;
+  connectSync({ ...target, timeout: 0 }).close();
+  (await connect({ ...target, timeout: 0 })).close();
+});
+
+test("what a transport has no use for is refused, and left out of the defaults", async () => {
+  using folder = tempFolder();
+  const path = join(folder.path, "s");
+  using listener = listen({ at: unix(path) });
+  const unixTarget = { transport: "unix", path };
+  const vsockTarget = { transport: "vsock", cid: 1, port: 1 };
+  const rows: readonly (readonly [target: object, key: string])[] = [
+    [{ port: 1, path }, "path"],
+    [{ path }, "path"],
+    [{ transport: "tcp", port: 1, cid: 2 }, "cid"],
+    [{ ...unixTarget, port: 1 }, "port"],
+    [{ ...unixTarget, hostname: "127.0.0.1" }, "hostname"],
+    [{ ...unixTarget, localAddress: "127.0.0.1" }, "localAddress"],
+    [{ ...unixTarget, family: "inet" }, "family"],
+    [{ ...unixTarget, protocol: "mptcp" }, "protocol"],
+    [{ ...unixTarget, interface: "lo" }, "interface"],
+    [{ ...unixTarget, lookup: () => [] }, "lookup"],
+    [{ ...vsockTarget, path }, "path"],
+    [{ ...vsockTarget, localPort: 1 }, "localPort"],
+  ];
+  for (const [target, key] of rows) {
+    using watched = watchLibc();
+    const options = target as ConnectOptions;
+    for (
+      const error of [
+        outcome(() => connectSync(options)),
+        await outcome(connect(options)),
+      ]
+    ) {
+      assertInstanceOf(error, TypeError);
+      assertStringIncludes(error.message, `Cannot use options with ${key}: `);
+    }
+    assertEquals(watched.names, []);
+  }
+  // Defaults are for targets of every kind.
+  const defaults: object = { localAddress: "127.0.0.1", protocol: "mptcp" };
+  connectSync(unixTarget as ConnectOptions, defaults).close();
+  (await connect(unixTarget as ConnectOptions, defaults)).close();
+  for (const accepted of [listener.accept(), listener.accept()]) {
+    accepted.close();
+  }
 });

@@ -297,13 +297,7 @@ export function inet(host: string, port: number): InetAddress {
   try {
     checkText("host", host);
     const checked = checkInteger("port", port, MAX_PORT);
-    const address = tryInet(host, checked);
-    if (address !== null) return address;
-    throw cannotParse(
-      host,
-      "an IPv4 address is four decimal numbers from 0 to 255, without " +
-        "leading zeros",
-    );
+    return parseInet("host", host, checked);
   } catch (error) {
     throw pointed(error, inet);
   }
@@ -354,19 +348,14 @@ export function inet6(
       isAddress(options)
         ? options as Inet6Options
         : readOptions("options", options, INET6_KEYS);
-    const address = tryInet6(
+    return parseInet6(
+      "host",
       host,
       checked,
       scopeId === undefined
         ? null
         : checkInteger("scopeId", scopeId, MAX_UINT32),
       checkInteger("flowInfo", flowInfo, MAX_UINT32),
-    );
-    if (address !== null) return address;
-    throw cannotParse(
-      host,
-      "an IPv6 address is eight groups of one to four hexadecimal digits, " +
-        'without brackets, where "::" may stand once for groups of zeros',
     );
   } catch (error) {
     throw pointed(error, inet6);
@@ -648,7 +637,9 @@ export function parseIp(
   const address = startsWithDigit(host) ? tryInet(host, port) : null;
   if (address !== null) return address;
   if (!looksNumeric(host)) return null;
-  return host.includes(":") ? inet6(host, port) : inet(host, port);
+  return host.includes(":")
+    ? parseInet6("hostname", host, port)
+    : parseInet("hostname", host, port);
 }
 
 function startsWithDigit(text: string): boolean {
@@ -668,6 +659,36 @@ export function looksNumeric(host: string): boolean {
   const end = host.endsWith(".") ? host.length - 1 : host.length;
   const last = host.slice(host.lastIndexOf(".", end - 1) + 1, end);
   return /^(?:[0-9]+|0[xX][0-9a-fA-F]*)$/.test(last) || host.includes(":");
+}
+
+/** @param name What the caller knows the text by. */
+function parseInet(name: string, host: string, port: number): InetAddress {
+  const address = tryInet(host, port);
+  if (address !== null) return address;
+  throw cannotParse(
+    name,
+    host,
+    "an IPv4 address is four decimal numbers from 0 to 255, without " +
+      "leading zeros",
+  );
+}
+
+/** @param name What the caller knows the text by. */
+function parseInet6(
+  name: string,
+  host: string,
+  port: number,
+  scopeId: number | null = null,
+  flowInfo: number = 0,
+): Inet6Address {
+  const address = tryInet6(name, host, port, scopeId, flowInfo);
+  if (address !== null) return address;
+  throw cannotParse(
+    name,
+    host,
+    "an IPv6 address is eight groups of one to four hexadecimal digits, " +
+      'without brackets, where "::" may stand once for groups of zeros',
+  );
 }
 
 function tryInet(host: string, port: number): InetAddress | null {
@@ -690,6 +711,7 @@ function sealInet(
 }
 
 function tryInet6(
+  name: string,
   host: string,
   port: number,
   scopeId: number | null,
@@ -702,7 +724,7 @@ function tryInet6(
   const end = percent < 0 ? host.length : percent;
   if (!parseIpv6(host, end, bytes, addr)) return null;
   if (percent >= 0) {
-    const zone = zoneIndex(host, percent + 1);
+    const zone = zoneIndex(name, host, percent + 1);
     if (scopeId !== null && scopeId !== zone) {
       throw own(
         new TypeError(
@@ -918,10 +940,11 @@ function readFamily(bytes: Uint8Array, abi: Abi): number | null {
 }
 
 /** The interface that a zone means: its index in digits, or its name. */
-function zoneIndex(host: string, start: number): number {
+function zoneIndex(name: string, host: string, start: number): number {
   const zone = host.slice(start);
   if (zone === "" || zone.includes("\0")) {
     throw cannotParse(
+      name,
       host,
       "a zone is the index or the name of an interface",
     );
@@ -930,6 +953,7 @@ function zoneIndex(host: string, start: number): number {
     const index = Number(zone);
     if (zone !== String(index) || index > MAX_UINT32) {
       throw cannotParse(
+        name,
         host,
         `the index of a zone is a decimal number from 0 to ${MAX_UINT32}, ` +
           "without leading zeros",
@@ -1041,6 +1065,6 @@ function checkFits(name: Uint8Array, address: string, abi: Abi): void {
   }
 }
 
-function cannotParse(host: string, detail: string): SyntaxError {
-  return own(new SyntaxError(`Cannot parse host ${show(host)}: ${detail}`));
+function cannotParse(name: string, host: string, detail: string): SyntaxError {
+  return own(new SyntaxError(`Cannot parse ${name} ${show(host)}: ${detail}`));
 }

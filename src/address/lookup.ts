@@ -295,8 +295,14 @@ class Resolver {
 
   /** Blocks until something is known. */
   run(query: LookupQuery, start: number, end: number): IpAddress[] {
-    if (this.#isLocal(query) || !this.#inquiry.isSilent) {
-      return this.#runHere(query, start, end);
+    const isLocal = this.#isLocal(query);
+    if (isLocal || !this.#inquiry.isSilent) {
+      const answer = this.#askHere(query);
+      // Without any time, what no server is asked about is still found.
+      const hasTime = isLocal && end <= start || performance.now() < end;
+      if (!hasTime) throw deadlinePassed(query, start, end);
+      if (!isFound(answer)) throw lookupErrorOf(this.#libc, query, answer);
+      return addressesOf(answer, query.port, null);
     }
     let addresses: IpAddress[] | null = null;
     let failure: unknown = null;
@@ -323,14 +329,7 @@ class Resolver {
     }
   }
 
-  /** The same on this thread, which waits as long as it takes. */
-  #runHere(query: LookupQuery, start: number, end: number): IpAddress[] {
-    const answer = this.#askHere(query);
-    if (performance.now() >= end) throw deadlinePassed(query, start, end);
-    if (!isFound(answer)) throw lookupErrorOf(this.#libc, query, answer);
-    return addressesOf(answer, query.port, null);
-  }
-
+  /** Asks on this thread, which waits as long as it takes. */
   #askHere({ hostname, family }: LookupQuery): Answer {
     return askSync(this.#libc, hostname, this.#numberOf(family));
   }

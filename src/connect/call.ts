@@ -14,8 +14,10 @@ import {
   checkSignal,
   isObject,
   notA,
+  show,
   unknownOption,
 } from "../errors/arguments.ts";
+import { own } from "../errors/caller.ts";
 import type { SocketOptions } from "../socket/options.ts";
 import type { AttemptOptions } from "../socket/calls.ts";
 import type { Socket } from "../socket/socket.ts";
@@ -134,8 +136,10 @@ export function prepare(
   nameOfDefaults: string = "defaults",
 ): Call {
   const written = new WrittenCall();
-  if (defaults !== undefined) readBag(written, nameOfDefaults, defaults);
-  if (options !== undefined) readBag(written, "options", options);
+  if (options !== undefined) readBag(written, "options", options, false);
+  if (written.transport !== undefined) checkFit(written);
+  if (defaults !== undefined) readBag(written, nameOfDefaults, defaults, true);
+  checkFit(written);
   const timeout = checkMilliseconds("timeout", written.timeout, Infinity);
   const delay = checkMilliseconds(
     "attemptDelay",
@@ -175,8 +179,18 @@ export function hasNoTime({ start, timeout }: Call): boolean {
   return timeout > 0 && performance.now() >= start + timeout;
 }
 
-/** Reads the own properties of a bag of options. */
-function readBag(written: WrittenCall, name: string, bag: unknown): void {
+/**
+ * Reads the own properties of a bag of options.
+ *
+ * @param isDefault Whether they are for many targets, so that what is written
+ * already wins, and what is of no use to this one is left out.
+ */
+function readBag(
+  written: WrittenCall,
+  name: string,
+  bag: unknown,
+  isDefault: boolean,
+): void {
   if (!isObject(bag)) throw notA("object", name, bag);
   for (const key in bag) {
     if (!Object.hasOwn(bag, key)) continue;
@@ -184,7 +198,42 @@ function readBag(written: WrittenCall, name: string, bag: unknown): void {
     if (!isWritten(written, key)) {
       throw unknownOption(name, key, value, CONNECT_KEYS);
     }
-    if (value !== undefined) store(written, key, value);
+    if (value === undefined) continue;
+    if (isDefault) {
+      if (written[key] !== undefined) continue;
+      if (written.transport !== undefined && !fits(written, key)) continue;
+    }
+    store(written, key, value);
+  }
+}
+
+/** What says where to, and through what, by transport. */
+const KEYS_BY_TRANSPORT: ReadonlyMap<unknown, readonly string[]> = new Map([
+  ["tcp", TARGET_KEYS.filter((key) => key !== "path" && key !== "cid")],
+  ["unix", ["transport", "path"]],
+  ["vsock", ["transport", "cid", "port"]],
+]);
+
+/** Whether a transport has any use for an option; one that is not known is refused later. */
+function fits({ transport = "tcp" }: WrittenCall, key: string): boolean {
+  const keys = KEYS_BY_TRANSPORT.get(transport);
+  return keys === undefined || keys.includes(key) ||
+    !TARGET_KEYS.includes(key as typeof TARGET_KEYS[number]);
+}
+
+/** Refuses what the transport has no use for. */
+function checkFit(written: WrittenCall): void {
+  const { transport = "tcp", path, cid } = written;
+  if (transport === "tcp" && path === undefined && cid === undefined) return;
+  for (const key of TARGET_KEYS) {
+    const value = written[key];
+    if (value === undefined || fits(written, key)) continue;
+    throw own(
+      new TypeError(
+        `Cannot use options with ${key}: ${show(value)}: ` +
+          `transport ${show(transport)} has no use for it`,
+      ),
+    );
   }
 }
 

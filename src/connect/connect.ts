@@ -52,7 +52,8 @@ export type { ConnectDefaults, ConnectOptions } from "./call.ts";
  * Where several addresses failed, `errors` has each one's own, and the class is
  * that of the error that says most.
  * @throws {LookupError} If the name does not resolve.
- * @throws {TypeError} If an argument is of the wrong kind.
+ * @throws {TypeError} If an argument is of the wrong kind, or the transport has no
+ * use for one of the options.
  * @throws {RangeError} If a number is out of range.
  * @throws {SyntaxError} If a text does not parse.
  * @throws {DOMException} The reason of `signal`, if it is aborted before the
@@ -127,7 +128,8 @@ function connectBlocking(call: Call): Socket | Failure {
  * Where several addresses failed, `errors` has each one's own, and the class is
  * that of the error that says most.
  * @throws {LookupError} If the name does not resolve.
- * @throws {TypeError} If an argument is of the wrong kind.
+ * @throws {TypeError} If an argument is of the wrong kind, or the transport has no
+ * use for one of the options.
  * @throws {RangeError} If a number is out of range.
  * @throws {SyntaxError} If a text does not parse.
  * @throws {DOMException} The reason of `signal`, once it is aborted: an

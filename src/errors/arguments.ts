@@ -52,6 +52,8 @@ export function show(value: unknown): string {
       return value === null ? "null" : showList(value) ?? "(an object)";
     case "function":
       return "(a function)";
+    case "bigint":
+      return `${value}n`;
     default:
       return String(value);
   }

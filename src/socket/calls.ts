@@ -15,6 +15,7 @@ import {
   readOptions,
   show,
 } from "../errors/arguments.ts";
+import { own } from "../errors/caller.ts";
 import {
   numberFor,
   PROTOCOLS,
@@ -266,9 +267,13 @@ export function checkTimeout(timeout: unknown): number {
 /** Makes sure that an argument is an address of this package's making. */
 export function checkAddress(address: unknown): asserts address is Address {
   if (isAddress(address)) return;
-  throw new TypeError(
-    `Cannot use address ${show(address)}: it must come from inet(), inet6(), ` +
-      "unix() or another of the address functions",
+  throw own(
+    new TypeError(
+      `Cannot use address ${
+        show(address)
+      }: it must come from inet(), inet6(), ` +
+        "unix() or another of the address functions",
+    ),
   );
 }
 

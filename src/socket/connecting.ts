@@ -32,6 +32,7 @@ import { type ErrnoError, errnoErrorFor, type Icmp } from "../errors/errors.ts";
 import { show } from "../errors/arguments.ts";
 import {
   keepCaller,
+  own,
   type PublicFunction,
   releaseCaller,
 } from "../errors/caller.ts";
@@ -393,8 +394,10 @@ function hasPeer(libc: Libc, fd: number): boolean {
 export function checkSoftErrors(value: unknown): boolean {
   if (value === undefined || value === "fail") return false;
   if (value === "wait") return true;
-  throw new TypeError(
-    `Cannot use softErrors ${show(value)}: it is "fail" or "wait"`,
+  throw own(
+    new TypeError(
+      `Cannot use softErrors ${show(value)}: it is "fail" or "wait"`,
+    ),
   );
 }
 

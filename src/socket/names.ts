@@ -5,6 +5,7 @@
  */
 import type { Abi } from "../../ffi/abi.ts";
 import { checkInteger, INT_MAX, show } from "../errors/arguments.ts";
+import { own } from "../errors/caller.ts";
 import { NotSupportedError } from "../errors/errors.ts";
 
 /** The address families that have a name here. */
@@ -82,9 +83,11 @@ export function numberFor<N extends string>(
 ): number {
   if (typeof value === "number") return checkInteger(argument, value, INT_MAX);
   if (typeof value !== "string" || !Object.hasOwn(names, value)) {
-    throw new TypeError(
-      `Cannot use ${argument} ${show(value)}: the names are ` +
-        Object.keys(names).join(", "),
+    throw own(
+      new TypeError(
+        `Cannot use ${argument} ${show(value)}: the names are ` +
+          Object.keys(names).join(", "),
+      ),
     );
   }
   const number = abi[names[value as N]];
