@@ -309,11 +309,12 @@ const KEEP_ALIVE_DELAY = 60_000;
  * `nodemailer`); on a destroyed socket it throws.
  *
  * Errors are those of `connect`, with the fields that Node gives to its own:
- * `errno` is negative, `address` has no port, `port` stands beside it, and a
- * name that does not resolve has the `code` `"ENOTFOUND"`, as has text that is
- * neither a name nor an address: `"10.0.0.999"`, `"127.1"`, or `""`, which is
- * `localhost` to Node. `cause` is the error that `connect` rejects with, for `explain` and
- * for its other fields.
+ * `errno` is negative, `address` has no port, `port` stands beside it, in each
+ * of `errors` as well, and a name that does not resolve has the `code`
+ * `"ENOTFOUND"`, as has text that is neither a name nor an address:
+ * `"10.0.0.999"`, `"127.1"`, or `""`, which is `localhost` to Node. `cause` is
+ * the error that `connect` rejects with, for `explain` and for its other fields,
+ * or what a signal was aborted with, if that is no error.
  *
  * An attempt that is under way keeps the process alive, whether the socket is
  * `unref()`ed or not; a connection does as `ref()` and `unref()` say.

@@ -4,6 +4,7 @@ import {
   assertGreaterOrEqual,
   assertInstanceOf,
   assertLess,
+  assertStrictEquals,
   assertStringIncludes,
   assertThrows,
 } from "@std/assert";
@@ -1781,5 +1782,26 @@ test("what a transport has no use for is refused, and left out of the defaults",
   (await connect(unixTarget as ConnectOptions, defaults)).close();
   for (const accepted of [listener.accept(), listener.accept()]) {
     accepted.close();
+  }
+});
+
+test("connectSync() sends nothing once onSocket has aborted its signal", () => {
+  const reason = new Error("enough");
+  for (const addresses of [["127.0.0.1"], ["127.0.0.1", "127.0.0.2"]]) {
+    const controller = new AbortController();
+    using watched = watchLibc();
+    const error = outcome(() =>
+      connectSync({
+        hostname: "some.test",
+        addresses,
+        port: 9,
+        signal: controller.signal,
+        onSocket: () => controller.abort(reason),
+      })
+    );
+    assertStrictEquals(error, reason);
+    assertEquals(watched.count("connect"), 0);
+    assertEquals(watched.count("socket"), 1);
+    assertEquals(watched.count("close"), 1);
   }
 });

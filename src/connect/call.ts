@@ -36,7 +36,7 @@ export interface ConnectDefaults extends AttemptOptions {
   /**
    * Cancels the call: {@linkcode connect} rejects with `signal.reason`. A
    * blocking call cannot be interrupted, so {@linkcode connectSync} checks the
-   * signal only before it begins.
+   * signal only before it begins, and after each `onSocket`.
    */
   readonly signal?: AbortSignal | undefined;
   /**

@@ -57,7 +57,8 @@ export type { ConnectDefaults, ConnectOptions } from "./call.ts";
  * @throws {RangeError} If a number is out of range.
  * @throws {SyntaxError} If a text does not parse.
  * @throws {DOMException} The reason of `signal`, if it is aborted before the
- * call: an `AbortError`, unless `abort()` was given another reason.
+ * call, or by `onSocket`: an `AbortError`, unless `abort()` was given another
+ * reason.
  * @throws {Error} The runtime's own error, if the program may not connect there.
  *
  * @example Reaching a local listener

@@ -26,14 +26,14 @@ import type { Socket } from "../socket/socket.ts";
 import type { Call } from "./call.ts";
 import { Dial } from "./dial.ts";
 
-/** An attempt for which the calling thread waits. */
+/** An attempt for which the calling thread waits; it looks at the signal after `onSocket`. */
 class BlockingDial extends Dial {
   ended(): void {}
 }
 
 /** One address, for which the thread waits, with as many sockets as it takes. */
 export function dialSync(call: Call, address: Address): Socket | Failure {
-  const { c, plan, start, timeout, onSocket } = call;
+  const { c, plan, start, timeout, signal, onSocket } = call;
   const recipe = mayBlock(call, address) ? blocking(call.recipe) : call.recipe;
   const end = start + timeout;
   const dial = new BlockingDial(
@@ -42,12 +42,14 @@ export function dialSync(call: Call, address: Address): Socket | Failure {
     address,
     start,
     end,
-    undefined,
+    signal,
     onSocket,
   );
   for (;;) {
     try {
-      if (dial.start(plan.pace) === PENDING) dial.block();
+      const errno = dial.start(plan.pace);
+      if (errno === ABORTED) throw signal!.reason;
+      if (errno === PENDING) dial.block();
     } catch (error) {
       dial.drop();
       throw error;

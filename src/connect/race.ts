@@ -34,7 +34,7 @@ import {
   releaseCaller,
 } from "../errors/caller.ts";
 import { pointed } from "../errors/errors.ts";
-import { timeoutTo } from "../reactor/reactor.ts";
+import { ABORTED, timeoutTo } from "../reactor/reactor.ts";
 import type { Socket } from "../socket/socket.ts";
 import { type Call, hasNoTime } from "./call.ts";
 import { Dial } from "./dial.ts";
@@ -61,11 +61,13 @@ class Contender extends Dial {
   /** @param race What is notified of the end, `null` if the thread waits for it. */
   constructor(
     race: Race | null,
-    { c, recipe, start, timeout, onSocket }: Call,
+    { c, recipe, start, timeout, signal, onSocket }: Call,
     address: Address,
     order: number,
   ) {
-    super(c, recipe, address, start, start + timeout, undefined, onSocket);
+    // A race heeds the signal for all of them.
+    const own = race === null ? signal : undefined;
+    super(c, recipe, address, start, start + timeout, own, onSocket);
     this.#race = race;
     this.order = order;
   }
@@ -75,7 +77,7 @@ class Contender extends Dial {
   }
 
   protected override get isCalledOff(): boolean {
-    return this.#race?.isOver === true;
+    return this.#race === null ? super.isCalledOff : this.#race.isOver;
   }
 }
 
@@ -135,6 +137,7 @@ export function raceSync(
 
   function settle(dial: Contender): Socket | null {
     for (;;) {
+      if (dial.errno === ABORTED) throw call.signal!.reason;
       const result = dial.finish(start, timeout, true, false);
       if (result === AGAIN) {
         dial.reuse(dial.address, start, end);
