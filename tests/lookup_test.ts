@@ -483,15 +483,18 @@ test("few names are asked for at a time, and none that everybody has given up", 
   assert(first > 1 && first < 20, `${first} at a time`);
   assertEquals(asked, names.slice(0, first));
   controller.abort("enough");
-  while (replies.length > 0) {
-    replies.shift()!();
+  let isOver = false;
+  const results = Promise.all(ends).finally(() => isOver = true);
+  // On a busy machine the next question may come turns after a reply.
+  while (!isOver) {
+    replies.shift()?.();
     await new Promise((resolve) => setTimeout(resolve));
   }
   const expected = names.filter((_, i) => i < first || i % 2 === 1);
   // On a busy machine one may be asked for twice, in case the first question was lost.
   assertEquals([...new Set(asked)], expected);
   assertEquals(
-    await Promise.all(ends),
+    await results,
     names.map((_, i) => i % 2 === 0 ? "enough" : "127.0.0.1:0"),
   );
 });
