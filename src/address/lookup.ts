@@ -460,13 +460,13 @@ class Resolver {
     this.#soundsOn = false;
     if (!this.#servers.hasRoom) return known;
     for (const name of inTurn(this.#unsounded)) {
-      if (!this.#servers.hasRoom) break;
-      this.#soundsOn = performance.now() - now >= LONGEST_ASKING;
-      if (this.#soundsOn) break;
+      if (!this.#servers.hasRoom || this.#soundsOn) break;
       this.#unsounded.delete(name);
       const { hostname, family, sounding } = name;
       name.sounding = this.#servers.sound(hostname, family, sounding, now);
       if (!name.sounding.isOpen) known.push(name);
+      // After one at least, however busy the machine is.
+      this.#soundsOn = performance.now() - now >= LONGEST_ASKING;
     }
     this.#servers.rest();
     return known;
