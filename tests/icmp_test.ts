@@ -66,6 +66,32 @@ for (const name of ["connect", "connectSync"] as const) {
 }
 
 test(
+  "the error of several addresses has who rejected the one that says most",
+  async () => {
+    const verdicts = await inChild(
+      { namespace: FIREWALL },
+      async ({ connect, connectSync, ErrnoError }) => {
+        const found: Verdict[] = [];
+        for (const dial of [connect, connectSync]) {
+          try {
+            const addresses = ["127.0.1.2", "127.0.1.4"];
+            await dial({ hostname: "two.test", addresses, port: 80 });
+          } catch (error) {
+            if (!(error instanceof ErrnoError)) throw error;
+            found.push({ code: error.code, icmp: error.icmp ?? null });
+          }
+        }
+        return found;
+      },
+    );
+    const icmp = { type: 3, code: 3, from: "127.0.1.4" };
+    const verdict = { code: "ECONNREFUSED", icmp };
+    assertEquals(verdicts, [verdict, verdict]);
+  },
+  { skip: needs(onLinux, canFilter()) },
+);
+
+test(
   "connect() reports who rejected it although the deadline ended it",
   async () => {
     const verdicts = await inChild(

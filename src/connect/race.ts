@@ -453,6 +453,7 @@ function combine(
     elapsed: performance.now() - start,
     timeoutKind: telling.timeoutKind,
     soft: telling.soft,
+    icmp: telling.icmp,
     detail: `${tried}, ${each}`,
     errors,
   });
