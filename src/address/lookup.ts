@@ -417,7 +417,7 @@ class Resolver {
   /** Asks what may be asked by now about names, and the servers about those that wait. */
   #ask(now: number, names: Iterable<NameLookup> = this.#names.values()): void {
     this.#askAbout(now, names);
-    this.#askAbout(now, this.#sound(now));
+    this.#sound(now);
   }
 
   #askAbout(now: number, names: Iterable<NameLookup>): void {
@@ -453,23 +453,24 @@ class Resolver {
 
   /**
    * Asks the name servers about as many names as may be at once, and as there is
-   * time for; returns those that the resolver need not wait for.
+   * time for. One may be known to have a reply by then.
    */
-  #sound(now: number): NameLookup[] {
-    const known: NameLookup[] = [];
+  #sound(now: number): void {
     this.#soundsOn = false;
-    if (!this.#servers.hasRoom) return known;
+    if (!this.#servers.hasRoom) return;
+    let isNews = false;
+    const end = performance.now() + LONGEST_ASKING;
     for (const name of inTurn(this.#unsounded)) {
       if (!this.#servers.hasRoom || this.#soundsOn) break;
       this.#unsounded.delete(name);
       const { hostname, family, sounding } = name;
       name.sounding = this.#servers.sound(hostname, family, sounding, now);
-      if (!name.sounding.isOpen) known.push(name);
+      if (!name.sounding.isOpen) isNews = true;
       // After one at least, however busy the machine is.
-      this.#soundsOn = performance.now() - now >= LONGEST_ASKING;
+      this.#soundsOn = performance.now() >= end;
     }
     this.#servers.rest();
-    return known;
+    if (isNews) this.#askAbout(now, this.#names.values());
   }
 
   /** Takes the replies that have come, and ends what is late. */
@@ -609,7 +610,7 @@ class Resolver {
     const now = performance.now();
     this.#look(now);
     // A walk along all names waits until those have theirs that are on their way.
-    if (this.#soundsOn) this.#askAbout(now, this.#sound(now));
+    if (this.#soundsOn) this.#sound(now);
     else if (this.#reported === 0) this.#ask(now);
     try {
       this.#report();
