@@ -889,3 +889,76 @@ test("a listener that an abort has called may take another one away", async () =
   await turns(1);
   assertEquals(called, ["last"]);
 });
+
+/** Calls that fail, each of whose errors lacks most of what an error may have. */
+const FAILING: Readonly<Record<string, () => unknown>> = {
+  "a bind in vain"() {
+    using listener = listen();
+    using socket = Socket.open();
+    socket.bind(listener.address);
+  },
+  "a connect in vain": () =>
+    connectSync({ transport: "unix", path: "/none/x" }),
+  "an option that the system refuses"() {
+    using socket = Socket.open();
+    socket.setOption("congestion", "none such");
+  },
+  async "a wait that is over"() {
+    using ends = pair();
+    await ends.near.recv(new Uint8Array(1), { timeout: 1 });
+  },
+  async "a longer wait that is over"() {
+    using ends = pair();
+    await ends.near.recvExactly(9, { timeout: 1 });
+  },
+};
+
+/** What an error may have. */
+const FACTS = [
+  "bytesSent",
+  "cause",
+  "detail",
+  "elapsed",
+  "errors",
+  "icmp",
+  "localAddress",
+  "port",
+  "soft",
+  "subject",
+  "timeoutKind",
+  "whole",
+];
+
+for (const [what, fail] of Object.entries(FAILING)) {
+  test(`the error of ${what} says nothing of what is in the prototype of all objects`, async () => {
+    async function failure(): Promise<ErrnoError> {
+      try {
+        await fail();
+      } catch (error) {
+        return error as ErrnoError;
+      }
+      throw new Error("it has not failed");
+    }
+    const own = Object.keys(await failure());
+    const prototype = Object.prototype as unknown as Record<string, unknown>;
+    for (const fact of FACTS) {
+      const value = {
+        value: "someone else's",
+        configurable: true,
+        writable: true,
+      };
+      Object.defineProperty(prototype, fact, value);
+      let error: ErrnoError;
+      try {
+        error = await failure();
+      } finally {
+        delete prototype[fact];
+      }
+      assertEquals(Object.keys(error), own, fact);
+      assertEquals(error.cause, undefined);
+      assert(!error.message.includes("someone"), error.message);
+      assert(!error.message.includes("NaN"), error.message);
+      assert((error.elapsed ?? 0) < AGES, `${error.elapsed}`);
+    }
+  });
+}

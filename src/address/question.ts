@@ -24,7 +24,7 @@ export interface Answer {
   /** What lies behind it, 0 for what is not known. */
   readonly errno: number;
   /** What the runtime reports instead. */
-  readonly cause?: unknown;
+  readonly cause: unknown;
 }
 
 /** A question that another thread works on. */
@@ -228,7 +228,7 @@ class NodeInquiry implements Inquiry {
             const sockaddrs = addresses.map(({ address }) =>
               bytesOf(parseIp(address, 0)!).slice()
             );
-            resolve({ sockaddrs, eai: 0, errno: 0 });
+            resolve({ sockaddrs, eai: 0, errno: 0, cause: undefined });
           } else {
             const { code = "", errno = 0 } = cause;
             const eai = abi.eais[NODE_CODES[code] ?? code as EaiCode] ?? errno;
@@ -259,7 +259,7 @@ class LaterQuestion implements Question {
 }
 
 function failed({ abi }: Libc, code: EaiCode, errno: number): Answer {
-  return { sockaddrs: [], eai: abi.eais[code]!, errno };
+  return { sockaddrs: [], eai: abi.eais[code]!, errno, cause: undefined };
 }
 
 function nulTerminated(hostname: string): Uint8Array<ArrayBuffer> {
@@ -283,11 +283,11 @@ function takeAnswer(
   eai: number,
   errno: number,
 ): Answer {
-  if (eai !== 0) return { sockaddrs: [], eai, errno };
+  if (eai !== 0) return { sockaddrs: [], eai, errno, cause: undefined };
   const head = new DataView(list.buffer, list.byteOffset)
     .getBigUint64(0, libc.abi.littleEndian);
   try {
-    return { sockaddrs: readList(libc, head), eai, errno };
+    return { sockaddrs: readList(libc, head), eai, errno, cause: undefined };
   } finally {
     libc.freeaddrinfo(head);
   }

@@ -112,9 +112,8 @@ export function pointAt<E extends Error>(
     captureStackTrace(error, at);
     return error;
   }
-  const { message, cause } = error;
-  at.message = message;
-  if (cause !== undefined) setHidden(at, "cause", cause);
+  at.message = error.message;
+  if (Object.hasOwn(error, "cause")) setHidden(at, "cause", error.cause);
   return becomes(Object.assign(at, error), getPrototypeOf(error) as E);
 }
 

@@ -208,8 +208,9 @@ export class ErrnoError extends Error {
     errno: number,
     context: ErrnoContext,
   ) {
-    super(messageOf(code, errno, context));
-    describe(this, code, errno, context);
+    const known = ownOf(context);
+    super(messageOf(code, errno, known));
+    describe(this, code, errno, known);
   }
 
   /**
@@ -261,6 +262,14 @@ export class ErrnoError extends Error {
     none.soft = false;
     none.errors = Object.freeze([]);
   }
+}
+
+/**
+ * What a context itself says: most of it is absent most of the time, and then
+ * somebody may have put it into the prototype of all objects.
+ */
+function ownOf(context: ErrnoContext): ErrnoContext {
+  return bare({ ...context });
 }
 
 /** An error while its fields are filled in. */
@@ -541,14 +550,15 @@ function newError(
   context: ErrnoContext,
   at?: Caller | PublicFunction,
 ): ErrnoError {
-  const message = messageOf(code, errno, context);
+  const known = ownOf(context);
+  const message = messageOf(code, errno, known);
   const caller = typeof at === "object"
     ? at
     : callerOf(at ?? newError, message);
   if (typeof at === "object") at.message = message;
   const error = becomes(caller, prototype);
   if (at === undefined) own(error);
-  describe(error, code, errno, context);
+  describe(error, code, errno, known);
   new CallMark(error);
   return error;
 }

@@ -254,6 +254,7 @@ export function limitsOf(
 ): Limits {
   return timeout === undefined && signal === undefined ? NO_LIMITS : {
     timeout: checkTimeout(timeout),
+    whole: undefined,
     signal: checkSignal("signal", signal),
     isOver: false,
   };

@@ -66,6 +66,7 @@ export function readableOf(
 class ReceiveSource implements UnderlyingByteSource, Limits {
   readonly type = "bytes";
   readonly timeout = Infinity;
+  readonly whole = undefined;
   // To listen to one takes as long as the rest of a wait, each time.
   readonly signal = undefined;
   isOver = false;
@@ -237,6 +238,7 @@ class SendSink implements UnderlyingSink<Uint8Array> {
 function limitsBy(controller: WritableStreamDefaultController): Limits {
   return {
     timeout: Infinity,
+    whole: undefined,
     get signal(): AbortSignal {
       return controller.signal;
     },
