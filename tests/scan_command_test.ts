@@ -308,7 +308,13 @@ test("scan takes hosts as they come", async () => {
       yield line;
     }
   }
-  const args = ["-", "-p", `${ports.open}`, "--exclude=127.0.0.3", "--json"];
+  const args = [
+    "-",
+    "-p",
+    `${ports.open}`,
+    "--exclude=127.0.0.3,::/1",
+    "--json",
+  ];
   // Deno closes late what a thread has that ends before it has begun.
   const { code, out } = await scan([...args, "--threads=1"], { lines });
   assertEquals([code, sent.length], [0, 3]);
@@ -426,12 +432,18 @@ test("scan goes on where an interrupted one stopped", async () => {
   assertEquals(seen.length, 256);
   assertEquals(new Set(seen.map(({ target }) => target)).size, 256);
   assertEquals(new Set(seen.map(({ index }) => index)).size, 256);
-  const { next, pending } = JSON.parse(readFileSync(file, "utf8"));
-  assertEquals([next, pending], [256, []]);
-  // No target is left, and so none is open.
-  const { code, out } = await scan(["--resume", file]);
-  assertEquals(code, 1);
-  assertStringIncludes(out, "--- 0 ports in");
+  const saved = JSON.parse(readFileSync(file, "utf8"));
+  const { next, pending, open } = saved;
+  const found = seen.filter(({ state }) => state === "open").length;
+  assertEquals([next, pending, open], [256, [], found]);
+  assert(found > 0);
+  // No target is left, and the answer is that of the whole run.
+  for (const [open, expected] of [[found, 0], [0, 1]]) {
+    writeFileSync(file, JSON.stringify({ ...saved, open }));
+    const { code, out, err } = await scan(["--resume", file]);
+    assertEquals([code, err], [expected, "scan: Nothing is left to probe\n"]);
+    assertStringIncludes(out, "--- 0 ports in");
+  }
   writeFileSync(file, "{}");
   const { err } = await scan(["--resume", file]);
   assertStringIncludes(err, "no --save wrote it");
@@ -449,6 +461,8 @@ test("scan resumes from nothing but what it has saved", async () => {
     { seed: "x" },
     { shard: [9, 1] },
     { next: -1 },
+    { open: "1" },
+    { open: undefined },
     { pending: ["0"] },
     { ports: undefined },
     { v: 2 },

@@ -70,7 +70,8 @@ export interface GridOptions {
   /**
    * Hosts to leave out. An address is left out with any zone, too, and one of
    * IPv4 as a mapped one (`::ffff:10.0.0.1`). Names are compared as text: none
-   * is resolved, so that a name may lead to an address that is left out.
+   * is resolved, so that a name may lead to an address that is left out. A text
+   * may stand for any number of hosts (`fe80::/10`).
    *
    * @default {undefined} None.
    */
@@ -140,9 +141,15 @@ export interface Grid extends Iterable<GridTarget> {
  */
 export function parseHosts(text: string): Hosts {
   checkText("hosts", text);
-  const list = new HostCollector();
-  readHosts(text, list);
-  return list.finish();
+  return hostsOf("hosts", text, Number.MAX_SAFE_INTEGER).indexed();
+}
+
+/**
+ * Reads a list of hosts to leave out: of any size, for it is only asked whether
+ * it has one.
+ */
+export function parseExcluded(text: string): Hosts {
+  return hostsOf("exclude", text, Infinity);
 }
 
 /**
@@ -214,10 +221,12 @@ export function grid(
     "exclude",
     "shard",
   ]);
+  const all = hostsOf("hosts", hosts, Number.MAX_SAFE_INTEGER);
+  const left = exclude === undefined
+    ? all
+    : all.without(hostsOf("exclude", exclude, Infinity));
   return new OrderedGrid(
-    exclude === undefined
-      ? hostsOf("hosts", hosts)
-      : hostsOf("hosts", hosts).without(hostsOf("exclude", exclude)),
+    left.indexed(),
     portsOf(ports),
     seed === null
       ? null
@@ -402,9 +411,15 @@ interface Span {
 
 /** Takes hosts one after the other. */
 class HostCollector {
+  /** How many one part of a text may stand for. */
+  readonly most: number;
   readonly #spans: Span[] = [];
   /** By the name in small letters, as it was first written. */
   readonly #names = new Map<string, string>();
+
+  constructor(most: number) {
+    this.most = most;
+  }
 
   addSpan(span: Span): void {
     this.#spans.push(span);
@@ -444,11 +459,18 @@ class HostList implements Hosts {
       this.#starts[i + 1] = before;
     });
     this.size = before + this.#names.length;
-    if (this.size > Number.MAX_SAFE_INTEGER) {
-      throw new RangeError(
-        `Cannot use about ${this.size} hosts: there may be 2^53 - 1 at most`,
-      );
-    }
+  }
+
+  /**
+   * The same, of which each host has an index.
+   *
+   * @throws {RangeError} If there are too many for that.
+   */
+  indexed(): HostList {
+    if (this.size <= Number.MAX_SAFE_INTEGER) return this;
+    throw new RangeError(
+      `Cannot use about ${this.size} hosts: there may be 2^53 - 1 at most`,
+    );
   }
 
   at(index: number): string {
@@ -602,6 +624,9 @@ function readHosts(text: string, list: HostCollector): void {
     const [, reason] = NO_HOSTS.find(([shape]) => shape.test(part.text)) ?? [];
     if (reason !== undefined) throw cannotRead(part, 0, reason);
     const span = readSpan(part);
+    if (span !== null && Number(span.last - span.first) >= list.most) {
+      throw cannotRead(part, 0, "there may be 2^53 - 1 hosts at most");
+    }
     if (span !== null) list.addSpan(span);
     else list.addName(readName(part));
   }
@@ -654,7 +679,7 @@ function readPrefix(part: Part, slash: number): Span {
   }
   const rest = (1n << BigInt(bits - length)) - 1n;
   const first = value & ~rest;
-  return checkSize(part, { family, first, last: first | rest });
+  return { family, first, last: first | rest };
 }
 
 function readRange(part: Part, dash: number): Span {
@@ -665,7 +690,7 @@ function readRange(part: Part, dash: number): Span {
   if (last < first) {
     throw cannotRead(part, dash + 1, "the lower address comes first");
   }
-  return checkSize(part, { family, first, last });
+  return { family, first, last };
 }
 
 /** The end of a range: an address, or the last number of one. */
@@ -688,12 +713,6 @@ function readEnd(
   const reason =
     `a range ends with an IPv${family} address, or its last number`;
   throw cannotRead(part, offset, reason);
-}
-
-function checkSize(part: Part, span: Span): Span {
-  const size = span.last - span.first + 1n;
-  if (size <= BigInt(Number.MAX_SAFE_INTEGER)) return span;
-  throw cannotRead(part, 0, "there may be 2^53 - 1 hosts at most");
 }
 
 function readName(part: Part): string {
@@ -763,9 +782,10 @@ function ipText(family: 4 | 6, value: bigint): string {
   return inet6(hex.replace(/(?<=^(?:.{4})+)(?=.)/g, ":"), 0).hostname;
 }
 
-function hostsOf(what: string, hosts: unknown): HostList {
+/** @param most How many one part of a text may stand for. */
+function hostsOf(what: string, hosts: unknown, most: number): HostList {
   if (hosts instanceof HostList) return hosts;
-  const list = new HostCollector();
+  const list = new HostCollector(most);
   if (typeof hosts === "string") {
     readHosts(hosts, list);
     return list.finish();

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { isObject, show } from "../../errors/arguments.ts";
+import { checkInteger, isObject, show } from "../../errors/arguments.ts";
 import { destinationText } from "../destination.ts";
 import {
   probe,
@@ -17,6 +17,7 @@ import {
   type Grid,
   grid,
   type Hosts,
+  parseExcluded,
   parseHosts,
   parsePorts,
   type Position,
@@ -57,7 +58,8 @@ HOSTS
 
 SCAN_OPTIONS
   -p, --ports PORTS    22,80,8000-8100; all; common: about a hundred [common]
-      --exclude HOSTS  hosts to leave out; no name is resolved for that
+      --exclude HOSTS  hosts to leave out, any number of them; no name is
+                       resolved for that
       --exclude-ports PORTS
                        ports to leave out
   -t, --timeout TIME   for all attempts at one port together, and before them
@@ -76,7 +78,8 @@ SCAN_OPTIONS
                        same arguments, make the whole
       --save FILE      writes to a file how far it has come, for --resume
       --resume FILE    goes on from there, with the hosts, ports and order that
-                       stand in it, and keeps on saving to it
+                       stand in it, and keeps on saving to it; the exit code
+                       counts open ports that were found before, too
       --open           only open ports, in JSON and CSV too
       --reason         with each port what its state was concluded from
       --max-open N     ends when so many are open, and exits by 0: no more was
@@ -211,6 +214,8 @@ interface Saved {
   readonly shard: readonly [number, number];
   readonly next: number;
   readonly pending: readonly number[];
+  /** How many open ports it has found. */
+  readonly open: number;
 }
 
 /** A run, as the arguments describe it. */
@@ -219,7 +224,9 @@ interface ScanPlan {
   /** How many targets there are, `null` where that is not known. */
   readonly size: number | null;
   /** The arguments to save, `null` where a run cannot be resumed. */
-  readonly asked: Omit<Saved, "next" | "pending"> | null;
+  readonly asked: Omit<Saved, "next" | "pending" | "open"> | null;
+  /** How many open ports it has found before it was resumed. */
+  readonly open: number;
   /** The file to save to. */
   readonly file: ReplaceableFile | null;
 }
@@ -255,7 +262,7 @@ async function planOf(
   // A share of what is little may be empty.
   if (targets.size === 0 && values.shard === undefined) throw nothingLeft();
   const file = fileFor(values, save, listFiles(values, positionals));
-  return { targets, size: targets.size, asked, file };
+  return { targets, size: targets.size, asked, open: 0, file };
 }
 
 function nothingLeft(): UsageError {
@@ -320,9 +327,10 @@ async function resumed(
     );
   }
   const saved = parseSaved(file, await readWholeFile(file, signal));
-  const { next, pending, ...asked } = saved;
+  const { next, pending, open, ...asked } = saved;
   let targets: Grid;
   try {
+    checkInteger("open", open, Number.MAX_SAFE_INTEGER);
     targets = gridOf(asked, { next, pending });
   } catch (error) {
     throw notSaved(file, (error as Error).message);
@@ -331,6 +339,7 @@ async function resumed(
     targets,
     size: targets.size,
     asked,
+    open,
     file: fileFor(values, file, []),
   };
 }
@@ -377,7 +386,7 @@ async function streamed(
   // One list, which is put in order once and not for each line.
   const exclude = out.length === 0
     ? undefined
-    : understood(() => parseHosts(out.join(",")));
+    : understood(() => parseExcluded(out.join(",")));
   const others = positionals.filter((text) => text !== "-");
   const texts = await readHostTexts(others, signal);
   const first = understood(() => texts.map(parseHosts));
@@ -389,7 +398,7 @@ async function streamed(
       }
     }
   }
-  return { targets: targets(), size: null, asked: null, file: null };
+  return { targets: targets(), size: null, asked: null, open: 0, file: null };
 }
 
 function* targetsOf(
@@ -530,6 +539,10 @@ class Scan {
     const { signal } = this.#io;
     // A file that cannot be written is reported before anything is sent.
     this.#save();
+    const { quiet, resume } = this.#values;
+    if (resume !== undefined && this.#plan.size === 0 && !quiet) {
+      this.#io.err("scan: Nothing is left to probe\n");
+    }
     const _request = this.#io.onRequest?.(() => this.#summarize(false));
     try {
       const timer = setInterval(() => this.#tick(), DRAW_EVERY);
@@ -561,13 +574,18 @@ class Scan {
         this.#io.err(`scan: ${why}\n`);
         return EXIT.incomplete;
       }
-      if (states.open > 0) return EXIT.yes;
+      if (this.#open > 0) return EXIT.yes;
       if (total === 0 && this.#plan.asked === null) throw nothingLeft();
       if (states.unsent === 0) return EXIT.no;
       return states.unsent === total ? EXIT.usage : EXIT.incomplete;
     } finally {
       _request?.[Symbol.dispose]();
     }
+  }
+
+  /** How many ports are open, also of those that were probed before. */
+  get #open(): number {
+    return this.#plan.open + this.#tally.states.open;
   }
 
   #write(result: ProbeResult<ProbeTarget>): void {
@@ -647,7 +665,8 @@ class Scan {
     const { asked, file } = this.#plan;
     if (file === null || asked === null) return;
     this.#saved = performance.now();
-    const saved: Saved = { ...asked, ...this.#run.position };
+    const { position } = this.#run;
+    const saved: Saved = { ...asked, ...position, open: this.#open };
     file.replace(`${JSON.stringify(saved)}\n`);
   }
 
