@@ -58,7 +58,6 @@ export function connectingSocket(
   const { Socket } = builtin<typeof net>("node:net");
   const socket = new Socket(options) as net.Socket & { _handle: Handle };
   door.sendsFirst?.(socket);
-  door.sendsFirst?.(socket);
   // Deno takes keepAlive and noDelay here, Node has taken them before.
   socket.connect(
     {
