@@ -102,6 +102,11 @@ export function libc(): Libc {
   return current = openLibc(currentAbi(), door);
 }
 
+/** The C library if it is open by now. Opens nothing and asks for no permission. */
+export function libcIfOpen(): Libc | null {
+  return current;
+}
+
 /** The table in force. Opens nothing and asks for no permission. */
 export function currentAbi(): Abi {
   if (current !== null) return current.abi;

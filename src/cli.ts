@@ -192,6 +192,8 @@ if (isProgram()) {
   const io = processIo();
   try {
     const code = await main(process.argv.slice(2), io);
+    // A help may wait for its reader, too.
+    await io.drained?.(io.signal);
     const { aborted, reason } = io.signal ?? {};
     process.exitCode = reason instanceof FileError ? EXIT.incomplete : code;
     // A file that has no end keeps its reader, whatever the signal said.

@@ -20,7 +20,9 @@ import {
   writeSync,
 } from "node:fs";
 import { readFile } from "node:fs/promises";
+import { libcIfOpen } from "../../../ffi/libc.ts";
 import { setTimeout } from "../../../ffi/timers.ts";
+import { pollFd } from "../../attempt/outcome.ts";
 import { show } from "../../errors/arguments.ts";
 import { phraseOf } from "../../errors/phrases.ts";
 
@@ -38,7 +40,7 @@ export class FileError extends Error {
     reason: unknown,
     isPartial = false,
   ) {
-    super(`Cannot ${action} ${file}: ${reasonText(reason)}`);
+    super(`Cannot ${action} ${file}: ${reasonText(reason)}`, { cause: reason });
     this.isPartial = isPartial;
   }
 }
@@ -117,8 +119,9 @@ export interface FileSink {
 const READER_PAUSE = 20;
 
 /**
- * How much a FIFO takes as a whole or not at all, on every system: of more, a
- * part may be written of which not every runtime says how much.
+ * How much a pipe takes as a whole or not at all, on every system: of more, a
+ * part may be written of which not every runtime says how much. A pipe that has
+ * any room has room for so much.
  */
 const ATOMIC = 512;
 
@@ -141,13 +144,45 @@ export async function createFile(
     await pause(READER_PAUSE);
     signal?.throwIfAborted();
   }
-  return new DescriptorSink(path, opened, signal);
+  return new DescriptorSink(show(path), opened, signal);
 }
 
-/** A file that is open, and whether a write may fail for lack of room. */
+/** The descriptor of the standard output. */
+const STDOUT = 1;
+
+/**
+ * Writes to the standard output as to a FIFO; `null` if it is neither a pipe nor
+ * a socket.
+ *
+ * @param signal Ends the wait in `close`.
+ */
+export function pipedOutput(signal: AbortSignal): FileSink | null {
+  let stat: Stats;
+  try {
+    stat = fstatSync(STDOUT);
+  } catch {
+    // There is none.
+    return null;
+  }
+  if (!stat.isFIFO() && !stat.isSocket()) return null;
+  const opened = { fd: STDOUT, isPipe: true };
+  return new DescriptorSink("the results", opened, signal);
+}
+
+/** A file that is open, and whether its reader may leave it without room. */
 interface Opened {
   readonly fd: number;
-  readonly isFifo: boolean;
+  readonly isPipe: boolean;
+}
+
+/**
+ * Whether a write would not wait: others may share the standard output, whose
+ * mode has to stay as it is. What connects nothing has no C library open to
+ * ask, and writes little.
+ */
+function hasRoom(fd: number): boolean {
+  const c = libcIfOpen();
+  return c === null || pollFd(c, fd, c.abi.POLLOUT, 0) !== 0;
 }
 
 /**
@@ -170,23 +205,23 @@ function tryOpen(
       isFifo = statSync(path).isFIFO();
     } catch {
       // On Deno, to write to a file is not the permission to look at it.
-      return { fd: openSync(path, "w"), isFifo: false };
+      return { fd: openSync(path, "w"), isPipe: false };
     }
     if (isFifo) return null;
     throw error;
   }
   try {
     const stat = fstatSync(fd);
-    if (stat.isFIFO()) return { fd, isFifo: true };
+    if (stat.isFIFO()) return { fd, isPipe: true };
     if (stat.isFile()) {
       for (const other of apart) checkApart(stat, other);
       ftruncateSync(fd);
-      return { fd, isFifo: false };
+      return { fd, isPipe: false };
     }
     // What is written waits for a slow device.
     const waiting = openSync(path, "w");
     closeSync(fd);
-    return { fd: waiting, isFifo: false };
+    return { fd: waiting, isPipe: false };
   } catch (error) {
     closeSync(fd);
     throw error;
@@ -217,21 +252,21 @@ function pause(milliseconds: number): Promise<void> {
 }
 
 class DescriptorSink implements FileSink {
-  readonly #path: string;
+  readonly #name: string;
   readonly #fd: number;
-  readonly #most: number;
+  readonly #isPipe: boolean;
   readonly #signal: AbortSignal | undefined;
   /** What is not written so far. */
   #rest: Uint8Array[] = [];
 
   constructor(
-    path: string,
-    { fd, isFifo }: Opened,
+    name: string,
+    { fd, isPipe }: Opened,
     signal: AbortSignal | undefined,
   ) {
-    this.#path = path;
+    this.#name = name;
     this.#fd = fd;
-    this.#most = isFifo ? ATOMIC : Infinity;
+    this.#isPipe = isPipe;
     this.#signal = signal;
   }
 
@@ -269,7 +304,8 @@ class DescriptorSink implements FileSink {
     let isAny = false;
     try {
       for (let bytes; (bytes = this.#rest[0]) !== undefined;) {
-        const part = bytes.subarray(0, this.#most);
+        if (this.#isPipe && !hasRoom(this.#fd)) return isAny;
+        const part = this.#isPipe ? bytes.subarray(0, ATOMIC) : bytes;
         const done = part.length === 0 ? 0 : writeSync(this.#fd, part);
         isAny = true;
         if (done < bytes.length) this.#rest[0] = bytes.subarray(done);
@@ -279,7 +315,7 @@ class DescriptorSink implements FileSink {
       if ((error as NodeJS.ErrnoException).code === "EAGAIN") return isAny;
       // What follows would be behind a gap.
       this.#rest = [];
-      throw new FileError("write", show(this.#path), error, true);
+      throw new FileError("write", this.#name, error, true);
     }
     return isAny;
   }

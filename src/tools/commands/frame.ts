@@ -16,6 +16,14 @@ import { createFile, FileError, type FileSink } from "./files.ts";
 export interface CliIo {
   /** Takes results, in whole lines. */
   readonly out: (text: string) => void;
+  /**
+   * Waits until the reader of the results has taken all; `null` if it has.
+   *
+   * @param signal Ends the wait.
+   */
+  readonly drained?:
+    | ((signal: AbortSignal | undefined) => Promise<void> | null)
+    | undefined;
   /** Takes messages and progress, in whole lines. */
   readonly err: (text: string) => void;
   /**
@@ -522,8 +530,11 @@ export async function openOutput(
     isTerminal: file === null && io.isTerminal === true,
     paint: (color, text) =>
       hasColor ? `\x1b[${COLORS[color]}m${text}\x1b[0m` : text,
-    drained: (signal) => file === null ? null : file.drained(signal),
-    close: async () => await file?.close(),
+    drained: (signal) =>
+      file === null ? io.drained?.(signal) ?? null : file.drained(signal),
+    async close() {
+      await (file === null ? io.drained?.(io.signal) : file.close());
+    },
   };
 }
 

@@ -11,7 +11,7 @@ import {
   isDumbTerminal,
   refusesColor,
 } from "../../../ffi/terminal.ts";
-import { FileError } from "./files.ts";
+import { FileError, pipedOutput } from "./files.ts";
 import { type CliIo, EXIT, Interruption } from "./frame.ts";
 
 /** The signals that end a command. */
@@ -45,6 +45,7 @@ export function processIo(): CliIo & Disposable {
   listen();
   // What fails is thrown on one runtime, and emitted later on another.
   function failed(error: unknown): void {
+    if (error instanceof FileError) error = error.cause;
     const { code } = error as NodeJS.ErrnoException;
     if (interrupt.signal.aborted) return;
     // The reader of the results has ended, as head(1) does.
@@ -60,14 +61,17 @@ export function processIo(): CliIo & Disposable {
   stdout.on("error", failed);
   // Where messages have no reader, that cannot be reported either.
   stderr.on("error", () => {});
+  const pipe = pipedOutput(interrupt.signal);
   return {
     out(text) {
       try {
-        stdout.write(text);
+        if (pipe === null) stdout.write(text);
+        else pipe.write(text);
       } catch (error) {
         failed(error);
       }
     },
+    drained: (signal) => pipe?.drained(signal)?.catch(failed) ?? null,
     err: (text) => stderr.write(text),
     signal: interrupt.signal,
     isTerminal: stdout.isTTY === true && !isDumb,
