@@ -1,6 +1,7 @@
 import {
   assert,
   assertEquals,
+  assertGreater,
   assertGreaterOrEqual,
   assertInstanceOf,
   assertLess,
@@ -21,6 +22,7 @@ import {
   type LookupOptions,
   lookupSync,
 } from "../mod.ts";
+import { startLookup } from "../src/address/lookup.ts";
 import {
   canCallOffNames,
   canIsolate,
@@ -1019,4 +1021,38 @@ test("two names of one line of the hosts file are no name that is known", async 
     // What is known takes no thread.
     assertEquals(watched.count("getaddrinfo") > 0, isKnown);
   }
+});
+
+test("names get a place while each report leads to another one", async () => {
+  const hosts = new TextEncoder().encode("127.0.0.1 near.test\n");
+  const fakes = fakeResolver([inet("127.0.0.1", 0)]);
+  let at = 0;
+  using _ = watchLibc({
+    ...fakes,
+    getaddrinfoAsync: (...memory) =>
+      Promise.resolve(fakes.getaddrinfo(...memory)[0]),
+    open(path) {
+      if (new TextDecoder().decode(path) !== "/etc/hosts\0") {
+        return -abi.errnos.ENOENT!;
+      }
+      at = 0;
+      return 1000;
+    },
+    read(_fd, buffer) {
+      if (at > 0) return 0;
+      buffer.set(hosts);
+      return at = hosts.length;
+    },
+    close: () => 0,
+  });
+  const near = { hostname: "near.test", port: 1, family: undefined };
+  let left = 100_000;
+  function ended(): void {
+    if (--left > 0) startLookup(libc(), near, Infinity, { found() {}, ended });
+  }
+  ended();
+  const names = Array.from({ length: 100 }, (_, i) => lookup(`n${i}.test`));
+  await Promise.all(names);
+  assertGreater(left, 0);
+  left = 0;
 });

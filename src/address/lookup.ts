@@ -236,9 +236,9 @@ class Resolver {
   readonly #asked = new Set<OpenQuestion>();
   /** How many parties wait for names. */
   #waiting = 0;
-  #reports: Notice[] = [];
-  /** How many of them were handed out. */
-  #reported = 0;
+  readonly #reports: Notice[] = [];
+  /** How many of them are handed out before the names have a turn again. */
+  #due = 0;
   /** No caller's time ends before, on the clock of `performance.now()`. */
   #nextEnd = Infinity;
   #timer: Timer | null = null;
@@ -558,29 +558,27 @@ class Resolver {
   #report(): void {
     const reports = this.#reports;
     // What a party begins is reported in a later turn.
-    const count = reports.length;
+    if (this.#due === 0) this.#due = reports.length;
     const end = performance.now() + LONGEST_REPORTING;
-    while (this.#reported < count) {
-      const report = reports[this.#reported++]!;
-      if (report.party.isOver) continue;
-      this.#deliver(report);
-      if (performance.now() >= end) break;
+    let done = 0;
+    try {
+      while (done < this.#due) {
+        const report = reports[done++]!;
+        if (report.party.isOver) continue;
+        this.#deliver(report);
+        if (performance.now() >= end) break;
+      }
+    } finally {
+      reports.splice(0, done);
+      this.#due -= done;
     }
   }
 
   /** Hands out those for one party, which blocks the thread for them. */
   #reportTo(party: Party): void {
-    for (let i = this.#reported; i < this.#reports.length; i++) {
-      const report = this.#reports[i]!;
+    for (const report of this.#reports) {
       if (report.party === party && !party.isOver) this.#deliver(report);
     }
-  }
-
-  /** Keeps no report that was handed out. */
-  #clear(): void {
-    if (this.#reported < this.#reports.length) return;
-    this.#reports = [];
-    this.#reported = 0;
   }
 
   #deliver(report: Notice): void {
@@ -611,11 +609,10 @@ class Resolver {
     this.#look(now);
     // A walk along all names waits until those have theirs that are on their way.
     if (this.#soundsOn) this.#sound(now);
-    else if (this.#reported === 0) this.#ask(now);
+    else if (this.#due === 0) this.#ask(now);
     try {
       this.#report();
     } finally {
-      this.#clear();
       this.#schedule(now);
     }
   };
