@@ -274,6 +274,68 @@ function bench({ fakes }: Mechanism, more: Partial<Libc> = {}): Bench {
   };
 }
 
+/** Has waits end in every way while one call of the reactor throws. */
+async function throwOnce(
+  mechanism: Mechanism,
+  call: keyof Libc,
+  nth: number,
+): Promise<void> {
+  type Call = (...args: unknown[]) => unknown;
+  const base = { ...real, ...mechanism.fakes };
+  let left = nth;
+  let open = 0;
+  const fakes: Record<string, Call> = {};
+  function count(name: keyof Libc, opened: (result: number) => number): void {
+    fakes[name] = (...args) => {
+      if (name === call && --left === 0) throw new TypeError("revoked");
+      const result = (base[name] as Call)(...args);
+      if (typeof result === "number") open += opened(result);
+      return result;
+    };
+  }
+  count(call, () => 0);
+  count("epoll_create1", (fd) => fd < 0 ? 0 : 1);
+  count("eventfd", (fd) => fd < 0 ? 0 : 1);
+  count("pipe", (result) => result < 0 ? 0 : 2);
+  count("close", () => -1);
+  using b = bench(mechanism, fakes as Partial<Libc>);
+  const where = `${call}, time ${nth}`;
+  using all = pairs(4);
+  const [first, second, third, fourth] = all as unknown as [
+    Pair,
+    Pair,
+    Pair,
+    Pair,
+  ];
+  const controller = new AbortController();
+  const { signal } = controller;
+  const crowd = newCrowd();
+  /** Begins a wait; what keeps it from beginning is the caller's to see. */
+  const begin = (fd: number, events: number, timeout = 100) =>
+    b.wait(fd, events, timeout, signal).catch((error) => error);
+  const early = [begin(first.fd, POLLIN), begin(first.fd, POLLIN, 50)];
+  await pause(5);
+  try {
+    watchFor(b.c, crowd, third.fd, POLLIN);
+  } catch (error) {
+    assertInstanceOf(error, TypeError, where);
+    crowd.errors.push(error);
+  }
+  const late = [begin(second.fd, POLLIN), begin(fourth.fd, POLLIN)];
+  first.send();
+  await pause(5);
+  cancelWaits(b.c, fourth.fd);
+  third.send();
+  await pause(5);
+  controller.abort();
+  await Promise.all([...early, ...late]);
+  await until(() => crowd.news.length + crowd.errors.length > 0, where);
+  await until(() => open === 0, `at rest after ${where}`);
+  left = 0;
+  assertEquals(await b.wait(second.fd, POLLOUT), POLLOUT, where);
+  await until(() => open === 0, `at rest again after ${where}`);
+}
+
 /** What every mechanism has to keep to. */
 function suite(mechanism: Mechanism): void {
   const { name, look, open, skip } = mechanism;
@@ -967,6 +1029,21 @@ function suite(mechanism: Mechanism): void {
           error = caught;
         }
         assertInstanceOf(error, Errno.EMFILE);
+      }
+    },
+    { skip },
+  );
+
+  test(
+    `waitForEvents() on ${name} leaves nothing open and nobody waiting, whatever call throws`,
+    async () => {
+      const calls = look === "epoll_wait"
+        ? ["epoll_create1", "eventfd", "epoll_ctl", "epoll_wait"] as const
+        : ["pipe", "fcntl", "poll", "read", "write"] as const;
+      for (const call of [...calls, "pollAsync"] as const) {
+        for (let nth = 1; nth <= 8; nth++) {
+          await throwOnce(mechanism, call, nth);
+        }
       }
     },
     { skip },

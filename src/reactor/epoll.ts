@@ -30,7 +30,7 @@ export class EpollSelector implements Selector {
   readonly #epoll: NonNullable<Abi["epoll"]>;
   readonly #epfd: number;
   /** An eventfd(2), which can always be written to: to arm it is to wake a wait. */
-  readonly #waker: number;
+  #waker = -1;
   #isAwake = false;
   readonly #event: Uint8Array<ArrayBuffer>;
   readonly #eventView: DataView;
@@ -58,12 +58,16 @@ export class EpollSelector implements Selector {
     if (this.#epfd < 0) {
       throw errnoErrorFor(-this.#epfd, { syscall: "epoll_create1" });
     }
-    this.#waker = libc.eventfd(0, epoll.EFD_CLOEXEC);
-    const result = this.#waker < 0
-      ? this.#waker
-      : this.#control(epoll.EPOLL_CTL_ADD, this.#waker, 0);
+    let result = -1;
+    try {
+      this.#waker = libc.eventfd(0, epoll.EFD_CLOEXEC);
+      result = this.#waker < 0
+        ? this.#waker
+        : this.#control(epoll.EPOLL_CTL_ADD, this.#waker, 0);
+    } finally {
+      if (result < 0) this.close();
+    }
     if (result < 0) {
-      this.close();
       const syscall = this.#waker < 0 ? "eventfd" : "epoll_ctl";
       throw errnoErrorFor(-result, { syscall });
     }
@@ -104,8 +108,8 @@ export class EpollSelector implements Selector {
 
   wait(timeout: number): Promise<number> {
     if (this.#isAwake) {
-      this.#isAwake = false;
       this.#control(this.#epoll.EPOLL_CTL_MOD, this.#waker, 0);
+      this.#isAwake = false;
     }
     if (this.#watch === undefined) this.#watch = this.#openWatch();
     const watch = this.#watch;
@@ -131,10 +135,16 @@ export class EpollSelector implements Selector {
     this.#isAwake = true;
     const { POLLOUT } = this.#libc.abi;
     const { EPOLL_CTL_MOD } = this.#epoll;
-    if (this.#control(EPOLL_CTL_MOD, this.#waker, POLLOUT) >= 0) return;
-    // A wait of the runtime's loop has no end of its own.
-    this.#watch?.close();
-    this.#watch = undefined;
+    let result = -1;
+    try {
+      result = this.#control(EPOLL_CTL_MOD, this.#waker, POLLOUT);
+    } finally {
+      // A wait of the runtime's loop has no end of its own.
+      if (result < 0) {
+        this.#watch?.close();
+        this.#watch = undefined;
+      }
+    }
   }
 
   close(): void {

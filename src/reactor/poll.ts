@@ -51,8 +51,13 @@ export class PollSelector implements Selector {
     const view = new DataView(pipe.buffer);
     this.#heard = view.getInt32(0, abi.littleEndian);
     this.#said = view.getInt32(4, abi.littleEndian);
-    libc.fcntl(this.#heard, abi.F_SETFD, abi.FD_CLOEXEC);
-    libc.fcntl(this.#said, abi.F_SETFD, abi.FD_CLOEXEC);
+    try {
+      libc.fcntl(this.#heard, abi.F_SETFD, abi.FD_CLOEXEC);
+      libc.fcntl(this.#said, abi.F_SETFD, abi.FD_CLOEXEC);
+    } catch (error) {
+      this.close();
+      throw error;
+    }
     this.#write(0, this.#heard, abi.POLLIN);
   }
 

@@ -358,6 +358,8 @@ class Reactor {
   readonly #results: (Waiter | number)[] = [];
   /** What those get who are {@linkcode BROKEN}. */
   #failure: unknown;
+  /** What a call has thrown outside of a turn, for the next turn to fail with. */
+  #fault: { readonly error: unknown } | null = null;
   /** Whether they are being notified. */
   #delivers = false;
   /** Whether a turn is on its way. */
@@ -400,7 +402,7 @@ class Reactor {
   watch(waiter: Waiter): void {
     const { fd, end, signal, tries } = waiter;
     const now = performance.now();
-    const selector = this.#selector ??= openSelector(this.#libc);
+    this.#selector ??= openSelector(this.#libc);
     if (tries > 0) waiter.since = now;
     if (signal !== undefined) this.#heed(signal, waiter);
     const first = this.#waiters.get(fd);
@@ -410,15 +412,12 @@ class Reactor {
     } else {
       let result = BROKEN;
       try {
-        result = selector.arm(fd, waiter.events | this.#eventsOf(first));
+        result = this.#arm(fd, waiter.events | this.#eventsOf(first));
       } finally {
-        if (result < 0) {
-          if (signal !== undefined) this.#ignore(signal, waiter);
-          this.#schedule();
-        }
+        if (result < 0 && signal !== undefined) this.#ignore(signal, waiter);
       }
       if (result < 0) {
-        return waiter.fail(this.#error(result, selector.armCall));
+        return waiter.fail(this.#error(result, this.#selector.armCall));
       }
     }
     waiter.next = null;
@@ -438,16 +437,23 @@ class Reactor {
 
   watchFor(crowd: Crowd, fd: number, events: number): void {
     this.#selector ??= openSelector(this.#libc);
-    const result = this.#selector.arm(fd, events);
-    if (result < 0) {
-      this.#schedule();
-      throw this.#error(result, this.#selector.armCall);
-    }
+    const result = this.#arm(fd, events);
+    if (result < 0) throw this.#error(result, this.#selector.armCall);
     this.#crowds.set(fd, crowd);
     this.#sizes.set(crowd, (this.#sizes.get(crowd) ?? 0) + 1);
     this.#watched++;
     this.#misses = 0;
     this.#join(crowd.end, performance.now());
+  }
+
+  /** Watches a descriptor. If that fails, a turn sees to what was opened for it. */
+  #arm(fd: number, events: number): number {
+    let result = BROKEN;
+    try {
+      return result = this.#selector!.arm(fd, events);
+    } finally {
+      if (result < 0) this.#schedule();
+    }
   }
 
   unwatch(fd: number): void {
@@ -526,8 +532,21 @@ class Reactor {
   /** Ends a wait that no event has ended. */
   #callOff(waiter: Waiter, result: number): void {
     this.#settle(waiter, result);
-    this.#rearm(waiter.fd);
+    try {
+      this.#rearm(waiter.fd);
+    } catch (error) {
+      this.#break(error);
+    }
     if (this.#watched === 0) this.#schedule();
+  }
+
+  /**
+   * Leaves it to a turn to end all waits because of what was thrown: whoever has
+   * called from outside has no part in them.
+   */
+  #break(error: unknown): void {
+    this.#fault = { error };
+    this.#schedule();
   }
 
   /** Watches a descriptor for what those want who still wait for it. */
@@ -673,6 +692,7 @@ class Reactor {
   #work(): void {
     const selector = this.#selector;
     if (selector === null) return;
+    if (this.#fault !== null) throw this.#fault.error;
     const found = this.#look(selector);
     if (found > 0 && this.#isTimed) this.#miss();
     const now = performance.now();
@@ -801,6 +821,7 @@ class Reactor {
 
   /** Ends all waits because of what a call of the reactor has thrown. */
   #failAll(error: unknown): void {
+    this.#fault = null;
     this.#failure = error;
     const crowds = [...this.#sizes.keys()];
     for (const fd of this.#crowds.all()) {
@@ -855,8 +876,9 @@ class Reactor {
   };
 
   #close(): void {
-    this.#selector?.close();
+    const selector = this.#selector;
     this.#selector = null;
+    selector?.close();
   }
 
   #park(now: number): void {
@@ -865,10 +887,18 @@ class Reactor {
     this.#setTimer(now);
     if (this.#isParked || this.#misses > MOST_MISSES) return;
     this.#isParked = true;
-    this.#selector!.wait(timeoutTo(this.#nextEnd, now)).then(
+    this.#beginWait(timeoutTo(this.#nextEnd, now)).then(
       this.#unpark,
       this.#failToPark,
     );
+  }
+
+  #beginWait(timeout: number): Promise<number> {
+    try {
+      return this.#selector!.wait(timeout);
+    } catch (error) {
+      return Promise.reject(error);
+    }
   }
 
   readonly #unpark = (result: number): void => {
@@ -894,7 +924,11 @@ class Reactor {
   #wake(): void {
     if (this.#woken) return;
     this.#woken = true;
-    this.#selector!.wake();
+    try {
+      this.#selector!.wake();
+    } catch (error) {
+      this.#break(error);
+    }
   }
 
   /** Sees to it that there is a turn when the next deadline or look is due. */
