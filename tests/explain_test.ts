@@ -892,6 +892,25 @@ test("ErrnoError#toJSON() is plain data with what is known and no more", () => {
   assertEquals(structuredClone(all.toJSON()), all.toJSON());
 });
 
+test("LookupError#toJSON() is plain data with what is known and no more", () => {
+  const one = new LookupError("a.test", "EAI_NONAME", -2, new Error("other"));
+  const facts = {
+    name: "LookupError",
+    message: one.message,
+    code: "EAI_NONAME",
+    errno: -2,
+    syscall: "getaddrinfo",
+    hostname: "a.test",
+  };
+  assertEquals<unknown>(one.toJSON(), facts);
+  assertEquals(JSON.parse(JSON.stringify({ one })), { one: facts });
+  assertEquals(structuredClone(one.toJSON()), one.toJSON());
+  assertEquals(explain(one.toJSON()).code, "EAI_NONAME");
+  const cause = new Errno.EIO({ syscall: "getaddrinfo" });
+  const another = new LookupError("a.test", "EAI_SYSTEM", -11, cause);
+  assertEquals(another.toJSON().cause, cause.toJSON());
+});
+
 test("a worker's error keeps code and errno as plain data, and loses them as an error", async () => {
   using nobody = bound();
   const { port } = nobody.address;

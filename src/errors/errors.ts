@@ -639,6 +639,37 @@ export class LookupError extends Error {
     if (hint !== undefined) Object.assign(this, { hint });
   }
 
+  /**
+   * Returns all that is known as plain data, as {@linkcode ErrnoError.toJSON}
+   * does; JSON calls this method by itself.
+   *
+   * @returns The fields, `name` and `message` among them, and `hint` not; `cause`
+   * if it is an {@linkcode ErrnoError}.
+   *
+   * @example From a worker to the thread that started it
+   * ```ts
+   * import { LookupError } from "@einprogress/connect";
+   * import { assertEquals } from "@std/assert";
+   *
+   * const error = new LookupError("example.test", "EAI_AGAIN", -3);
+   * const received = structuredClone(error.toJSON());
+   * assertEquals(received.code, "EAI_AGAIN");
+   * assertEquals(received.message, error.message);
+   * ```
+   */
+  toJSON():
+    & Pick<
+      LookupError,
+      "name" | "message" | "code" | "errno" | "syscall" | "hostname"
+    >
+    & { readonly cause?: ErrnoFacts } {
+    const { name, message, code, errno, syscall, hostname, cause } = this;
+    const facts = { name, message, code, errno, syscall, hostname };
+    return cause instanceof ErrnoError
+      ? { ...facts, cause: cause.toJSON() }
+      : facts;
+  }
+
   static {
     setHidden(this.prototype, "name", "LookupError");
   }
