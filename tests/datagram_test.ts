@@ -452,3 +452,17 @@ for (const mode of [undefined, "byob"] as const) {
     assertEquals(await last, 1);
   });
 }
+
+test("a stream that is canceled takes no datagram after an empty one", async () => {
+  const [near, far] = Socket.pair({ type: "dgram" });
+  using _ = near, __ = far;
+  const reader = far.readable.getReader();
+  // Nobody is asked for anything before the stream has begun.
+  await new Promise((resolve) => setTimeout(resolve));
+  near.sendSync(bytes());
+  near.sendSync(bytes(7));
+  const read = reader.read();
+  await reader.cancel();
+  assertEquals((await read).done, true);
+  assertEquals(received(far), [7]);
+});

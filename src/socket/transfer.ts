@@ -656,7 +656,10 @@ async function nextDatagram(
   first: number | Promise<number>,
 ): Promise<number> {
   let size = await first;
-  while (size === 0) size = await io.receive(buffer, 0, null, limits, null);
+  // What comes after the end of a stream is for other readers.
+  while (size === 0 && !limits.isOver) {
+    size = await io.receive(buffer, 0, null, limits, null);
+  }
   return size;
 }
 
