@@ -121,10 +121,6 @@ export async function main(
     return EXIT.usage;
   }
   const command = await load();
-  if (asksForHelp(rest)) {
-    io.out(command.help);
-    return EXIT.yes;
-  }
   try {
     return await command.run(rest, io);
   } catch (error) {
@@ -139,13 +135,6 @@ export async function main(
     const isPartial = error instanceof FileError && error.isPartial;
     return isPartial ? EXIT.incomplete : EXIT.usage;
   }
-}
-
-/** Whether help is asked for, wherever it stands before `--`. */
-function asksForHelp(args: readonly string[]): boolean {
-  const end = args.indexOf("--");
-  const own = end === -1 ? args : args.slice(0, end);
-  return own.some((arg) => arg === "--help" || arg === "-h");
 }
 
 async function overview(): Promise<string> {

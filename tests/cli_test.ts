@@ -536,7 +536,13 @@ test("--help of each command says its options within 80 columns", async () => {
   for (const name of names) {
     const combined = name === "report" ? "-h" : "-qh";
     for (
-      const args of [[name, "--help"], [name, "x", "-h"], [name, combined]]
+      const args of [
+        [name, "--help"],
+        [name, "x", "-h"],
+        [name, combined],
+        [name, "-o", "-h"],
+        [name, "--none", "--help"],
+      ]
     ) {
       const { code, out, err } = await run(args);
       assertEquals([code, err], [0, ""]);

@@ -202,7 +202,8 @@ export const CONNECT_OPTIONS = {
  * Splits arguments into options and the rest.
  *
  * @throws {UsageError} If one is not understood; it names the nearest that is.
- * @throws {HelpRequest} If one asks for help, alone or with others (`-qh`).
+ * @throws {HelpRequest} If one asks for help, alone or with others (`-qh`),
+ * whatever is wrong with the others.
  */
 export function parseArguments<
   const S extends Readonly<Record<string, OptionSpec>>,
@@ -215,6 +216,7 @@ export function parseArguments<
     strict: false,
     tokens: true,
   });
+  if (tokens.some(asksForHelp)) throw new HelpRequest();
   const values: Record<string, unknown> = Object.create(null);
   for (const [name, { type, multiple }] of Object.entries(specs)) {
     values[name] = type === "boolean" ? false : multiple ? [] : undefined;
@@ -233,7 +235,6 @@ export function parseArguments<
         if (inlineValue) {
           throw new UsageError(`Cannot use ${rawName}=${value}: no value fits`);
         }
-        if (name === "help") throw new HelpRequest();
         values[name] = true;
       } else {
         // What looks like an option is one: its own value was forgotten.
@@ -246,6 +247,18 @@ export function parseArguments<
     }
   }
   return { values: values as OptionValues<S>, positionals, rest };
+}
+
+/** Whether a part of the arguments is `--help` or `-h`, even as a value that was forgotten. */
+function asksForHelp(token: {
+  readonly kind: string;
+  readonly name?: string;
+  readonly value?: string | undefined;
+  readonly inlineValue?: boolean | undefined;
+}): boolean {
+  const { kind, name, value, inlineValue } = token;
+  if (kind !== "option" || inlineValue) return false;
+  return name === "help" || value === "--help" || value === "-h";
 }
 
 function unknownFlag(
