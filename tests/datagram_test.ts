@@ -60,10 +60,13 @@ function received(socket: Socket): number[] {
   return all;
 }
 
-/** An address that was somebody's until a moment ago. */
+/**
+ * An address that was somebody's until a moment ago. By default one that the system gives to no socket by itself, for its
+ * port may be the next that somebody gets, and be it the socket that connects there.
+ */
 function vacant(
   family: SocketFamily = "inet",
-  at: Address = inet("127.0.0.1", 0),
+  at: Address = inet("127.8.8.8", 0),
 ): Address {
   using gone = datagrams(family, at as InetAddress);
   return gone.localAddress;
