@@ -233,6 +233,8 @@ class Resolver {
   readonly #unsounded = new Set<NameLookup>();
   /** Whether the next turn is to go on with them. */
   #soundsOn = false;
+  /** Whether a turn has left out the walk along all names, of which one may be due. */
+  #owesWalk = false;
   readonly #asked = new Set<OpenQuestion>();
   /** How many parties wait for names. */
   #waiting = 0;
@@ -608,8 +610,9 @@ class Resolver {
     const now = performance.now();
     this.#look(now);
     // A walk along all names waits until those have theirs that are on their way.
-    if (this.#soundsOn) this.#sound(now);
-    else if (this.#due === 0) this.#ask(now);
+    this.#owesWalk = this.#soundsOn || this.#due > 0;
+    if (!this.#owesWalk) this.#ask(now);
+    else if (this.#soundsOn) this.#sound(now);
     try {
       this.#report();
     } finally {
@@ -652,7 +655,8 @@ class Resolver {
     // No call reports what a name server replies, either.
     const isSilent = (this.#opened?.isSilent ?? false) ||
       this.#servers.newest > -Infinity;
-    const isBehind = this.#reports.length > 0 || this.#soundsOn;
+    const isBehind = this.#reports.length > 0 || this.#soundsOn ||
+      this.#owesWalk;
     if (isBehind || isSilent && age < SPIN) {
       if (this.#isImmediate) return;
       this.#isImmediate = true;
